@@ -1,0 +1,337 @@
+#!/usr/bin/env python3
+"""Tenon, ONNX Runtime and PyTorch side by side on the model zoo; writes docs/performance.md.
+
+    bench/bench_models.py [--models a,b] [--threads 2,1] [--rounds 3] [--seconds 1]
+                          [--peers ort,eager,compile] [--size full|small] [--page FILE]
+
+Within a round Tenon and a peer take turns: Tenon, ONNX Runtime, Tenon, eager,
+Tenon, torch.compile.  A ratio is the median over the rounds of neighbouring
+measurements, so a slow minute of the machine meets both sides.  The numbers
+go to build/bench/models.json; `--render FILE` makes the page from such a file
+without measuring.  A model that Tenon cannot run shows up as failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tools"))
+
+from exported import Exported, read_manifest, relative_difference  # noqa: E402
+from peers import PEERS, Peer, PeerError, names, numbers, peak_bytes  # noqa: E402
+from performance_page import page  # noqa: E402
+
+TIMEOUT = 600
+
+
+class TenonError(Exception):
+    """`tenon` failed on a model; the message is its last line."""
+
+
+@dataclass
+class Finished:
+    seconds: float
+    stdout: str
+    peak_bytes: int
+
+
+def run(command: list[str], environment: dict) -> Finished:
+    """Runs a command to its end and watches how much memory it takes."""
+    start = time.monotonic()
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        process = subprocess.Popen(command, stdout=out, stderr=err, env=environment)
+        peak, seconds = 0, 0.0
+        while process.poll() is None:
+            peak = max(peak, peak_bytes(process.pid))
+            if seconds > TIMEOUT:
+                process.kill()
+                process.wait()
+                raise TenonError(f"no result after {TIMEOUT} s")
+            time.sleep(min(0.02, 0.0005 + seconds / 50))  # rarely, not to disturb the run
+            seconds = time.monotonic() - start
+        out.seek(0)
+        err.seek(0)
+        if process.returncode != 0:
+            lines = err.read().decode(errors="replace").strip().splitlines()
+            status = process.returncode
+            crash = f"crash: signal {-status}" if status < 0 else f"exit status {status}"
+            raise TenonError(lines[-1] if lines and status > 0 else crash)
+        return Finished(seconds, out.read().decode(errors="replace"), peak)
+
+
+class Tenon:
+    """Tenon on one model: `tenon run` for the first result, `tenon bench` for the rest."""
+
+    def __init__(self, binary: Path, case: Exported, threads: int, scratch: Path):
+        self.binary, self.case, self.scratch = str(binary), case, scratch
+        self.options = ["--threads", str(threads)]
+        for path, name in zip(case.data_files(0, "input"), case.data_set(0, "input")):
+            self.options += ["-i", f"{name}={path}"]
+        cache = scratch / f"cache-{case.name}-{threads}"
+        cache.mkdir(mode=0o700)
+        self.environment = os.environ | {"TENON_CACHE": str(cache)}
+        self.first_ms = {kind: self._first() for kind in ("cold", "warm")}
+        self.difference = self._difference()
+
+    def _command(self, verb: str, *more: str) -> list[str]:
+        return [self.binary, verb, str(self.case.model), *self.options, *more]
+
+    def _outputs(self) -> Path:
+        out = self.scratch / f"out-{self.case.name}"
+        out.mkdir(exist_ok=True)
+        return out
+
+    def _first(self) -> float:
+        return run(self._command("run", "-o", str(self._outputs())), self.environment).seconds * 1e3
+
+    def _difference(self) -> float:
+        worst = 0.0
+        for name, want in self.case.data_set(0, "output").items():
+            path = self._outputs() / (name.replace("/", "_") + ".npy")
+            try:
+                worst = max(worst, relative_difference(np.load(path), want))
+            except (OSError, ValueError) as error:
+                raise TenonError(f"output {name}: {error}") from None
+        return worst
+
+    def measure(self, seconds: float, about_ms: float) -> dict:
+        """Steady latency; about_ms, a guess of one run, sets how often to run."""
+        runs = max(5, min(5000, int(seconds * 1e3 / about_ms)))
+        result = run(self._command("bench", "-r", str(runs), "--json"), self.environment)
+        try:
+            row = json.loads(result.stdout.strip().splitlines()[-1])
+            latency = {key: float(row["latency_ms"][key]) for key in ("min", "median", "p95")}
+        except (ValueError, KeyError, IndexError, TypeError):
+            raise TenonError("tenon bench --json printed no latency") from None
+        return {"latency_ms": latency, "peak_bytes": result.peak_bytes}
+
+
+# ---------------------------------------------------------------- one model
+
+
+def merged(measurements: list[dict]) -> dict:
+    """Rounds to one figure each: the least minimum, the median of the others, their spread."""
+
+    def values(key: str) -> list[float]:
+        return [m["latency_ms"][key] for m in measurements]
+
+    latency = {
+        "min": min(values("min")),
+        "median": statistics.median(values("median")),
+        "p95": statistics.median(values("p95")),
+        "spread": max(values("median")) / min(values("median")),
+    }
+    return {"latency_ms": latency, "peak_bytes": max(m["peak_bytes"] for m in measurements)}
+
+
+def start_peers(stack, options, case: Exported, threads: int, scratch: Path, row: dict) -> dict:
+    running = {}
+    for peer in options.peers:
+        try:
+            running[peer] = stack.enter_context(Peer(peer, case, threads, scratch))
+            row["engines"][peer] = {"first_ms": running[peer].first_ms}
+        except PeerError as error:
+            row["engines"][peer] = {"error": str(error)}
+    return running
+
+
+def start_tenon(options, case: Exported, threads: int, scratch: Path, row: dict) -> Tenon | None:
+    try:
+        tenon = Tenon(options.tenon, case, threads, scratch)
+    except TenonError as error:
+        row["engines"]["tenon"] = {"error": str(error)}
+        return None
+    row["engines"]["tenon"] = {"first_ms": tenon.first_ms, "difference": tenon.difference}
+    return tenon
+
+
+def take_turns(options, tenon: Tenon | None, peers: dict[str, Peer], row: dict) -> None:
+    """Fills in the steady latencies and the ratios of Tenon to each peer."""
+    about_ms = {name: peer.measure(0.2)["latency_ms"]["median"] for name, peer in peers.items()}
+    measured: dict[str, list[dict]] = {name: [] for name in ("tenon", *peers)}
+    ratios: dict[str, list[float]] = {name: [] for name in peers}
+    for _ in range(options.rounds):
+        for name, peer in peers.items():
+            if tenon is not None:
+                measured["tenon"].append(tenon.measure(options.seconds, about_ms[name]))
+            measured[name].append(peer.measure(options.seconds))
+            if tenon is not None:
+                ours, theirs = (measured[e][-1]["latency_ms"]["median"] for e in ("tenon", name))
+                ratios[name].append(ours / theirs)
+    for name, rounds in measured.items():
+        if rounds:
+            row["engines"][name] |= merged(rounds)
+    row["ratios"] = {peer: statistics.median(r) for peer, r in ratios.items() if r}
+
+
+def read_once(path: Path) -> None:
+    """Brings a file into the page cache, so that the first engine does not pay for all."""
+    with path.open("rb") as file:
+        while file.read(1 << 20):
+            pass
+
+
+def bench_model(options, case: Exported, threads: int) -> dict:
+    row = {"model": case.entry["model"], "exporter": case.entry["exporter"], "threads": threads,
+           "dims": case.entry.get("dims"), "engines": {}, "ratios": {}}  # fmt: skip
+    if not case.entry["ok"]:
+        row["engines"]["tenon"] = {"error": f"not exported: {case.entry['reason']}"}
+        return row
+    read_once(case.model)
+    read_once(case.module)
+    with tempfile.TemporaryDirectory() as scratch, contextlib.ExitStack() as stack:
+        tenon = start_tenon(options, case, threads, Path(scratch), row)
+        peers = start_peers(stack, options, case, threads, Path(scratch), row)
+        while peers:
+            try:
+                take_turns(options, tenon, peers, row)
+                break
+            except TenonError as error:
+                tenon, row["engines"]["tenon"] = None, {"error": str(error)}
+            except PeerError as error:
+                del peers[error.peer]
+                row["engines"][error.peer] = {"error": str(error)}
+    return row
+
+
+def progress(row: dict) -> None:
+    parts = []
+    for name, engine in row["engines"].items():
+        latency = engine.get("latency_ms")
+        text = f"{latency['median']:.2f} ms" if latency else f"failed: {engine.get('error')}"
+        parts.append(f"{name} {text}")
+    print(f"{row['model']:14} {row['threads']} threads  " + "  ".join(parts), file=sys.stderr)
+
+
+# ---------------------------------------------------------------- the machine
+
+
+def first_line(*command: str) -> str | None:
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    lines = result.stdout.strip().splitlines()
+    return lines[0] if result.returncode == 0 and lines else None
+
+
+def proc_value(file: str, key: str) -> str:
+    for line in Path(file).read_text().splitlines():
+        if line.startswith(key):
+            return line.split(":", 1)[1].strip()
+    return "unknown"
+
+
+def machine() -> dict:
+    flags = proc_value("/proc/cpuinfo", "flags").split()
+    kilobytes = int(proc_value("/proc/meminfo", "MemTotal").split()[0])
+    notable = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_tile", "asimd", "sve")
+    return {
+        "cpu": proc_value("/proc/cpuinfo", "model name"),
+        "isa": [isa for isa in notable if isa in flags],
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(kilobytes / 2**20),
+        "virtual": "hypervisor" in flags,
+        "os": platform.freedesktop_os_release().get("PRETTY_NAME", "Linux"),
+        "kernel": ".".join(platform.release().split(".")[:2]),
+        "load_before": os.getloadavg()[0],
+    }
+
+
+def versions(tenon: Path) -> dict:
+    from importlib.metadata import version
+
+    git = first_line("git", "-C", str(ROOT), "describe", "--always", "--dirty")
+    packages = ("onnxruntime", "torch", "transformers", "onnx", "numpy")
+    return {
+        "tenon": first_line(str(tenon), "--version") or git or "unknown",
+        "commit": git,
+        **{package: version(package) for package in packages},
+        "python": platform.python_version(),
+        "cc": first_line(os.environ.get("CC", "cc"), "--version"),
+    }
+
+
+def roofs(tenon: Path) -> dict:
+    """What `tenon doctor --measure` says; empty when it cannot."""
+    try:
+        result = run([str(tenon), "doctor", "--measure", "--json"], dict(os.environ))
+        return json.loads(result.stdout)
+    except (TenonError, ValueError, OSError) as error:
+        print(f"no roofs: {error}", file=sys.stderr)
+        return {}
+
+
+# ---------------------------------------------------------------- main
+
+
+def cases(options) -> list[Exported]:
+    out = options.zoo / options.size
+    if not (out / "manifest.json").exists():
+        small = ["--small"] if options.size == "small" else []
+        tool = str(ROOT / "tools" / "export_models.py")
+        print(f"exporting the {options.size} models into {out}", file=sys.stderr)
+        subprocess.run([sys.executable, tool, "--out", str(out), *small], stdout=sys.stderr)
+    every = [e for e in read_manifest(out) if e.entry["exporter"] == options.exporter]
+    return [e for e in every if options.models is None or e.entry["model"] in options.models]
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", type=lambda text: text.split(","), metavar="A,B")
+    parser.add_argument("--exporter", choices=("legacy", "dynamo"), default="legacy")
+    parser.add_argument("--size", choices=("full", "small"), default="full")
+    parser.add_argument("--peers", type=names, default=list(PEERS), metavar="A,B")
+    parser.add_argument("--threads", type=numbers, default=[2, 1], metavar="N,M")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=1, help="of each steady measurement")
+    parser.add_argument("--zoo", type=Path, default=ROOT / "build" / "zoo", metavar="DIR")
+    parser.add_argument("--tenon", type=Path, default=ROOT / "build" / "tenon", metavar="PATH")
+    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "performance.md")
+    parser.add_argument("--data", type=Path, default=ROOT / "build" / "bench" / "models.json")
+    parser.add_argument("--render", action="store_true", help="only make the page from --data")
+    return parser.parse_args()
+
+
+def measure(options) -> dict:
+    data = {
+        "schema": "tenon.bench-models/1", "date": datetime.date.today().isoformat(),
+        "machine": machine(), "versions": versions(options.tenon), "roofs": roofs(options.tenon),
+        "exporter": options.exporter, "size": options.size, "rounds": options.rounds,
+        "seconds": options.seconds, "peers": options.peers, "rows": [],
+    }  # fmt: skip
+    options.data.parent.mkdir(parents=True, exist_ok=True)
+    for case in cases(options):
+        for threads in options.threads:
+            data["rows"].append(bench_model(options, case, threads))
+            progress(data["rows"][-1])
+            options.data.write_text(json.dumps(data, indent=1) + "\n")
+    return data
+
+
+def main() -> int:
+    options = arguments()
+    data = json.loads(options.data.read_text()) if options.render else measure(options)
+    options.page.parent.mkdir(parents=True, exist_ok=True)
+    options.page.write_text(page(data))
+    print(f"wrote {options.page}")
+    return 0 if data["rows"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+# The rooms of src/, lowest first; tests/structure/check_includes.py holds who may look where.
+set(TENON_ROOMS
+    base ir loop ops machine transform schedule toolchain codegen program plan import runtime
+    session nn wide explore)
+
+set(tenon_objects)
+foreach(room IN LISTS TENON_ROOMS)
+    file(GLOB sources CONFIGURE_DEPENDS src/${room}/*.c src/${room}/*/*.c)
+    if(sources)
+        add_library(tenon_${room} OBJECT ${sources})
+        target_link_libraries(tenon_${room} PRIVATE tenon_flags tenon_warnings)
+        list(APPEND tenon_objects $<TARGET_OBJECTS:tenon_${room}>)
+    endif()
+endforeach()
+
+# The ONNX wire format: nanopb's generator makes import/onnx/onnx.pb.{c,h} in build/generated.
+file(GLOB onnx_proto CONFIGURE_DEPENDS src/import/onnx/onnx.proto)
+if(onnx_proto AND TARGET tenon_import)
+    find_program(TENON_NANOPB_GENERATOR NAMES nanopb_generator.py nanopb_generator REQUIRED)
+    file(GLOB onnx_options CONFIGURE_DEPENDS src/import/onnx/onnx.options)
+    set(wire_dir ${PROJECT_BINARY_DIR}/generated/import/onnx)
+    file(MAKE_DIRECTORY ${wire_dir})
+    add_custom_command(
+        OUTPUT ${wire_dir}/onnx.pb.c ${wire_dir}/onnx.pb.h
+        COMMAND ${TENON_NANOPB_GENERATOR} --quiet --output-dir=${wire_dir} onnx.proto
+        WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}/src/import/onnx
+        DEPENDS ${onnx_proto} ${onnx_options}
+        COMMENT "Generating the ONNX wire format"
+        VERBATIM)
+    add_library(tenon_onnx_wire OBJECT ${wire_dir}/onnx.pb.c)
+    target_link_libraries(tenon_onnx_wire PRIVATE tenon_flags)
+    add_dependencies(tenon_import tenon_onnx_wire)
+    list(APPEND tenon_objects $<TARGET_OBJECTS:tenon_onnx_wire>)
+endif()
+
+# Text files that the code generator embeds; may add sources to the room targets.
+include(cmake/embed.cmake OPTIONAL)
+
+add_library(tenon_static STATIC ${tenon_objects})
+add_library(tenon_shared SHARED ${tenon_objects})
+foreach(library tenon_static tenon_shared)
+    set_target_properties(${library} PROPERTIES OUTPUT_NAME tenon LINKER_LANGUAGE C)
+    target_include_directories(${library} INTERFACE
+        $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>
+        $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
+endforeach()
+set_target_properties(tenon_shared PROPERTIES
+    VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR})
+target_link_libraries(tenon_static PUBLIC tenon_libraries)
+target_link_libraries(tenon_shared PRIVATE tenon_libraries)
+if(TENON_SANITIZE)
+    target_link_options(tenon_shared PUBLIC -fsanitize=${TENON_SANITIZE})
+else()
+    target_link_options(tenon_shared PRIVATE -Wl,-z,defs -Wl,--exclude-libs,ALL)
+endif()
+
+add_custom_target(product DEPENDS tenon_static tenon_shared)
+
+# The command.
+file(GLOB sources CONFIGURE_DEPENDS src/cli/*.c)
+if("${PROJECT_SOURCE_DIR}/src/cli/main.c" IN_LIST sources)
+    add_executable(tenon ${sources})
+    target_link_libraries(tenon PRIVATE tenon_static tenon_flags tenon_warnings)
+    add_dependencies(product tenon)
+endif()

@@ -1,0 +1,91 @@
+/* A model in, numbers out: load, compile (cached) and run.
+ *
+ *   tn_model *model;   tn_model_open("model.onnx", NULL, &model, &err);
+ *   tn_session *s;     tn_session_create(model, &s, &err);
+ *   tn_session_run(s, inputs, n_inputs, outputs, n_outputs, &err);
+ *
+ * A tn_model (import, compiled programs, weights, thread pool) may be shared by any number of
+ * threads; a tn_session (activations, bound sizes) serves one thread at a time. A steady run (same
+ * sizes as before) allocates nothing. */
+#ifndef TENON_SESSION_H
+#define TENON_SESSION_H
+
+#include <tenon/type.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct tn_model tn_model;
+typedef struct tn_session tn_session;
+
+/* A dense row-major array. As an input `data` is borrowed for the call. As an output of
+ * tn_session_run `data` points into the session and stays valid until its next run (`size` stays 0,
+ * so the array can be handed in again), or, when the caller set data and size, the result is written
+ * there (size in bytes, must suffice; not the memory of an input). */
+typedef struct tn_buffer {
+    tn_dtype dtype;
+    int rank;
+    int64_t dim[TN_MAX_RANK];
+    void *data;
+    size_t size;
+} tn_buffer;
+
+typedef struct tn_dim_binding {
+    const char *name;
+    int64_t value;
+} tn_dim_binding;
+
+typedef enum tn_compile_mode {
+    TN_COMPILE_AUTO,      /* the system's C compiler; without one, interpret and say so */
+    TN_COMPILE_CC,        /* fail without a compiler */
+    TN_COMPILE_INTERPRET, /* the loop-IR interpreter */
+} tn_compile_mode;
+
+typedef struct tn_model_options {
+    size_t size; /* sizeof(tn_model_options) */
+    int threads; /* 0: the cores this process may use */
+    tn_compile_mode mode;
+    bool no_opt;   /* no rewrites, no fusion */
+    bool no_cache; /* neither read nor write the caches on disk */
+    bool trust;    /* load native code embedded in a .tn file */
+    const char
+        *cache; /* folder; NULL: TENON_CACHE, else XDG_CACHE_HOME/tenon, else ~/.cache/tenon */
+    const tn_dim_binding *dims; /* sizes fixed at compile time */
+    int dim_count;
+    void (*dump)(void *context, const char *stage, const char *text);
+    const char *dump_after;
+    void *dump_context;
+} tn_model_options;
+#define TN_MODEL_OPTIONS_INIT                                                                      \
+    { .size = sizeof(tn_model_options) }
+
+/* PATH is an ONNX file or a .tn program. `options` may be NULL. */
+TN_API tn_status tn_model_open(const char *path, const tn_model_options *options, tn_model **out,
+                               tn_error *err) TN_MUST_USE;
+TN_API void tn_model_release(tn_model *model);
+
+typedef struct tn_port_info {
+    const char *name; /* borrowed from the model */
+    tn_dtype dtype;
+    int rank;
+    int64_t dim[TN_MAX_RANK];        /* -1: open */
+    const char *symbol[TN_MAX_RANK]; /* its printed size when open, else NULL */
+} tn_port_info;
+TN_API int tn_model_input_count(const tn_model *model);
+TN_API int tn_model_output_count(const tn_model *model);
+TN_API tn_status tn_model_input(const tn_model *model, int i, tn_port_info *out);
+TN_API tn_status tn_model_output(const tn_model *model, int i, tn_port_info *out);
+
+TN_API tn_status tn_session_create(tn_model *model, tn_session **out, tn_error *err) TN_MUST_USE;
+TN_API void tn_session_release(tn_session *session);
+
+/* Runs once. inputs[i] is input i; outputs[] receives output i. Sizes of open dimensions come from
+ * the inputs. */
+TN_API tn_status tn_session_run(tn_session *session, const tn_buffer *inputs, int input_count,
+                                tn_buffer *outputs, int output_count, tn_error *err) TN_MUST_USE;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,125 @@
+/* Files, clocks and log lines. See io.h. */
+#include "base/io.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+tn_status tn_file_map_open(tn_file_map *m, const char *path, tn_error *err) {
+    *m = (tn_file_map){0};
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return tn_error_set(err, errno == ENOENT ? TN_NOT_FOUND : TN_IO, "%s: %s", path,
+                            strerror(errno));
+    struct stat st;
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+        close(fd);
+        return tn_error_set(err, TN_IO, "%s: not a regular file", path);
+    }
+    m->size = (size_t)st.st_size;
+    m->device = (uint64_t)st.st_dev;
+    m->inode = (uint64_t)st.st_ino;
+    m->mtime_ns = (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec;
+    if (m->size) {
+        void *p = mmap(NULL, m->size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (p == MAP_FAILED) {
+            int why = errno;
+            close(fd);
+            *m = (tn_file_map){0};
+            return tn_error_set(err, TN_IO, "%s: cannot map: %s", path, strerror(why));
+        }
+        m->data = p;
+    }
+    close(fd);
+    return TN_OK;
+}
+
+void tn_file_map_close(tn_file_map *m) {
+    if (m->data) munmap((void *)(uintptr_t)m->data, m->size);
+    *m = (tn_file_map){0};
+}
+
+static bool write_all(int fd, const char *data, size_t size) {
+    while (size) {
+        ssize_t n = write(fd, data, size);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) return false;
+        data += n;
+        size -= (size_t)n;
+    }
+    return true;
+}
+
+tn_status tn_file_write(const char *path, const void *data, size_t size, bool durable,
+                        tn_error *err) {
+    char name[4096];
+    int len = snprintf(name, sizeof name, "%s.tmp.XXXXXX", path);
+    if (len < 0 || (size_t)len >= sizeof name)
+        return tn_error_set(err, TN_INVALID, "%s: the path is too long", path);
+    int fd = mkostemp(name, O_CLOEXEC);
+    if (fd < 0) return tn_error_set(err, TN_IO, "%s: cannot create: %s", path, strerror(errno));
+    bool ok = fchmod(fd, 0644) == 0 && write_all(fd, data, size) && (!durable || fsync(fd) == 0);
+    int why = errno;
+    if (close(fd) != 0 && ok) {
+        ok = false;
+        why = errno;
+    }
+    if (ok && rename(name, path) != 0) {
+        ok = false;
+        why = errno;
+    }
+    if (ok) return TN_OK;
+    unlink(name);
+    return tn_error_set(err, TN_IO, "%s: cannot write: %s", path, strerror(why));
+}
+
+tn_status tn_make_dirs(const char *path, unsigned mode, tn_error *err) {
+    char name[4096];
+    size_t len = strlen(path);
+    if (len >= sizeof name) return tn_error_set(err, TN_INVALID, "%s: the path is too long", path);
+    memcpy(name, path, len + 1);
+    for (size_t i = 1; i <= len; i++) {
+        if (name[i] != '/' && name[i] != 0) continue;
+        char c = name[i];
+        name[i] = 0;
+        if (mkdir(name, mode) != 0 && errno != EEXIST)
+            return tn_error_set(err, TN_IO, "%s: cannot create: %s", name, strerror(errno));
+        name[i] = c;
+    }
+    return TN_OK;
+}
+
+double tn_seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static tn_log_level log_level = TN_LOG_WARN;
+
+void tn_log_set_level(tn_log_level level) {
+    log_level = level;
+}
+bool tn_log_enabled(tn_log_level level) {
+    return level <= log_level;
+}
+
+void tn_log(tn_log_level level, const char *format, ...) {
+    if (!tn_log_enabled(level)) return;
+    char line[2048];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    fprintf(stderr, "tenon: %s%s\n",
+            level == TN_LOG_ERROR  ? "error: "
+            : level == TN_LOG_WARN ? "warning: "
+                                   : "",
+            line);
+}

@@ -1,0 +1,31 @@
+/* Files and environment: whole-file reads, read-only maps, atomic writes, clocks, log lines. */
+#ifndef TENON_BASE_IO_H
+#define TENON_BASE_IO_H
+
+#include "base/base.h"
+#include "base/str.h"
+
+/* A read-only mapping of a regular file (size 0 gives data NULL). */
+typedef struct tn_file_map {
+    const uint8_t *data;
+    size_t size;
+    uint64_t device, inode, mtime_ns; /* the identity used by caches */
+} tn_file_map;
+
+tn_status tn_file_map_open(tn_file_map *m, const char *path, tn_error *err);
+void tn_file_map_close(tn_file_map *m);
+
+/* Writes to a temporary name beside `path`, syncs when `durable`, renames. Nothing half-written. */
+tn_status tn_file_write(const char *path, const void *data, size_t size, bool durable,
+                        tn_error *err);
+tn_status tn_make_dirs(const char *path, unsigned mode, tn_error *err);
+
+double tn_seconds(void); /* monotonic */
+
+typedef enum tn_log_level { TN_LOG_ERROR, TN_LOG_WARN, TN_LOG_INFO, TN_LOG_DEBUG } tn_log_level;
+void tn_log_set_level(tn_log_level level);
+bool tn_log_enabled(tn_log_level level);
+/* One line on standard error, "tenon: …". */
+void tn_log(tn_log_level level, const char *format, ...) TN_PRINTF(2, 3);
+
+#endif

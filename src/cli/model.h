@@ -1,0 +1,48 @@
+/* A model as the verbs see it: opened with the command line's options, its inputs bound. */
+#ifndef TENON_CLI_MODEL_H
+#define TENON_CLI_MODEL_H
+
+#include <tenon/session.h>
+
+#include "cli/cli.h"
+#include "session/session.h"
+
+/* What --dump-after asks for and what came by. */
+typedef struct cli_dump {
+    const char *stage; /* "all": every one */
+    tn_str stages;     /* names of all stages that ran */
+    bool found;
+} cli_dump;
+
+/* The options of the command line. `dump` must outlive the model. */
+tn_status cli_model_options(cli *c, tn_model_options *out, cli_dump *dump, tn_error *err);
+/* After compiling: a usage error when no stage had the name that was asked for. */
+tn_status cli_dump_check(cli *c, const cli_dump *dump, tn_error *err);
+
+typedef struct cli_model {
+    const char *path;
+    tn_model *model;
+    tn_model_options options;
+    cli_dump dump;
+    tn_buffer *inputs;
+    int input_count;
+    bool made_up; /* some inputs hold made-up values */
+} cli_model;
+
+typedef enum cli_missing {
+    CLI_MISSING_IS_ERROR,
+    CLI_MISSING_RANDOM, /* made up from the seed */
+} cli_missing;
+
+tn_status cli_model_open(cli *c, const char *path, cli_model *m, tn_error *err);
+/* Reads the files of -i and finds the input each is for; missing ones are made up or an error. */
+tn_status cli_model_bind(cli *c, cli_model *m, cli_missing missing, const char *seed,
+                         tn_error *err);
+void cli_model_close(cli_model *m);
+
+/* Bytes of weights that a program reads in a steady run, prepared ones included. */
+uint64_t cli_weight_bytes(const tn_artifact *a);
+/* All memory of a steady run: weights, inputs, outputs, temporaries, scratch. */
+uint64_t cli_peak_bytes(const cli_model *m, const tn_session *s);
+
+#endif

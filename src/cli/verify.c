@@ -1,0 +1,248 @@
+/* Checking one test folder. See verify.h. */
+#include "cli/verify.h"
+
+#include <dirent.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "base/io.h"
+#include "cli/values.h"
+#include "import/onnx/model.h"
+
+typedef struct checker {
+    cli *c;
+    const char *folder;
+    tn_arena *arena;
+    cli_verdict *v;
+    cli_tolerance tolerance;
+    tn_model_options options;
+    cli_dump dump;
+    tn_model *model;
+    tn_session *session;
+} checker;
+
+/* ---- what the folder holds ------------------------------------------------------------------ */
+
+/* The operators of the model, known even where the import refuses it. */
+static tn_status list_ops(checker *k, const tn_file_map *map, tn_arena *scratch, tn_error *err) {
+    tn_onnx_model model;
+    TN_CHECK(tn_onnx_read_model(map->data, map->size, scratch, &model, err));
+    for (uint32_t i = 0; model.graph && i < model.graph->nodes.len; i++) {
+        const tn_onnx_node *n = &model.graph->nodes.data[i];
+        bool plain = !*n->domain || strcmp(n->domain, "ai.onnx") == 0;
+        const char *op = plain ? tn_arena_strdup(k->arena, n->op)
+                               : tn_arena_printf(k->arena, "%s.%s", n->domain, n->op);
+        bool known = false;
+        for (uint32_t j = 0; j < k->v->ops.len && !known; j++)
+            known = strcmp(k->v->ops.data[j], op) == 0;
+        if (!known) tn_vec_push(k->arena, &k->v->ops, op);
+    }
+    return TN_OK;
+}
+
+typedef struct ops_args {
+    checker *k;
+    tn_file_map map;
+    tn_arena scratch;
+} ops_args;
+
+static tn_status ops_guarded(void *argument, tn_error *err) {
+    ops_args *x = argument;
+    return list_ops(x->k, &x->map, &x->scratch, err);
+}
+
+static void find_ops(checker *k, const char *model_path) {
+    ops_args x = {.k = k};
+    if (tn_file_map_open(&x.map, model_path, NULL) != TN_OK) return;
+    tn_arena_init(&x.scratch, tn_allocator_system());
+    x.scratch.limit = tn_onnx_memory_limit(x.map.size);
+    if (tn_guard(ops_guarded, &x, NULL) != TN_OK) k->v->ops.len = 0;
+    tn_arena_deinit(&x.scratch);
+    tn_file_map_close(&x.map);
+}
+
+/* data.json of the folder, then the command line. */
+static void choose_tolerance(checker *k) {
+    const cli_options *o = &k->c->options;
+    cli_tolerance *t = &k->tolerance;
+    *t = (cli_tolerance){1e-3, 1e-7, o->max_ulp};
+    const char *path = tn_arena_printf(k->arena, "%s/data.json", k->folder);
+    json_t *data = json_load_file(path, 0, NULL), *number;
+    if ((number = json_object_get(data, "rtol")) && json_is_number(number))
+        t->rtol = json_number_value(number);
+    if ((number = json_object_get(data, "atol")) && json_is_number(number))
+        t->atol = json_number_value(number);
+    json_decref(data);
+    if (!isnan(o->rtol)) t->rtol = o->rtol;
+    if (!isnan(o->atol)) t->atol = o->atol;
+}
+
+static int compare_names(const void *a, const void *b) {
+    const char *const *x = a, *const *y = b;
+    return strverscmp(*x, *y);
+}
+
+/* Names in `folder` that begin with `prefix` and end with `suffix`, in order of their numbers. */
+static cli_list list_files(checker *k, const char *folder, const char *prefix, const char *suffix) {
+    TN_VEC(const char *) names = {0};
+    DIR *d = opendir(folder);
+    struct dirent *e;
+    size_t suffix_len = strlen(suffix);
+    while (d && (e = readdir(d))) {
+        size_t len = strlen(e->d_name);
+        if (strncmp(e->d_name, prefix, strlen(prefix)) != 0 || len < suffix_len ||
+            strcmp(e->d_name + len - suffix_len, suffix) != 0)
+            continue;
+        tn_vec_push(k->arena, &names, tn_arena_printf(k->arena, "%s/%s", folder, e->d_name));
+    }
+    if (d) closedir(d);
+    if (names.len) qsort(names.data, names.len, sizeof *names.data, compare_names);
+    return (cli_list){names.data, (int)names.len};
+}
+
+/* ---- one data set --------------------------------------------------------------------------- */
+
+static tn_status fail(checker *k, const char *stage, tn_error *err) {
+    tn_error_format(err, k->v->reason, sizeof k->v->reason);
+    if (!k->v->reason[0])
+        snprintf(k->v->reason, sizeof k->v->reason, "%s", tn_status_name(err->status));
+    k->v->stage = stage;
+    return err->status;
+}
+
+static tn_status read_one(checker *k, const char *path, cli_value *out, tn_error *err) {
+    cli_values values = {0};
+    TN_CHECK(cli_values_read(k->arena, path, &values, err));
+    if (values.len != 1)
+        return tn_error_set(err, TN_UNSUPPORTED, "%s: %u arrays; one is expected", path,
+                            values.len);
+    *out = values.data[0];
+    return TN_OK;
+}
+
+/* By the tensor's name where a port has it, else by the file's number. */
+static int port_for(const checker *k, bool output, const char *name, int number) {
+    int n = output ? tn_model_output_count(k->model) : tn_model_input_count(k->model);
+    for (int i = 0; *name && i < n; i++) {
+        tn_port_info port;
+        tn_status status =
+            output ? tn_model_output(k->model, i, &port) : tn_model_input(k->model, i, &port);
+        if (status == TN_OK && strcmp(port.name, name) == 0) return i;
+    }
+    return number < n ? number : -1;
+}
+
+static tn_status load_set(checker *k, const char *folder, bool output, tn_array *arrays, bool *has,
+                          tn_error *err) {
+    cli_list files = list_files(k, folder, output ? "output_" : "input_", ".pb");
+    for (int i = 0; i < files.count; i++) {
+        cli_value value;
+        TN_CHECK(read_one(k, files.at[i], &value, err));
+        int port = port_for(k, output, value.name, i);
+        if (port < 0)
+            return tn_error_set(err, TN_INVALID, "%s: the model has fewer %s", files.at[i],
+                                output ? "outputs" : "inputs");
+        arrays[port] = value.array;
+        has[port] = true;
+    }
+    return TN_OK;
+}
+
+static const char *type_text(checker *k, const tn_array *a) {
+    const char *text = tn_dtype_name(a->dtype);
+    for (int i = 0; i < a->rank; i++)
+        text = tn_arena_printf(k->arena, "%s%s%lld", text, i ? "," : "[", (long long)a->dim[i]);
+    return tn_arena_printf(k->arena, a->rank ? "%s]" : "%s[]", text);
+}
+
+static tn_status compare_output(checker *k, int i, const tn_array *expected, const tn_buffer *got,
+                                tn_error *err) {
+    tn_port_info port;
+    TN_CHECK(tn_model_output(k->model, i, &port));
+    tn_array actual = cli_array_of(got);
+    bool same = actual.dtype == expected->dtype && actual.rank == expected->rank;
+    for (int a = 0; same && a < actual.rank; a++) same = actual.dim[a] == expected->dim[a];
+    if (!same)
+        return tn_error_set(err, TN_RUNTIME, "output '%s': expected %s, got %s", port.name,
+                            type_text(k, expected),
+                            type_text(k, &actual));
+    cli_difference d;
+    cli_compare(expected, &actual, &k->tolerance, &d);
+    k->v->max_ulp = isnan(k->v->max_ulp) ? d.max_ulp : fmax(k->v->max_ulp, d.max_ulp);
+    if (d.equal) return TN_OK;
+    char text[512];
+    cli_difference_text(expected, &d, text, sizeof text);
+    return tn_error_set(err, TN_RUNTIME, "output '%s' %s", port.name, text);
+}
+
+static tn_status check_nodes(checker *k, const tn_buffer *inputs, int count, tn_error *err) {
+    const tn_graph *g;
+    TN_CHECK(tn_model_graph(k->model, inputs, count, &g, err));
+    return cli_verify_nodes(g, &k->options, inputs, count, &k->tolerance, err);
+}
+
+static tn_status run_set(checker *k, const char *folder, tn_error *err) {
+    int ins = tn_model_input_count(k->model), outs = tn_model_output_count(k->model);
+    tn_array *arrays = TN_NEW_N(k->arena, tn_array, TN_MAX(ins, outs));
+    bool *has = TN_NEW_N(k->arena, bool, TN_MAX(ins, outs));
+    tn_buffer *inputs = TN_NEW_N(k->arena, tn_buffer, ins);
+    tn_buffer *outputs = TN_NEW_N(k->arena, tn_buffer, outs);
+    if (load_set(k, folder, false, arrays, has, err) != TN_OK) return fail(k, "data", err);
+    for (int i = 0; i < ins; i++) {
+        if (!has[i]) {
+            tn_error_set(err, TN_INVALID, "%s: no file for input %d", folder, i);
+            return fail(k, "data", err);
+        }
+        inputs[i] = cli_buffer_of(&arrays[i]);
+    }
+    if (tn_session_run(k->session, inputs, ins, outputs, outs, err) != TN_OK)
+        return fail(k, "run", err);
+    if (k->c->options.per_node && check_nodes(k, inputs, ins, err) != TN_OK)
+        return fail(k, "compare", err);
+    memset(has, 0, (size_t)TN_MAX(ins, outs) * sizeof *has);
+    if (load_set(k, folder, true, arrays, has, err) != TN_OK) return fail(k, "data", err);
+    for (int i = 0; i < outs; i++)
+        if (has[i] && compare_output(k, i, &arrays[i], &outputs[i], err) != TN_OK)
+            return fail(k, "compare", err);
+    k->v->data_sets++;
+    return TN_OK;
+}
+
+/* ---- the folder ----------------------------------------------------------------------------- */
+
+static tn_status check_folder(checker *k, tn_error *err) {
+    const char *model_path = tn_arena_printf(k->arena, "%s/model.onnx", k->folder);
+    find_ops(k, model_path);
+    choose_tolerance(k);
+    if (tn_model_open(model_path, &k->options, &k->model, err) != TN_OK) return fail(k, "model", err);
+    cli_list sets = list_files(k, k->folder, "test_data_set_", "");
+    if (sets.count == 0) {
+        tn_error_set(err, TN_NOT_FOUND, "%s: no test_data_set_* folder", k->folder);
+        return fail(k, "data", err);
+    }
+    if (tn_session_create(k->model, &k->session, err) != TN_OK) return fail(k, "run", err);
+    for (int i = 0; i < sets.count; i++) TN_CHECK(run_set(k, sets.at[i], err));
+    return TN_OK;
+}
+
+static tn_status folder_guarded(void *argument, tn_error *err) {
+    return check_folder(argument, err);
+}
+
+tn_status cli_verify_folder(cli *c, const char *path, tn_arena *arena, cli_verdict *v,
+                            tn_error *err) {
+    checker k = {.c = c, .folder = path, .arena = arena, .v = v};
+    *v = (cli_verdict){.max_ulp = NAN};
+    TN_CHECK(cli_model_options(c, &k.options, &k.dump, err));
+    tn_error why = TN_ERROR_INIT;
+    tn_status status = tn_guard(folder_guarded, &k, &why);
+    v->ok = status == TN_OK;
+    if (status != TN_OK && !v->stage) fail(&k, "run", &why);
+    tn_session_release(k.session);
+    tn_model_release(k.model);
+    tn_str_deinit(&k.dump.stages);
+    return TN_OK;
+}

@@ -1,0 +1,62 @@
+/* From a fusion group and a schedule record to loop IR.
+ *
+ * lower_rows.c: pointwise work and folds; lower_contraction.c: dot and conv on a register tile;
+ * lower_nest.c: operations with loops of their own. Each kernel's buffers say in `binding` which
+ * value they stand for. */
+#ifndef TENON_CODEGEN_LOWER_H
+#define TENON_CODEGEN_LOWER_H
+
+#include "codegen/target.h"
+#include "schedule/record.h"
+
+/* tn_lbuffer.binding: a value of the graph, or a packed operand of this group. */
+#define TN_BIND_PACK 0x80000000u
+
+typedef struct tn_lowered {
+    tn_loop *kernel;
+    tn_schedule schedule;
+    tn_loop *pack; /* CONTRACTION with a prepared operand: makes it; its OUTPUT buffer has binding
+                      TN_BIND_PACK, as has the kernel's input */
+    tn_dim pack_elements;
+    tn_dtype pack_dtype;
+    tn_value in_place; /* an input whose memory the first store may take over, or TN_NO_VALUE */
+} tn_lowered;
+
+/* `error_base`: kernel error code of node n is error_base + n. */
+typedef struct tn_lower_context {
+    const tn_grouping *grouping;
+    const tn_target *target;
+    tn_arena *arena;
+    uint32_t error_base;
+} tn_lower_context;
+
+tn_status tn_lower_group(const tn_lower_context *c, uint32_t group, tn_lowered *out, tn_error *err);
+
+/* ---- shared by the lowerings ---------------------------------------------------------------- */
+
+typedef struct tn_kernel_maker {
+    tn_access access; /* first */
+    const tn_lower_context *context;
+    const tn_group *group;
+    uint32_t group_id;
+    tn_loop *k;
+    TN_VEC(tn_value) bound; /* value of each value-bound buffer, by order */
+    TN_VEC(uint32_t) buffer;
+} tn_kernel_maker;
+
+void tn_maker_init(tn_kernel_maker *m, const tn_lower_context *c, uint32_t group, const char *name);
+/* The buffer that holds value `v` (looking through reshapes), made on first use. */
+uint32_t tn_maker_buffer(tn_kernel_maker *m, tn_value v, tn_lbuffer_kind kind);
+bool tn_maker_has_buffer(const tn_kernel_maker *m, tn_value v, uint32_t *buffer);
+/* Row-major position of an index in a value. */
+tn_lx tn_maker_offset(tn_kernel_maker *m, tn_value v, const tn_lx *index);
+tn_lx tn_maker_load(tn_kernel_maker *m, tn_value v, const tn_lx *index);
+void tn_maker_store(tn_kernel_maker *m, tn_value v, const tn_lx *index, tn_lx value);
+/* Splits a linear number over `count` axes, the last fastest. */
+void tn_maker_split(tn_loop *k, tn_lx linear, const tn_lx *extent, int count, tn_lx *index);
+
+void tn_lower_rows(const tn_lower_context *c, uint32_t group, tn_lowered *out);
+void tn_lower_contraction(const tn_lower_context *c, uint32_t group, tn_lowered *out);
+void tn_lower_nest(const tn_lower_context *c, uint32_t group, tn_lowered *out);
+
+#endif

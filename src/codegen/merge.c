@@ -1,0 +1,60 @@
+/* Merging neighbouring axes. See merge.h. */
+#include "codegen/merge.h"
+
+static void pin(const tn_merge_probe *p, tn_lx e, const tn_lx *var, int count, bool *pinned,
+                uint8_t *seen) {
+    if (e == TN_LX_NONE || seen[e]) return;
+    seen[e] = 1;
+    const tn_lexpr *x = tn_l_expr(p->k, e);
+    if (x->kind == TN_LX_VAR)
+        for (int i = 0; i < count; i++) pinned[i] |= var[i] == e;
+    if (x->kind != TN_LX_LOAD) pin(p, x->a, var, count, pinned, seen);
+    pin(p, x->b, var, count, pinned, seen);
+    pin(p, x->c, var, count, pinned, seen);
+}
+
+static bool linear_together(const tn_merge_probe *p, tn_lx outer, tn_lx inner, tn_lx extent) {
+    uint32_t vo = tn_l_expr(p->k, outer)->index, vi = tn_l_expr(p->k, inner)->index;
+    for (uint32_t o = 0; o < p->offsets.len; o++) {
+        tn_lx co, ci, rest;
+        if (!tn_l_affine(p->k, p->offsets.data[o], vo, &co, &rest) ||
+            !tn_l_affine(p->k, p->offsets.data[o], vi, &ci, &rest) ||
+            co != tn_l_mul(p->k, ci, extent))
+            return false;
+    }
+    return true;
+}
+
+void tn_merge_find(const tn_merge_probe *p, const tn_lx *var, const tn_lx *extent, int count,
+                   const bool *allowed, bool *merged) {
+    bool pinned[TN_MAX_RANK] = {false};
+    uint8_t *seen = TN_NEW_N(p->arena, uint8_t, p->k->exprs.len);
+    for (uint32_t i = 0; i < p->values.len; i++)
+        pin(p, p->values.data[i], var, count, pinned, seen);
+    for (int i = 0; i + 1 < count; i++)
+        merged[i] = allowed[i] && !pinned[i] && !pinned[i + 1] &&
+                    linear_together(p, var[i], var[i + 1], extent[i + 1]);
+    if (count > 0) merged[count - 1] = false;
+}
+
+static bool depends_on_data(const tn_loop *k, tn_lx e) {
+    if (e == TN_LX_NONE) return false;
+    const tn_lexpr *x = tn_l_expr(k, e);
+    if (x->kind == TN_LX_LOAD || x->kind == TN_LX_LET) return true;
+    return depends_on_data(k, x->a) || depends_on_data(k, x->b) || depends_on_data(k, x->c);
+}
+
+bool tn_merge_addresses_linear(const tn_loop *k) {
+    uint32_t exprs = k->exprs.len;
+    for (uint32_t e = 1; e < exprs; e++) {
+        tn_lx at = tn_l_expr(k, e)->a;
+        if (tn_l_expr(k, e)->kind != TN_LX_LOAD || depends_on_data(k, at)) continue;
+        for (uint32_t v = 1; v < k->vars.len; v++) {
+            tn_lx coefficient, rest;
+            if (tn_l_uses_var(k, at, v) &&
+                !tn_l_affine((tn_loop *)(uintptr_t)k, at, v, &coefficient, &rest))
+                return false;
+        }
+    }
+    return true;
+}

@@ -1,0 +1,60 @@
+/* Model files → graphs: what the importers take and give.
+ *
+ * Sizes stay symbols where everything downstream can keep them open. Where it cannot, or where an
+ * input's *values* decide shapes (Reshape's shape, Slice's starts, TopK's k), the import says which
+ * sizes or inputs it needs; it is then repeated with these bound: the graph is specialised. */
+#ifndef TENON_IMPORT_IMPORT_H
+#define TENON_IMPORT_IMPORT_H
+
+#include "base/array.h"
+#include "base/io.h"
+#include "ir/graph.h"
+
+typedef struct tn_import_dim {
+    const char *name; /* of a symbol, as the model spells it */
+    int64_t value;
+} tn_import_dim;
+
+typedef struct tn_import_value {
+    const char *name; /* of an input */
+    tn_array array;   /* its value; borrowed during the import */
+} tn_import_value;
+
+typedef struct tn_import_options {
+    const tn_import_dim *dims;
+    uint32_t dim_count;
+    const tn_import_value *values;
+    uint32_t value_count;
+} tn_import_options;
+
+typedef struct tn_import_port {
+    const char *name;
+    tn_type type; /* sizes over tn_import.dims; of outputs as far as the file tells */
+    bool typed;   /* false: the file does not tell the rank (outputs only) */
+} tn_import_port;
+
+typedef struct tn_import {
+    /* All of the model's inputs in order, bound ones included (they stay inputs, used or not). NULL
+     * when something is needed first. Borrows the bytes of constants from `maps`. */
+    tn_graph *graph;
+    tn_dims *dims; /* the table of the ports' sizes; the graph's when there is one */
+    TN_VEC(tn_import_port) inputs;
+    TN_VEC(tn_import_port) outputs;
+    /* Set with TN_OK and graph NULL: what has to be bound. */
+    TN_VEC(const char *) need_values; /* names of inputs */
+    TN_VEC(const char *) need_dims;   /* names of sizes */
+    const char *need_reason;          /* "node 'r' (Reshape): its shape is computed from input 'n'" */
+    /* Files that stay open: the model and its external data; their identity is the model's. The
+     * order is the graph's sources'. */
+    TN_VEC(tn_file_map) maps;
+    TN_VEC(const char *) paths; /* of maps */
+} tn_import;
+
+/* Everything but the maps lives in `arena`. On failure the maps are closed already. The file may be
+ * hostile: nothing is believed before it is checked. */
+tn_status tn_import_onnx(const char *path, const tn_import_options *options, tn_arena *arena,
+                         tn_import *out, tn_error *err);
+/* Closes the maps. */
+void tn_import_close(tn_import *i);
+
+#endif

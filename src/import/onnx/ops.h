@@ -1,0 +1,42 @@
+/* The table of operators: one row per operator and range of operator-set versions.
+ *
+ * To add one: a function in an ops_<topic>.c and its row at the end of that file; a new file gets a
+ * line in TN_ONNX_TABLES. */
+#ifndef TENON_IMPORT_ONNX_OPS_H
+#define TENON_IMPORT_ONNX_OPS_H
+
+#include "import/onnx/context.h"
+
+#define TN_ONNX_LATEST 1000
+#define TN_ONNX_OLDEST 7 /* the first operator set that is understood */
+
+typedef struct tn_onnx_op {
+    const char *name;
+    int since, until; /* versions of the operator set */
+    tn_o_import *import;
+} tn_onnx_op;
+
+#define TN_ONNX_TABLES(T)                                                                          \
+    T(math)                                                                                        \
+    T(shape)                                                                                       \
+    T(nn)                                                                                          \
+    T(reduce)                                                                                      \
+    T(index)
+
+typedef struct tn_onnx_rows {
+    const char *domain; /* "" is ONNX's own */
+    const tn_onnx_op *at;
+    size_t count;
+} tn_onnx_rows;
+#define T(topic) extern const tn_onnx_rows tn__onnx_ops_##topic;
+TN_ONNX_TABLES(T)
+#undef T
+/* At the end of ops_<topic>.c, after `static const tn_onnx_op rows[]`. */
+#define TN_ONNX_TABLE(topic, domain)                                                               \
+    const tn_onnx_rows tn__onnx_ops_##topic = {domain, rows, TN_COUNT(rows)};
+
+/* NULL when there is no row. *known: some version of the operator is there. */
+const tn_onnx_op *tn_onnx_op_find(const char *domain, const char *name, int64_t version,
+                                  bool *known);
+
+#endif

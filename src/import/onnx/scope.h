@@ -1,0 +1,109 @@
+/* The inner side of the import: names in scope, and what is known about their values.
+ *
+ * A scope is a graph, a sub-graph or a called function. Several scopes may build into one graph
+ * (functions and static branches are inlined); each graph has one tn_onnx_level. */
+#ifndef TENON_IMPORT_ONNX_SCOPE_H
+#define TENON_IMPORT_ONNX_SCOPE_H
+
+#include "import/import.h"
+#include "import/onnx/context.h"
+
+typedef enum tn_onnx_item_kind { TN_ITEM_TENSOR, TN_ITEM_SEQUENCE, TN_ITEM_NONE } tn_onnx_item_kind;
+
+struct tn_onnx_item {
+    tn_onnx_item_kind kind;             /* NONE: an optional without a value */
+    struct tn_onnx_level *level;        /* the graph that `value` is in */
+    tn_value value;                     /* TN_NO_VALUE: not built yet */
+    const tn_known *known;              /* NULL: not known, or not looked at yet */
+    const tn_onnx_content *initializer; /* NULL: not one */
+    const char *name;
+    int count; /* SEQUENCE */
+    tn_onnx_item *const *items;
+};
+
+/* Values of a graph that could be evaluated: constants, and what follows from them. */
+typedef enum tn_onnx_fold {
+    TN_FOLD_UNSEEN,
+    TN_FOLD_OPEN,
+    TN_FOLD_STATIC,
+    TN_FOLD_DONE
+} tn_onnx_fold;
+
+typedef struct tn_onnx_level {
+    tn_builder builder;
+    struct tn_onnx_level *parent;
+    TN_VEC(uint8_t) fold;    /* tn_onnx_fold of each value */
+    TN_VEC(tn_array) arrays; /* of values with TN_FOLD_DONE */
+} tn_onnx_level;
+
+typedef struct tn_onnx_capture {
+    tn_onnx_item *outer, *inner;
+} tn_onnx_capture;
+
+typedef struct tn_onnx_importer {
+    const tn_import_options *options;
+    tn_import *result;
+    tn_arena *arena, *scratch;
+    const tn_onnx_model *model;
+    tn_onnx_files files;
+    tn_map functions; /* "domain:name:overload" → index */
+    double work;      /* operations that evaluation may still take */
+    uint32_t nodes;   /* that may still be imported */
+    int depth;        /* of functions and sub-graphs */
+    const char *path;
+    bool needs; /* stopped because something has to be bound */
+} tn_onnx_importer;
+
+struct tn_onnx_scope {
+    tn_onnx_importer *im;
+    tn_onnx_scope *parent; /* whose names are seen; NULL: outermost, or a function */
+    tn_onnx_level *level;
+    tn_map names; /* → index of items */
+    TN_VEC(tn_onnx_item *) items;
+    const tn_onnx_opsets *opsets, *more_opsets; /* more: the model's, for a function */
+    const tn_o *caller;                         /* of the function; NULL: not one */
+    const tn_onnx_function *function;
+    TN_VEC(tn_onnx_capture) captures; /* outer values that became inputs of this graph */
+};
+
+void tn_onnx_scope_init(tn_onnx_scope *s, tn_onnx_importer *im, tn_onnx_scope *parent,
+                        tn_onnx_level *level);
+tn_onnx_level *tn_onnx_level_new(tn_onnx_importer *im, tn_graph *g, tn_onnx_level *parent,
+                                 tn_error *err);
+
+/* Names a value of this scope; an error when the name is taken. */
+void tn_onnx_define(tn_onnx_scope *s, const char *name, tn_onnx_item *item);
+/* The item, NULL when there is none; captured from an outer graph when it is there. */
+tn_onnx_item *tn_onnx_lookup(tn_onnx_scope *s, const char *name);
+bool tn_onnx_visible(const tn_onnx_scope *s, const char *name);
+tn_onnx_item *tn_onnx_capture_item(tn_onnx_scope *s, tn_onnx_item *outer);
+
+tn_onnx_item *tn_onnx_item_new(tn_onnx_scope *s, tn_value v, const char *name);
+tn_onnx_item *tn_onnx_item_known(tn_onnx_scope *s, const tn_known *known, const char *name);
+tn_value tn_onnx_item_build(tn_onnx_scope *s, tn_onnx_item *item);
+tn_type tn_onnx_item_type(const tn_onnx_item *item);
+
+/* Nodes, in their order; then errors are in s->level->builder. */
+void tn_onnx_import_nodes(tn_onnx_scope *s, const tn_onnx_node *nodes, uint32_t count);
+void tn_onnx_import_initializers(tn_onnx_scope *s, const tn_onnx_graph *g);
+
+/* ---- values (value.c) ----------------------------------------------------------------------- */
+
+/* The value's elements when they follow from constants and bound inputs. */
+bool tn_onnx_value_array(tn_onnx_scope *s, tn_onnx_level *level, tn_value v, tn_array *out);
+bool tn_onnx_item_array(tn_onnx_scope *s, tn_onnx_item *item, tn_array *out);
+/* Whole numbers among these, small, and sizes. */
+bool tn_onnx_item_get_known(tn_onnx_scope *s, tn_onnx_item *item, tn_known *out);
+/* Stops the import: the item's value must be known. */
+void tn_onnx_ask_value(tn_o *o, const tn_onnx_item *item, const char *what);
+/* Stops the import: the size must be a number. */
+void tn_onnx_ask_dim(tn_o *o, tn_dim d, const char *what);
+/* After an error at a node whose operands have open sizes: asks for these. */
+void tn_onnx_ask_after_error(tn_o *o);
+
+/* ---- known values (known.c) ----------------------------------------------------------------- */
+
+/* Imports the node as arithmetic on known values; false when it is not that. */
+bool tn_onnx_import_known(tn_o *o);
+
+#endif

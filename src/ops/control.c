@@ -1,0 +1,460 @@
+/* if, while, scan and call: operations with sub-graphs, run by the executor.
+ *
+ * Sub-graphs see only their inputs, and share the table of sizes with the graph they are in; so the
+ * types of operands and of sub-graph inputs are compared as they are. */
+#include "ops/eval.h"
+#include "ops/parts.h"
+
+/* ---- infer ---------------------------------------------------------------------------------- */
+
+static tn_status refuse_type(const tn_infer *i, const char *sub, const char *what, uint32_t at,
+                             const tn_type *have, const tn_type *expected, tn_error *err) {
+    return tn_infer_refuse_attr(i, err, "%s %u of sub-graph '%s' is %s; expected %s", what, at, sub,
+                                tn_type_text(i->graph->dims, have).at,
+                                tn_type_text(i->graph->dims, expected).at);
+}
+
+static bool same_type(const tn_type *a, const tn_type *b) {
+    return a->dtype == b->dtype && tn_shape_equal(&a->shape, &b->shape);
+}
+
+static tn_status check_inputs(const tn_infer *i, const char *sub, const tn_graph *body,
+                              const tn_type *const *expected, uint32_t count, tn_error *err) {
+    if (body->inputs.len != count)
+        return tn_infer_refuse_attr(i, err, "sub-graph '%s' takes %u inputs; expected %u", sub,
+                                    body->inputs.len, count);
+    for (uint32_t p = 0; p < count; p++) {
+        const tn_type *have = tn_graph_type(body, body->inputs.data[p]);
+        if (!same_type(have, expected[p]))
+            return refuse_type(i, sub, "input", p, have, expected[p], err);
+    }
+    return TN_OK;
+}
+
+static const tn_type *output_type(const tn_graph *body, uint32_t at) {
+    return tn_graph_type(body, body->outputs.data[at].value);
+}
+
+/* The first `count` outputs must have the types `expected`; there may be more only with `more`. */
+static tn_status check_outputs(const tn_infer *i, const char *sub, const tn_graph *body,
+                               const tn_type *const *expected, uint32_t count, bool more,
+                               tn_error *err) {
+    if (body->outputs.len < count || (body->outputs.len > count && !more))
+        return tn_infer_refuse_attr(i, err, "sub-graph '%s' gives %u results; expected %s%u", sub,
+                                    body->outputs.len, more ? "at least " : "", count);
+    for (uint32_t p = 0; p < count; p++)
+        if (!same_type(output_type(body, p), expected[p]))
+            return refuse_type(i, sub, "result", p, output_type(body, p), expected[p], err);
+    return TN_OK;
+}
+
+static tn_status give_results(tn_infer *i, uint32_t count, tn_error *err) {
+    if (count > i->out_max)
+        return tn_infer_refuse_attr(i, err, "%u results; at most %u are possible", count,
+                                    i->out_max);
+    *i->out_count = count;
+    return TN_OK;
+}
+
+static bool is_flag(const tn_type *type) {
+    return type->dtype == TN_bool && type->shape.rank == 0;
+}
+
+static tn_status if_infer(tn_infer *i, tn_error *err) {
+    const tn_attrs_if *a = i->attrs;
+    if (!is_flag(i->in[0])) return tn_infer_refuse(i, 0, err, "expected a bool scalar, the flag");
+    TN_CHECK(check_inputs(i, "then_graph", a->then_graph, i->in + 1, i->in_count - 1, err));
+    TN_CHECK(check_inputs(i, "else_graph", a->else_graph, i->in + 1, i->in_count - 1, err));
+    uint32_t count = a->then_graph->outputs.len;
+    TN_CHECK(give_results(i, count, err));
+    const tn_type **types = TN_NEW_N(i->graph->arena, const tn_type *, count);
+    for (uint32_t p = 0; p < count; p++) {
+        types[p] = output_type(a->then_graph, p);
+        i->out[p] = *types[p];
+    }
+    return check_outputs(i, "else_graph", a->else_graph, types, count, false, err);
+}
+
+static tn_status while_infer(tn_infer *i, tn_error *err) {
+    const tn_attrs_while *a = i->attrs;
+    if (a->states < 0 || a->states > i->in_count)
+        return tn_infer_refuse_attr(i, err, "states = %lld of %u operands", (long long)a->states,
+                                    i->in_count);
+    uint32_t states = (uint32_t)a->states;
+    TN_CHECK(check_inputs(i, "cond", a->cond, i->in, i->in_count, err));
+    TN_CHECK(check_inputs(i, "body", a->body, i->in, i->in_count, err));
+    if (a->cond->outputs.len != 1 || !is_flag(output_type(a->cond, 0)))
+        return tn_infer_refuse_attr(i, err, "sub-graph 'cond' must give one bool scalar");
+    TN_CHECK(check_outputs(i, "body", a->body, i->in, states, false, err));
+    TN_CHECK(give_results(i, states, err));
+    for (uint32_t p = 0; p < states; p++) i->out[p] = *i->in[p];
+    return TN_OK;
+}
+
+/* The type of one step of x: without axis 0, which must have the scan's length. */
+static tn_status step_type(const tn_infer *i, uint32_t which, tn_dim length, tn_type *out,
+                           tn_error *err) {
+    *out = *i->in[which];
+    if (out->shape.rank == 0 || out->shape.dim[0] != length)
+        return tn_infer_refuse(i, which, err, "expected %s steps along axis 0",
+                               tn_dim_text(i->graph->dims, length).at);
+    memmove(out->shape.dim, out->shape.dim + 1, sizeof(tn_dim) * (size_t)--out->shape.rank);
+    return TN_OK;
+}
+
+static tn_status scan_infer(tn_infer *i, tn_error *err) {
+    const tn_attrs_scan *a = i->attrs;
+    if (a->carries < 0 || a->slices < 0 || a->carries > i->in_count ||
+        a->slices > i->in_count - a->carries)
+        return tn_infer_refuse_attr(i, err, "carries = %lld and slices = %lld of %u operands",
+                                    (long long)a->carries, (long long)a->slices, i->in_count);
+    uint32_t carries = (uint32_t)a->carries, slices = (uint32_t)a->slices;
+    tn_type *step = TN_NEW_N(i->graph->arena, tn_type, slices);
+    const tn_type **types = TN_NEW_N(i->graph->arena, const tn_type *, i->in_count);
+    for (uint32_t p = 0; p < i->in_count; p++) {
+        types[p] = i->in[p];
+        if (p < carries || p >= carries + slices) continue;
+        TN_CHECK(step_type(i, p, a->length, &step[p - carries], err));
+        types[p] = &step[p - carries];
+    }
+    TN_CHECK(check_inputs(i, "body", a->body, types, i->in_count, err));
+    TN_CHECK(check_outputs(i, "body", a->body, i->in, carries, true, err));
+    TN_CHECK(give_results(i, a->body->outputs.len, err));
+    for (uint32_t p = 0; p < *i->out_count; p++) {
+        const tn_type *y = output_type(a->body, p);
+        i->out[p] = *y;
+        if (p < carries) continue;
+        if (y->shape.rank == TN_MAX_RANK)
+            return tn_infer_refuse_attr(i, err, "result %u of the body cannot take one more axis",
+                                        p);
+        i->out[p].shape = tn_shape_with_front(&y->shape, a->length);
+    }
+    return TN_OK;
+}
+
+static tn_status call_infer(tn_infer *i, tn_error *err) {
+    const tn_attrs_call *a = i->attrs;
+    TN_CHECK(check_inputs(i, "body", a->body, i->in, i->in_count, err));
+    TN_CHECK(give_results(i, a->body->outputs.len, err));
+    for (uint32_t p = 0; p < *i->out_count; p++) i->out[p] = *output_type(a->body, p);
+    return TN_OK;
+}
+
+/* ---- eval ----------------------------------------------------------------------------------- */
+
+static tn_status eval_if(tn_eval *e, tn_error *err) {
+    const tn_attrs_if *a = e->node->attrs;
+    const tn_graph *taken = tn_array_get(&e->in[0], 0).u ? a->then_graph : a->else_graph;
+    return tn_eval_graph(taken, e->in + 1, e->bindings, e->out, e->arena, err);
+}
+
+static tn_status eval_while(tn_eval *e, tn_error *err) {
+    const tn_attrs_while *a = e->node->attrs;
+    uint32_t states = (uint32_t)a->states, count = e->node->in_count;
+    tn_array *now = TN_NEW_N(e->arena, tn_array, count), flag;
+    memcpy(now, e->in, sizeof(tn_array) * count);
+    for (;;) {
+        TN_CHECK(tn_eval_graph(a->cond, now, e->bindings, &flag, e->arena, err));
+        if (!tn_array_get(&flag, 0).u) break;
+        tn_array *next = TN_NEW_N(e->arena, tn_array, states);
+        TN_CHECK(tn_eval_graph(a->body, now, e->bindings, next, e->arena, err));
+        memcpy(now, next, sizeof(tn_array) * states);
+    }
+    memcpy(e->out, now, sizeof(tn_array) * states);
+    return TN_OK;
+}
+
+/* Element `at` along axis 0, as a view. */
+static tn_array step_of(const tn_array *a, int64_t at) {
+    tn_array step = *a;
+    memmove(step.dim, step.dim + 1, sizeof(int64_t) * (size_t)--step.rank);
+    step.data = (char *)a->data + (size_t)at * tn_array_bytes(&step);
+    return step;
+}
+
+static tn_status eval_scan(tn_eval *e, tn_error *err) {
+    const tn_attrs_scan *a = e->node->attrs;
+    uint32_t carries = (uint32_t)a->carries, slices = (uint32_t)a->slices;
+    uint32_t in_count = e->node->in_count, out_count = e->node->out_count;
+    tn_array *now = TN_NEW_N(e->arena, tn_array, in_count);
+    memcpy(now, e->in, sizeof(tn_array) * in_count);
+    int64_t length = tn_dim_is_const(a->length)
+                         ? a->length
+                         : tn_dim_eval(e->graph->dims, a->length, e->bindings);
+    for (int64_t done = 0; done < length; done++) {
+        int64_t at = a->reverse ? length - 1 - done : done;
+        for (uint32_t p = 0; p < slices; p++) now[carries + p] = step_of(&e->in[carries + p], at);
+        tn_array *next = TN_NEW_N(e->arena, tn_array, out_count);
+        TN_CHECK(tn_eval_graph(a->body, now, e->bindings, next, e->arena, err));
+        memcpy(now, next, sizeof(tn_array) * carries);
+        for (uint32_t p = carries; p < out_count; p++) {
+            tn_array to = step_of(&e->out[p], at);
+            memcpy(to.data, next[p].data, tn_array_bytes(&to));
+        }
+    }
+    memcpy(e->out, now, sizeof(tn_array) * carries);
+    return TN_OK;
+}
+
+static tn_status eval_call(tn_eval *e, tn_error *err) {
+    const tn_attrs_call *a = e->node->attrs;
+    return tn_eval_graph(a->body, e->in, e->bindings, e->out, e->arena, err);
+}
+
+/* ---- cost ----------------------------------------------------------------------------------- */
+
+static tn_cost body_cost(const tn_graph *body, const int64_t *bindings, double times) {
+    tn_cost sum = {0};
+    for (uint32_t p = 0; p < body->nodes.len; p++) {
+        const tn_node_info *n = tn_graph_node(body, p);
+        tn_cost c = {0};
+        tn_op_rules_of(n->op)->cost(body, n, bindings, &c);
+        sum.flops += times * c.flops;
+        sum.bytes_read += times * c.bytes_read;
+        sum.bytes_written += times * c.bytes_written;
+    }
+    return sum;
+}
+
+/* The dearer branch. */
+static void if_cost(const tn_graph *g, const tn_node_info *n, const int64_t *bindings,
+                    tn_cost *out) {
+    (void)g;
+    const tn_attrs_if *a = n->attrs;
+    tn_cost yes = body_cost(a->then_graph, bindings, 1), no = body_cost(a->else_graph, bindings, 1);
+    *out = yes.flops + yes.bytes_read >= no.flops + no.bytes_read ? yes : no;
+}
+
+/* One iteration: how many there are is not known. */
+static void while_cost(const tn_graph *g, const tn_node_info *n, const int64_t *bindings,
+                       tn_cost *out) {
+    (void)g;
+    const tn_attrs_while *a = n->attrs;
+    tn_cost cond = body_cost(a->cond, bindings, 1), body = body_cost(a->body, bindings, 1);
+    *out = (tn_cost){cond.flops + body.flops, cond.bytes_read + body.bytes_read,
+                     cond.bytes_written + body.bytes_written};
+}
+
+static void scan_cost(const tn_graph *g, const tn_node_info *n, const int64_t *bindings,
+                      tn_cost *out) {
+    const tn_attrs_scan *a = n->attrs;
+    *out = body_cost(a->body, bindings, (double)tn_dim_eval(g->dims, a->length, bindings));
+}
+
+static void call_cost(const tn_graph *g, const tn_node_info *n, const int64_t *bindings,
+                      tn_cost *out) {
+    (void)g;
+    *out = body_cost(((const tn_attrs_call *)n->attrs)->body, bindings, 1);
+}
+
+/* ---- call: vjp and batch -------------------------------------------------------------------- */
+
+/* Both put the body's nodes in place of the call and go through their rules one by one. */
+
+static void copy_node(tn_builder *b, const tn_graph *body, tn_node p, tn_value *map) {
+    if (tn_b_ok(b)) b->status = tn_graph_copy_node(b->graph, body, p, map, NULL, b->err);
+}
+
+static tn_value *map_of(tn_builder *b, const tn_graph *body, const tn_value *in) {
+    tn_value *map = TN_NEW_N(b->graph->arena, tn_value, body->values.len);
+    for (uint32_t p = 0; p < body->inputs.len; p++) map[body->inputs.data[p]] = in[p];
+    return map;
+}
+
+static void add_cotangent(tn_builder *b, tn_value *sum, tn_value more) {
+    if (more == TN_NO_VALUE) return;
+    *sum = *sum == TN_NO_VALUE ? more : tn_b_add(b, *sum, more);
+}
+
+/* Passes the cotangents of one node's results on to its operands. */
+static void node_vjp(tn_builder *b, const tn_graph *body, tn_node p, const tn_value *map,
+                     tn_value *cotangent) {
+    const tn_node_info *n = tn_graph_node(body, p);
+    bool reached = false;
+    for (uint32_t o = 0; o < n->out_count; o++)
+        reached = reached || cotangent[n->out + o] != TN_NO_VALUE;
+    if (!reached || n->op == TN_OP_input || !tn_b_ok(b)) return;
+    const tn_op_rules *rules = tn_op_rules_of(n->op);
+    if (!rules->vjp.rule) {
+        tn_b_fail(b, TN_UNSUPPORTED, "%s has no gradient: %s", tn_op_info_of(n->op)->name,
+                  rules->vjp.refusal);
+        return;
+    }
+    tn_value *in = TN_NEW_N(b->graph->arena, tn_value, n->in_count);
+    tn_value *grads = TN_NEW_N(b->graph->arena, tn_value, n->in_count);
+    tn_value *out = TN_NEW_N(b->graph->arena, tn_value, n->out_count);
+    for (uint32_t o = 0; o < n->in_count; o++) {
+        in[o] = map[n->in[o]];
+        grads[o] = TN_NO_VALUE;
+    }
+    for (uint32_t o = 0; o < n->out_count; o++) out[o] = map[n->out + o];
+    rules->vjp.rule(b, body, n, in, out, cotangent + n->out, grads);
+    for (uint32_t o = 0; o < n->in_count; o++) add_cotangent(b, &cotangent[n->in[o]], grads[o]);
+}
+
+static void call_vjp(tn_builder *b, const tn_graph *g, const tn_node_info *n, const tn_value *in,
+                     const tn_value *out, const tn_value *cotangents, tn_value *grads) {
+    (void)g, (void)out;
+    const tn_graph *body = ((const tn_attrs_call *)n->attrs)->body;
+    tn_value *map = map_of(b, body, in);
+    tn_value *cotangent = TN_NEW_N(b->graph->arena, tn_value, body->values.len);
+    for (uint32_t v = 0; v < body->values.len; v++) cotangent[v] = TN_NO_VALUE;
+    for (uint32_t p = 0; p < body->outputs.len; p++)
+        add_cotangent(b, &cotangent[body->outputs.data[p].value], cotangents[p]);
+    for (tn_node p = 0; p < body->nodes.len; p++)
+        if (tn_graph_node(body, p)->op != TN_OP_input) copy_node(b, body, p, map);
+    for (tn_node p = body->nodes.len; p-- > 0;) node_vjp(b, body, p, map, cotangent);
+    if (!tn_b_ok(b)) return;
+    for (uint32_t p = 0; p < body->inputs.len; p++) grads[p] = cotangent[body->inputs.data[p]];
+}
+
+/* A node without batched operands stays as it is. */
+static void node_batch(tn_builder *b, const tn_graph *body, tn_node p, tn_dim size, tn_value *map,
+                       bool *carries) {
+    const tn_node_info *n = tn_graph_node(body, p);
+    if (n->op == TN_OP_input || !tn_b_ok(b)) return;
+    tn_value *in = TN_NEW_N(b->graph->arena, tn_value, n->in_count);
+    bool *batched = TN_NEW_N(b->graph->arena, bool, n->in_count), any = false;
+    for (uint32_t o = 0; o < n->in_count; o++) {
+        in[o] = map[n->in[o]];
+        batched[o] = carries[n->in[o]];
+        any = any || batched[o];
+    }
+    for (uint32_t o = 0; o < n->out_count; o++) carries[n->out + o] = any;
+    const tn_op_rules *rules = tn_op_rules_of(n->op);
+    if (!any)
+        copy_node(b, body, p, map);
+    else if (rules->batch.rule)
+        rules->batch.rule(b, body, n, size, in, batched, map + n->out);
+    else
+        tn_b_fail(b, TN_UNSUPPORTED, "%s cannot be batched: %s", tn_op_info_of(n->op)->name,
+                  rules->batch.refusal);
+}
+
+static void call_batch(tn_builder *b, const tn_graph *g, const tn_node_info *n, tn_dim size,
+                       const tn_value *in, const bool *batched, tn_value *out) {
+    (void)g;
+    const tn_graph *body = ((const tn_attrs_call *)n->attrs)->body;
+    tn_value *map = map_of(b, body, in);
+    bool *carries = TN_NEW_N(b->graph->arena, bool, body->values.len);
+    for (uint32_t p = 0; p < body->inputs.len; p++) carries[body->inputs.data[p]] = batched[p];
+    for (tn_node p = 0; p < body->nodes.len; p++) node_batch(b, body, p, size, map, carries);
+    for (uint32_t p = 0; p < body->outputs.len && tn_b_ok(b); p++) {
+        tn_value v = body->outputs.data[p].value;
+        out[p] = tn_batch_operand(b, map[v], carries[v], size);
+    }
+}
+
+/* ---- batch of scan and if ------------------------------------------------------------------------ */
+
+/* The body with the new axis in front of the inputs in `flags` and of all results. */
+static tn_graph *batch_body(tn_builder *b, const tn_graph *body, tn_dim size, const bool *flags) {
+    tn_graph *wide = tn_graph_new_sub(b->graph);
+    tn_builder inner = tn_builder_of(wide, b->err);
+    tn_value *map = TN_NEW_N(wide->arena, tn_value, body->values.len);
+    bool *carries = TN_NEW_N(wide->arena, bool, body->values.len);
+    for (uint32_t p = 0; p < body->inputs.len && tn_b_ok(&inner); p++) {
+        tn_value v = body->inputs.data[p];
+        tn_type type = *tn_graph_type(body, v);
+        if (flags[p] && type.shape.rank == TN_MAX_RANK)
+            tn_b_fail(&inner, TN_UNSUPPORTED, "an input of the body cannot take one more axis");
+        else if (flags[p])
+            type.shape = tn_shape_with_front(&type.shape, size);
+        map[v] = tn_b_input(&inner, NULL, type.dtype, &type.shape);
+        carries[v] = flags[p];
+    }
+    for (tn_node p = 0; p < body->nodes.len; p++) node_batch(&inner, body, p, size, map, carries);
+    for (uint32_t p = 0; p < body->outputs.len && tn_b_ok(&inner); p++) {
+        tn_value v = body->outputs.data[p].value;
+        v = tn_batch_operand(&inner, map[v], carries[v], size);
+        if (tn_b_ok(&inner)) tn_graph_add_output(wide, v, NULL);
+    }
+    if (tn_b_ok(b)) b->status = inner.status;
+    return wide;
+}
+
+/* All carries get the axis. What is sliced carries it behind the steps, and so do the stacked
+ * results. */
+static void scan_batch(tn_builder *b, const tn_graph *g, const tn_node_info *n, tn_dim size,
+                       const tn_value *in, const bool *batched, tn_value *out) {
+    (void)g;
+    tn_attrs_scan a = *(const tn_attrs_scan *)n->attrs;
+    bool *flags = TN_NEW_N(b->graph->arena, bool, n->in_count);
+    tn_value *all = TN_NEW_N(b->graph->arena, tn_value, n->in_count);
+    for (uint32_t p = 0; p < n->in_count; p++) {
+        bool carry = p < a.carries, slice = !carry && p < a.carries + a.slices;
+        flags[p] = carry || batched[p];
+        all[p] = carry ? tn_batch_operand(b, in[p], batched[p], size) : in[p];
+        if (slice && batched[p]) all[p] = tn_b_move(b, in[p], 0, 1);
+    }
+    a.body = batch_body(b, a.body, size, flags);
+    tn_batch_node(b, n, all, &a, out);
+    for (uint32_t p = (uint32_t)a.carries; p < n->out_count && tn_b_ok(b); p++)
+        out[p] = tn_b_move(b, out[p], 1, 0);
+}
+
+/* A flag for all members chooses between batched branches. Flags that differ need both results, of
+ * which each member takes its own: the operations are total, so the other one does no harm. */
+static void if_batch(tn_builder *b, const tn_graph *g, const tn_node_info *n, tn_dim size,
+                     const tn_value *in, const bool *batched, tn_value *out) {
+    (void)g;
+    const tn_attrs_if *a = n->attrs;
+    tn_attrs_if wide = {.then_graph = batch_body(b, a->then_graph, size, batched + 1),
+                        .else_graph = batch_body(b, a->else_graph, size, batched + 1)};
+    if (!batched[0]) {
+        tn_batch_node(b, n, in, &wide, out);
+        return;
+    }
+    tn_attrs_call yes = {.body = wide.then_graph}, no = {.body = wide.else_graph};
+    tn_value x = tn_b_node(b, TN_OP_call, in + 1, n->in_count - 1, &yes);
+    tn_value y = tn_b_node(b, TN_OP_call, in + 1, n->in_count - 1, &no);
+    for (uint32_t p = 0; p < n->out_count && tn_b_ok(b); p++) {
+        tn_type type = tn_b_type(b, x + p);
+        tn_shape flags = {.rank = type.shape.rank, .dim = {size}};
+        for (int i = 1; i < flags.rank; i++) flags.dim[i] = 1;
+        tn_value flag = tn_b_expand(b, tn_b_reshape(b, in[0], &flags), &type.shape);
+        out[p] = tn_b_select(b, flag, x + p, y + p);
+    }
+}
+
+#define SHARD_REASON "placements are not followed through sub-graphs"
+
+const tn_op_rules tn_rules_if = {
+    .infer = if_infer,
+    .eval = eval_if,
+    .cost = if_cost,
+    .lower = {.kind = TN_LOWER_CONTROL},
+    .vjp = TN_REFUSE("gradients of branches are not built"),
+    .batch = TN_RULE(if_batch),
+    .shard = TN_REFUSE(SHARD_REASON),
+};
+
+const tn_op_rules tn_rules_while = {
+    .infer = while_infer,
+    .eval = eval_while,
+    .cost = while_cost,
+    .lower = {.kind = TN_LOWER_CONTROL},
+    .vjp = TN_REFUSE("the number of iterations to go back over is not kept; use scan"),
+    .batch = TN_REFUSE("members may run a different number of iterations"),
+    .shard = TN_REFUSE(SHARD_REASON),
+};
+
+const tn_op_rules tn_rules_scan = {
+    .infer = scan_infer,
+    .eval = eval_scan,
+    .cost = scan_cost,
+    .lower = {.kind = TN_LOWER_CONTROL},
+    .vjp = TN_REFUSE("the reverse scan over saved states is not built"),
+    .batch = TN_RULE(scan_batch),
+    .shard = TN_REFUSE(SHARD_REASON),
+};
+
+const tn_op_rules tn_rules_call = {
+    .infer = call_infer,
+    .eval = eval_call,
+    .cost = call_cost,
+    .lower = {.kind = TN_LOWER_CONTROL},
+    .vjp = TN_RULE(call_vjp),
+    .batch = TN_RULE(call_batch),
+    .shard = TN_REFUSE(SHARD_REASON),
+};

@@ -1,0 +1,561 @@
+/* Building the program. See assemble.h. */
+#include "plan/assemble.h"
+
+#define NO_BUFFER UINT32_MAX
+
+typedef struct assembler {
+    tn_program *p;
+    tn_arena *arena;
+    const tn_target *target;
+    bool fuse;
+    tn_map kernels; /* canonical text → kernel */
+    tn_map packs;   /* kernel, operand buffer → packed buffer */
+    uint32_t position;
+    TN_VEC(tn_prog_step) prepare; /* appended to block 1 at the end */
+    tn_str *groups_text;
+} assembler;
+
+/* One graph being assembled: the main one or a body. */
+typedef struct scope {
+    assembler *a;
+    const tn_graph *g;
+    tn_grouping *groups;
+    uint32_t block;
+    uint32_t error_base;
+    uint32_t *buffer; /* per value: where it lives, or NO_BUFFER */
+} scope;
+
+/* ---- buffers -------------------------------------------------------------------------------- */
+
+static uint32_t add_buffer(assembler *a, tn_prog_buffer b) {
+    tn_vec_push(a->arena, &a->p->buffers, b);
+    return a->p->buffers.len - 1;
+}
+
+static tn_prog_buffer buffer_of_type(const scope *s, tn_value v, tn_store store) {
+    const tn_value_info *info = tn_graph_value(s->g, v);
+    return (tn_prog_buffer){.store = store,
+                            .dtype = info->type.dtype,
+                            .elements = tn_shape_count(s->g->dims, &info->type.shape),
+                            .in_place_of = UINT32_MAX,
+                            .name = info->name};
+}
+
+static uint32_t add_temp(scope *s, tn_value v) {
+    tn_prog_buffer b = buffer_of_type(s, v, TN_STORE_TEMP);
+    b.first = b.last = s->a->position;
+    return add_buffer(s->a, b);
+}
+
+static void touch(assembler *a, uint32_t buffer) {
+    tn_prog_buffer *b = &a->p->buffers.data[buffer];
+    b->last = TN_MAX(b->last, a->position);
+}
+
+static uint32_t weight_buffer(scope *s, tn_value v) {
+    assembler *a = s->a;
+    const tn_attrs_constant *c = tn_graph_producer(s->g, v)->attrs;
+    tn_prog_buffer b = buffer_of_type(s, v, TN_STORE_WEIGHT);
+    if (c->data.source) { /* a file of the graph: sources of graph and program run in parallel */
+        b.index = c->data.source - 1;
+        b.offset = c->data.offset;
+    } else {
+        tn_prog_source inline_bytes = {.size = c->data.size, .data = c->data.bytes};
+        tn_vec_push(a->arena, &a->p->sources, inline_bytes);
+        b.index = a->p->sources.len - 1;
+    }
+    return add_buffer(a, b);
+}
+
+/* The buffer that holds `v`; constants get theirs on first use. */
+static uint32_t buffer_of(scope *s, tn_value v) {
+    v = tn_group_storage(s->groups, v);
+    if (s->buffer[v] == NO_BUFFER) {
+        TN_ASSERT(tn_graph_producer(s->g, v)->op == TN_OP_constant);
+        s->buffer[v] = weight_buffer(s, v);
+    }
+    return s->buffer[v];
+}
+
+/* ---- kernels and steps ---------------------------------------------------------------------- */
+
+static uint32_t add_kernel(assembler *a, tn_loop *k) {
+    tn_str text;
+    tn_str_init(&text);
+    tn_loop_print(k, true, &text);
+    uint32_t id;
+    if (!tn_map_get(&a->kernels, text.data, text.len, &id)) {
+        id = a->p->kernels.len;
+        k->name = tn_arena_printf(a->arena, "%s_%u", k->name, id);
+        tn_vec_push(a->arena, &a->p->kernels, k);
+        tn_map_put(&a->kernels, text.data, text.len, id);
+    }
+    tn_str_deinit(&text);
+    return id;
+}
+
+static tn_dim buffer_bytes(const assembler *a, uint32_t buffer) {
+    const tn_prog_buffer *b = &a->p->buffers.data[buffer];
+    tn_dims *dims = a->p->dims;
+    return tn_dim_mul(dims, b->elements, tn_dim_const(dims, (int64_t)tn_dtype_size(b->dtype)));
+}
+
+/* Binds a kernel's buffers; `packed` stands for TN_BIND_PACK. */
+static tn_prog_step kernel_step(scope *s, tn_loop *k, uint32_t packed) {
+    assembler *a = s->a;
+    tn_prog_step step = {.kind = TN_STEP_KERNEL, .kernel = add_kernel(a, k)};
+    step.buffers = TN_NEW_N(a->arena, uint32_t, k->buffers.len);
+    step.bytes = 0;
+    for (uint32_t i = 0; i < k->buffers.len; i++) {
+        const tn_lbuffer *b = &k->buffers.data[i];
+        if (b->kind == TN_LBUF_SCRATCH) continue;
+        uint32_t buffer = b->binding == TN_BIND_PACK ? packed : buffer_of(s, b->binding);
+        step.buffers[step.buffer_count++] = buffer;
+        step.bytes = tn_dim_add(a->p->dims, step.bytes, buffer_bytes(a, buffer));
+    }
+    step.scalar_count = k->scalars.len;
+    step.scalars = TN_NEW_N(a->arena, tn_dim, k->scalars.len);
+    for (uint32_t i = 0; i < k->scalars.len; i++) step.scalars[i] = k->scalars.data[i].dim;
+    return step;
+}
+
+static void push_step(scope *s, tn_prog_step step, bool prepare) {
+    assembler *a = s->a;
+    step.position = a->position;
+    for (uint32_t i = 0; i < step.buffer_count; i++) touch(a, step.buffers[i]);
+    if (prepare)
+        tn_vec_push(a->arena, &a->prepare, step);
+    else
+        tn_vec_push(a->arena, &a->p->blocks.data[s->block].steps, step);
+}
+
+static void copy_step(scope *s, uint32_t from, uint32_t to) {
+    tn_prog_step step = {.kind = TN_STEP_COPY, .buffer_count = 2, .name = "copy"};
+    step.buffers = TN_NEW_N(s->a->arena, uint32_t, 2);
+    step.buffers[0] = from;
+    step.buffers[1] = to;
+    step.bytes = tn_dim_mul(s->g->dims, buffer_bytes(s->a, from), 2);
+    s->a->position++;
+    push_step(s, step, false);
+}
+
+/* The packed form of a constant operand, shared by all kernels that want the same. */
+static uint32_t packed_buffer(scope *s, const tn_lowered *l) {
+    assembler *a = s->a;
+    tn_prog_buffer b = {.store = TN_STORE_PREPARED,
+                        .dtype = l->pack_dtype,
+                        .elements = l->pack_elements,
+                        .in_place_of = UINT32_MAX,
+                        .name = "packed weights"};
+    uint32_t buffer = add_buffer(a, b), known;
+    tn_prog_step step = kernel_step(s, l->pack, buffer);
+    step.name = "pack";
+    uint32_t key[2] = {step.kernel, NO_BUFFER};
+    for (uint32_t i = 0; i < step.buffer_count; i++)
+        if (step.buffers[i] != buffer) key[1] = step.buffers[i];
+    if (tn_map_get(&a->packs, key, sizeof key, &known)) {
+        a->p->buffers.len--; /* the one just made */
+        return known;
+    }
+    tn_map_put(&a->packs, key, sizeof key, buffer);
+    push_step(s, step, true);
+    return buffer;
+}
+
+/* ---- words for people ----------------------------------------------------------------------- */
+
+static const char *node_label(const scope *s, tn_node n) {
+    const tn_node_info *info = tn_graph_node(s->g, n);
+    const char *op = tn_op_info_of(info->op)->name;
+    return info->name ? tn_arena_printf(s->a->arena, "%s (%s)", op, info->name) : op;
+}
+
+static const char *step_name(const scope *s, const tn_group *g) {
+    tn_str text;
+    tn_str_init(&text);
+    for (uint32_t i = 0; i < g->members.len; i++) {
+        if (i == 4) {
+            tn_str_appendf(&text, "+%u more", g->members.len - i);
+            break;
+        }
+        tn_op op = tn_graph_node(s->g, g->members.data[i].node)->op;
+        tn_str_appendf(&text, "%s%s", i ? "+" : "", tn_op_info_of(op)->name);
+    }
+    const char *name = tn_arena_strdup(s->a->arena, tn_str_text(&text));
+    tn_str_deinit(&text);
+    return name;
+}
+
+static void list_inlined(const scope *s, const tn_group *g, tn_node n, uint8_t *seen, tn_str *out,
+                         tn_str *again) {
+    const tn_node_info *info = tn_graph_node(s->g, n);
+    for (uint32_t i = 0; i < info->in_count; i++) {
+        tn_node from = tn_graph_value(s->g, info->in[i])->node;
+        if (!s->groups->inlined[from] || seen[from] || info->in[i] == g->domain_value) continue;
+        seen[from] = true;
+        list_inlined(s, g, from, seen, out, again);
+        tn_str_appendf(out, "%s%s", out->len ? ", " : "", node_label(s, from));
+        if (s->groups->use_count[info->in[i]] > 1)
+            tn_str_appendf(again, "%s%s", again->len ? ", " : "", node_label(s, from));
+    }
+}
+
+static const char *take_text(assembler *a, tn_str *text) {
+    const char *kept = tn_arena_strdup(a->arena, tn_str_text(text));
+    tn_str_deinit(text);
+    return kept;
+}
+
+static void describe_group(scope *s, const tn_group *g, const tn_schedule *schedule, tn_dim bytes) {
+    assembler *a = s->a;
+    tn_str anchors, mainloop, epilogue, stores, again, record;
+    tn_str_init(&anchors);
+    tn_str_init(&mainloop);
+    tn_str_init(&epilogue);
+    tn_str_init(&stores);
+    tn_str_init(&again);
+    tn_str_init(&record);
+    uint8_t *seen = TN_NEW_N(a->arena, uint8_t, s->g->nodes.len);
+    for (uint32_t i = 0; i < g->members.len; i++) {
+        tn_node n = g->members.data[i].node;
+        tn_lower_kind kind = tn_op_rules_of(tn_graph_node(s->g, n)->op)->lower.kind;
+        bool anchor = kind != TN_LOWER_EXPRESSION;
+        tn_str *to = anchor ? &anchors : &epilogue;
+        list_inlined(s, g, n, seen, anchor ? &mainloop : &epilogue, &again);
+        tn_str_appendf(to, "%s%s", to->len ? ", " : "", node_label(s, n));
+    }
+    for (uint32_t i = 0; i < g->stores.len; i++) {
+        tn_str_appendf(&stores, "%s%%%u ", stores.len ? ", " : "", g->stores.data[i]);
+        tn_type_print(s->g->dims, tn_graph_type(s->g, g->stores.data[i]), &stores);
+    }
+    tn_schedule_print(schedule, g->kind, &record);
+    tn_prog_group info = {.step_position = a->position, .bytes = bytes};
+    info.anchors = take_text(a, &anchors);
+    info.mainloop = take_text(a, &mainloop);
+    info.epilogue = take_text(a, &epilogue);
+    info.stores = take_text(a, &stores);
+    info.recomputes = take_text(a, &again);
+    info.schedule = take_text(a, &record);
+    tn_vec_push(a->arena, &a->p->groups, info);
+}
+
+/* ---- groups --------------------------------------------------------------------------------- */
+
+static tn_dim group_flops(const scope *s, const tn_group *g) {
+    tn_dims *dims = s->g->dims;
+    tn_dim flops = tn_dim_mul(dims, tn_shape_count(dims, &g->space.shape),
+                              tn_dim_const(dims, (int64_t)g->members.len));
+    if (g->anchor == TN_NO_NODE) return flops;
+    const tn_node_info *n = tn_graph_node(s->g, g->anchor);
+    const tn_lower *l = &tn_op_rules_of(n->op)->lower;
+    tn_dim work = tn_dim_const(dims, 2);
+    if (l->kind == TN_LOWER_CONTRACTION) {
+        tn_contraction c;
+        l->contraction->describe(s->g, n, &c);
+        for (int i = 0; i < c.k; i++) work = tn_dim_mul(dims, work, c.k_extent[i]);
+    } else if (l->kind == TN_LOWER_FOLD) {
+        tn_fold f;
+        l->fold->describe(s->g, n, &f);
+        for (int i = 0; i < f.axes; i++) work = tn_dim_mul(dims, work, f.extent[i]);
+    }
+    const tn_shape *result = &tn_graph_type(s->g, n->out)->shape;
+    return tn_dim_add(dims, flops, tn_dim_mul(dims, work, tn_shape_count(dims, result)));
+}
+
+static bool read_outside_prepare(const scope *s, tn_value v) {
+    for (uint32_t i = 0; i < s->g->outputs.len; i++)
+        if (tn_group_storage(s->groups, s->g->outputs.data[i].value) == v) return true;
+    for (tn_node n = 0; n < s->g->nodes.len; n++) {
+        const tn_node_info *info = tn_graph_node(s->g, n);
+        for (uint32_t i = 0; i < info->in_count; i++)
+            if (tn_group_storage(s->groups, info->in[i]) == v && !s->groups->constant[n])
+                return true;
+    }
+    return false;
+}
+
+static tn_status assemble_control(scope *s, const tn_group *g, tn_error *err);
+
+static tn_status assemble_group(scope *s, uint32_t id, tn_error *err) {
+    assembler *a = s->a;
+    const tn_group *g = &s->groups->groups.data[id];
+    a->position++;
+    if (g->kind == TN_GROUP_CONTROL) return assemble_control(s, g, err);
+    tn_lower_context context = {s->groups, a->target, a->arena, s->error_base};
+    tn_lowered l;
+    TN_TRY(err, tn_lower_group(&context, id, &l, err), "while lowering %s", step_name(s, g));
+    uint32_t packed = NO_BUFFER;
+    for (uint32_t i = 0; i < g->stores.len; i++) {
+        tn_value v = tn_group_storage(s->groups, g->stores.data[i]);
+        if (s->buffer[v] != NO_BUFFER) continue; /* an output */
+        s->buffer[v] = add_temp(s, v);
+        if (g->constant && read_outside_prepare(s, v))
+            a->p->buffers.data[s->buffer[v]].store = TN_STORE_PREPARED;
+    }
+    if (l.pack) packed = packed_buffer(s, &l);
+    if (l.pack) a->position++;
+    tn_prog_step step = kernel_step(s, l.kernel, packed);
+    step.name = step_name(s, g);
+    step.flops = group_flops(s, g);
+    if (!g->constant) describe_group(s, g, &l.schedule, step.bytes);
+    push_step(s, step, g->constant);
+    return TN_OK;
+}
+
+/* ---- graphs --------------------------------------------------------------------------------- */
+
+static uint32_t new_block(assembler *a) {
+    tn_vec_push(a->arena, &a->p->blocks, (tn_prog_block){0});
+    return a->p->blocks.len - 1;
+}
+
+static void add_errors(assembler *a, const tn_graph *g) {
+    for (tn_node n = 0; n < g->nodes.len; n++) {
+        const tn_node_info *info = tn_graph_node(g, n);
+        const char *text = tn_op_info_of(info->op)->name;
+        if (info->op == TN_OP_gather || info->op == TN_OP_scatter)
+            text = tn_arena_printf(a->arena, "node '%s' (%s): an index is out of range",
+                                   info->name ? info->name : "?", text);
+        tn_vec_push(a->arena, &a->p->errors, text);
+    }
+}
+
+/* Assembles `g` into `block`. inputs[i]: the buffer of input i; outputs[i]: the buffer that output
+ * i must end up in. */
+static tn_status assemble_graph(assembler *a, const tn_graph *g, uint32_t block,
+                                const uint32_t *inputs, const uint32_t *outputs, tn_error *err) {
+    scope s = {.a = a, .g = g, .block = block};
+    s.groups = tn_group_graph(g, a->fuse, a->arena);
+    if (a->groups_text) tn_grouping_print(s.groups, a->groups_text);
+    s.error_base = 1 + a->p->errors.len;
+    add_errors(a, g);
+    s.buffer = TN_NEW_N(a->arena, uint32_t, g->values.len);
+    memset(s.buffer, 0xff, g->values.len * sizeof *s.buffer);
+    for (uint32_t i = 0; i < g->inputs.len; i++) s.buffer[g->inputs.data[i]] = inputs[i];
+    bool *direct = TN_NEW_N(a->arena, bool, g->outputs.len);
+    for (uint32_t i = 0; i < g->outputs.len; i++) {
+        tn_value v = tn_group_storage(s.groups, g->outputs.data[i].value);
+        tn_node n = tn_graph_value(g, v)->node;
+        bool made_here = tn_op_rules_of(g->nodes.data[n].op)->lower.kind != TN_LOWER_SOURCE;
+        if (!made_here || s.groups->constant[n] || s.buffer[v] != NO_BUFFER) continue;
+        s.buffer[v] = outputs[i];
+        direct[i] = true;
+    }
+    for (uint32_t i = 0; i < s.groups->order.len; i++)
+        TN_CHECK(assemble_group(&s, s.groups->order.data[i], err));
+    for (uint32_t i = 0; i < g->outputs.len; i++)
+        if (!direct[i]) copy_step(&s, buffer_of(&s, g->outputs.data[i].value), outputs[i]);
+    return TN_OK;
+}
+
+/* ---- control -------------------------------------------------------------------------------- */
+
+static uint32_t alias_of(scope *s, const tn_graph *body, tn_value v) {
+    const tn_value_info *info = tn_graph_value(body, v);
+    return add_buffer(s->a,
+                      (tn_prog_buffer){.store = TN_STORE_ALIAS,
+                                       .dtype = info->type.dtype,
+                                       .elements = tn_shape_count(s->g->dims, &info->type.shape),
+                                       .in_place_of = UINT32_MAX,
+                                       .name = info->name});
+}
+
+static tn_status assemble_if(scope *s, const tn_node_info *n, const uint32_t *operands,
+                             const uint32_t *results, tn_prog_step *step, tn_error *err) {
+    const tn_attrs_if *at = n->attrs;
+    step->kind = TN_STEP_IF;
+    step->buffers = TN_NEW_N(s->a->arena, uint32_t, 1);
+    step->buffers[0] = operands[0];
+    step->buffer_count = 1;
+    for (int i = 0; i < 2; i++) {
+        step->blocks[i] = new_block(s->a);
+        TN_CHECK(assemble_graph(s->a, i ? at->else_graph : at->then_graph, step->blocks[i],
+                                operands + 1, results, err));
+    }
+    return TN_OK;
+}
+
+static uint32_t *copy_ids(assembler *a, const uint32_t *ids, uint32_t n) {
+    return tn_arena_dup(a->arena, ids, n * sizeof *ids);
+}
+
+static void add_spares(scope *s, const tn_node_info *n, tn_prog_loop *loop) {
+    loop->spare = TN_NEW_N(s->a->arena, uint32_t, 2 * loop->states);
+    for (uint32_t i = 0; i < 2 * loop->states; i++) loop->spare[i] = add_temp(s, n->in[i / 2]);
+}
+
+static tn_status assemble_while(scope *s, const tn_node_info *n, const uint32_t *operands,
+                                const uint32_t *results, tn_prog_step *step, tn_error *err) {
+    assembler *a = s->a;
+    const tn_attrs_while *at = n->attrs;
+    tn_prog_loop *loop = TN_NEW(a->arena, tn_prog_loop);
+    step->kind = TN_STEP_WHILE;
+    step->loop = loop;
+    loop->states = (uint32_t)at->states;
+    loop->initial = copy_ids(a, operands, loop->states);
+    loop->result = copy_ids(a, results, loop->states);
+    loop->in = TN_NEW_N(a->arena, uint32_t, loop->states);
+    loop->out = TN_NEW_N(a->arena, uint32_t, loop->states);
+    add_spares(s, n, loop);
+    uint32_t *inputs = copy_ids(a, operands, n->in_count);
+    for (uint32_t i = 0; i < loop->states; i++) {
+        inputs[i] = loop->in[i] = alias_of(s, at->body, at->body->inputs.data[i]);
+        loop->out[i] = alias_of(s, at->body, at->body->outputs.data[i].value);
+    }
+    loop->flag = add_buffer(a, (tn_prog_buffer){.store = TN_STORE_TEMP,
+                                                .dtype = TN_bool,
+                                                .elements = 1,
+                                                .in_place_of = UINT32_MAX,
+                                                .first = a->position,
+                                                .last = a->position});
+    step->blocks[0] = new_block(a);
+    TN_CHECK(assemble_graph(a, at->cond, step->blocks[0], inputs, &loop->flag, err));
+    step->blocks[1] = new_block(a);
+    return assemble_graph(a, at->body, step->blocks[1], inputs, loop->out, err);
+}
+
+static tn_status assemble_scan(scope *s, const tn_node_info *n, const uint32_t *operands,
+                               const uint32_t *results, tn_prog_step *step, tn_error *err) {
+    assembler *a = s->a;
+    const tn_attrs_scan *at = n->attrs;
+    tn_prog_loop *loop = TN_NEW(a->arena, tn_prog_loop);
+    step->kind = TN_STEP_SCAN;
+    step->loop = loop;
+    loop->states = (uint32_t)at->carries;
+    loop->xs_count = (uint32_t)at->slices;
+    loop->ys_count = n->out_count - loop->states;
+    loop->length = at->length;
+    loop->reverse = at->reverse;
+    loop->initial = copy_ids(a, operands, loop->states);
+    loop->result = copy_ids(a, results, loop->states);
+    loop->xs = copy_ids(a, operands + loop->states, loop->xs_count);
+    loop->ys = copy_ids(a, results + loop->states, loop->ys_count);
+    loop->in = TN_NEW_N(a->arena, uint32_t, loop->states);
+    loop->out = TN_NEW_N(a->arena, uint32_t, loop->states);
+    loop->slice_in = TN_NEW_N(a->arena, uint32_t, loop->xs_count);
+    loop->slice_out = TN_NEW_N(a->arena, uint32_t, loop->ys_count);
+    add_spares(s, n, loop);
+    uint32_t *inputs = copy_ids(a, operands, n->in_count);
+    uint32_t *outputs = TN_NEW_N(a->arena, uint32_t, n->out_count);
+    const tn_graph *body = at->body;
+    for (uint32_t i = 0; i < loop->states; i++) {
+        inputs[i] = loop->in[i] = alias_of(s, body, body->inputs.data[i]);
+        outputs[i] = loop->out[i] = alias_of(s, body, body->outputs.data[i].value);
+    }
+    for (uint32_t i = 0; i < loop->xs_count; i++)
+        inputs[loop->states + i] = loop->slice_in[i] =
+            alias_of(s, body, body->inputs.data[loop->states + i]);
+    for (uint32_t i = 0; i < loop->ys_count; i++)
+        outputs[loop->states + i] = loop->slice_out[i] =
+            alias_of(s, body, body->outputs.data[loop->states + i].value);
+    step->blocks[0] = new_block(a);
+    return assemble_graph(a, body, step->blocks[0], inputs, outputs, err);
+}
+
+static void touch_loop(assembler *a, const tn_prog_loop *loop) {
+    for (uint32_t i = 0; i < loop->states; i++) {
+        touch(a, loop->initial[i]);
+        touch(a, loop->result[i]);
+        touch(a, loop->spare[2 * i]);
+        touch(a, loop->spare[2 * i + 1]);
+    }
+    for (uint32_t i = 0; i < loop->xs_count; i++) touch(a, loop->xs[i]);
+    for (uint32_t i = 0; i < loop->ys_count; i++) touch(a, loop->ys[i]);
+}
+
+static tn_status assemble_control(scope *s, const tn_group *g, tn_error *err) {
+    assembler *a = s->a;
+    const tn_node_info *n = tn_graph_node(s->g, g->anchor);
+    uint32_t *operands = TN_NEW_N(a->arena, uint32_t, n->in_count);
+    uint32_t *results = TN_NEW_N(a->arena, uint32_t, n->out_count);
+    for (uint32_t i = 0; i < n->in_count; i++) operands[i] = buffer_of(s, n->in[i]);
+    for (uint32_t i = 0; i < n->out_count; i++) {
+        if (s->buffer[n->out + i] == NO_BUFFER) s->buffer[n->out + i] = add_temp(s, n->out + i);
+        results[i] = s->buffer[n->out + i];
+    }
+    tn_prog_step step = {.position = a->position, .name = tn_op_info_of(n->op)->name};
+    switch (n->op) {
+    case TN_OP_if:
+        TN_CHECK(assemble_if(s, n, operands, results, &step, err));
+        break;
+    case TN_OP_while:
+        TN_CHECK(assemble_while(s, n, operands, results, &step, err));
+        break;
+    case TN_OP_scan:
+        TN_CHECK(assemble_scan(s, n, operands, results, &step, err));
+        break;
+    default: {
+        const tn_attrs_call *at = n->attrs;
+        TN_CHECK(assemble_graph(a, at->body, s->block, operands, results, err));
+        break;
+    }
+    }
+    a->position++; /* the end of the construct: operands live until here */
+    for (uint32_t i = 0; i < n->in_count; i++) touch(a, operands[i]);
+    for (uint32_t i = 0; i < n->out_count; i++) touch(a, results[i]);
+    if (step.loop) {
+        touch_loop(a, step.loop);
+        if (n->op == TN_OP_while) touch(a, step.loop->flag);
+    }
+    if (n->op != TN_OP_call) tn_vec_push(a->arena, &a->p->blocks.data[s->block].steps, step);
+    return TN_OK;
+}
+
+/* ---- the whole ------------------------------------------------------------------------------ */
+
+static void place_prepared(assembler *a) {
+    tn_program *p = a->p;
+    for (uint32_t i = 0; i < p->buffers.len; i++) {
+        tn_prog_buffer *b = &p->buffers.data[i];
+        if (b->store != TN_STORE_PREPARED) continue;
+        b->offset = p->prepared_bytes;
+        uint64_t bytes = (uint64_t)b->elements * tn_dtype_size(b->dtype);
+        p->prepared_bytes += (bytes + 63) / 64 * 64;
+    }
+}
+
+tn_status tn_assemble(const tn_graph *g, const tn_target *target, bool fuse, tn_arena *arena,
+                      tn_program *out, tn_str *groups_text, tn_error *err) {
+    tn_program_init(out, arena, g->dims);
+    out->target = target->name;
+    assembler a = {
+        .p = out, .arena = arena, .target = target, .fuse = fuse, .groups_text = groups_text};
+    tn_map_init(&a.kernels, arena);
+    tn_map_init(&a.packs, arena);
+    for (uint32_t i = 0; i < g->sources.len; i++) {
+        const tn_graph_source *s = &g->sources.data[i];
+        tn_vec_push(arena, &out->sources,
+                    (tn_prog_source){.path = s->path,
+                                     .device = s->device,
+                                     .inode = s->inode,
+                                     .size = s->size,
+                                     .mtime_ns = s->mtime_ns});
+    }
+    new_block(&a);
+    new_block(&a);
+    scope ports = {.a = &a, .g = g};
+    uint32_t *inputs = TN_NEW_N(arena, uint32_t, g->inputs.len);
+    uint32_t *outputs = TN_NEW_N(arena, uint32_t, g->outputs.len);
+    for (uint32_t i = 0; i < g->inputs.len; i++) {
+        tn_value v = g->inputs.data[i];
+        tn_prog_buffer b = buffer_of_type(&ports, v, TN_STORE_INPUT);
+        b.index = i;
+        inputs[i] = add_buffer(&a, b);
+        tn_prog_port port = {tn_graph_value(g, v)->name, *tn_graph_type(g, v), inputs[i]};
+        tn_vec_push(arena, &out->inputs, port);
+    }
+    for (uint32_t i = 0; i < g->outputs.len; i++) {
+        tn_value v = g->outputs.data[i].value;
+        tn_prog_buffer b = buffer_of_type(&ports, v, TN_STORE_OUTPUT);
+        b.index = i;
+        b.name = g->outputs.data[i].name;
+        outputs[i] = add_buffer(&a, b);
+        tn_prog_port port = {g->outputs.data[i].name, *tn_graph_type(g, v), outputs[i]};
+        tn_vec_push(arena, &out->outputs, port);
+    }
+    TN_CHECK(assemble_graph(&a, g, TN_BLOCK_MAIN, inputs, outputs, err));
+    for (uint32_t i = 0; i < a.prepare.len; i++)
+        tn_vec_push(arena, &out->blocks.data[TN_BLOCK_PREPARE].steps, a.prepare.data[i]);
+    place_prepared(&a);
+    return tn_program_verify(out, err);
+}

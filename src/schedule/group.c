@@ -1,0 +1,578 @@
+/* Forming fusion groups. See group.h for what a group is.
+ *
+ * Three steps: find what is inlined, put each root into the best group in topological order, find
+ * what must be stored. Read next: access.c (how inlining works), codegen/lower_rows.c. */
+#include "schedule/group.h"
+
+static const tn_lower *lower_of(const tn_graph *g, tn_node n) {
+    return &tn_op_rules_of(g->nodes.data[n].op)->lower;
+}
+
+static bool is_view(const tn_graph *g, tn_node n) {
+    const tn_lower *l = lower_of(g, n);
+    return l->kind == TN_LOWER_EXPRESSION && l->view;
+}
+
+static bool keeps_memory(tn_op op) {
+    return op == TN_OP_reshape || op == TN_OP_barrier;
+}
+
+tn_value tn_group_storage(const tn_grouping *p, tn_value v) {
+    if (!p->fuse) return v;
+    for (;;) {
+        const tn_node_info *n = tn_graph_producer(p->graph, v);
+        if (!keeps_memory(n->op)) return v;
+        v = n->in[0];
+    }
+}
+
+/* ---- what is inlined ------------------------------------------------------------------------ */
+
+typedef struct reader {
+    uint32_t count; /* effective uses: through views */
+    tn_node node;   /* the only one, when count is 1 */
+    uint32_t which; /* operand of `node` */
+    bool repeated;  /* a broadcast lies between: its elements are read more than once */
+    bool product;   /* some reader is a contraction */
+} reader;
+
+/* Readers of every value, looking through views; from the last node to the first. */
+static reader *find_readers(const tn_grouping *p) {
+    const tn_graph *g = p->graph;
+    reader *r = TN_NEW_N(p->arena, reader, g->values.len);
+    for (uint32_t i = 0; i < g->outputs.len; i++) {
+        reader *of = &r[g->outputs.data[i].value];
+        of->count += 2; /* must be stored: never single-use */
+        of->node = TN_NO_NODE;
+    }
+    for (tn_node n = g->nodes.len; n-- > 0;) {
+        const tn_node_info *info = tn_graph_node(g, n);
+        bool view = is_view(g, n);
+        const reader *out = &r[info->out];
+        for (uint32_t i = 0; i < info->in_count; i++) {
+            reader *in = &r[info->in[i]];
+            bool product = lower_of(g, n)->kind == TN_LOWER_CONTRACTION;
+            if (!view) {
+                *in = (reader){in->count + 1, n, i, false, in->product || product};
+                continue;
+            }
+            in->product |= out->product;
+            bool wider = info->op == TN_OP_broadcast &&
+                         tn_shape_count(g->dims, &tn_graph_type(g, info->out)->shape) !=
+                             tn_shape_count(g->dims, &tn_node_type(g, info, 0)->shape);
+            in->repeated = out->repeated || wider;
+            in->count += out->count;
+            in->node = out->node;
+            in->which = out->which;
+        }
+    }
+    return r;
+}
+
+static bool inline_into(const tn_graph *g, const reader *r) {
+    if (r->count != 1 || r->repeated) return false;
+    const tn_node_info *user = tn_graph_node(g, r->node);
+    switch (lower_of(g, r->node)->kind) {
+    case TN_LOWER_EXPRESSION:
+        /* what is indexed by data may be read any number of times */
+        return !(user->op == TN_OP_gather && r->which == 0);
+    case TN_LOWER_FOLD:
+        return user->op == TN_OP_reduce;
+    default:
+        return false;
+    }
+}
+
+/* A contraction reads its operands many times, in place: what would put a test on every element
+ * (padding, concatenation) is made in memory first. */
+static bool is_inlined(const tn_graph *g, tn_node n, const reader *r) {
+    tn_op op = g->nodes.data[n].op;
+    if (r->product && (op == TN_OP_pad || op == TN_OP_concat)) return false;
+    return lower_of(g, n)->view || inline_into(g, r);
+}
+
+static void find_inlined(tn_grouping *p) {
+    const tn_graph *g = p->graph;
+    const reader *readers = find_readers(p);
+    for (tn_node n = 0; n < g->nodes.len; n++) {
+        const tn_node_info *info = tn_graph_node(g, n);
+        const tn_lower *l = lower_of(g, n);
+        bool constant =
+            info->op == TN_OP_constant || (info->in_count > 0 && l->kind != TN_LOWER_CONTROL);
+        for (uint32_t i = 0; i < info->in_count; i++)
+            constant &= p->constant[g->values.data[info->in[i]].node];
+        for (uint32_t i = 0; i < info->out_count; i++) /* `prepare` knows no sizes */
+            constant &= tn_shape_is_const(&tn_graph_type(g, info->out + i)->shape);
+        p->constant[n] = constant;
+        if (l->kind != TN_LOWER_EXPRESSION) continue;
+        if (info->in_count == 0)
+            p->inlined[n] = true; /* iota */
+        else if (p->fuse)
+            p->inlined[n] = is_inlined(g, n, &readers[info->out]);
+    }
+}
+
+/* ---- probing: at which index does a root read the members of a group? ----------------------- */
+
+typedef struct probe {
+    tn_access access;
+    tn_loop loop;
+    tn_lx var[TN_MAX_RANK]; /* one per space axis */
+    const tn_group *group;
+    uint32_t group_id;
+    const tn_grouping *grouping;
+    bool ok;
+} probe;
+
+static const tn_member *find_member(const tn_group *group, tn_node n) {
+    for (uint32_t i = 0; i < group->members.len; i++)
+        if (group->members.data[i].node == n) return &group->members.data[i];
+    return NULL;
+}
+
+static tn_lx probe_leaf(tn_access *a, tn_value v, const tn_lx *index) {
+    probe *p = a->context;
+    const tn_value_info *info = tn_graph_value(p->grouping->graph, v);
+    if (p->grouping->group_of[info->node] == p->group_id) {
+        int rank = info->type.shape.rank;
+        const tn_member *m = find_member(p->group, info->node);
+        if (info->node == p->group->anchor) {
+            p->ok = false; /* read past the views that follow the anchor */
+        } else if (!m || info->result != 0) {
+            p->ok = false;
+        } else {
+            for (int i = 0; i < rank; i++) {
+                int axis = m->axis[i];
+                if (axis >= 0 && p->group->space.shape.dim[axis] != 1 && index[i] != p->var[axis])
+                    p->ok = false;
+            }
+        }
+    }
+    uint32_t buffer = tn_l_buffer(&p->loop, TN_LBUF_INPUT, info->type.dtype, "leaf");
+    return tn_l_load(&p->loop, buffer, tn_l_int(&p->loop, 0), TN_LX_NONE, TN_LX_NONE);
+}
+
+static void probe_init(probe *p, const tn_grouping *grouping, uint32_t group_id) {
+    *p = (probe){.grouping = grouping,
+                 .group = &grouping->groups.data[group_id],
+                 .group_id = group_id,
+                 .ok = true};
+    tn_loop_init(&p->loop, grouping->arena, grouping->graph->dims, "probe");
+    const tn_shape *s = &p->group->space.shape;
+    for (int i = 0; i < s->rank; i++)
+        p->var[i] = tn_l_for(&p->loop, TN_LOOP_SERIAL, tn_l_int(&p->loop, 0),
+                             tn_l_dim(&p->loop, s->dim[i]), "i");
+    tn_access_init(&p->access, &p->loop, grouping, grouping->arena);
+    p->access.leaf = probe_leaf;
+    p->access.context = p;
+    if (p->group->domain_value != TN_NO_VALUE) { /* the anchor's result, seen through its views */
+        tn_lx at[TN_MAX_RANK];
+        for (int i = 0; i < s->rank; i++)
+            at[i] = s->dim[i] == 1 ? tn_l_int(&p->loop, 0) : p->var[i];
+        tn_dtype dtype = tn_graph_type(grouping->graph, p->group->domain_value)->dtype;
+        uint32_t buffer = tn_l_buffer(&p->loop, TN_LBUF_INPUT, dtype, "anchor");
+        tn_access_define(
+            &p->access, p->group->domain_value, at,
+            tn_l_load(&p->loop, buffer, tn_l_int(&p->loop, 0), TN_LX_NONE, TN_LX_NONE));
+    }
+}
+
+static void member_index(const probe *p, const int8_t *axis, const tn_shape *shape, tn_lx *index) {
+    for (int i = 0; i < shape->rank; i++)
+        index[i] = axis[i] >= 0 ? p->var[axis[i]] : tn_l_int(&((probe *)p)->loop, 0);
+}
+
+/* ---- joining a group ------------------------------------------------------------------------ */
+
+/* Matches the axes of `shape` that are not 1, in order, with the space axes that are not 1 (all of
+ * them, or only the row axes). */
+static bool match_axes(const tn_shape *shape, const tn_space *space, bool rows_only, int8_t *axis) {
+    int at = 0;
+    for (int i = 0; i < shape->rank; i++) {
+        axis[i] = -1;
+        if (shape->dim[i] == 1) continue;
+        while (at < space->shape.rank &&
+               (space->shape.dim[at] == 1 || (rows_only && space->folded[at])))
+            at++;
+        if (at >= space->shape.rank || space->shape.dim[at] != shape->dim[i]) return false;
+        axis[i] = (int8_t)at++;
+    }
+    for (; at < space->shape.rank; at++)
+        if (space->shape.dim[at] != 1 && !(rows_only && space->folded[at])) return false;
+    return true;
+}
+
+static bool reduce_fits(const tn_grouping *p, const tn_group *group, const tn_node_info *info,
+                        tn_space *space, tn_member *m) {
+    const tn_attrs_reduce *a = info->attrs;
+    const tn_shape *x = &tn_node_type(p->graph, info, 0)->shape;
+    if (group->kind != TN_GROUP_ROWS || group->anchor != TN_NO_NODE) return false;
+    *space = group->space;
+    if (!match_axes(x, space, false, m->operand)) return false;
+    bool folded[TN_MAX_RANK] = {false};
+    for (int i = 0; i < a->axes.count; i++)
+        if (m->operand[a->axes.at[i]] >= 0) folded[m->operand[a->axes.at[i]]] = true;
+    if (space->has_fold) {
+        for (int i = 0; i < space->shape.rank; i++)
+            if (space->shape.dim[i] != 1 && space->folded[i] != folded[i]) return false;
+    } else {
+        memcpy(space->folded, folded, sizeof folded);
+        space->has_fold = true;
+    }
+    int to = 0;
+    for (int i = 0; i < x->rank; i++) {
+        bool gone = false;
+        for (int j = 0; j < a->axes.count; j++) gone |= a->axes.at[j] == i;
+        if (!gone) m->axis[to++] = m->operand[i];
+    }
+    m->element = false;
+    return true;
+}
+
+static bool depends_on(const tn_grouping *p, uint32_t from, uint32_t to, uint8_t *seen) {
+    if (from == to) return true;
+    if (seen[from]) return false;
+    seen[from] = true;
+    const tn_group *g = &p->groups.data[from];
+    for (uint32_t i = 0; i < g->deps.len; i++)
+        if (depends_on(p, g->deps.data[i], to, seen)) return true;
+    return false;
+}
+
+/* The groups that a root reads, looking through what is inlined. */
+typedef TN_VEC(uint32_t) group_list;
+
+static void add_group(tn_arena *arena, group_list *list, uint32_t id) {
+    for (uint32_t i = 0; i < list->len; i++)
+        if (list->data[i] == id) return;
+    tn_vec_push(arena, list, id);
+}
+
+static void read_groups(const tn_grouping *p, tn_node n, uint32_t *stamp, uint32_t mark,
+                        group_list *out) {
+    const tn_node_info *info = tn_graph_node(p->graph, n);
+    for (uint32_t i = 0; i < info->in_count; i++) {
+        tn_node from = p->graph->values.data[info->in[i]].node;
+        if (stamp[from] == mark) continue;
+        stamp[from] = mark;
+        if (p->group_of[from] != TN_NO_GROUP)
+            add_group(p->arena, out, p->group_of[from]);
+        else
+            read_groups(p, from, stamp, mark, out);
+    }
+}
+
+static bool joining_makes_cycle(const tn_grouping *p, uint32_t id, const group_list *reads) {
+    uint8_t *seen = TN_NEW_N(p->arena, uint8_t, p->groups.len);
+    for (uint32_t i = 0; i < reads->len; i++)
+        if (reads->data[i] != id && depends_on(p, reads->data[i], id, seen)) return true;
+    return false;
+}
+
+/* Whether root `n` may join group `id`; fills the member and the group's new space. */
+static bool fits(const tn_grouping *p, uint32_t id, tn_node n, tn_member *m, tn_space *space) {
+    const tn_group *group = &p->groups.data[id];
+    const tn_node_info *info = tn_graph_node(p->graph, n);
+    const tn_type *type = tn_graph_type(p->graph, info->out);
+    *m = (tn_member){.node = n};
+    if (group->kind != TN_GROUP_ROWS && group->kind != TN_GROUP_CONTRACTION) return false;
+    if (group->constant != p->constant[n]) return false;
+    bool fold = lower_of(p->graph, n)->kind == TN_LOWER_FOLD;
+    if (fold) {
+        if (info->op != TN_OP_reduce || !reduce_fits(p, group, info, space, m)) return false;
+    } else {
+        *space = group->space;
+        if (match_axes(&type->shape, space, false, m->axis))
+            m->element = true;
+        else if (!space->has_fold || !match_axes(&type->shape, space, true, m->axis))
+            return false;
+    }
+    probe t;
+    probe_init(&t, p, id);
+    tn_lx index[TN_MAX_RANK];
+    if (fold) {
+        member_index(&t, m->operand, &tn_node_type(p->graph, info, 0)->shape, index);
+        tn_access_value(&t.access, info->in[0], index);
+    } else {
+        member_index(&t, m->axis, &type->shape, index);
+        lower_of(p->graph, n)->expression(&t.access.emit, info, 0, index);
+    }
+    return t.ok;
+}
+
+/* ---- levels: how many folds, one after another, a member waits for -------------------------- */
+
+static uint32_t level_of(const tn_grouping *p, const tn_group *group, uint32_t id, tn_node n,
+                         uint32_t *stamp, uint32_t mark) {
+    const tn_node_info *info = tn_graph_node(p->graph, n);
+    uint32_t level = 0;
+    for (uint32_t i = 0; i < info->in_count; i++) {
+        tn_node from = p->graph->values.data[info->in[i]].node;
+        if (stamp[from] == mark) continue;
+        stamp[from] = mark;
+        uint32_t below;
+        if (p->group_of[from] == id) {
+            const tn_member *m = find_member(group, from);
+            bool fold = lower_of(p->graph, from)->kind == TN_LOWER_FOLD || from == group->anchor;
+            below = m ? m->level + (fold ? 1 : 0) : 1; /* else the anchor, seen through views */
+        } else if (p->group_of[from] == TN_NO_GROUP) {
+            below = level_of(p, group, id, from, stamp, mark);
+        } else {
+            below = 0;
+        }
+        level = TN_MAX(level, below);
+    }
+    return level;
+}
+
+static void join(tn_grouping *p, uint32_t id, tn_member m, const tn_space *space,
+                 const group_list *reads, uint32_t *stamp, uint32_t *mark) {
+    tn_group *group = &p->groups.data[id];
+    group->space = *space;
+    m.level = level_of(p, group, id, m.node, stamp, ++*mark);
+    tn_vec_push(p->arena, &group->members, m);
+    p->group_of[m.node] = id;
+    for (uint32_t i = 0; i < reads->len; i++)
+        if (reads->data[i] != id) add_group(p->arena, (group_list *)&group->deps, reads->data[i]);
+}
+
+/* ---- new groups ----------------------------------------------------------------------------- */
+
+/* Follows the views that are the only readers of the anchor's result; they are inlined, and the
+ * group iterates over the shape that comes out. */
+static tn_value domain_of(const tn_grouping *p, tn_value v) {
+    const tn_graph *g = p->graph;
+    if (!p->fuse) return v;
+    for (;;) {
+        if (p->use_count[v] != 1) return v;
+        tn_value next = TN_NO_VALUE;
+        for (tn_node n = tn_graph_value(g, v)->node + 1; n < g->nodes.len; n++) {
+            const tn_node_info *info = tn_graph_node(g, n);
+            for (uint32_t i = 0; i < info->in_count; i++)
+                if (info->in[i] == v) next = info->out;
+            if (next != TN_NO_VALUE) break;
+        }
+        if (next == TN_NO_VALUE) return v; /* the only use is as an output */
+        tn_op op = tn_graph_producer(g, next)->op;
+        if (op != TN_OP_permute && op != TN_OP_reshape) return v;
+        v = next;
+    }
+}
+
+/* Depthwise convolution and its like: a batch of products too thin for a register tile. They run as
+ * a fold with vectors along the batch. */
+static bool runs_as_fold(const tn_graph *g, const tn_node_info *info) {
+    tn_contraction c;
+    tn_op_rules_of(info->op)->lower.contraction->describe(g, info, &c);
+    int64_t n = 1, b = 1;
+    for (int i = 0; i < c.n; i++)
+        n *= tn_dim_is_const(c.n_extent[i]) ? TN_MIN(c.n_extent[i], 64) : 64;
+    for (int i = 0; i < c.b; i++) b = TN_MAX(b, tn_dim_is_const(c.b_extent[i]) ? c.b_extent[i] : 1);
+    return n <= 2 && b >= 8;
+}
+
+static void new_group(tn_grouping *p, tn_node n, const group_list *reads) {
+    const tn_graph *g = p->graph;
+    const tn_node_info *info = tn_graph_node(g, n);
+    tn_lower_kind kind = lower_of(g, n)->kind;
+    tn_group group = {.kind = TN_GROUP_ROWS,
+                      .anchor = TN_NO_NODE,
+                      .domain_value = TN_NO_VALUE,
+                      .constant = p->constant[n]};
+    tn_member m = {.node = n, .element = true};
+    const tn_shape *shape = info->out_count ? &tn_graph_type(g, info->out)->shape : NULL;
+    if (kind == TN_LOWER_NEST || kind == TN_LOWER_CONTROL) {
+        group.kind = kind == TN_LOWER_NEST ? TN_GROUP_NEST : TN_GROUP_CONTROL;
+        group.anchor = n;
+    } else if (kind == TN_LOWER_CONTRACTION ||
+               (kind == TN_LOWER_FOLD && info->op != TN_OP_reduce)) {
+        if (kind == TN_LOWER_CONTRACTION && !runs_as_fold(g, info))
+            group.kind = TN_GROUP_CONTRACTION;
+        group.anchor = n;
+        group.domain_value = domain_of(p, info->out);
+        group.space.shape = tn_graph_type(g, group.domain_value)->shape;
+    } else if (kind == TN_LOWER_FOLD) {
+        const tn_attrs_reduce *a = info->attrs;
+        group.space.shape = tn_node_type(g, info, 0)->shape;
+        group.space.has_fold = true;
+        for (int i = 0; i < a->axes.count; i++) group.space.folded[a->axes.at[i]] = true;
+        for (int i = 0, to = 0; i < group.space.shape.rank; i++) {
+            m.operand[i] = (int8_t)i;
+            if (!group.space.folded[i]) m.axis[to++] = (int8_t)i;
+        }
+        m.element = false;
+    } else {
+        group.space.shape = *shape;
+        for (int i = 0; i < shape->rank; i++) m.axis[i] = (int8_t)i;
+    }
+    uint32_t id = p->groups.len;
+    tn_vec_push(p->arena, &group.members, m);
+    for (uint32_t i = 0; i < reads->len; i++)
+        add_group(p->arena, (group_list *)&group.deps, reads->data[i]);
+    tn_vec_push(p->arena, &p->groups, group);
+    p->group_of[n] = id;
+    if (group.domain_value != TN_NO_VALUE && group.domain_value != info->out) {
+        tn_node view = tn_graph_value(g, group.domain_value)->node; /* what others read */
+        p->group_of[view] = id;
+        p->inlined[view] = false;
+    }
+}
+
+/* ---- the walk ------------------------------------------------------------------------------- */
+
+/* Candidates in order of preference: contractions (their result is in registers), then the group
+ * formed last. */
+static bool better(const tn_grouping *p, uint32_t a, uint32_t b) {
+    bool ca = p->groups.data[a].kind == TN_GROUP_CONTRACTION;
+    bool cb = p->groups.data[b].kind == TN_GROUP_CONTRACTION;
+    return ca != cb ? ca : a > b;
+}
+
+static void place_root(tn_grouping *p, tn_node n, uint32_t *stamp, uint32_t *mark) {
+    group_list reads = {0};
+    read_groups(p, n, stamp, ++*mark, &reads);
+    tn_lower_kind kind = lower_of(p->graph, n)->kind;
+    bool joins = p->fuse && (kind == TN_LOWER_EXPRESSION ||
+                             (kind == TN_LOWER_FOLD && p->graph->nodes.data[n].op == TN_OP_reduce));
+    if (joins) {
+        for (uint32_t i = 1; i < reads.len; i++) /* sort: few entries */
+            for (uint32_t j = i; j > 0 && better(p, reads.data[j], reads.data[j - 1]); j--) {
+                uint32_t t = reads.data[j];
+                reads.data[j] = reads.data[j - 1];
+                reads.data[j - 1] = t;
+            }
+        for (uint32_t i = 0; i < reads.len; i++) {
+            tn_member m;
+            tn_space space;
+            uint32_t id = reads.data[i];
+            if (!fits(p, id, n, &m, &space) || joining_makes_cycle(p, id, &reads)) continue;
+            join(p, id, m, &space, &reads, stamp, mark);
+            return;
+        }
+    }
+    new_group(p, n, &reads);
+}
+
+/* Whether `v` is the memory of what the group's anchor makes, seen through the views after it. */
+static bool is_domain_of(const tn_grouping *p, const tn_group *group, tn_value v) {
+    return group->domain_value != TN_NO_VALUE && tn_group_storage(p, group->domain_value) == v;
+}
+
+static void store(tn_grouping *p, tn_value v) {
+    v = tn_group_storage(p, v);
+    tn_node node = tn_graph_value(p->graph, v)->node;
+    if (p->stored[v] || lower_of(p->graph, node)->kind == TN_LOWER_SOURCE) return;
+    p->stored[v] = true;
+    if (p->group_of[node] == TN_NO_GROUP) { /* an inlined view that must exist in memory */
+        for (uint32_t i = 0; i < p->groups.len; i++)
+            if (is_domain_of(p, &p->groups.data[i], v)) {
+                tn_vec_push(p->arena, &p->groups.data[i].stores, p->groups.data[i].domain_value);
+                return;
+            }
+        group_list reads = {0};
+        uint32_t *stamp = TN_NEW_N(p->arena, uint32_t, p->graph->nodes.len);
+        read_groups(p, node, stamp, 1, &reads);
+        new_group(p, node, &reads);
+        p->group_of[node] = TN_NO_GROUP; /* readers go on recomputing the view */
+        tn_vec_push(p->arena, &p->groups.data[p->groups.len - 1].stores, v);
+        return;
+    }
+    tn_group *group = &p->groups.data[p->group_of[node]];
+    tn_vec_push(p->arena, &group->stores, is_domain_of(p, group, v) ? group->domain_value : v);
+}
+
+static void add_store_dep(tn_grouping *p, uint32_t id, tn_value v) {
+    v = tn_group_storage(p, v);
+    for (uint32_t i = 0; i < p->groups.len; i++)
+        for (uint32_t j = 0; j < p->groups.data[i].stores.len; j++)
+            if (tn_group_storage(p, p->groups.data[i].stores.data[j]) == v && i != id)
+                add_group(p->arena, (group_list *)&p->groups.data[id].deps, i);
+}
+
+/* Values that group `id` reads from memory: leaves of its members that it does not hold itself. */
+static void store_leaves(tn_grouping *p, uint32_t id, tn_node n, uint32_t *stamp, uint32_t mark) {
+    const tn_node_info *info = tn_graph_node(p->graph, n);
+    const tn_group *group = &p->groups.data[id];
+    for (uint32_t i = 0; i < info->in_count; i++) {
+        tn_value v = info->in[i];
+        tn_node from = tn_graph_value(p->graph, v)->node;
+        if (v == group->domain_value || p->group_of[from] == id) continue;
+        if (!p->inlined[from]) {
+            store(p, v);
+        } else if (stamp[from] != mark) {
+            stamp[from] = mark;
+            store_leaves(p, id, from, stamp, mark);
+        }
+    }
+}
+
+static void find_stores(tn_grouping *p, uint32_t *stamp, uint32_t *mark) {
+    const tn_graph *g = p->graph;
+    for (uint32_t i = 0; i < g->outputs.len; i++) store(p, g->outputs.data[i].value);
+    for (uint32_t id = 0; id < p->groups.len; id++) { /* store() may add groups at the end */
+        ++*mark;
+        tn_group_kind kind = p->groups.data[id].kind;
+        for (uint32_t m = 0; m < p->groups.data[id].members.len; m++) {
+            tn_node n = p->groups.data[id].members.data[m].node;
+            const tn_node_info *info = tn_graph_node(g, n);
+            if (kind == TN_GROUP_CONTROL)
+                for (uint32_t i = 0; i < info->in_count; i++) {
+                    store(p, info->in[i]);
+                    add_store_dep(p, id, info->in[i]);
+                }
+            else
+                store_leaves(p, id, n, stamp, *mark);
+        }
+        if (kind == TN_GROUP_NEST || kind == TN_GROUP_CONTROL) {
+            const tn_node_info *info = tn_graph_node(g, p->groups.data[id].anchor);
+            for (uint32_t i = 0; i < info->out_count; i++) store(p, info->out + i);
+        }
+    }
+}
+
+static void visit(tn_grouping *p, uint32_t id, uint8_t *done) {
+    if (done[id]) return;
+    done[id] = true;
+    const tn_group *g = &p->groups.data[id];
+    for (uint32_t i = 0; i < g->deps.len; i++) visit(p, g->deps.data[i], done);
+    tn_vec_push(p->arena, &p->order, id);
+}
+
+tn_grouping *tn_group_graph(const tn_graph *g, bool fuse, tn_arena *arena) {
+    tn_grouping *p = TN_NEW(arena, tn_grouping);
+    *p = (tn_grouping){.graph = g, .arena = arena, .fuse = fuse};
+    p->inlined = TN_NEW_N(arena, uint8_t, g->nodes.len);
+    p->constant = TN_NEW_N(arena, uint8_t, g->nodes.len);
+    p->group_of = TN_NEW_N(arena, uint32_t, g->nodes.len);
+    p->stored = TN_NEW_N(arena, uint8_t, g->values.len);
+    p->use_count = tn_graph_use_counts(g, arena);
+    memset(p->group_of, 0xff, g->nodes.len * sizeof *p->group_of);
+    find_inlined(p);
+    uint32_t *stamp = TN_NEW_N(arena, uint32_t, g->nodes.len);
+    uint32_t mark = 0;
+    for (tn_node n = 0; n < g->nodes.len; n++)
+        if (!p->inlined[n] && p->group_of[n] == TN_NO_GROUP &&
+            lower_of(g, n)->kind != TN_LOWER_SOURCE)
+            place_root(p, n, stamp, &mark);
+    find_stores(p, stamp, &mark);
+    uint8_t *done = TN_NEW_N(arena, uint8_t, p->groups.len);
+    for (uint32_t id = 0; id < p->groups.len; id++) visit(p, id, done);
+    return p;
+}
+
+void tn_grouping_print(const tn_grouping *p, tn_str *out) {
+    static const char *const kinds[] = {"rows", "contraction", "nest", "control"};
+    for (uint32_t i = 0; i < p->order.len; i++) {
+        const tn_group *g = &p->groups.data[p->order.data[i]];
+        tn_str_appendf(out, "group %u %s%s ", i, kinds[g->kind], g->constant ? " (prepare)" : "");
+        tn_shape_print(p->graph->dims, &g->space.shape, out);
+        tn_str_append(out, ":");
+        for (uint32_t m = 0; m < g->members.len; m++)
+            tn_str_appendf(out, " %s",
+                           tn_op_info_of(p->graph->nodes.data[g->members.data[m].node].op)->name);
+        tn_str_append(out, " -> ");
+        for (uint32_t s = 0; s < g->stores.len; s++)
+            tn_str_appendf(out, "%s%%%u", s ? " " : "", g->stores.data[s]);
+        tn_str_append(out, "\n");
+    }
+}

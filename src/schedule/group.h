@@ -1,0 +1,80 @@
+/* Fusion groups: which operations share a kernel.
+ *
+ * Every node is a source, inlined (recomputed inside whoever reads it: views and single-use
+ * pointwise operations), or a *root* that belongs to exactly one group. A group is one kernel:
+ *   CONTRACTION  an anchor (dot, conv) and pointwise roots as its epilogue on the result tile;
+ *   ROWS         pointwise roots and folds over one space, whose axes are row axes or folded axes:
+ *                softmax, norms, reductions, pooling, plain pointwise chains and copies;
+ *   NEST         one operation with loops of its own;   CONTROL  if, while, scan: run by the
+ * executor. Members of a group read each other only at the index being computed (checked by
+ * emitting the index arithmetic), so values between them stay in registers or row scratch. A
+ * group's graph has no cycles. Only values read by other groups, or outputs, are stored. */
+#ifndef TENON_SCHEDULE_GROUP_H
+#define TENON_SCHEDULE_GROUP_H
+
+#include "ir/rules.h"
+#include "schedule/access.h"
+
+typedef enum tn_group_kind {
+    TN_GROUP_ROWS,
+    TN_GROUP_CONTRACTION,
+    TN_GROUP_NEST,
+    TN_GROUP_CONTROL,
+} tn_group_kind;
+
+#define TN_NO_GROUP UINT32_MAX
+#define TN_NO_NODE  UINT32_MAX
+
+/* The index space of a group. A member's value has `axis[i]`: the space axis that its axis i runs
+ * along, or -1 when its size is 1. */
+typedef struct tn_space {
+    tn_shape shape;
+    bool folded[TN_MAX_RANK];
+    bool has_fold;
+} tn_space;
+
+typedef struct tn_member {
+    tn_node node;
+    int8_t axis[TN_MAX_RANK];    /* of its (first) result */
+    int8_t operand[TN_MAX_RANK]; /* reduce members: of the operand's axes */
+    bool element;                /* runs along folded axes too (or the group folds nothing) */
+    uint32_t level;              /* number of folds it waits for, one after another */
+} tn_member;
+
+typedef struct tn_group {
+    tn_group_kind kind;
+    tn_node anchor; /* CONTRACTION, NEST, CONTROL, and ROWS around a window fold; else NO_NODE */
+    tn_value domain_value; /* CONTRACTION, window fold: the anchor's result seen through the views
+                              that follow it; its shape is the space */
+    tn_space space;
+    bool constant; /* depends on constants only: runs once, in `prepare` */
+    TN_VEC(tn_member) members;
+    TN_VEC(tn_value) stores; /* in the memory of tn_group_storage() of each */
+    TN_VEC(uint32_t) deps; /* groups whose values it reads */
+    const char *note;
+} tn_group;
+
+struct tn_grouping {
+    const tn_graph *graph;
+    tn_arena *arena;
+    bool fuse;
+    uint8_t *inlined;    /* per node */
+    uint8_t *constant;   /* per node: depends on constants only */
+    uint32_t *group_of;  /* per node: its group, or TN_NO_GROUP */
+    uint8_t *stored;     /* per value: lives in memory (besides sources) */
+    uint32_t *use_count; /* per value */
+    TN_VEC(tn_group) groups;
+    TN_VEC(uint32_t) order; /* execution order */
+};
+
+/* Forms the groups of one graph (sub-graphs are grouped on their own). Without `fuse` every node is
+ * a root in a group of its own. */
+tn_grouping *tn_group_graph(const tn_graph *g, bool fuse, tn_arena *arena);
+
+/* The value whose memory holds `v`: looks through reshapes and barriers, which move nothing. */
+tn_value tn_group_storage(const tn_grouping *p, tn_value v);
+
+/* Text for people: one line a group. */
+void tn_grouping_print(const tn_grouping *p, tn_str *out);
+
+#endif

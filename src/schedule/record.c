@@ -1,0 +1,179 @@
+/* Choosing schedule records. The thresholds come from measurements on AVX-512 and AVX2 machines
+ * that bench/ repeats: register tiles of at most 8 rows read A in place without cache-set
+ * conflicts, K is not split, about 96 rows make a block, and a task should last some tens of
+ * microseconds. */
+#include "schedule/record.h"
+
+enum { TASK_ELEMENTS = 16384, TASK_FLOPS = 4 << 20, TYPICAL_SIZE = 64, MOST_UNROLLED = 32 };
+
+int64_t tn_dim_guess(const tn_dims *t, tn_dim d) {
+    int64_t value;
+    if (tn_dim_const_value(t, d, &value)) return value;
+    int64_t lo = tn_dim_lo(t, d), hi = tn_dim_hi(t, d);
+    return TN_MAX(lo, TN_MIN(hi, (int64_t)TYPICAL_SIZE));
+}
+
+static int64_t clamp_product(int64_t a, int64_t b) {
+    int64_t p;
+    return __builtin_mul_overflow(a, b, &p) ? INT64_MAX / 4 : p;
+}
+
+/* Elements that a window fold reads for one result. */
+static int64_t window_work(const tn_grouping *p, tn_node anchor) {
+    tn_fold fold;
+    const tn_node_info *n = tn_graph_node(p->graph, anchor);
+    tn_op_rules_of(n->op)->lower.fold->describe(p->graph, n, &fold);
+    int64_t work = 1;
+    for (int i = 0; i < fold.axes; i++)
+        work = clamp_product(work, TN_MAX(1, tn_dim_guess(p->graph->dims, fold.extent[i])));
+    return work;
+}
+
+/* A depthwise convolution keeps several neighbouring results in registers: they share their inputs
+ * and weights, and are independent chains. Needs a small constant window without bounds checks. */
+static void choose_block(const tn_grouping *p, const tn_group *g, tn_schedule *s) {
+    const tn_node_info *n = tn_graph_node(p->graph, g->anchor);
+    const tn_shape *shape = &g->space.shape;
+    int axis = shape->rank - 1;
+    while (axis >= 0 && shape->dim[axis] == 1) axis--;
+    for (axis--; axis >= 0 && shape->dim[axis] == 1;) axis--;
+    if (tn_op_rules_of(n->op)->lower.kind != TN_LOWER_CONTRACTION || axis < 0 ||
+        !tn_dim_is_const(shape->dim[axis]) || window_work(p, g->anchor) > MOST_UNROLLED)
+        return;
+    s->unroll = 1;
+    s->block_axis = axis;
+    for (s->block = 8; s->block > 4 && shape->dim[axis] % s->block != 0;) s->block--;
+    s->block = TN_MIN(s->block, shape->dim[axis]);
+}
+
+tn_schedule tn_schedule_choose_rows(const tn_grouping *p, const tn_group *g, uint32_t vector_bytes,
+                                    const bool *merged) {
+    tn_schedule s = {.lanes = TN_MAX(4, vector_bytes / 4)};
+    const tn_space *space = &g->space;
+    int64_t size[TN_MAX_RANK];
+    int last = -1, last_row = -1;
+    for (int i = 0; i < space->shape.rank; i++) {
+        size[i] = tn_dim_guess(p->graph->dims, space->shape.dim[i]);
+        if (i > 0 && merged[i - 1]) {
+            size[i] = clamp_product(size[i], size[i - 1]);
+            size[i - 1] = 1;
+        }
+        if (space->shape.dim[i] == 1) continue;
+        last = i;
+        if (!space->folded[i]) last_row = i;
+    }
+    s.fold_lanes = last >= 0 && space->folded[last];
+    int axis = s.fold_lanes ? last : last_row;
+    int64_t extent = axis >= 0 ? size[axis] : 1;
+    bool folds = space->has_fold || g->anchor != TN_NO_NODE;
+    s.unroll = !folds || extent < 2 * s.lanes ? 1 : extent < 4 * s.lanes ? 2 : 4;
+    if (g->anchor != TN_NO_NODE) choose_block(p, g, &s);
+    int64_t work = g->anchor != TN_NO_NODE ? window_work(p, g->anchor) : 1, rows = 1;
+    for (int i = 0; i < space->shape.rank; i++) {
+        if (space->folded[i] || i == axis)
+            work = clamp_product(work, size[i]);
+        else
+            rows = clamp_product(rows, size[i]);
+    }
+    s.rows_per_task = TN_MAX(1, TASK_ELEMENTS / TN_MAX(1, work));
+    if (!s.fold_lanes && work > 2 * TASK_ELEMENTS && rows < 16 && extent > 0) {
+        int64_t unit = (int64_t)s.lanes * s.unroll, per = TN_MAX(1, work / extent);
+        s.chunk = TN_MAX(unit, TASK_ELEMENTS / per / unit * unit);
+    }
+    return s;
+}
+
+/* Columns of the register tile: the widest of 4, 3, 2, 1 vectors that divides N, else 4 (masked).
+ */
+static uint32_t tile_columns(int64_t n, bool constant, uint32_t lanes) {
+    for (uint32_t v = 4; constant && v > 0; v--)
+        if (n % (int64_t)(v * lanes) == 0) return v * lanes;
+    uint32_t need = (uint32_t)TN_MIN(4, (n + lanes - 1) / lanes);
+    return TN_MAX(1, need) * lanes;
+}
+
+static int64_t product(const tn_dims *dims, const tn_dim *d, int count) {
+    int64_t p = 1;
+    for (int i = 0; i < count; i++) p = clamp_product(p, tn_dim_guess(dims, d[i]));
+    return p;
+}
+
+/* Operations that need long vector code: their epilogue runs in a rolled loop over a stored tile.
+ */
+static bool long_operation(tn_op op) {
+    switch (tn_op_info_of(op)->family[0]) {
+    case 'u':
+        return op != TN_OP_neg && op != TN_OP_abs && op != TN_OP_not && op != TN_OP_sqrt;
+    default:
+        return op == TN_OP_pow || op == TN_OP_atan2 || op == TN_OP_rem;
+    }
+}
+
+static bool long_epilogue(const tn_grouping *p, tn_node n, tn_value stop, int depth) {
+    const tn_node_info *info = tn_graph_node(p->graph, n);
+    if (long_operation(info->op)) return true;
+    for (uint32_t i = 0; depth < 32 && i < info->in_count; i++) {
+        tn_node from = tn_graph_value(p->graph, info->in[i])->node;
+        if (info->in[i] != stop && p->inlined[from] && long_epilogue(p, from, stop, depth + 1))
+            return true;
+    }
+    return false;
+}
+
+tn_schedule tn_schedule_choose_contraction(const tn_grouping *p, const tn_group *g,
+                                           uint32_t vector_bytes, bool rhs_unit) {
+    tn_schedule schedule = {.lanes = TN_MAX(4, vector_bytes / 4), .unroll = 1, .rows_per_task = 1};
+    tn_schedule *s = &schedule;
+    const tn_dims *dims = p->graph->dims;
+    const tn_node_info *n = tn_graph_node(p->graph, g->anchor);
+    tn_contraction c;
+    tn_op_rules_of(n->op)->lower.contraction->describe(p->graph, n, &c);
+    int64_t b = product(dims, c.b_extent, c.b), m = product(dims, c.m_extent, c.m);
+    int64_t cols = product(dims, c.n_extent, c.n), k = product(dims, c.k_extent, c.k);
+    bool fixed_n = true, fixed_m = true;
+    for (int i = 0; i < c.n; i++) fixed_n &= tn_dim_is_const(c.n_extent[i]);
+    for (int i = 0; i < c.m; i++) fixed_m &= tn_dim_is_const(c.m_extent[i]);
+    if (tn_dtype_size(c.acc) == 8) s->lanes = TN_MAX(2, s->lanes / 2);
+    s->nr = tile_columns(cols, fixed_n, s->lanes);
+    /* at most 8 rows (ways of the L1 cache); accumulators + tile of B + broadcast within the file
+     */
+    uint32_t vectors = s->nr / s->lanes;
+    uint32_t registers = s->lanes * tn_dtype_size(c.acc) == 64 ? 32 : 16;
+    uint32_t most = (registers - vectors - 2) / vectors;
+    s->mr = TN_MIN(8, TN_MAX(1, most));
+    if (fixed_m) {
+        if (m < s->mr) s->mr = (uint32_t)TN_MAX(1, m);
+        for (uint32_t mr = s->mr; mr + 2 >= s->mr && mr >= 4; mr--)
+            if (m % mr == 0) { /* no remainder for a little less reuse */
+                s->mr = mr;
+                break;
+            }
+    }
+    tn_node rhs = tn_graph_value(p->graph, n->in[1])->node;
+    s->rhs = p->constant[rhs] && !g->constant ? TN_RHS_PREPARED
+             : rhs_unit                       ? TN_RHS_DIRECT
+                                              : TN_RHS_PACKED;
+    int64_t block = m >= 192 ? 192 : s->rhs == TN_RHS_PACKED ? 512 : 96;
+    s->m_block = (TN_MIN(block, TN_MAX(1, m)) + s->mr - 1) / s->mr * s->mr;
+    int64_t panels = (cols + s->nr - 1) / s->nr;
+    int64_t blocks = clamp_product(b, (m + s->m_block - 1) / s->m_block);
+    int64_t panel_flops = clamp_product(clamp_product(2 * TN_MIN(m, s->m_block), s->nr), k);
+    int64_t per = TN_MAX(1, TASK_FLOPS / TN_MAX(1, panel_flops));
+    int64_t most_per = TN_MAX(1, clamp_product(panels, blocks) / 8); /* at least 8 tasks or so */
+    s->n_panels = TN_MIN(panels, TN_MAX(1, TN_MIN(per, most_per)));
+    for (uint32_t i = 1; i < g->members.len; i++)
+        s->staged_epilogue |= long_epilogue(p, g->members.data[i].node, g->domain_value, 0);
+    return schedule;
+}
+
+void tn_schedule_print(const tn_schedule *s, tn_group_kind kind, tn_str *out) {
+    static const char *const rhs[] = {"prepared", "direct", "packed"};
+    if (kind == TN_GROUP_CONTRACTION)
+        tn_str_appendf(out, "tile=%ux%u m_block=%lld n_panels=%lld rhs=%s%s", s->mr, s->nr,
+                       (long long)s->m_block, (long long)s->n_panels, rhs[s->rhs],
+                       s->staged_epilogue ? " staged" : "");
+    else if (kind == TN_GROUP_ROWS)
+        tn_str_appendf(out, "lanes=%ux%u along=%s rows=%lld chunk=%lld block=%lld", s->lanes,
+                       s->unroll, s->fold_lanes ? "fold" : "row", (long long)s->rows_per_task,
+                       (long long)s->chunk, (long long)s->block);
+}

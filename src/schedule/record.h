@@ -1,0 +1,48 @@
+/* Schedule records: what one lowering of a group into loop IR does, as data.
+ *
+ * A record is chosen from shapes and the target alone (never from the number of threads, so the
+ * task grid and the order of every sum are the same on every run), can be printed, and is all that
+ * codegen/lower_*.c reads besides the group. */
+#ifndef TENON_SCHEDULE_RECORD_H
+#define TENON_SCHEDULE_RECORD_H
+
+#include "schedule/group.h"
+
+/* How the right operand of a contraction reaches the register tile. */
+typedef enum tn_rhs_mode {
+    TN_RHS_PREPARED, /* constant: packed once as panels [N/nr][K][nr], zero padded */
+    TN_RHS_DIRECT,   /* rows of n are contiguous: read in place */
+    TN_RHS_PACKED,   /* packed by the task, one panel at a time, into scratch */
+} tn_rhs_mode;
+
+typedef struct tn_schedule {
+    uint32_t lanes; /* lanes of one vector */
+    /* ROWS */
+    bool fold_lanes; /* vectors run along a folded axis (else along the last row axis) */
+    uint32_t unroll; /* vectors per step where folds need several accumulators */
+    int64_t rows_per_task;
+    int block_axis; /* window folds: the row axis that blocks of points run along */
+    int64_t block;  /* points that share a strip's registers; 0: no blocks */
+    int64_t chunk;  /* elements of the vector axis per task; 0: whole rows */
+    /* CONTRACTION */
+    uint32_t mr, nr;  /* register tile: mr rows of nr elements */
+    int64_t m_block;  /* rows per task, a multiple of mr */
+    int64_t n_panels; /* panels of nr columns per task */
+    tn_rhs_mode rhs;
+    bool staged_epilogue; /* the tile goes through scratch: for long epilogues */
+} tn_schedule;
+
+/* `vector_bytes` is the target's vector size; merged[i]: axis i of the space runs inside axis i
+ * + 1. */
+tn_schedule tn_schedule_choose_rows(const tn_grouping *p, const tn_group *g, uint32_t vector_bytes,
+                                    const bool *merged);
+/* `rhs_unit`: the right operand is contiguous along n. */
+tn_schedule tn_schedule_choose_contraction(const tn_grouping *p, const tn_group *g,
+                                           uint32_t vector_bytes, bool rhs_unit);
+void tn_schedule_print(const tn_schedule *s, tn_group_kind kind, tn_str *out);
+
+/* A guess at a size for the purpose of cutting work: the constant, or a typical value within its
+ * bounds. */
+int64_t tn_dim_guess(const tn_dims *t, tn_dim d);
+
+#endif

@@ -1,0 +1,55 @@
+/* One compiled form of a model: a program with its weights and kernels, ready for instances.
+ *
+ * Made from a graph, or mapped from a program file. Reference-counted; sessions share it. */
+#ifndef TENON_SESSION_ARTIFACT_H
+#define TENON_SESSION_ARTIFACT_H
+
+#include <stdatomic.h>
+
+#include "import/import.h"
+#include "plan/plan.h"
+#include "runtime/instance.h"
+#include "session/kernels.h"
+
+/* Seconds each part took; zero where it was not needed. */
+typedef struct tn_artifact_stats {
+    double import, plan, kernels, prepare, load, store;
+    bool program_cached, kernels_cached, interpreted;
+} tn_artifact_stats;
+
+typedef struct tn_artifact {
+    atomic_int refs;
+    tn_arena arena; /* graph and program */
+    const tn_program *program;
+    tn_program planned;
+    tn_program_file file;
+    tn_import import; /* maps that the program's weights lie in */
+    const void **sources;
+    uint8_t *prepared; /* own memory; NULL when it lies in the file's map */
+    size_t prepared_size;
+    tn_kernels kernels;
+    tn_executable executable;
+    tn_artifact_stats stats;
+} tn_artifact;
+
+/* What artifacts of one model have in common. */
+typedef struct tn_workshop {
+    tn_compiler compiler;
+    tn_model_options options; /* names and texts owned by the model */
+    tn_pool *pool;
+} tn_workshop;
+
+/* Empty, with one reference; NULL when memory runs out. An import may fill `arena` and `import`. */
+tn_artifact *tn_artifact_new(void);
+/* Plans `g`, compiles its kernels, prepares its weights. The graph's constants must outlive the
+ * artifact (they do in its own arena and import). After a failure it can only be released. */
+tn_status tn_artifact_build(tn_artifact *a, const tn_workshop *w, const tn_graph *g, tn_error *err);
+/* Maps a program file and compiles its kernels (or finds them in the cache). */
+tn_status tn_artifact_load(tn_artifact *a, const tn_workshop *w, const char *path, tn_error *err);
+tn_artifact *tn_artifact_retain(tn_artifact *a);
+void tn_artifact_release(tn_artifact *a);
+
+/* Writes the program file; `external` as in tn_program_save. */
+tn_status tn_artifact_save(const tn_artifact *a, bool external, const char *path, tn_error *err);
+
+#endif

@@ -1,0 +1,262 @@
+/* Compiling the kernels of a program into one shared object. See kernels.h. */
+#include "session/kernels.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/cores.h"
+#include "codegen/render_c.h"
+
+/* Changes with the meaning of generated code: tn_kernel_fn, tn_kernel_context, the loop IR. */
+#define KERNEL_ABI "tenon kernels 1"
+
+enum { UNIT_WEIGHT = 2000 }; /* expressions and statements that are worth a compiler of their own */
+
+/* ---- compiler and target -------------------------------------------------------------------- */
+
+static void warn_slow(const tn_error *why) {
+    static atomic_flag told = ATOMIC_FLAG_INIT;
+    if (atomic_flag_test_and_set(&told)) return;
+    char text[1024];
+    tn_error_format(why, text, sizeof text);
+    tn_log(TN_LOG_WARN, "kernels are interpreted, which is hundreds of times slower: %s", text);
+}
+
+static tn_status choose_target(tn_compiler *c, tn_error *err) {
+    const char *name = getenv("TENON_TARGET");
+    c->target = tn_target_native();
+    if (name && *name) {
+        c->target = tn_target_find(name);
+        if (!c->target)
+            return tn_error_set(err, TN_INVALID, "TENON_TARGET is '%s', which is no target", name);
+        return TN_OK;
+    }
+    tn_cache *memo = tn_cache_usable(&c->cache) ? &c->cache : NULL;
+    if (c->has_cc && *c->target->flags &&
+        !tn_cc_accepts(&c->cc, c->target->flags, "int tn_probe;\n", memo)) {
+        tn_log(TN_LOG_WARN, "%s does not know the flags %s; kernels are for the baseline",
+               c->cc.word[0], c->target->flags);
+        c->target = tn_target_of(c->target->isa == TN_ISA_AARCH64 ? TN_ISA_AARCH64 : TN_ISA_X86_64);
+    }
+    return TN_OK;
+}
+
+static tn_status init_guarded(void *argument, tn_error *err) {
+    return choose_target(argument, err);
+}
+
+tn_status tn_compiler_init(tn_compiler *c, const tn_model_options *options, tn_error *err) {
+    *c = (tn_compiler){0};
+    if (options->no_cache)
+        tn_cache_open_none(&c->cache);
+    else
+        tn_cache_open(&c->cache, options->cache);
+    if (options->mode != TN_COMPILE_INTERPRET) {
+        tn_error why = TN_ERROR_INIT;
+        tn_cache *memo = tn_cache_usable(&c->cache) ? &c->cache : NULL;
+        tn_status status = tn_cc_find(&c->cc, memo, &why);
+        c->has_cc = status == TN_OK;
+        if (!c->has_cc && options->mode == TN_COMPILE_CC) {
+            if (err) *err = why;
+            return status;
+        }
+        if (!c->has_cc) warn_slow(&why);
+    }
+    return tn_guard(init_guarded, c, err);
+}
+
+/* ---- rendering ------------------------------------------------------------------------------ */
+
+/* One translation unit: which kernels, and their text. */
+typedef struct unit {
+    tn_prelude prelude;
+    tn_str functions, text;
+} unit;
+
+typedef struct builder {
+    const tn_program *p;
+    const tn_compiler *c;
+    tn_kernels *k;
+    tn_arena arena;
+    unit units[TN_CC_MAX_UNITS];
+    uint32_t count;
+    tn_str key_text;
+    char name[80]; /* of the cache entry */
+    uint8_t *object;
+    size_t object_size;
+} builder;
+
+static size_t weight_of(const tn_loop *k) {
+    return (size_t)k->exprs.len + k->stmts.len;
+}
+
+static void symbol_of(uint32_t kernel, char out[32]) {
+    snprintf(out, 32, "tn_kernel_%u", kernel);
+}
+
+static void unit_init(unit *u) {
+    tn_prelude_init(&u->prelude);
+    tn_str_init(&u->functions);
+    tn_str_init(&u->text);
+}
+
+static void unit_deinit(unit *u) {
+    tn_prelude_deinit(&u->prelude);
+    tn_str_deinit(&u->functions);
+    tn_str_deinit(&u->text);
+}
+
+static tn_status add_kernel(unit *u, const tn_program *p, const tn_target *target, uint32_t kernel,
+                            tn_error *err) {
+    char symbol[32];
+    symbol_of(kernel, symbol);
+    const tn_loop *k = p->kernels.data[kernel];
+    TN_TRY(err, tn_render_c_function(k, target, symbol, &u->prelude, &u->functions, err),
+           "while writing kernel '%s' as C", k->name);
+    return TN_OK;
+}
+
+static void finish_unit(unit *u) {
+    tn_render_c_head(&u->prelude, &u->text);
+    tn_str_append(&u->text, tn_str_text(&u->functions));
+}
+
+/* As many units as there are cores and work for them, each kernel to the lightest one so far, the
+ * heaviest kernels first (by weight, so that the result is always the same). */
+static void choose_units(builder *b, uint32_t *unit_of, tn_arena *arena) {
+    uint32_t n = b->p->kernels.len;
+    uint8_t *taken = tn_arena_alloc(arena, n);
+    size_t total = 0, weights[TN_CC_MAX_UNITS] = {0};
+    for (uint32_t i = 0; i < n; i++) total += weight_of(b->p->kernels.data[i]);
+    size_t wanted = TN_MIN(1 + total / UNIT_WEIGHT, (size_t)tn_cores());
+    b->count = (uint32_t)TN_MIN(TN_MIN(wanted, n), TN_CC_MAX_UNITS);
+    for (uint32_t done = 0; done < n; done++) {
+        uint32_t heaviest = UINT32_MAX, lightest = 0;
+        for (uint32_t i = 0; i < n; i++)
+            if (!taken[i] &&
+                (heaviest == UINT32_MAX ||
+                 weight_of(b->p->kernels.data[i]) > weight_of(b->p->kernels.data[heaviest])))
+                heaviest = i;
+        for (uint32_t u = 1; u < b->count; u++)
+            if (weights[u] < weights[lightest]) lightest = u;
+        taken[heaviest] = 1;
+        unit_of[heaviest] = lightest;
+        weights[lightest] += weight_of(b->p->kernels.data[heaviest]);
+    }
+}
+
+static tn_status render_units(builder *b, tn_error *err) {
+    uint32_t *unit_of = TN_NEW_N(&b->arena, uint32_t, b->p->kernels.len);
+    choose_units(b, unit_of, &b->arena);
+    tn_status status = TN_OK;
+    for (uint32_t i = 0; i < b->p->kernels.len && status == TN_OK; i++)
+        status = add_kernel(&b->units[unit_of[i]], b->p, b->c->target, i, err);
+    for (uint32_t u = 0; u < b->count; u++) finish_unit(&b->units[u]);
+    return status;
+}
+
+typedef struct render_args {
+    unit u;
+    const tn_program *p;
+    const tn_target *target;
+} render_args;
+
+static tn_status render_guarded(void *argument, tn_error *err) {
+    render_args *a = argument;
+    for (uint32_t i = 0; i < a->p->kernels.len; i++)
+        TN_CHECK(add_kernel(&a->u, a->p, a->target, i, err));
+    finish_unit(&a->u);
+    return TN_OK;
+}
+
+tn_status tn_kernels_render(const tn_program *p, const tn_target *target, tn_str *out,
+                            tn_error *err) {
+    render_args a = {.p = p, .target = target};
+    unit_init(&a.u);
+    tn_status status = tn_guard(render_guarded, &a, err);
+    if (status == TN_OK) tn_str_append(out, tn_str_text(&a.u.text));
+    unit_deinit(&a.u);
+    return status;
+}
+
+/* ---- building ------------------------------------------------------------------------------- */
+
+static void name_entry(builder *b) {
+    tn_str *s = &b->key_text;
+    tn_str_appendf(s, "%s\n%s\n%s\n%s\n%s\n", KERNEL_ABI, b->c->target->name, b->c->target->flags,
+                   b->c->cc.identity, tn_cc_flags());
+    for (uint32_t i = 0; i < b->p->kernels.len; i++) {
+        tn_loop_print(b->p->kernels.data[i], true, s);
+        tn_str_append(s, "\n--\n");
+    }
+    tn_sha256_hex(s->data, s->len, b->name);
+    strcpy(b->name + 64, ".so");
+}
+
+static tn_status find_functions(builder *b, tn_error *err) {
+    char symbol[32];
+    uint32_t n = b->p->kernels.len;
+    b->k->functions = calloc(n ? n : 1, sizeof(tn_kernel_fn *));
+    if (!b->k->functions) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
+    for (uint32_t i = 0; i < n; i++) {
+        symbol_of(i, symbol);
+        void *address = tn_object_symbol(&b->k->object, symbol);
+        if (!address)
+            return tn_error_set(err, TN_TOOLCHAIN, "the compiled kernels have no '%s'", symbol);
+        memcpy(&b->k->functions[i], &address, sizeof address);
+    }
+    return TN_OK;
+}
+
+static tn_status compile(builder *b, tn_error *err) {
+    tn_cc_unit units[TN_CC_MAX_UNITS];
+    TN_CHECK(render_units(b, err));
+    for (uint32_t i = 0; i < b->count; i++)
+        units[i] = (tn_cc_unit){tn_str_text(&b->units[i].text), b->units[i].text.len};
+    tn_cc_job job = {.units = units, .count = b->count, .flags = b->c->target->flags};
+    TN_TRY(err, tn_cc_build(&b->c->cc, &job, &b->object, &b->object_size, err),
+           "while compiling %u kernels", b->p->kernels.len);
+    return TN_OK;
+}
+
+static tn_status build_guarded(void *argument, tn_error *err) {
+    builder *b = argument;
+    name_entry(b);
+    if (tn_object_from_cache(&b->k->object, &b->c->cache, b->name, NULL) == TN_OK) {
+        b->k->cached = true;
+        return find_functions(b, err);
+    }
+    TN_CHECK(compile(b, err));
+    tn_cache_put(&b->c->cache, b->name, b->object, b->object_size);
+    TN_CHECK(tn_object_from_bytes(&b->k->object, b->object, b->object_size, err));
+    return find_functions(b, err);
+}
+
+tn_status tn_kernels_build(tn_kernels *k, const tn_program *p, const tn_compiler *c,
+                           tn_error *err) {
+    *k = (tn_kernels){.object = TN_OBJECT_NONE};
+    if (!c->has_cc || p->kernels.len == 0) return TN_OK;
+    builder *b = calloc(1, sizeof *b);
+    if (!b) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
+    b->p = p;
+    b->c = c;
+    b->k = k;
+    tn_arena_init(&b->arena, tn_allocator_system());
+    tn_str_init(&b->key_text);
+    for (uint32_t i = 0; i < TN_CC_MAX_UNITS; i++) unit_init(&b->units[i]);
+    tn_status status = tn_guard(build_guarded, b, err);
+    for (uint32_t i = 0; i < TN_CC_MAX_UNITS; i++) unit_deinit(&b->units[i]);
+    tn_str_deinit(&b->key_text);
+    tn_arena_deinit(&b->arena);
+    free(b->object);
+    free(b);
+    if (status != TN_OK) tn_kernels_deinit(k);
+    return status;
+}
+
+void tn_kernels_deinit(tn_kernels *k) {
+    free(k->functions);
+    tn_object_close(&k->object);
+    *k = (tn_kernels){.object = TN_OBJECT_NONE};
+}

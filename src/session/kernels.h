@@ -1,0 +1,40 @@
+/* The kernels of a program as functions of this process: rendered, compiled, cached, loaded. */
+#ifndef TENON_SESSION_KERNELS_H
+#define TENON_SESSION_KERNELS_H
+
+#include <tenon/session.h>
+
+#include "codegen/target.h"
+#include "program/program.h"
+#include "toolchain/cache.h"
+#include "toolchain/cc.h"
+#include "toolchain/object.h"
+
+/* How this process compiles: found once per model. */
+typedef struct tn_compiler {
+    tn_cache cache;
+    tn_cc cc;
+    bool has_cc; /* false: interpret */
+    const tn_target *target;
+} tn_compiler;
+
+/* Chooses cache, compiler and target. A missing compiler is an error in mode TN_COMPILE_CC only;
+ * otherwise a warning says once that the interpreter is slow and what to install. TENON_TARGET
+ * names another target than the machine's. */
+tn_status tn_compiler_init(tn_compiler *c, const tn_model_options *options, tn_error *err);
+
+typedef struct tn_kernels {
+    tn_object object;
+    tn_kernel_fn **functions; /* one per kernel; NULL: interpret */
+    bool cached;              /* the object came from the cache */
+} tn_kernels;
+
+tn_status tn_kernels_build(tn_kernels *k, const tn_program *p, const tn_compiler *c, tn_error *err);
+void tn_kernels_deinit(tn_kernels *k);
+
+/* One C text with all kernels of `p`, functions tn_kernel_0 …: what tenon compile --emit c shows.
+ */
+tn_status tn_kernels_render(const tn_program *p, const tn_target *target, tn_str *out,
+                            tn_error *err);
+
+#endif

@@ -1,0 +1,297 @@
+/* Opening models and describing their ports. See tenon/session.h. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "session/model_inner.h"
+
+/* ---- making and releasing ------------------------------------------------------------------- */
+
+static void model_release(tn_model *m) {
+    if (!m || atomic_fetch_sub(&m->refs, 1) != 1) return;
+    for (uint32_t i = 0; i < TN__VARIANTS; i++) tn_artifact_release(m->variants[i].artifact);
+    tn_artifact_release(m->signature);
+    tn_artifact_release(m->inspected);
+    tn_pool_release(m->workshop.pool);
+    pthread_mutex_destroy(&m->lock);
+    tn_arena_deinit(&m->arena);
+    free(m);
+}
+
+void tn_model_release(tn_model *model) {
+    model_release(model);
+}
+
+typedef struct copy_args {
+    tn_model *m;
+    const tn_model_options *options;
+    const char *path;
+} copy_args;
+
+/* Options as a caller that was compiled against an older header has them, texts copied. */
+static tn_status copy_options(void *argument, tn_error *err) {
+    copy_args *x = argument;
+    tn_model *m = x->m;
+    tn_model_options *o = &m->workshop.options;
+    *o = (tn_model_options)TN_MODEL_OPTIONS_INIT;
+    if (x->options) {
+        if (x->options->size < sizeof(size_t) || x->options->size > 4096)
+            return tn_error_set(err, TN_INVALID,
+                                "tn_model_options.size is not set; start from "
+                                "TN_MODEL_OPTIONS_INIT");
+        memcpy(o, x->options, TN_MIN(x->options->size, sizeof *o));
+        o->size = sizeof *o;
+    }
+    if (o->threads < 0 || o->threads > 4096)
+        return tn_error_set(err, TN_INVALID, "%d threads are not possible", o->threads);
+    if (o->cache) o->cache = tn_arena_strdup(&m->arena, o->cache);
+    if (o->dump_after) o->dump_after = tn_arena_strdup(&m->arena, o->dump_after);
+    int count = o->dims ? TN_MAX(o->dim_count, 0) : 0;
+    tn_dim_binding *dims = TN_NEW_N(&m->arena, tn_dim_binding, count);
+    for (int i = 0; i < count; i++)
+        dims[i] = (tn_dim_binding){tn_arena_strdup(&m->arena, o->dims[i].name), o->dims[i].value};
+    o->dims = dims;
+    o->dim_count = count;
+    if (x->path) m->path = tn_arena_strdup(&m->arena, x->path);
+    return TN_OK;
+}
+
+static tn_status model_new(const char *path, const tn_model_options *options, tn_model **out,
+                           tn_error *err) {
+    tn_model *m = calloc(1, sizeof *m);
+    if (!m) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
+    atomic_init(&m->refs, 1);
+    pthread_mutex_init(&m->lock, NULL);
+    tn_arena_init(&m->arena, tn_allocator_system());
+    copy_args copy = {m, options, path};
+    tn_status status = tn_guard(copy_options, &copy, err);
+    if (status == TN_OK)
+        status = tn_compiler_init(&m->workshop.compiler, &m->workshop.options, err);
+    if (status == TN_OK) {
+        m->workshop.pool = tn_pool_create(m->workshop.options.threads);
+        if (!m->workshop.pool) status = tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
+    }
+    if (status == TN_OK)
+        *out = m;
+    else
+        model_release(m);
+    return status;
+}
+
+/* Gives `a` to the model as what describes its ports. */
+static tn_status set_signature(tn_model *m, tn_artifact *a, tn_error *err) {
+    bool grown;
+    m->signature = a;
+    m->ports = a->program;
+    return tn__model_add_needs(m, a->program, &grown, err);
+}
+
+static tn_status open_program(tn_model *m, tn_error *err) {
+    tn_artifact *a = tn_artifact_new();
+    if (!a) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
+    tn_status status = tn_artifact_load(a, &m->workshop, m->path, err);
+    if (status == TN_OK && (a->program->need_values.len || a->program->need_dims.len))
+        status = tn_error_set(err, TN_INVALID, "%s: the program was never specialised", m->path);
+    if (status == TN_OK) return set_signature(m, a, err);
+    tn_artifact_release(a);
+    return status;
+}
+
+static tn_status open_model(tn_model *m, tn_error *err) {
+    tn_artifact *a;
+    TN_CHECK(tn__model_make(m, NULL, NULL, &a, err));
+    return set_signature(m, a, err);
+}
+
+tn_status tn_model_open(const char *path, const tn_model_options *options, tn_model **out,
+                        tn_error *err) {
+    *out = NULL;
+    char *full = realpath(path, NULL);
+    if (!full)
+        return tn_error_set(err, errno == ENOENT ? TN_NOT_FOUND : TN_IO, "%s: %s", path,
+                            strerror(errno));
+    tn_model *m;
+    tn_status status = model_new(full, options, &m, err);
+    free(full);
+    TN_CHECK(status);
+    status = tn_program_is_file(m->path) ? open_program(m, err) : open_model(m, err);
+    if (status == TN_OK)
+        *out = m;
+    else
+        model_release(m);
+    return status;
+}
+
+tn_status tn_model_from_graph(const tn_graph *g, const tn_model_options *options, tn_model **out,
+                              tn_error *err) {
+    tn_model *m;
+    *out = NULL;
+    TN_CHECK(model_new(NULL, options, &m, err));
+    m->given = g;
+    tn_artifact *a = tn_artifact_new();
+    tn_status status = a ? tn_artifact_build(a, &m->workshop, g, err)
+                         : tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
+    if (status == TN_OK) {
+        status = set_signature(m, a, err);
+    } else {
+        tn_artifact_release(a);
+    }
+    if (status == TN_OK)
+        *out = m;
+    else
+        model_release(m);
+    return status;
+}
+
+/* ---- ports ---------------------------------------------------------------------------------- */
+
+int tn_model_input_count(const tn_model *m) {
+    return (int)m->ports->inputs.len;
+}
+int tn_model_output_count(const tn_model *m) {
+    return (int)m->ports->outputs.len;
+}
+
+typedef struct port_args {
+    tn_model *m;
+    const tn_prog_port *port;
+    tn_port_info *out;
+} port_args;
+
+static tn_status describe_port(void *argument, tn_error *err) {
+    (void)err;
+    port_args *x = argument;
+    tn_model *m = x->m;
+    const tn_type *t = &x->port->type;
+    *x->out = (tn_port_info){.name = x->port->name, .dtype = t->dtype, .rank = t->shape.rank};
+    tn_str text;
+    for (int a = 0; a < t->shape.rank; a++) {
+        tn_dim d = t->shape.dim[a];
+        x->out->dim[a] = tn_dim_is_const(d) ? d : -1;
+        if (tn_dim_is_const(d)) continue;
+        tn_str_init_with(&text, m->arena.allocator);
+        tn_dim_print(m->ports->dims, d, &text);
+        x->out->symbol[a] = tn_arena_strdup(&m->arena, tn_str_text(&text));
+        tn_str_deinit(&text);
+    }
+    return TN_OK;
+}
+
+static tn_status port_info(const tn_model *model, const tn_prog_port *ports, uint32_t count, int i,
+                           tn_port_info *out) {
+    *out = (tn_port_info){0};
+    if (i < 0 || (uint32_t)i >= count) return TN_NOT_FOUND;
+    tn_model *m = (tn_model *)(uintptr_t)model; /* texts go to its arena, under its lock */
+    port_args x = {m, &ports[i], out};
+    pthread_mutex_lock(&m->lock);
+    tn_status status = tn_guard(describe_port, &x, NULL);
+    pthread_mutex_unlock(&m->lock);
+    return status;
+}
+
+tn_status tn_model_input(const tn_model *m, int i, tn_port_info *out) {
+    return port_info(m, m->ports->inputs.data, m->ports->inputs.len, i, out);
+}
+
+tn_status tn_model_output(const tn_model *m, int i, tn_port_info *out) {
+    return port_info(m, m->ports->outputs.data, m->ports->outputs.len, i, out);
+}
+
+/* ---- for the rest of Tenon ------------------------------------------------------------------ */
+
+int tn_model_need_count(const tn_model *m) {
+    return (int)(m->ports->need_values.len + m->ports->need_dims.len);
+}
+
+typedef struct need_args {
+    tn_model *m;
+    uint32_t i;
+    const char *text;
+} need_args;
+
+static tn_status describe_need(void *argument, tn_error *err) {
+    (void)err;
+    need_args *x = argument;
+    const tn_program *p = x->m->ports;
+    if (x->i < p->need_values.len)
+        x->text = tn_arena_printf(&x->m->arena, "input '%s'", p->need_values.data[x->i]);
+    else
+        x->text = tn_arena_printf(&x->m->arena, "size '%s'",
+                                  p->need_dims.data[x->i - p->need_values.len]);
+    return TN_OK;
+}
+
+const char *tn_model_need(const tn_model *model, int i) {
+    tn_model *m = (tn_model *)(uintptr_t)model;
+    need_args x = {m, (uint32_t)i, NULL};
+    if (i < 0 || i >= tn_model_need_count(model)) return NULL;
+    pthread_mutex_lock(&m->lock);
+    tn_status status = tn_guard(describe_need, &x, NULL);
+    pthread_mutex_unlock(&m->lock);
+    return status == TN_OK ? x.text : NULL;
+}
+
+/* The graph of an artifact that was just built is there; one from a cache is imported for it. */
+static tn_status find_graph(tn_model *m, const tn_buffer *inputs, const int64_t *symbols,
+                            const tn_graph **out, tn_error *err) {
+    if (m->given || m->graph) {
+        *out = m->given ? m->given : m->graph;
+        return TN_OK;
+    }
+    if (!m->path || tn_program_is_file(m->path))
+        return tn_error_set(err, TN_UNSUPPORTED, "a program file holds no graph");
+    if (m->signature->import.graph) {
+        *out = m->graph = m->signature->import.graph;
+        return TN_OK;
+    }
+    tn_artifact *a = tn_artifact_new();
+    if (!a) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
+    tn_status status = tn__model_import(m, a, inputs, symbols, err);
+    if (status == TN_OK && !a->import.graph)
+        status = tn_error_set(err, TN_INVALID, "%s needs values first: %s", m->path,
+                              a->import.need_reason ? a->import.need_reason : "see its inputs");
+    if (status != TN_OK) {
+        tn_artifact_release(a);
+        return status;
+    }
+    m->inspected = a;
+    *out = m->graph = a->import.graph;
+    return TN_OK;
+}
+
+tn_status tn_model_graph(tn_model *m, const tn_buffer *inputs, int input_count,
+                         const tn_graph **out, tn_error *err) {
+    *out = NULL;
+    int64_t *symbols = NULL;
+    if (inputs && tn_model_need_count(m) > 0) {
+        /* Compiling for the inputs finds everything that the model needs. */
+        tn_hash128 bound;
+        tn_artifact *a = NULL;
+        symbols = calloc(m->ports->dims->symbols.len + 1, sizeof *symbols);
+        if (!symbols) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
+        tn_status made = tn__model_artifact(m, inputs, input_count, symbols, &bound, &a, err);
+        tn_artifact_release(a);
+        if (made != TN_OK) {
+            free(symbols);
+            return made;
+        }
+    }
+    pthread_mutex_lock(&m->lock);
+    tn_status status = find_graph(m, symbols ? inputs : NULL, symbols, out, err);
+    pthread_mutex_unlock(&m->lock);
+    free(symbols);
+    return status;
+}
+
+tn_status tn_model_save(tn_model *m, const char *path, tn_error *err) {
+    if (tn_model_need_count(m) > 0)
+        return tn_error_set(err, TN_INVALID, "%s is compiled once its %s is known; give it first",
+                            m->path ? m->path : "the model", tn_model_need(m, 0));
+    return tn_artifact_save(m->signature, false, path, err);
+}
+
+const tn_compiler *tn_model_compiler(const tn_model *m) {
+    return &m->workshop.compiler;
+}
+int tn_model_threads(const tn_model *m) {
+    return tn_pool_threads(m->workshop.pool);
+}

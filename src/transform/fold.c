@@ -1,0 +1,117 @@
+/* Constant folding. See fold.h. */
+#include "transform/fold.h"
+
+#include "ir/rules.h"
+#include "ops/eval.h"
+
+typedef struct folder {
+    const tn_graph *in;
+    tn_graph *out;
+    tn_array *array; /* per value of `in` */
+    bool *known;     /* whether array[v] holds its elements */
+    tn_value *map;
+    tn_error *err;
+} folder;
+
+static bool is_small(const tn_shape *s, int64_t limit) {
+    int64_t count = 1;
+    for (int i = 0; i < s->rank; i++) {
+        if (!tn_dim_is_const(s->dim[i]) || __builtin_mul_overflow(count, s->dim[i], &count))
+            return false;
+        if (count > limit) return false;
+    }
+    return true;
+}
+
+static bool dims_are_const(const tn_dims *t, const tn_dim *dim, int count) {
+    int64_t value;
+    for (int i = 0; i < count; i++)
+        if (!tn_dim_const_value(t, dim[i], &value)) return false;
+    return true;
+}
+
+/* Whether no attribute needs the value of a symbol. */
+static bool attrs_are_const(const tn_graph *g, const tn_node_info *n) {
+    for (const tn_field *f = tn_op_info_of(n->op)->fields; f->kind != TN_FIELD_END; f++) {
+        const void *at = (const char *)n->attrs + f->offset;
+        const tn_dim_list *list = at;
+        const tn_shape *shape = at;
+        if (f->kind == TN_FIELD_DIM && !dims_are_const(g->dims, at, 1)) return false;
+        if (f->kind == TN_FIELD_DIMS && !dims_are_const(g->dims, list->at, list->count))
+            return false;
+        if (f->kind == TN_FIELD_SHAPE && !dims_are_const(g->dims, shape->dim, shape->rank))
+            return false;
+    }
+    return true;
+}
+
+static bool can_eval(const folder *f, const tn_node_info *n) {
+    if (tn_op_rules_of(n->op)->lower.kind == TN_LOWER_CONTROL || n->op == TN_OP_barrier)
+        return false;
+    int64_t limit = n->op == TN_OP_iota ? TN_FOLD_IOTA : TN_FOLD_ELEMENTS;
+    if (n->in_count == 0 && n->op != TN_OP_iota) return false; /* depends on more than operands */
+    for (uint32_t i = 0; i < n->in_count; i++)
+        if (!f->known[n->in[i]]) return false;
+    for (uint32_t i = 0; i < n->out_count; i++)
+        if (!is_small(&tn_graph_type(f->in, n->out + i)->shape, limit)) return false;
+    if (!attrs_are_const(f->in, n)) return false;
+    tn_cost cost = {0, 0, 0};
+    tn_op_rules_of(n->op)->cost(f->in, n, NULL, &cost);
+    return cost.flops <= TN_FOLD_FLOPS;
+}
+
+static bool eval_node(folder *f, tn_node id) {
+    const tn_node_info *n = tn_graph_node(f->in, id);
+    if (!can_eval(f, n)) return false;
+    tn_array *in = TN_NEW_N(f->in->arena, tn_array, n->in_count);
+    for (uint32_t i = 0; i < n->in_count; i++) in[i] = f->array[n->in[i]];
+    tn_error ignored = TN_ERROR_INIT;
+    if (tn_eval_node(f->in, id, in, &f->array[n->out], NULL, f->in->arena, &ignored) != TN_OK)
+        return false;
+    for (uint32_t i = 0; i < n->out_count; i++) f->known[n->out + i] = true;
+    return true;
+}
+
+/* A node worth keeping although its result is known: iota, and views that only repeat. */
+static bool stays(const folder *f, const tn_node_info *n) {
+    if (n->op == TN_OP_iota) return true;
+    if (!tn_op_rules_of(n->op)->lower.view) return false;
+    int64_t read = 0;
+    for (uint32_t i = 0; i < n->in_count; i++) read += tn_array_count(&f->array[n->in[i]]);
+    return tn_array_count(&f->array[n->out]) > read;
+}
+
+static tn_status add_constants(folder *f, const tn_node_info *n) {
+    tn_builder b = tn_builder_of(f->out, f->err);
+    b.name = n->name;
+    for (uint32_t i = 0; i < n->out_count; i++) {
+        tn_value v = tn_b_constant(&b, &f->array[n->out + i]);
+        if (!tn_b_ok(&b)) break;
+        f->map[n->out + i] = v;
+        tn__pass_keep_name(f->in, n->out + i, f->out, v);
+    }
+    return tn_b_finish(&b);
+}
+
+static tn_status run(const tn_graph *in, tn_graph *out, const tn_transform_options *options,
+                     tn_error *err) {
+    folder f = {.in = in, .out = out, .err = err};
+    f.array = TN_NEW_N(in->arena, tn_array, in->values.len);
+    f.known = TN_NEW_N(in->arena, bool, in->values.len);
+    f.map = TN_NEW_N(in->arena, tn_value, in->values.len);
+    for (tn_node id = 0; id < in->nodes.len; id++) {
+        const tn_node_info *n = tn_graph_node(in, id);
+        if (n->op == TN_OP_constant)
+            f.known[n->out] = is_small(&tn_graph_type(in, n->out)->shape, TN_FOLD_ELEMENTS) &&
+                              tn_graph_constant(in, n->out, &f.array[n->out]);
+        else if (eval_node(&f, id) && !stays(&f, n)) {
+            TN_CHECK(add_constants(&f, n));
+            continue;
+        }
+        TN_CHECK(tn__pass_copy_node(in, out, id, f.map, run, options, err));
+    }
+    tn__pass_copy_outputs(in, out, f.map);
+    return TN_OK;
+}
+
+const tn_pass tn_pass_fold = {"fold", run};

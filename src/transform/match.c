@@ -1,0 +1,137 @@
+/* Questions and constructions shared by rewrites. See match.h. */
+#include "transform/match.h"
+
+#include "ir/rules.h"
+
+enum { SPLAT_ELEMENTS = 64 << 10 };
+
+const tn_node_info *tn__made_by(const tn_graph *g, tn_value v, tn_op op) {
+    const tn_node_info *n = tn_graph_producer(g, v);
+    return n->op == op ? n : NULL;
+}
+
+/* The value at the end of a chain of one-operand views: they repeat, drop or move elements only. */
+static tn_value behind_views(const tn_graph *g, tn_value v) {
+    for (;;) {
+        const tn_node_info *n = tn_graph_producer(g, v);
+        if (n->in_count != 1 || n->out_count != 1 || !tn_op_rules_of(n->op)->lower.view) return v;
+        if (n->op == TN_OP_barrier) return v;
+        if (tn_node_type(g, n, 0)->dtype != tn_graph_type(g, v)->dtype) return v;
+        v = n->in[0];
+    }
+}
+
+bool tn__is_constant(const tn_graph *g, tn_value v) {
+    return tn_graph_producer(g, behind_views(g, v))->op == TN_OP_constant;
+}
+
+bool tn__splat(const tn_graph *g, tn_value v, tn_cell *cell) {
+    tn_array a;
+    if (!tn_graph_constant(g, behind_views(g, v), &a)) return false;
+    int64_t count = tn_array_count(&a);
+    if (count < 1 || count > SPLAT_ELEMENTS) return false;
+    size_t element = tn_dtype_size(a.dtype), bytes = tn_array_bytes(&a);
+    if (memcmp(a.data, (const char *)a.data + element, bytes - element) != 0) return false;
+    *cell = tn_array_get(&a, 0);
+    return true;
+}
+
+bool tn__splat_is(const tn_graph *g, tn_value v, double value) {
+    tn_cell cell;
+    if (!tn__splat(g, v, &cell)) return false;
+    tn_dtype dtype = tn_graph_type(g, v)->dtype;
+    uint64_t have = 0, want = 0;
+    tn_cell_store(dtype, &have, cell);
+    tn_cell_store(dtype, &want, tn_cell_of(dtype, value));
+    return have == want && (!tn_dtype_is_float(dtype) || cell.f == value);
+}
+
+tn_value tn__full(tn_builder *b, const tn_type *type, tn_cell cell) {
+    uint64_t room = 0;
+    tn_array scalar = {.dtype = type->dtype, .data = &room};
+    tn_cell_store(type->dtype, &room, cell);
+    return tn_b_expand(b, tn_b_constant(b, &scalar), &type->shape);
+}
+
+bool tn__is_elementwise(tn_op op) {
+    const char *family = tn_op_info_of(op)->family;
+    return strcmp(family, "unary") == 0 || strcmp(family, "binary") == 0 ||
+           strcmp(family, "convert") == 0;
+}
+
+/* ---- permutations --------------------------------------------------------------------------- */
+
+tn_ints tn__inverse(const tn_ints *perm) {
+    tn_ints inverse = {.count = perm->count};
+    for (int i = 0; i < perm->count; i++) inverse.at[perm->at[i]] = i;
+    return inverse;
+}
+
+bool tn__is_identity(const tn_ints *perm) {
+    for (int i = 0; i < perm->count; i++)
+        if (perm->at[i] != i) return false;
+    return true;
+}
+
+tn_ints tn__permute_ints(const tn_ints *list, const tn_ints *perm) {
+    tn_ints out = {.count = perm->count};
+    for (int i = 0; i < perm->count; i++) out.at[i] = list->at[perm->at[i]];
+    return out;
+}
+
+static tn_shape permute_shape(const tn_shape *s, const tn_ints *perm) {
+    tn_shape out = {.rank = s->rank};
+    for (int i = 0; i < s->rank; i++) out.dim[i] = s->dim[perm->at[i]];
+    return out;
+}
+
+tn_value tn__broadcast(tn_builder *b, tn_value x, const tn_shape *shape, const tn_ints *axes) {
+    tn_type t = tn_b_type(b, x);
+    if (!tn_b_ok(b) || (tn__is_identity(axes) && tn_shape_equal(&t.shape, shape))) return x;
+    tn_attrs_broadcast attrs = {.shape = *shape, .axes = *axes};
+    return tn_b_node(b, TN_OP_broadcast, &x, 1, &attrs);
+}
+
+/* permute(broadcast(x)): x's axes in the order in which they appear in the result. */
+static tn_value permuted_broadcast(tn_builder *b, const tn_node_info *n, const tn_ints *perm) {
+    const tn_attrs_broadcast *a = n->attrs;
+    tn_value x = n->in[0];
+    tn_shape shape = permute_shape(&a->shape, perm);
+    tn_ints inner = {0}, axes = {0};
+    for (int i = 0; i < perm->count; i++)
+        for (int k = 0; k < a->axes.count; k++)
+            if (a->axes.at[k] == perm->at[i]) {
+                inner.at[inner.count++] = k;
+                axes.at[axes.count++] = i;
+            }
+    return tn__broadcast(b, tn__permuted(b, x, &inner), &shape, &axes);
+}
+
+static tn_value permuted_iota(tn_builder *b, const tn_node_info *n, const tn_ints *perm) {
+    const tn_attrs_iota *a = n->attrs;
+    tn_shape shape = permute_shape(&a->shape, perm);
+    tn_ints inverse = tn__inverse(perm);
+    return tn_b_iota(b, a->dtype, &shape, (int)inverse.at[a->axis]);
+}
+
+tn_value tn__permuted(tn_builder *b, tn_value v, const tn_ints *perm) {
+    if (!tn_b_ok(b) || tn__is_identity(perm)) return v;
+    tn_node_info n = *tn_graph_producer(b->graph, v);
+    if (n.op == TN_OP_broadcast) return permuted_broadcast(b, &n, perm);
+    if (n.op == TN_OP_iota) return permuted_iota(b, &n, perm);
+    tn_attrs_permute attrs = {.perm = *perm};
+    if (n.op == TN_OP_permute) {
+        attrs.perm = tn__permute_ints(&((const tn_attrs_permute *)n.attrs)->perm, perm);
+        v = n.in[0];
+        if (tn__is_identity(&attrs.perm)) return v;
+    }
+    return tn_b_node(b, TN_OP_permute, &v, 1, &attrs);
+}
+
+bool tn__permute_merge(tn_rewriter *r, const tn_node_info *n, tn_value *out) {
+    const tn_attrs_permute *a = n->attrs;
+    tn_op op = tn_graph_producer(r->g, n->in[0])->op;
+    bool merges = op == TN_OP_permute || op == TN_OP_broadcast || op == TN_OP_iota;
+    if (!merges && !tn__is_identity(&a->perm)) return false;
+    return tn__becomes(tn__permuted(&r->b, n->in[0], &a->perm), out);
+}

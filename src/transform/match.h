@@ -1,0 +1,44 @@
+/* What rewrites ask about values, and small things they build. */
+#ifndef TENON_TRANSFORM_MATCH_H
+#define TENON_TRANSFORM_MATCH_H
+
+#include "transform/rewrite.h"
+
+/* The node that makes `v` when it is of operation `op`, else NULL. */
+const tn_node_info *tn__made_by(const tn_graph *g, tn_value v, tn_op op);
+/* Whether all elements of `v` are one constant: a small uniform constant seen through views. */
+bool tn__splat(const tn_graph *g, tn_value v, tn_cell *cell);
+/* The same, of exactly this value (−0 is not 0). */
+bool tn__splat_is(const tn_graph *g, tn_value v, double value);
+/* Whether `v` is a constant seen through views. */
+bool tn__is_constant(const tn_graph *g, tn_value v);
+
+/* A tensor of one value, of the given type. */
+tn_value tn__full(tn_builder *b, const tn_type *type, tn_cell cell);
+
+/* Whether the operation works element by element, on operands shaped as its result. */
+bool tn__is_elementwise(tn_op op);
+
+/* Result axis i is operand axis perm[i]. Merges with a permute, broadcast or iota that makes `v`.
+ */
+tn_value tn__permuted(tn_builder *b, tn_value v, const tn_ints *perm);
+/* Row: permute(permute(x)) = permute(x); permute(broadcast(x)) = broadcast(permute(x));
+ * permute(iota) = iota; a permute that moves nothing is no node. */
+bool tn__permute_merge(tn_rewriter *r, const tn_node_info *n, tn_value *out);
+tn_ints tn__inverse(const tn_ints *perm);
+bool tn__is_identity(const tn_ints *perm);
+/* out[i] = list[perm[i]]: per-axis attributes of a permuted value. */
+tn_ints tn__permute_ints(const tn_ints *list, const tn_ints *perm);
+/* Broadcast with explicit axes; no node when nothing changes. */
+tn_value tn__broadcast(tn_builder *b, tn_value x, const tn_shape *shape, const tn_ints *axes);
+
+static inline bool tn__ints_have(const tn_ints *list, int64_t value) {
+    for (int i = 0; i < list->count; i++)
+        if (list->at[i] == value) return true;
+    return false;
+}
+static inline const tn_shape *tn__shape_of(const tn_graph *g, tn_value v) {
+    return &tn_graph_type(g, v)->shape;
+}
+
+#endif

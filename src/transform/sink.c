@@ -1,0 +1,187 @@
+/* Layouts: the rows that move permutes from operands to results. See sink.h.
+ *
+ * Each row takes apart a permute p of an operand (result axis i is operand axis p[i]), adds the
+ * node over the operand's axes and permutes the result by p. */
+#include "transform/sink.h"
+
+#include "transform/match.h"
+
+enum { MAX_WALKS = 2 };
+
+/* The permutation when `v` is a permute. */
+static const tn_ints *permutation_of(const tn_graph *g, tn_value v) {
+    const tn_node_info *n = tn__made_by(g, v, TN_OP_permute);
+    return n ? &((const tn_attrs_permute *)n->attrs)->perm : NULL;
+}
+
+static bool ints_equal(const tn_ints *a, const tn_ints *b) {
+    return a->count == b->count && memcmp(a->at, b->at, sizeof(a->at[0]) * (size_t)a->count) == 0;
+}
+
+/* Whether a permute of `v` costs nothing: it only relabels what `v` repeats or counts. */
+static bool is_layout_free(const tn_graph *g, tn_value v) {
+    tn_op op = tn_graph_producer(g, v)->op;
+    return op == TN_OP_broadcast || op == TN_OP_iota || op == TN_OP_constant;
+}
+
+/* The permutation that all operands agree on, those without a layout of their own aside. */
+static const tn_ints *common_permutation(const tn_graph *g, const tn_value *in, uint32_t count) {
+    const tn_ints *common = NULL;
+    for (uint32_t i = 0; i < count; i++) {
+        const tn_ints *perm = permutation_of(g, in[i]);
+        if (perm && common && !ints_equal(perm, common)) return NULL;
+        if (!perm && !is_layout_free(g, in[i])) return NULL;
+        if (perm) common = perm;
+    }
+    return common;
+}
+
+/* The operand before its permute, or seen through the inverse one. */
+static tn_value unpermuted(tn_rewriter *r, tn_value v, const tn_ints *perm) {
+    tn_ints inverse = tn__inverse(perm);
+    return tn__permuted(&r->b, v, &inverse);
+}
+
+/* ---- any number of operands, axes alike ----------------------------------------------------- */
+
+/* Adds the node over unpermuted operands with these attributes; its results permuted are *out. */
+static bool sink_all(tn_rewriter *r, const tn_node_info *n, const tn_ints *perm, const void *attrs,
+                     tn_value *out) {
+    tn_ints kept = *perm;
+    tn_value *in = TN_NEW_N(r->g->arena, tn_value, n->in_count);
+    for (uint32_t i = 0; i < n->in_count; i++) in[i] = unpermuted(r, n->in[i], &kept);
+    tn_value first = tn_b_node(&r->b, n->op, in, n->in_count, attrs);
+    for (uint32_t i = 0; i < n->out_count && first != TN_NO_VALUE; i++)
+        out[i] = tn__permuted(&r->b, first + i, &kept);
+    return tn_b_ok(&r->b);
+}
+
+/* f(permute(x), permute(y), broadcast(z)) = permute(f(x, y, broadcast(z))) */
+static bool sink_elementwise(tn_rewriter *r, const tn_node_info *n, tn_value *out) {
+    if (!tn__is_elementwise(n->op)) return false;
+    const tn_ints *perm = common_permutation(r->g, n->in, n->in_count);
+    return perm && sink_all(r, n, perm, n->attrs, out);
+}
+
+static bool sink_concat(tn_rewriter *r, const tn_node_info *n, tn_value *out) {
+    const tn_ints *perm = common_permutation(r->g, n->in, n->in_count);
+    if (!perm) return false;
+    tn_attrs_concat a = *(const tn_attrs_concat *)n->attrs;
+    a.axis = perm->at[a.axis];
+    return sink_all(r, n, perm, &a, out);
+}
+
+static bool sink_sort(tn_rewriter *r, const tn_node_info *n, tn_value *out) {
+    const tn_ints *perm = common_permutation(r->g, n->in, n->in_count);
+    if (!perm) return false;
+    tn_attrs_sort a = *(const tn_attrs_sort *)n->attrs;
+    a.axis = perm->at[a.axis];
+    return sink_all(r, n, perm, &a, out);
+}
+
+static bool sink_top_k(tn_rewriter *r, const tn_node_info *n, tn_value *out) {
+    const tn_ints *perm = permutation_of(r->g, n->in[0]);
+    if (!perm) return false;
+    tn_attrs_top_k a = *(const tn_attrs_top_k *)n->attrs;
+    a.axis = perm->at[a.axis];
+    return sink_all(r, n, perm, &a, out);
+}
+
+static bool sink_cumulative(tn_rewriter *r, const tn_node_info *n, tn_value *out) {
+    const tn_ints *perm = permutation_of(r->g, n->in[0]);
+    if (!perm) return false;
+    tn_attrs_cumulative a = *(const tn_attrs_cumulative *)n->attrs;
+    a.axis = perm->at[a.axis];
+    return sink_all(r, n, perm, &a, out);
+}
+
+/* ---- attributes per axis -------------------------------------------------------------------- */
+
+static tn_dim_list permute_dims(const tn_dim_list *list, const tn_ints *perm) {
+    tn_dim_list out = {.count = perm->count};
+    for (int i = 0; i < perm->count; i++) out.at[i] = list->at[perm->at[i]];
+    return out;
+}
+
+static tn_shape permute_shape(const tn_shape *s, const tn_ints *perm) {
+    tn_shape out = {.rank = s->rank};
+    for (int i = 0; i < s->rank; i++) out.dim[i] = s->dim[perm->at[i]];
+    return out;
+}
+
+static bool sink_slice(tn_rewriter *r, const tn_node_info *n, tn_value *out) {
+    const tn_ints *perm = permutation_of(r->g, n->in[0]);
+    if (!perm) return false;
+    const tn_attrs_slice *a = n->attrs;
+    tn_ints inverse = tn__inverse(perm);
+    tn_attrs_slice moved = {.start = permute_dims(&a->start, &inverse),
+                            .shape = permute_shape(&a->shape, &inverse),
+                            .step = tn__permute_ints(&a->step, &inverse)};
+    return sink_all(r, n, perm, &moved, out);
+}
+
+/* The fill value is a scalar and stays. */
+static bool sink_pad(tn_rewriter *r, const tn_node_info *n, tn_value *out) {
+    const tn_ints *perm = permutation_of(r->g, n->in[0]);
+    if (!perm) return false;
+    const tn_attrs_pad *a = n->attrs;
+    tn_ints inverse = tn__inverse(perm), kept = *perm;
+    tn_attrs_pad moved = {.lo = permute_dims(&a->lo, &inverse),
+                          .hi = permute_dims(&a->hi, &inverse),
+                          .interior = tn__permute_ints(&a->interior, &inverse)};
+    tn_value in[] = {unpermuted(r, n->in[0], &kept), n->in[1]};
+    return tn__becomes(tn__permuted(&r->b, tn_b_node(&r->b, TN_OP_pad, in, 2, &moved), &kept), out);
+}
+
+/* Whether the axes along which the window is wider than 1 stay in order: else sums of floats would
+ * be taken in another order. */
+static bool window_keeps_order(const tn_attrs_window_reduce *a, const tn_ints *perm) {
+    int64_t last = -1;
+    for (int i = 0; i < perm->count; i++) {
+        if (a->window.at[i] == 1) continue;
+        if (perm->at[i] < last) return false;
+        last = perm->at[i];
+    }
+    return true;
+}
+
+/* argmax and argmin give positions in the operand as it lies, so they stay. */
+static bool sink_window_reduce(tn_rewriter *r, const tn_node_info *n, tn_value *out) {
+    const tn_ints *perm = permutation_of(r->g, n->in[0]);
+    const tn_attrs_window_reduce *a = n->attrs;
+    if (!perm || a->kind == TN_REDUCE_argmax || a->kind == TN_REDUCE_argmin) return false;
+    bool exact = a->kind == TN_REDUCE_max || a->kind == TN_REDUCE_min ||
+                 !tn_dtype_is_float(a->acc) || r->float_unsafe;
+    if (!exact && !window_keeps_order(a, perm)) return false;
+    tn_ints inverse = tn__inverse(perm);
+    tn_attrs_window_reduce moved = {.kind = a->kind,
+                                    .window = tn__permute_ints(&a->window, &inverse),
+                                    .stride = tn__permute_ints(&a->stride, &inverse),
+                                    .dilation = tn__permute_ints(&a->dilation, &inverse),
+                                    .pad_lo = tn__permute_ints(&a->pad_lo, &inverse),
+                                    .pad_hi = tn__permute_ints(&a->pad_hi, &inverse),
+                                    .acc = a->acc};
+    return sink_all(r, n, perm, &moved, out);
+}
+
+static const tn_rewrite rows[] = {
+    {"permute_merge", TN_OP_permute, tn__permute_merge, false},
+    {"sink_elementwise", TN_OP_COUNT, sink_elementwise, false},
+    {"sink_concat", TN_OP_concat, sink_concat, false},
+    {"sink_sort", TN_OP_sort, sink_sort, false},
+    {"sink_top_k", TN_OP_top_k, sink_top_k, false},
+    {"sink_cumulative", TN_OP_cumulative, sink_cumulative, false},
+    {"sink_slice", TN_OP_slice, sink_slice, false},
+    {"sink_pad", TN_OP_pad, sink_pad, false},
+    {"sink_window_reduce", TN_OP_window_reduce, sink_window_reduce, false},
+};
+const tn_rewrite_table tn__rewrites_sink = {rows, TN_COUNT(rows)};
+
+static tn_status run(const tn_graph *in, tn_graph *out, const tn_transform_options *options,
+                     tn_error *err) {
+    const tn_rewrite_table tables[] = {tn__rewrites_sink, tn__rewrites_reduce,
+                                       tn__rewrites_contract};
+    return tn__rewrite(in, out, tables, TN_COUNT(tables), MAX_WALKS, run, options, err);
+}
+
+const tn_pass tn_pass_sink = {"sink", run};

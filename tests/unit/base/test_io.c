@@ -1,0 +1,136 @@
+#include "unit/test.h"
+
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/io.h"
+
+static char folder[512];
+
+static int setup(void **state) {
+    (void)state;
+    const char *base = getenv("TMPDIR");
+    snprintf(folder, sizeof folder, "%s/tenon-test-XXXXXX", base ? base : "/tmp");
+    return mkdtemp(folder) ? 0 : -1;
+}
+
+static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw) {
+    (void)st;
+    (void)type;
+    (void)ftw;
+    return remove(path);
+}
+
+static int teardown(void **state) {
+    (void)state;
+    return nftw(folder, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+static const char *path_of(const char *name) {
+    static char path[1024];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    return path;
+}
+
+static int count_entry(const char *path, const struct stat *st, int type, struct FTW *ftw) {
+    (void)path;
+    (void)st;
+    (void)ftw;
+    static int files;
+    if (type == FTW_D) files = 0;
+    files += type == FTW_F;
+    return files > 1;
+}
+
+static void test_file__what_is_written_is_mapped(void **state) {
+    (void)state;
+    tn_file_map m, again;
+    assert_int_equal(tn_file_write(path_of("data"), "hello", 5, true, NULL), TN_OK);
+    assert_int_equal(tn_file_map_open(&m, path_of("data"), NULL), TN_OK);
+    assert_int_equal(m.size, 5);
+    assert_memory_equal(m.data, "hello", 5);
+    assert_int_equal(tn_file_write(path_of("data"), "other", 5, false, NULL), TN_OK);
+    assert_int_equal(tn_file_map_open(&again, path_of("data"), NULL), TN_OK);
+    assert_memory_equal(m.data, "hello", 5); /* a rename leaves the old file's readers alone */
+    assert_memory_equal(again.data, "other", 5);
+    assert_true(m.inode != again.inode);
+    tn_file_map_close(&m);
+    tn_file_map_close(&again);
+    assert_null(m.data);
+    assert_int_equal(nftw(folder, count_entry, 8, FTW_PHYS), 0); /* no temporary file is left */
+}
+
+static void test_file__empty_is_a_file_too(void **state) {
+    (void)state;
+    tn_file_map m;
+    assert_int_equal(tn_file_write(path_of("empty"), NULL, 0, false, NULL), TN_OK);
+    assert_int_equal(tn_file_map_open(&m, path_of("empty"), NULL), TN_OK);
+    assert_true(m.size == 0 && m.data == NULL);
+    tn_file_map_close(&m);
+}
+
+static void test_file__refusals_name_the_path(void **state) {
+    (void)state;
+    tn_file_map m;
+    tn_error err = TN_ERROR_INIT;
+    assert_int_equal(tn_file_map_open(&m, path_of("missing"), &err), TN_NOT_FOUND);
+    assert_non_null(strstr(err.message, "missing: No such file"));
+    assert_int_equal(tn_file_map_open(&m, folder, &err), TN_IO);
+    assert_non_null(strstr(err.message, "not a regular file"));
+    assert_int_equal(mkfifo(path_of("pipe"), 0600), 0);
+    assert_int_equal(tn_file_map_open(&m, path_of("pipe"), &err), TN_IO);
+    assert_int_equal(tn_file_write(path_of("no/such/folder"), "x", 1, false, &err), TN_IO);
+    assert_non_null(strstr(err.message, "cannot create"));
+    char name[5000];
+    memset(name, 'a', sizeof name - 1);
+    name[sizeof name - 1] = 0;
+    assert_int_equal(tn_file_write(name, "x", 1, false, &err), TN_INVALID);
+    assert_int_equal(tn_make_dirs(name, 0700, &err), TN_INVALID);
+}
+
+static void test_folder__is_made_with_its_parents(void **state) {
+    (void)state;
+    struct stat st;
+    tn_error err = TN_ERROR_INIT;
+    assert_int_equal(tn_make_dirs(path_of("a/b/c"), 0700, &err), TN_OK);
+    assert_int_equal(tn_make_dirs(path_of("a/b/c"), 0700, &err), TN_OK);
+    assert_int_equal(stat(path_of("a/b/c"), &st), 0);
+    assert_true(S_ISDIR(st.st_mode));
+    assert_int_equal(st.st_mode & 0777, 0700);
+    assert_int_equal(tn_file_write(path_of("file"), "x", 1, false, NULL), TN_OK);
+    assert_int_equal(tn_make_dirs(path_of("file/sub"), 0700, &err), TN_IO);
+}
+
+static void test_clock__never_goes_back(void **state) {
+    (void)state;
+    double last = tn_seconds();
+    for (int i = 0; i < 1000; i++) {
+        double now = tn_seconds();
+        assert_true(now >= last);
+        last = now;
+    }
+}
+
+static void test_log__level_decides(void **state) {
+    (void)state;
+    assert_true(tn_log_enabled(TN_LOG_WARN) && !tn_log_enabled(TN_LOG_INFO));
+    tn_log_set_level(TN_LOG_DEBUG);
+    assert_true(tn_log_enabled(TN_LOG_DEBUG));
+    tn_log_set_level(TN_LOG_ERROR);
+    assert_false(tn_log_enabled(TN_LOG_WARN));
+    tn_log(TN_LOG_WARN, "not shown");
+    tn_log_set_level(TN_LOG_WARN);
+}
+
+int main(void) {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(test_file__what_is_written_is_mapped),    TEST(test_file__empty_is_a_file_too),
+        TEST(test_file__refusals_name_the_path),       TEST(test_folder__is_made_with_its_parents),
+        cmocka_unit_test(test_clock__never_goes_back), cmocka_unit_test(test_log__level_decides),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

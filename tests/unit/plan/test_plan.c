@@ -1,0 +1,213 @@
+/* Whole compiles of small graphs: results against eval, and the number of kernels fusion leaves. */
+#include "unit/plan/check_plan.h"
+
+static tn_value input(tn_builder *b, const char *name, int rank, const tn_dim *dim) {
+    tn_shape s = {.rank = rank};
+    for (int i = 0; i < rank; i++) s.dim[i] = dim[i];
+    return tn_b_input(b, name, TN_f32, &s);
+}
+
+#define INPUT(b, ...)                                                                              \
+    input((b), "x", (int)TN_COUNT(((tn_dim[]){__VA_ARGS__})), (tn_dim[]){__VA_ARGS__})
+
+static tn_value weights(tn_builder *b, int rank, const int64_t *dim, uint64_t seed) {
+    tn_array a = tn_array_new(b->graph->arena, TN_f32, rank, dim);
+    fill_random(&a, seed);
+    return tn_b_constant(b, &a);
+}
+
+#define WEIGHTS(b, seed, ...)                                                                      \
+    weights((b), (int)TN_COUNT(((int64_t[]){__VA_ARGS__})), (int64_t[]){__VA_ARGS__}, seed)
+
+static void out(tn_builder *b, tn_value v) {
+    if (v != TN_NO_VALUE) tn_graph_add_output(b->graph, v, "y");
+}
+
+static void pointwise_chain(tn_builder *b) {
+    tn_value x = INPUT(b, 3, 5, 37), y = INPUT(b, 3, 5, 37), z = INPUT(b, 37);
+    out(b, tn_b_tanh(b, tn_b_add(b, tn_b_mul(b, tn_b_add(b, x, y), z), x)));
+}
+
+static void scalar_only(tn_builder *b) {
+    tn_value x = input(b, "x", 0, NULL);
+    out(b, tn_b_exp(b, tn_b_neg(b, x)));
+}
+
+static tn_value softmax(tn_builder *b, tn_value x, int axis) {
+    tn_value m = tn_b_reduce(b, TN_REDUCE_max, x, &axis, 1, true);
+    tn_value e = tn_b_exp(b, tn_b_sub(b, x, m));
+    return tn_b_div(b, e, tn_b_sum(b, e, &axis, 1, true));
+}
+
+static void softmax_last(tn_builder *b) {
+    out(b, softmax(b, INPUT(b, 7, 50), -1));
+}
+static void softmax_middle(tn_builder *b) {
+    out(b, softmax(b, INPUT(b, 3, 9, 40), 1));
+}
+
+static void layer_norm(tn_builder *b) {
+    tn_value x = INPUT(b, 4, 6, 70), r = INPUT(b, 4, 6, 70);
+    x = tn_b_add(b, x, r);
+    int axis = -1;
+    tn_value d = tn_b_sub(b, x, tn_b_mean(b, x, &axis, 1, true));
+    tn_value v = tn_b_mean(b, tn_b_mul(b, d, d), &axis, 1, true);
+    tn_value y = tn_b_mul(b, d, tn_b_rsqrt(b, tn_b_add_scalar(b, v, 1e-5)));
+    y = tn_b_add(b, tn_b_mul(b, y, WEIGHTS(b, 7, 70)), WEIGHTS(b, 8, 70));
+    out(b, y);
+    out(b, x);
+}
+
+static void reductions(tn_builder *b) {
+    tn_value x = INPUT(b, 6, 20, 33);
+    int axes[] = {0, 2};
+    out(b, tn_b_sum(b, x, axes, 2, false));
+    out(b, tn_b_reduce(b, TN_REDUCE_argmax, x, &axes[1], 1, false));
+    out(b, tn_b_reduce(b, TN_REDUCE_argmin, x, &axes[0], 1, true));
+    out(b, tn_b_reduce(b, TN_REDUCE_prod, x, (int[]){0, 1, 2}, 3, false));
+}
+
+static void column_sum(tn_builder *b) {
+    tn_value x = INPUT(b, 29, 100);
+    int axis = 0;
+    tn_value m = tn_b_mean(b, x, &axis, 1, true);
+    out(b, tn_b_tanh(b, tn_b_sub(b, x, m)));
+}
+
+static void dot_bias_relu(tn_builder *b) {
+    tn_value x = INPUT(b, 13, 40);
+    tn_value y = tn_b_matmul(b, x, WEIGHTS(b, 3, 40, 50), TN_f32);
+    y = tn_b_add(b, y, WEIGHTS(b, 4, 50));
+    out(b, tn_b_max(b, y, tn_b_scalar(b, TN_f32, 0)));
+}
+
+static void dot_batched(tn_builder *b) {
+    tn_value x = INPUT(b, 2, 3, 21, 16), y = INPUT(b, 2, 3, 19, 16);
+    tn_value s = tn_b_matmul(b, x, tn_b_swap(b, y, 2, 3), TN_f32);
+    s = softmax(b, tn_b_mul_scalar(b, s, 0.25), -1);
+    tn_value v = tn_b_matmul(b, s, INPUT(b, 2, 3, 19, 16), TN_f32);
+    v = tn_b_permute(b, v, (int[]){0, 2, 1, 3});
+    out(b, tn_b_reshape_to(b, v, 3, (tn_dim[]){2, 21, 48}));
+}
+
+static void dot_gelu(tn_builder *b) {
+    tn_value x = INPUT(b, 2, 9, 24);
+    tn_value y = tn_b_add(b, tn_b_matmul(b, x, WEIGHTS(b, 3, 24, 70), TN_f32), WEIGHTS(b, 4, 70));
+    tn_value e = tn_b_erf(b, tn_b_mul_scalar(b, y, 0.70710678));
+    y = tn_b_mul(b, tn_b_mul_scalar(b, y, 0.5), tn_b_add_scalar(b, e, 1));
+    out(b, tn_b_matmul(b, y, WEIGHTS(b, 5, 70, 24), TN_f32));
+}
+
+static void dot_symbolic(tn_builder *b) {
+    tn_dim n = tn_dim_of_symbol(b->graph->dims, "N"), s = tn_dim_of_symbol(b->graph->dims, "S");
+    tn_value x = INPUT(b, n, s, 32);
+    tn_value q = tn_b_matmul(b, x, WEIGHTS(b, 3, 32, 32), TN_f32);
+    tn_value k = tn_b_matmul(b, x, WEIGHTS(b, 4, 32, 32), TN_f32);
+    tn_value v = tn_b_matmul(b, x, WEIGHTS(b, 5, 32, 32), TN_f32);
+    tn_dim split[] = {n, s, 4, 8};
+    int heads[] = {0, 2, 1, 3};
+    q = tn_b_permute(b, tn_b_reshape_to(b, q, 4, split), heads);
+    k = tn_b_permute(b, tn_b_reshape_to(b, k, 4, split), heads);
+    v = tn_b_permute(b, tn_b_reshape_to(b, v, 4, split), heads);
+    tn_value p = softmax(b, tn_b_matmul(b, q, tn_b_swap(b, k, 2, 3), TN_f32), -1);
+    tn_value y = tn_b_permute(b, tn_b_matmul(b, p, v, TN_f32), heads);
+    y = tn_b_reshape_to(b, y, 3, (tn_dim[]){n, s, 32});
+    out(b, tn_b_add(b, tn_b_matmul(b, y, WEIGHTS(b, 6, 32, 32), TN_f32), x));
+}
+
+static tn_value conv(tn_builder *b, tn_value x, tn_value w, int64_t stride, int64_t pad) {
+    tn_attrs_conv a = {.batch = 0, .acc = TN_f32};
+    a.stride = (tn_ints){2, {stride, stride}};
+    a.window_dilation = a.base_dilation = (tn_ints){2, {1, 1}};
+    a.pad_lo = a.pad_hi = (tn_ints){2, {pad, pad}};
+    tn_value in[] = {tn_b_permute(b, x, (int[]){0, 2, 3, 1}), w};
+    return tn_b_permute(b, tn_b_node(b, TN_OP_conv, in, 2, &a), (int[]){0, 3, 1, 2});
+}
+
+static void conv_net(tn_builder *b) {
+    tn_value x = INPUT(b, 2, 3, 12, 12);
+    tn_value zero = tn_b_scalar(b, TN_f32, 0);
+    x = tn_b_max(b, conv(b, x, WEIGHTS(b, 3, 3, 3, 3, 20), 1, 1), zero);
+    tn_value y = conv(b, x, WEIGHTS(b, 4, 3, 3, 20, 20), 1, 1);
+    y = tn_b_mul(b, y, WEIGHTS(b, 5, 1, 20, 1, 1));
+    x = tn_b_max(b, tn_b_add(b, y, x), zero);
+    x = conv(b, x, WEIGHTS(b, 6, 1, 1, 20, 8), 2, 0);
+    out(b, tn_b_mean(b, x, (int[]){2, 3}, 2, false));
+}
+
+static void views(tn_builder *b) {
+    tn_value x = INPUT(b, 4, 6, 10);
+    tn_value y = tn_b_permute(b, x, (int[]){2, 0, 1});
+    out(b, y);
+    y = tn_b_reshape_to(b, y, 2, (tn_dim[]){20, 12});
+    out(b, tn_b_concat(b, (tn_value[]){y, tn_b_neg(b, y)}, 2, 1));
+    out(b, tn_b_slice_axis(b, x, 2, 1, 4, 2));
+    out(b, tn_b_pad_axis(b, x, 1, 2, 3, tn_b_scalar(b, TN_f32, 7)));
+    out(b, x);
+    out(b, WEIGHTS(b, 4, 3));
+}
+
+static void diamond(tn_builder *b) { /* a dot's result both read through another group and added */
+    tn_value x = INPUT(b, 16, 16), w = WEIGHTS(b, 3, 16, 16);
+    tn_value y = tn_b_matmul(b, x, w, TN_f32);
+    tn_value z = tn_b_matmul(b, tn_b_tanh(b, y), w, TN_f32);
+    out(b, tn_b_add(b, y, z));
+}
+
+static void mixed_types(tn_builder *b) {
+    tn_shape s = {2, {9, 21}};
+    tn_value x = tn_b_input(b, "h", TN_f16, &s), i = tn_b_input(b, "i", TN_i32, &s);
+    tn_value f = tn_b_cast(b, i, TN_f16);
+    tn_value lt = tn_b_lt(b, x, f);
+    out(b, tn_b_select(b, lt, tn_b_exp(b, x), f));
+    out(b, tn_b_cast(b, lt, TN_u8));
+    out(b, tn_b_cast(b, tn_b_mul(b, x, f), TN_bf16));
+    out(b, tn_b_div(b, i, tn_b_scalar_int(b, TN_i32, 3)));
+}
+
+static const int64_t sizes[][2] = {{1, 1}, {2, 7}, {3, 33}};
+
+static void run(build_graph *build, const char *label, uint32_t most) {
+    uint32_t kernels = check_graph(build, NULL, label);
+    if (most && kernels > most) fail_msg("%s: %u kernels, at most %u", label, kernels, most);
+}
+
+#define CASE(name, kernels)                                                                        \
+    static void test_plan__##name(void **state) {                                                  \
+        (void)state;                                                                               \
+        run(name, #name, kernels);                                                                 \
+    }
+CASE(pointwise_chain, 1)
+CASE(scalar_only, 1)
+CASE(softmax_last, 1)
+CASE(softmax_middle, 1)
+CASE(layer_norm, 1)
+CASE(reductions, 4)
+CASE(column_sum, 1)
+CASE(dot_bias_relu, 1)
+CASE(dot_batched, 3)
+CASE(dot_gelu, 2)
+CASE(conv_net, 7)
+CASE(views, 0)
+CASE(diamond, 2)
+CASE(mixed_types, 0)
+
+static void test_plan__symbolic_sizes(void **state) {
+    (void)state;
+    for (size_t i = 0; i < TN_COUNT(sizes); i++)
+        check_graph(dot_symbolic, sizes[i], "dot_symbolic");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_plan__pointwise_chain), cmocka_unit_test(test_plan__scalar_only),
+        cmocka_unit_test(test_plan__softmax_last),    cmocka_unit_test(test_plan__softmax_middle),
+        cmocka_unit_test(test_plan__layer_norm),      cmocka_unit_test(test_plan__reductions),
+        cmocka_unit_test(test_plan__column_sum),      cmocka_unit_test(test_plan__dot_bias_relu),
+        cmocka_unit_test(test_plan__dot_batched),     cmocka_unit_test(test_plan__dot_gelu),
+        cmocka_unit_test(test_plan__conv_net),        cmocka_unit_test(test_plan__views),
+        cmocka_unit_test(test_plan__diamond),         cmocka_unit_test(test_plan__mixed_types),
+        cmocka_unit_test(test_plan__symbolic_sizes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
