@@ -19,7 +19,7 @@ target_link_libraries(tenon_libraries INTERFACE
 add_library(tenon_flags INTERFACE)
 target_include_directories(tenon_flags INTERFACE ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src)
 target_include_directories(tenon_flags SYSTEM INTERFACE ${PROJECT_BINARY_DIR}/generated)
-target_compile_definitions(tenon_flags INTERFACE _GNU_SOURCE)
+target_compile_definitions(tenon_flags INTERFACE _GNU_SOURCE TENON_VERSION="${PROJECT_VERSION}")
 target_compile_options(tenon_flags INTERFACE
     -fno-math-errno -ffp-contract=off -fvisibility=hidden)
 target_link_libraries(tenon_flags INTERFACE tenon_libraries)

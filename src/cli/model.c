@@ -134,7 +134,7 @@ static tn_status unknown_input(const binder *b, const char *word, tn_error *err)
 
 static tn_status bind_word(binder *b, const char *word, tn_error *err) {
     int input;
-    cli_values values = {0};
+    tn_import_entries values = {0};
     const char *path = split_name(b, word, &input);
     tn_error why = TN_ERROR_INIT;
     tn_status status = cli_values_read(&b->c->arena, path, &values, &why);
@@ -149,7 +149,7 @@ static tn_status bind_word(binder *b, const char *word, tn_error *err) {
                             values.len, b->ports[input].name);
     if (input >= 0) return set_input(b, input, &values.data[0].array, path, err);
     for (uint32_t i = 0; i < values.len; i++) {
-        const cli_value *v = &values.data[i];
+        const tn_import_entry *v = &values.data[i];
         int named = find_input(b, v->name, strlen(v->name));
         bool by_name = named >= 0 && !b->bound[named];
         if (values.len > 1 && named < 0)

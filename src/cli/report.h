@@ -36,7 +36,7 @@ tn_status cli_steps_profile(cli_steps *steps, tn_session *s, const cli_model *m,
 double cli_steps_flops(const cli_steps *steps);
 double cli_steps_bytes(const cli_steps *steps);
 json_t *cli_group_json(const cli_step *s);
-/* A table of steps with their share of the time, slowest first when `by_time`. */
+/* A table of steps with their share of the time, in order. */
 void cli_steps_print(cli *c, const cli_steps *steps, const cli_roofs *roofs);
 
 #endif

@@ -5,6 +5,32 @@
 
 #include "base/io.h"
 
+/* ---- reading --------------------------------------------------------------------------------- */
+
+static bool ends_with(const char *text, const char *end) {
+    size_t n = strlen(text), m = strlen(end);
+    return n >= m && strcmp(text + n - m, end) == 0;
+}
+
+tn_status cli_values_read(tn_arena *arena, const char *path, tn_import_entries *out,
+                          tn_error *err) {
+    *out = (tn_import_entries){0};
+    if (ends_with(path, ".npz")) return tn_import_npz(path, arena, out, err);
+    tn_import_entry entry = {.name = ""};
+    if (ends_with(path, ".npy")) {
+        TN_CHECK(tn_import_npy(path, arena, &entry.array, err));
+    } else if (ends_with(path, ".pb")) {
+        TN_CHECK(tn_import_tensor_pb(path, arena, &entry.array, &entry.name, err));
+    } else {
+        return tn_error_set(err, TN_UNSUPPORTED,
+                            "%s: values are read from .npy, .npz and ONNX .pb files", path);
+    }
+    tn_vec_push(arena, out, entry);
+    return TN_OK;
+}
+
+/* ---- types ------------------------------------------------------------------------------------ */
+
 tn_dtype cli_wide_dtype(tn_dtype dtype) {
     if (tn_dtype_is_float(dtype))
         return dtype == TN_f64 || dtype == TN_f32 || dtype == TN_f16 ? dtype : TN_f32;

@@ -6,15 +6,10 @@
 
 #include "base/array.h"
 #include "cli/cli.h"
+#include "import/import.h"
 
-typedef struct cli_value {
-    const char *name; /* in the file; "" when it has none */
-    tn_array array;
-} cli_value;
-typedef TN_VEC(cli_value) cli_values;
-
-/* The arrays of an .npy, .npz or ONNX TensorProto .pb file, in the arena. */
-tn_status cli_values_read(tn_arena *arena, const char *path, cli_values *out, tn_error *err);
+/* The arrays of an .npy, .npz or ONNX TensorProto .pb file, in the arena; "" for no name. */
+tn_status cli_values_read(tn_arena *arena, const char *path, tn_import_entries *out, tn_error *err);
 
 /* The type that stands for `dtype` in files of NumPy, which lacks some: bf16 → f32, i4 → i8 … */
 tn_dtype cli_wide_dtype(tn_dtype dtype);

@@ -113,8 +113,8 @@ static tn_status fail(checker *k, const char *stage, tn_error *err) {
     return err->status;
 }
 
-static tn_status read_one(checker *k, const char *path, cli_value *out, tn_error *err) {
-    cli_values values = {0};
+static tn_status read_one(checker *k, const char *path, tn_import_entry *out, tn_error *err) {
+    tn_import_entries values = {0};
     TN_CHECK(cli_values_read(k->arena, path, &values, err));
     if (values.len != 1)
         return tn_error_set(err, TN_UNSUPPORTED, "%s: %u arrays; one is expected", path,
@@ -139,7 +139,7 @@ static tn_status load_set(checker *k, const char *folder, bool output, tn_array 
                           tn_error *err) {
     cli_list files = list_files(k, folder, output ? "output_" : "input_", ".pb");
     for (int i = 0; i < files.count; i++) {
-        cli_value value;
+        tn_import_entry value = {0};
         TN_CHECK(read_one(k, files.at[i], &value, err));
         int port = port_for(k, output, value.name, i);
         if (port < 0)

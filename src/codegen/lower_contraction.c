@@ -486,8 +486,8 @@ static void analyse(const tn_lower_context *c, uint32_t group, analysis *out) {
 static void tile_setup(tile *t, const tn_lower_context *c, uint32_t group, const char *name,
                        const analysis *a) {
     tile_init(t, c, group, name);
-    t->s =
-        tn_schedule_choose_contraction(t->p, t->g, (uint32_t)c->target->vector_bytes, a->rhs_unit);
+    t->s = tn_schedule_choose_contraction(t->p, t->g, (uint32_t)c->target->vector_bytes,
+                                          (uint32_t)c->target->vector_registers, a->rhs_unit);
     t->direct = a->direct;
     t->a_leaf = a->a_leaf;
     memcpy(t->merged_m, a->merged_m, sizeof t->merged_m);

@@ -43,7 +43,7 @@ typedef struct tn_import {
     /* Set with TN_OK and graph NULL: what has to be bound. */
     TN_VEC(const char *) need_values; /* names of inputs */
     TN_VEC(const char *) need_dims;   /* names of sizes */
-    const char *need_reason;          /* "node 'r' (Reshape): its shape is computed from input 'n'" */
+    const char *need_reason; /* "node 'r' (Reshape): its shape is computed from input 'n'" */
     /* Files that stay open: the model and its external data; their identity is the model's. The
      * order is the graph's sources'. */
     TN_VEC(tn_file_map) maps;
@@ -56,5 +56,19 @@ tn_status tn_import_onnx(const char *path, const tn_import_options *options, tn_
                          tn_import *out, tn_error *err);
 /* Closes the maps. */
 void tn_import_close(tn_import *i);
+
+/* A TensorProto file (test data): its elements in `arena`; *name (may be NULL) its name or "". */
+tn_status tn_import_tensor_pb(const char *path, tn_arena *arena, tn_array *out, const char **name,
+                              tn_error *err);
+
+/* NumPy's files; the elements are copied into `arena`, in row-major order. */
+typedef struct tn_import_entry {
+    const char *name; /* without ".npy" */
+    tn_array array;
+} tn_import_entry;
+typedef TN_VEC(tn_import_entry) tn_import_entries;
+tn_status tn_import_npy(const char *path, tn_arena *arena, tn_array *out, tn_error *err);
+/* Archives of np.savez; compressed ones are refused. */
+tn_status tn_import_npz(const char *path, tn_arena *arena, tn_import_entries *out, tn_error *err);
 
 #endif

@@ -289,8 +289,6 @@ tn_value tn_b_dft(tn_builder *b, tn_value x, const tn_dft *o);
 
 /* Each element `times` times in a row along an axis (NumPy repeat) */
 tn_value tn_b_repeat(tn_builder *b, tn_value x, int axis, int64_t times);
-/* 1 at the first maximum along the axis, 0 elsewhere */
-tn_value tn_b_hardmax(tn_builder *b, tn_value x, int axis);
 /* The first lengths[n] steps of each sequence n in reversed order */
 tn_value tn_b_reverse_sequence(tn_builder *b, tn_value x, tn_value lengths, int batch_axis,
                                int time_axis);
@@ -420,5 +418,21 @@ tn_value tn_b_momentum(tn_builder *b, tn_value x, tn_value g, tn_value *momentum
 
 /* Determinants of […, n, n] by elimination with row exchanges; n constant and small */
 tn_value tn_b_det(tn_builder *b, tn_value x);
+
+/* ---- spectra (compose_spectrum.c) ---------------------------------------------------------------
+ */
+
+/* Half a spectrum […, n/2 + 1, …, 2] along `axis` → the real signal […, n, …, 1]; length 0: even */
+tn_value tn_b_inverse_real_dft(tn_builder *b, tn_value x, int axis, int64_t length);
+/* dft of frames of `length` every `step` elements, times window [length] or absent:
+ * signal [N, L, 1 or 2] → [N, frames, length (or its half), 2] */
+tn_value tn_b_stft(tn_builder *b, tn_value signal, tn_value window, int64_t step, int64_t length,
+                   bool onesided);
+typedef struct tn_mel {
+    int64_t bins, dft_length, sample_rate;
+    double lower_hertz, upper_hertz;
+} tn_mel;
+/* Triangular filters, evenly spaced in mel = 2595 log10(1 + f/700): [dft_length/2 + 1, bins] */
+tn_value tn_b_mel_weights(tn_builder *b, const tn_mel *m, tn_dtype dtype);
 
 #endif

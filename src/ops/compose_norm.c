@@ -45,7 +45,10 @@ static tn_value below_maximum(tn_builder *b, tn_value x, int axis) {
 tn_value tn_b_softmax(tn_builder *b, tn_value x, int axis) {
     tn_dtype dtype = tn_b_type(b, x).dtype;
     tn_value e = tn_b_exp(b, below_maximum(b, widen(b, x), axis));
-    return tn_b_cast(b, tn_b_div(b, e, tn_b_sum(b, e, &axis, 1, true)), dtype);
+    /* one division a row: e * (1 / sum) is within 1.5 ULP of e / sum */
+    tn_value sum = tn_b_sum(b, e, &axis, 1, true);
+    tn_value scale = tn_b_div(b, tn_b_scalar(b, tn_b_type(b, sum).dtype, 1), sum);
+    return tn_b_cast(b, tn_b_mul(b, e, scale), dtype);
 }
 
 tn_value tn_b_log_softmax(tn_builder *b, tn_value x, int axis) {

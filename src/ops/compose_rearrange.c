@@ -17,15 +17,6 @@ tn_value tn_b_repeat(tn_builder *b, tn_value x, int axis, int64_t times) {
     return tn_b_regroup(b, tn_b_expand(b, x, &apart.shape), axis, 2, 1, &all);
 }
 
-tn_value tn_b_hardmax(tn_builder *b, tn_value x, int axis) {
-    tn_type type = tn_b_type(b, x);
-    if (axis < 0) axis += type.shape.rank;
-    tn_value best = tn_b_reduce(b, TN_REDUCE_argmax, x, &axis, 1, true);
-    if (!tn_b_ok(b)) return TN_NO_VALUE;
-    tn_value place = tn_b_iota(b, TN_i64, &type.shape, axis);
-    return tn_b_cast(b, tn_b_eq(b, place, best), type.dtype);
-}
-
 /* ---- sequences ------------------------------------------------------------------------------ */
 
 tn_value tn_b_reverse_sequence(tn_builder *b, tn_value x, tn_value lengths, int batch_axis,

@@ -83,13 +83,14 @@ tn_schedule tn_schedule_choose_rows(const tn_grouping *p, const tn_group *g, uin
     return s;
 }
 
-/* Columns of the register tile: the widest of 4, 3, 2, 1 vectors that divides N, else 4 (masked).
- */
-static uint32_t tile_columns(int64_t n, bool constant, uint32_t lanes) {
-    for (uint32_t v = 4; constant && v > 0; v--)
-        if (n % (int64_t)(v * lanes) == 0) return v * lanes;
-    uint32_t need = (uint32_t)TN_MIN(4, (n + lanes - 1) / lanes);
-    return TN_MAX(1, need) * lanes;
+/* Columns of the register tile, in vectors: with 32 registers up to 4 (6×4, 8×3), with 16 up to 3
+ * (4×3, 6×2). The most that divide N, else masked. */
+static uint32_t tile_vectors(int64_t n, bool constant, uint32_t lanes, uint32_t registers) {
+    uint32_t most = registers >= 32 ? 4 : 3, least = registers >= 32 ? 1 : 2;
+    for (uint32_t v = most; constant && v >= least; v--)
+        if (n % (int64_t)(v * lanes) == 0) return v;
+    uint32_t wide = registers >= 32 ? 4 : 2;
+    return (uint32_t)TN_MAX(1, TN_MIN((int64_t)wide, (n + lanes - 1) / lanes));
 }
 
 static int64_t product(const tn_dims *dims, const tn_dim *d, int count) {
@@ -121,7 +122,8 @@ static bool long_epilogue(const tn_grouping *p, tn_node n, tn_value stop, int de
 }
 
 tn_schedule tn_schedule_choose_contraction(const tn_grouping *p, const tn_group *g,
-                                           uint32_t vector_bytes, bool rhs_unit) {
+                                           uint32_t vector_bytes, uint32_t registers,
+                                           bool rhs_unit) {
     tn_schedule schedule = {.lanes = TN_MAX(4, vector_bytes / 4), .unroll = 1, .rows_per_task = 1};
     tn_schedule *s = &schedule;
     const tn_dims *dims = p->graph->dims;
@@ -134,16 +136,14 @@ tn_schedule tn_schedule_choose_contraction(const tn_grouping *p, const tn_group 
     for (int i = 0; i < c.n; i++) fixed_n &= tn_dim_is_const(c.n_extent[i]);
     for (int i = 0; i < c.m; i++) fixed_m &= tn_dim_is_const(c.m_extent[i]);
     if (tn_dtype_size(c.acc) == 8) s->lanes = TN_MAX(2, s->lanes / 2);
-    s->nr = tile_columns(cols, fixed_n, s->lanes);
-    /* at most 8 rows (ways of the L1 cache); accumulators + tile of B + broadcast within the file
-     */
-    uint32_t vectors = s->nr / s->lanes;
-    uint32_t registers = s->lanes * tn_dtype_size(c.acc) == 64 ? 32 : 16;
+    uint32_t vectors = tile_vectors(cols, fixed_n, s->lanes, registers);
+    s->nr = vectors * s->lanes;
+    /* at most 8 rows (ways of the L1 cache); accumulators, a row of B and a broadcast fit the file */
     uint32_t most = (registers - vectors - 2) / vectors;
     s->mr = TN_MIN(8, TN_MAX(1, most));
     if (fixed_m) {
         if (m < s->mr) s->mr = (uint32_t)TN_MAX(1, m);
-        for (uint32_t mr = s->mr; mr + 2 >= s->mr && mr >= 4; mr--)
+        for (uint32_t mr = s->mr; mr + 2 >= s->mr && mr >= 4 && mr * vectors >= 10; mr--)
             if (m % mr == 0) { /* no remainder for a little less reuse */
                 s->mr = mr;
                 break;

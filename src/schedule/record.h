@@ -36,9 +36,10 @@ typedef struct tn_schedule {
  * + 1. */
 tn_schedule tn_schedule_choose_rows(const tn_grouping *p, const tn_group *g, uint32_t vector_bytes,
                                     const bool *merged);
-/* `rhs_unit`: the right operand is contiguous along n. */
+/* `registers`: vector registers of the target; `rhs_unit`: the right operand is contiguous along n. */
 tn_schedule tn_schedule_choose_contraction(const tn_grouping *p, const tn_group *g,
-                                           uint32_t vector_bytes, bool rhs_unit);
+                                           uint32_t vector_bytes, uint32_t registers,
+                                           bool rhs_unit);
 void tn_schedule_print(const tn_schedule *s, tn_group_kind kind, tn_str *out);
 
 /* A guess at a size for the purpose of cutting work: the constant, or a typical value within its

@@ -180,7 +180,7 @@ const tn_rewrite_table tn__rewrites_sink = {rows, TN_COUNT(rows)};
 static tn_status run(const tn_graph *in, tn_graph *out, const tn_transform_options *options,
                      tn_error *err) {
     const tn_rewrite_table tables[] = {tn__rewrites_sink, tn__rewrites_reduce,
-                                       tn__rewrites_contract};
+                                       tn__rewrites_contract, tn__rewrites_reshape};
     return tn__rewrite(in, out, tables, TN_COUNT(tables), MAX_WALKS, run, options, err);
 }
 

@@ -9,12 +9,12 @@ import tree
 # Who may look where, directly; what lies below those may be included too.
 DIRECT = {
     "base": [],
-    "ir": ["base"],
+    "ir": ["base", "loop"],
     "loop": ["base"],
     "machine": ["base"],
     "toolchain": ["base"],
-    "program": ["base"],
-    "ops": ["ir", "loop"],
+    "program": ["loop"],
+    "ops": ["ir"],
     "transform": ["ops", "machine"],
     "schedule": ["transform", "machine"],
     "codegen": ["schedule", "toolchain"],

@@ -132,10 +132,7 @@ static void dispatch(tn_o *o) {
     int64_t version = version_of(o->scope, domain);
     o->version = (int)TN_MIN(TN_MAX(version, 0), TN_ONNX_LATEST);
     const tn_onnx_op *op = tn_onnx_op_find(domain, o->node->op, o->version, &known);
-    if (!domain[0] && version < TN_ONNX_OLDEST)
-        tn_o_fail(o, TN_UNSUPPORTED, "operator set %lld; the oldest supported is %d",
-                  (long long)version, TN_ONNX_OLDEST);
-    else if (!op)
+    if (!op)
         refuse_operator(o, domain, known);
     else if (domain[0] || !tn_onnx_import_known(o))
         op->import(o);

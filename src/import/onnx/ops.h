@@ -8,7 +8,6 @@
 #include "import/onnx/context.h"
 
 #define TN_ONNX_LATEST 1000
-#define TN_ONNX_OLDEST 7 /* the first operator set that is understood */
 
 typedef struct tn_onnx_op {
     const char *name;
@@ -34,6 +33,9 @@ TN_ONNX_TABLES(T)
 /* At the end of ops_<topic>.c, after `static const tn_onnx_op rows[]`. */
 #define TN_ONNX_TABLE(topic, domain)                                                               \
     const tn_onnx_rows tn__onnx_ops_##topic = {domain, rows, TN_COUNT(rows)};
+
+/* The attributes of a convolution of x with this weight (ops_nn.c). */
+bool tn_o_conv_options(tn_o *o, tn_value x, tn_value weight, tn_conv_options *out);
 
 /* NULL when there is no row. *known: some version of the operator is there. */
 const tn_onnx_op *tn_onnx_op_find(const char *domain, const char *name, int64_t version,

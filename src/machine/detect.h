@@ -1,0 +1,45 @@
+/* What this machine is: processor, caches, cores, memory, and which accelerators and libraries can
+ * be opened. Nothing here fails: what cannot be found is empty, zero or "not found". */
+#ifndef TENON_MACHINE_DETECT_H
+#define TENON_MACHINE_DETECT_H
+
+#include "base/base.h"
+
+enum { TN_MACHINE_CACHES = 6, TN_MACHINE_TEXT = 256, TN_MACHINE_PARTS = 8 };
+
+typedef struct tn_machine_cache {
+    int level;
+    bool instructions; /* an instruction cache */
+    uint64_t bytes;    /* of each */
+    int count, ways, line;
+    int shared_by; /* logical processors */
+} tn_machine_cache;
+
+typedef struct tn_machine {
+    char cpu[TN_MACHINE_TEXT];
+    char arch[72];
+    char isa[TN_MACHINE_TEXT]; /* extensions that kernels may use, separated by blanks */
+    bool virtual_machine;
+    int packages, cores, threads; /* of the machine */
+    int usable; /* threads this process may run at once: affinity and cgroup limits obeyed */
+    int numa_nodes;
+    tn_machine_cache caches[TN_MACHINE_CACHES];
+    int cache_count;
+    uint64_t memory, memory_free; /* bytes; `memory` is the cgroup's limit where that is less */
+} tn_machine;
+
+void tn_machine_detect(tn_machine *m);
+/* Bytes of the largest data cache; 0: unknown. */
+uint64_t tn_machine_last_cache(const tn_machine *m);
+
+/* Something that may be there: a driver, a library. */
+typedef struct tn_machine_part {
+    const char *name;
+    bool found;
+    char detail[TN_MACHINE_TEXT]; /* version and devices, or why not */
+} tn_machine_part;
+
+/* Opens what Tenon can use and asks it for its version; at most TN_MACHINE_PARTS entries. */
+int tn_machine_parts(tn_machine_part out[TN_MACHINE_PARTS]);
+
+#endif
