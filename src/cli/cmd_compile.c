@@ -11,7 +11,7 @@ static tn_status bind(cli *c, cli_model *m, tn_session **s, tn_error *err) {
     const char *random = c->options.random;
     bool needs = tn_model_need_count(m->model) > 0;
     cli_missing missing = needs && !random ? CLI_MISSING_IS_ERROR : CLI_MISSING_RANDOM;
-    TN_TRY(err, cli_model_bind(c, m, missing, random, err), "compiling %s", m->path);
+    TN_CHECK(cli_model_bind(c, m, missing, random, err));
     TN_CHECK(tn_session_create(m->model, s, err));
     return tn_session_bind(*s, m->inputs, m->input_count, err);
 }

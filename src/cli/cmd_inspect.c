@@ -1,5 +1,59 @@
-#include "cli/model.h"
+/* tenon inspect: what a model is and what it was compiled to. */
+#include <stdio.h>
+
+#include "cli/inspect.h"
+#include "program/program.h"
+#include "transform/pass.h"
+
+static tn_status look_at_graph(cli *c, cli_model *m, cli_inspection *x, tn_error *err) {
+    if (tn_program_is_file(m->path)) return TN_OK; /* a program has forgotten its graph */
+    TN_CHECK(tn_model_graph(m->model, m->inputs, m->input_count, &x->graph, err));
+    tn_transform_options options = tn_transform_defaults();
+    TN_TRY(err, tn_transform_standard(x->graph, &options, &x->simplified, err),
+           "while simplifying");
+    x->bindings = cli_graph_bindings(&c->arena, x->simplified, x->session);
+    cli_graph_cost_of(x->simplified, x->bindings, &x->cost);
+    /* Folding makes constants and drops others: weights are counted as they came. */
+    cli_graph_cost imported;
+    cli_graph_cost_of(x->graph, cli_graph_bindings(&c->arena, x->graph, x->session), &imported);
+    x->cost.parameters = imported.parameters;
+    x->cost.parameter_bytes = imported.parameter_bytes;
+    x->cost.tensors = imported.tensors;
+    x->has_structure = tn_structure_find(x->simplified, &x->structure);
+    return TN_OK;
+}
+
+static tn_status inspect(cli *c, cli_model *m, tn_session **s, tn_error *err) {
+    const char *random = c->options.random;
+    TN_CHECK(cli_model_open(c, c->options.positional.at[0], m, err));
+    bool needs = tn_model_need_count(m->model) > 0;
+    cli_missing missing = needs && !random ? CLI_MISSING_IS_ERROR : CLI_MISSING_RANDOM;
+    TN_CHECK(cli_model_bind(c, m, missing, random, err));
+    TN_CHECK(tn_session_create(m->model, s, err));
+    TN_CHECK(tn_session_bind(*s, m->inputs, m->input_count, err));
+    TN_CHECK(cli_dump_check(c, &m->dump, err));
+
+    cli_inspection x = {.model = m, .session = *s};
+    x.program = tn_session_artifact(*s)->program;
+    TN_CHECK(look_at_graph(c, m, &x, err));
+    x.steps = cli_steps_of(c, *s);
+    x.peak = cli_peak_bytes(m, *s);
+    x.weights = cli_weight_bytes(tn_session_artifact(*s));
+    x.memory = tn_instance_memory(tn_session_instance(*s));
+    if (c->options.html) /* the page shows where the time goes */
+        TN_CHECK(cli_steps_profile(&x.steps, *s, m, 5, err));
+    if (c->options.dot) TN_CHECK(cli_inspect_dot(c, &x, c->options.dot, err));
+    if (c->options.html) TN_CHECK(cli_inspect_html(c, &x, c->options.html, err));
+    if (c->options.json) return cli_json(c, cli_inspect_json(c, &x), err);
+    cli_inspect_text(c, &x);
+    return TN_OK;
+}
+
 tn_status cmd_inspect(cli *c, tn_error *err) {
-    (void)c;
-    return tn_error_set(err, TN_UNSUPPORTED, "in the making");
+    cli_model m = {0};
+    tn_session *s = NULL;
+    tn_status status = inspect(c, &m, &s, err);
+    tn_session_release(s);
+    cli_model_close(&m);
+    return status;
 }

@@ -184,6 +184,14 @@ static void make_up(binder *b, int i, uint64_t seed) {
     cli_values_random(&b->arrays[i], seed, (uint64_t)i);
 }
 
+static const char *needs_text(const binder *b) {
+    const char *text = "";
+    for (int i = 0; i < tn_model_need_count(b->model); i++)
+        text = tn_arena_printf(&b->c->arena, "%s%s%s", text, i ? ", " : "",
+                               tn_model_need(b->model, i));
+    return text;
+}
+
 static tn_status missing_inputs(const binder *b, tn_error *err) {
     const char *text = "";
     int missing = 0;
@@ -191,6 +199,10 @@ static tn_status missing_inputs(const binder *b, tn_error *err) {
         if (!b->bound[i])
             text = tn_arena_printf(&b->c->arena, "%s%s'%s'", text, missing++ ? ", " : "",
                                    b->ports[i].name);
+    if (tn_model_need_count(b->model) > 0)
+        return tn_error_set(err, TN_INVALID,
+                            "no value for %s %s; the model's shapes depend on %s: give -i NAME=FILE",
+                            missing > 1 ? "inputs" : "input", text, needs_text(b));
     return tn_error_set(err, TN_INVALID,
                         "no value for %s %s; give -i NAME=FILE, or --random to make values up",
                         missing > 1 ? "inputs" : "input", text);

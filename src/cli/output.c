@@ -131,13 +131,18 @@ json_t *cli_json_number(double value) {
     return json_real(value);
 }
 
+/* Commas inside of brackets belong to the item. */
 json_t *cli_json_split(const char *list) {
     json_t *array = json_array();
     for (const char *p = list ? list : ""; *p;) {
         p += strspn(p, ", ");
-        size_t len = strcspn(p, ",");
-        if (len) json_array_append_new(array, json_stringn(p, len));
-        p += len;
+        int depth = 0;
+        const char *begin = p;
+        for (; *p && (depth > 0 || *p != ','); p++) {
+            depth += *p == '(' || *p == '[';
+            depth -= *p == ')' || *p == ']';
+        }
+        if (p > begin) json_array_append_new(array, json_stringn(begin, (size_t)(p - begin)));
     }
     return array;
 }

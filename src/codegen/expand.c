@@ -259,6 +259,9 @@ static void map_block(expander *x, tn_ls first) {
         case TN_LS_LET:
             map_let(x, id, s);
             break;
+        case TN_LS_TRANSPOSE:
+            tn_l_transpose(x->to, s->target);
+            break;
         case TN_LS_ERROR:
             tn_l_error(x->to, s->target);
             break;

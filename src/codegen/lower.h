@@ -55,6 +55,9 @@ void tn_maker_store(tn_kernel_maker *m, tn_value v, const tn_lx *index, tn_lx va
 /* Splits a linear number over `count` axes, the last fastest. */
 void tn_maker_split(tn_loop *k, tn_lx linear, const tn_lx *extent, int count, tn_lx *index);
 
+/* False, with nothing in `out`: the group is not of this shape, or better off with tn_lower_rows. */
+bool tn_lower_place(const tn_lower_context *c, uint32_t group, tn_lowered *out);
+bool tn_lower_transpose(const tn_lower_context *c, uint32_t group, tn_lowered *out);
 void tn_lower_rows(const tn_lower_context *c, uint32_t group, tn_lowered *out);
 void tn_lower_contraction(const tn_lower_context *c, uint32_t group, tn_lowered *out);
 void tn_lower_nest(const tn_lower_context *c, uint32_t group, tn_lowered *out);

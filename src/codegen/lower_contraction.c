@@ -230,8 +230,8 @@ static void epilogue(tile *t, uint32_t rows, tn_lx m0, tn_lx n0) {
  * -----------------------------------------------------------------------------------------------
  */
 
-/* Opens the loops over k; `linear` is the position in packed order. */
-static int open_k(tile *t, tn_lx *index, tn_lx *linear) {
+/* Opens the loops over k; `linear` is the position in packed order, the same however axes merge. */
+static int open_k(tile *t, const bool *merged, tn_lx *index, tn_lx *linear) {
     tn_loop *k = t->k;
     int opened = 0;
     tn_lx run = tn_l_int(k, 1);
@@ -239,7 +239,7 @@ static int open_k(tile *t, tn_lx *index, tn_lx *linear) {
     for (int i = 0; i < t->c.k; i++) {
         index[i] = tn_l_int(k, 0);
         run = tn_l_mul(k, run, tn_l_dim(k, t->c.k_extent[i]));
-        if (t->merged_k[i]) continue;
+        if (merged[i]) continue;
         int64_t one;
         if (!tn_l_is_const_int(k, run, &one) || one != 1) {
             index[i] = tn_l_for(k, TN_LOOP_SERIAL, tn_l_int(k, 0), run, "k");
@@ -309,7 +309,7 @@ static void multiply(tile *t, uint32_t rows, tn_lx m0, tn_lx panel) {
     tn_l_end(k);
     if (t->direct) row_addresses(t, rows, m0);
     tn_lx k_index[TN_MAX_RANK], k_linear;
-    int opened = open_k(t, k_index, &k_linear);
+    int opened = open_k(t, t->merged_k, k_index, &k_linear);
     uint32_t mark = tn_access_mark(&t->m.access);
     tn_lx k_part = t->direct ? k_address(t, k_index) : TN_LX_NONE;
     i = tn_l_for(k, TN_LOOP_UNROLL, zero, height, "i");
@@ -378,7 +378,8 @@ static void run_rows(tile *t, tn_lx lo, tn_lx hi, tn_lx m_total, tn_lx panel) {
 static void pack_panel(tile *t, tn_lx panel, uint32_t to, tn_lx base) {
     tn_loop *k = t->k;
     tn_lx nr = tn_l_int(k, t->s.nr), k_index[TN_MAX_RANK], k_linear, n[TN_MAX_RANK];
-    int opened = open_k(t, k_index, &k_linear);
+    bool apart[TN_MAX_RANK] = {false}; /* B need not be linear where A is */
+    int opened = open_k(t, apart, k_index, &k_linear);
     uint32_t mark = tn_access_mark(&t->m.access);
     tn_lx j = tn_l_for(k, TN_LOOP_VECTOR, tn_l_int(k, 0), nr, "j");
     tn_lx col = tn_l_add(k, tn_l_mul(k, panel, nr), j);
@@ -466,12 +467,17 @@ static void analyse(const tn_lower_context *c, uint32_t group, analysis *out) {
     bool all[TN_MAX_RANK];
     memset(all, true, sizeof all);
     uint32_t buffer = 0;
+    out->rhs_unit = unit_columns(&t, k, n);
+    bool in_place = out->rhs_unit && !t.p->constant[tn_graph_value(t.graph, t.node->in[1])->node];
     tn_lx a = lhs_at(&t, t.b_index, m, k), address = load_address(t.k, a, &buffer);
     if (address != TN_LX_NONE && splits(&t, address, k, m)) {
         out->direct = true;
         out->a_leaf = t.k->buffers.data[buffer].binding;
         tn_merge_probe probe = {.k = t.k, .arena = c->arena};
         tn_vec_push(c->arena, &probe.offsets, address);
+        if (in_place)
+            tn_vec_push(c->arena, &probe.offsets,
+                        load_address(t.k, rhs_at(&t, t.b_index, k, n, TN_LX_NONE), &buffer));
         tn_merge_find(&probe, k, k_ext, t.c.k, all, out->merged_k);
         t.probe = &probe;
         set_point(&t, m, n);
@@ -480,7 +486,6 @@ static void analyse(const tn_lower_context *c, uint32_t group, analysis *out) {
         tn_merge_find(&probe, m, m_ext, t.c.m, all, out->merged_m);
         t.probe = NULL;
     }
-    out->rhs_unit = unit_columns(&t, k, n);
 }
 
 static void tile_setup(tile *t, const tn_lower_context *c, uint32_t group, const char *name,

@@ -46,6 +46,7 @@ typedef enum register_form {
 typedef struct register_info {
     register_form form;
     uint32_t lanes;
+    bool square;           /* it is transposed: rows are vectors, or it is an array */
     const char *name;      /* ARRAY */
     const char **variable; /* SCALARS, VECTORS */
 } register_info;
@@ -130,6 +131,10 @@ tn_lx tn__prefix_count(render *r, tn_lx condition, uint32_t lanes);
 bool tn__holds_for_some(render *r, tn_lx condition, uint32_t lanes);
 /* index = rest + scale * lane */
 bool tn__lane_affine(render *r, tn_lx index, uint32_t lanes, int64_t *scale, tn_lx *rest);
+
+/* ---- render_transpose.c --------------------------------------------------------------------- */
+
+void tn__register_transpose(render *r, const tn_lstmt *s);
 
 /* ---- render_register.c ---------------------------------------------------------------------- */
 

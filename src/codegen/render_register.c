@@ -34,6 +34,7 @@ static void note_block(render *r, tn_ls first, uint32_t lanes) {
         bool reads = s.kind == TN_LS_LET && s.let == TN_LET_REGISTER;
         bool vector = s.kind == TN_LS_FOR && s.loop == TN_LOOP_VECTOR;
         if (s.kind == TN_LS_SET || reads) note_access(r, &s, lanes);
+        if (s.kind == TN_LS_TRANSPOSE) r->registers[s.target].square = true;
         note_block(r, s.body, vector ? (uint32_t)tn_l_expr(r->k, s.b)->value.i : lanes);
         note_block(r, s.other, lanes);
     }
@@ -62,6 +63,7 @@ void tn__choose_registers(render *r) {
         register_info *info = &r->registers[i];
         bool many = r->k->registers.data[i].count > MOST_SCALARS;
         if (info->form == REGISTER_SCALARS && many) info->form = REGISTER_ARRAY;
+        if (info->square && info->lanes != tn_l_square(r->k, i)) info->form = REGISTER_ARRAY;
         name_register(r, i);
     }
 }

@@ -68,7 +68,7 @@ typedef struct tn_import_entry {
 } tn_import_entry;
 typedef TN_VEC(tn_import_entry) tn_import_entries;
 tn_status tn_import_npy(const char *path, tn_arena *arena, tn_array *out, tn_error *err);
-/* Archives of np.savez; compressed ones are refused. */
+/* Archives of np.savez and np.savez_compressed. */
 tn_status tn_import_npz(const char *path, tn_arena *arena, tn_import_entries *out, tn_error *err);
 
 #endif

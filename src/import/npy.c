@@ -3,6 +3,7 @@
  * The format: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html. A header is a
  * Python dictionary of three entries, of which the literals that NumPy writes are understood. */
 #include <ctype.h>
+#include <zlib.h>
 
 #include "import/import.h"
 
@@ -99,12 +100,13 @@ static tn_status check_size(const npy_header *h, size_t have, size_t *need, tn_e
     bool empty = false;
     for (int i = 0; i < h->type.rank; i++) {
         empty |= h->type.dim[i] == 0;
-        if (h->type.dim[i] && !tn_size_mul(size, (size_t)h->type.dim[i], &size)) size = SIZE_MAX;
+        if (h->type.dim[i] && !tn_size_mul(size, (size_t)h->type.dim[i], &size))
+            return tn_error_set(err, TN_INVALID, "the number of elements overflows");
     }
     *need = empty ? 0 : size;
     if (*need <= have) return TN_OK;
-    return tn_error_set(err, TN_INVALID, "the file is cut off: %zu bytes of data, its shape needs %zu",
-                        have, *need);
+    return tn_error_set(err, TN_INVALID,
+                        "the file is cut off: %zu bytes of data, its shape needs %zu", have, *need);
 }
 
 static void swap_bytes(uint8_t *p, size_t size, size_t element) {
@@ -164,8 +166,12 @@ static bool find_end(bytes file, uint64_t *offset, uint64_t *count) {
     return false;
 }
 
+enum { STORED = 0, DEFLATED = 8, MOST_INFLATION = 1032 };
+
 typedef struct zip_entry {
     bytes name, data;
+    uint64_t size; /* uncompressed */
+    uint32_t crc;
     int method;
 } zip_entry;
 
@@ -194,10 +200,47 @@ static bool next_entry(bytes file, uint64_t *at, zip_entry *e) {
     uint64_t begin = local + LOCAL_SIZE + little(q + 26, 2) + little(q + 28, 2);
     if (begin > file.size || field[1] > file.size - begin) return false;
     e->method = (int)little(p + 10, 2);
+    e->crc = (uint32_t)little(p + 16, 4);
+    e->size = field[0];
     e->name = (bytes){p + CENTRAL_SIZE, name};
     e->data = (bytes){file.at + begin, (size_t)field[1]};
     *at += len;
     return true;
+}
+
+static bool inflate_all(bytes from, uint8_t *to, size_t size) {
+    z_stream z = {.next_in = (uint8_t *)(uintptr_t)from.at, .next_out = to};
+    if (inflateInit2(&z, -MAX_WBITS) != Z_OK) return false;
+    size_t in_left = from.size, out_left = size;
+    int result = Z_OK;
+    while (result == Z_OK) { /* zlib counts in 32 bits */
+        if (!z.avail_in) z.avail_in = (uInt)TN_MIN(in_left, 1u << 30), in_left -= z.avail_in;
+        if (!z.avail_out) z.avail_out = (uInt)TN_MIN(out_left, 1u << 30), out_left -= z.avail_out;
+        result = inflate(&z, Z_NO_FLUSH);
+    }
+    bool whole = result == Z_STREAM_END && !z.avail_out && !out_left;
+    inflateEnd(&z);
+    return whole;
+}
+
+/* The entry's bytes; deflated ones in the arena. */
+static tn_status open_entry(const zip_entry *z, tn_arena *arena, const char *name, bytes *out,
+                            tn_error *err) {
+    *out = z->data;
+    if (z->method == STORED) return TN_OK;
+    if (z->method != DEFLATED)
+        return tn_error_set(err, TN_UNSUPPORTED,
+                            "'%s' is compressed by method %d; np.savez and np.savez_compressed "
+                            "write what is understood",
+                            name, z->method);
+    if (z->size / MOST_INFLATION > z->data.size)
+        return tn_error_set(err, TN_INVALID, "'%s': %zu bytes cannot hold %llu", name, z->data.size,
+                            (unsigned long long)z->size);
+    uint8_t *to = tn_arena_alloc(arena, (size_t)z->size);
+    *out = (bytes){to, (size_t)z->size};
+    if (!inflate_all(z->data, to, out->size) || crc32_z(0, to, out->size) != z->crc)
+        return tn_error_set(err, TN_INVALID, "'%s': the compressed data are damaged", name);
+    return TN_OK;
 }
 
 static tn_status read_entry(const zip_entry *z, tn_arena *arena, tn_import_entries *out,
@@ -206,11 +249,10 @@ static tn_status read_entry(const zip_entry *z, tn_arena *arena, tn_import_entri
     size_t len = strlen(name);
     if (len < 4 || strcmp(name + len - 4, ".npy") != 0) return TN_OK; /* not an array */
     name[len - 4] = 0;
-    if (z->method != 0)
-        return tn_error_set(err, TN_UNSUPPORTED,
-                            "'%s' is compressed; write the archive with np.savez", name);
+    bytes content;
+    TN_CHECK(open_entry(z, arena, name, &content, err));
     tn_import_entry entry = {.name = name};
-    TN_TRY(err, read_npy(z->data, arena, &entry.array, err), "'%s'", name);
+    TN_TRY(err, read_npy(content, arena, &entry.array, err), "'%s'", name);
     tn_vec_push(arena, out, entry);
     return TN_OK;
 }

@@ -112,6 +112,7 @@ static tn_value batched_matmul(tn_builder *b, tn_value x, tn_value y, tn_dtype a
 static tn_value shared_lhs_matmul(tn_builder *b, tn_value x, tn_value y, tn_dtype acc) {
     tn_value product = dot(b, x, y, 0, acc);
     int rank = tn_b_rank(b, product), perm[TN_MAX_RANK];
+    if (!tn_b_ok(b)) return TN_NO_VALUE;
     for (int i = 0; i < rank - 2; i++) perm[i] = i + 1;
     perm[rank - 2] = 0;
     perm[rank - 1] = rank - 1;

@@ -246,6 +246,17 @@ static void report(machine *m, const tn_lstmt *s) {
                                 __ATOMIC_RELAXED);
 }
 
+static void transpose(machine *m, const tn_lstmt *s) {
+    uint32_t n = tn_l_square(m->k, s->target);
+    tn_cell *r = m->reg[s->target];
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t j = 0; j < i; j++) {
+            tn_cell t = r[i * n + j];
+            r[i * n + j] = r[j * n + i];
+            r[j * n + i] = t;
+        }
+}
+
 static void run_block(machine *m, tn_ls first);
 
 static void start_block(machine *m, uint32_t block, tn_ls first) {
@@ -282,6 +293,9 @@ static void run_block(machine *m, tn_ls first) {
             break;
         case TN_LS_SET:
             set(m, s);
+            break;
+        case TN_LS_TRANSPOSE:
+            transpose(m, s);
             break;
         case TN_LS_ERROR:
             report(m, s);

@@ -364,6 +364,18 @@ void tn_l_error(tn_loop *k, uint32_t error) {
     append(k, (tn_lstmt){.kind = TN_LS_ERROR, .target = error});
 }
 
+uint32_t tn_l_square(const tn_loop *k, uint32_t reg) {
+    uint32_t count = k->registers.data[reg].count;
+    for (uint32_t n = 1; n * n <= count; n *= 2)
+        if (n * n == count) return n;
+    return 0;
+}
+
+void tn_l_transpose(tn_loop *k, uint32_t reg) {
+    TN_ASSERT(tn_l_square(k, reg));
+    append(k, (tn_lstmt){.kind = TN_LS_TRANSPOSE, .target = reg});
+}
+
 /* ---- blocks --------------------------------------------------------------------------------- */
 
 static void open_block(tn_loop *k, tn_ls statement) {

@@ -59,12 +59,14 @@ typedef struct tn_lfacts {
 
 typedef enum tn_ls_kind {
     TN_LS_INVALID,
-    TN_LS_FOR,   /* var in [a, b): `loop` kind; body */
-    TN_LS_IF,    /* a: condition; body, other */
-    TN_LS_LET,   /* an effect-dependent read; see `let` */
-    TN_LS_STORE, /* buffer `target`[a] = b */
-    TN_LS_SET,   /* register `target`[a] = b */
-    TN_LS_ERROR, /* report error `target` (a tn_kernel_error) once; the task goes on */
+    TN_LS_FOR,       /* var in [a, b): `loop` kind; body */
+    TN_LS_IF,        /* a: condition; body, other */
+    TN_LS_LET,       /* an effect-dependent read; see `let` */
+    TN_LS_STORE,     /* buffer `target`[a] = b */
+    TN_LS_SET,       /* register `target`[a] = b */
+    TN_LS_ERROR,     /* report error `target` (a tn_kernel_error) once; the task goes on */
+    TN_LS_TRANSPOSE, /* register `target` of n*n elements, n a power of two: r[i*n+j] and r[j*n+i]
+                        change places */
 } tn_ls_kind;
 
 typedef enum tn_loop_kind { TN_LOOP_SERIAL, TN_LOOP_UNROLL, TN_LOOP_VECTOR } tn_loop_kind;
@@ -202,6 +204,9 @@ tn_lx tn_l_ticket(tn_loop *k, tn_lx counter);
 void tn_l_store(tn_loop *k, uint32_t buffer, tn_lx offset, tn_lx value);
 void tn_l_set(tn_loop *k, uint32_t reg, tn_lx index, tn_lx value);
 void tn_l_error(tn_loop *k, uint32_t error);
+void tn_l_transpose(tn_loop *k, uint32_t reg);
+/* The n of a register that can be transposed, else 0. */
+uint32_t tn_l_square(const tn_loop *k, uint32_t reg);
 
 /* Opens a loop over [lo, hi) and returns its variable; tn_l_end closes the innermost block. */
 tn_lx tn_l_for(tn_loop *k, tn_loop_kind kind, tn_lx lo, tn_lx hi, const char *name);

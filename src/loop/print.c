@@ -246,6 +246,9 @@ static void stmt(printer *p, const tn_lstmt *s, tn_lx value) {
         tn_str_append(p->out, "else:\n");
         block(p, s->other);
         return;
+    } else if (s->kind == TN_LS_TRANSPOSE) {
+        tn_str_append(p->out, "transpose ");
+        register_name(p, s->target);
     } else {
         tn_str_appendf(p->out, "error %" PRIu32, s->target);
     }

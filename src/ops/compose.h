@@ -171,6 +171,12 @@ tn_rnn_result tn_b_rnn(tn_builder *b, const tn_rnn *o);
 
 /* ---- attention (compose_attention.c) -------------------------------------------------------- */
 
+typedef enum tn_attention_stage {
+    TN_SCORES_RAW,
+    TN_SCORES_CAPPED,
+    TN_SCORES_MASKED,
+    TN_SCORES_SOFTMAX
+} tn_attention_stage;
 /* softmax(scale · q kᵀ + mask) v (Vaswani et al. 2017, eq. 1), in f32 for narrow floats. */
 typedef struct tn_attention {
     tn_value q, k, v; /* [N, Hq, S, D], [N, Hk, T, D], [N, Hk, T, Dv]; Hk divides Hq */
@@ -179,6 +185,14 @@ typedef struct tn_attention {
     tn_dim causal_offset;
     double scale;   /* 0: 1/√D */
     double softcap; /* 0: none; else scores = c · tanh(scores / c) before the mask */
+    tn_attention_stage stage;
+    tn_value *scores; /* not NULL: becomes the scores [N, Hq, S, T] after `stage`, in q's type */
+    tn_dtype softmax; /* the type of the softmax, when has_softmax; else f32 for narrow floats */
+    bool has_softmax;
+    /* Not NULL: change the scores behind the mask, and the softmax; both in the softmax' type */
+    tn_value (*score_mod)(void *context, tn_value scores);
+    tn_value (*weight_mod)(void *context, tn_value weights);
+    void *context;
 } tn_attention;
 tn_value tn_b_attention(tn_builder *b, const tn_attention *o);
 /* Rotary position embedding (Su et al. 2021, §3.4.2) of the last axis of x: pairs (x1, x2) become
@@ -299,6 +313,11 @@ tn_value tn_b_cache_update(tn_builder *b, tn_value cache, tn_value update, tn_va
 /* One axis of constant size cut or padded with zeros on both sides to `size`; the odd one is at the
  * end */
 tn_value tn_b_center_crop_pad(tn_builder *b, tn_value x, int axis, int64_t size);
+/* One axis with its own elements around it: the first and last repeated; mirrored without repeating
+ * these; or from the other end. lo and hi may be negative. */
+typedef enum tn_pad_mode { TN_PAD_EDGE, TN_PAD_REFLECT, TN_PAD_WRAP } tn_pad_mode;
+tn_value tn_b_pad_around(tn_builder *b, tn_value x, int axis, tn_dim lo, tn_dim hi,
+                         tn_pad_mode mode);
 /* Zeros of `shape`, x[i] at the row-major position positions[i] */
 tn_value tn_b_max_unpool(tn_builder *b, tn_value x, tn_value positions, const tn_shape *shape);
 /* Sums overlapping blocks: x [N, C · Π block, blocks] → [N, C, image…] (torch.nn.functional.fold) */
@@ -434,5 +453,27 @@ typedef struct tn_mel {
 } tn_mel;
 /* Triangular filters, evenly spaced in mel = 2595 log10(1 + f/700): [dft_length/2 + 1, bins] */
 tn_value tn_b_mel_weights(tn_builder *b, const tn_mel *m, tn_dtype dtype);
+
+/* ---- linear attention (compose_linear_attention.c) ----------------------------------------------
+ */
+
+/* Per head a matrix S [D, Dv]: S ← exp(g) S + k ⊗ v', y = scale · qᵀ S, with v' = v or, with β, the
+ * delta rule v' = β (v − (exp(g) S)ᵀ k) (Katharopoulos et al. 2020; Yang et al. 2024). */
+typedef struct tn_linear_attention {
+    tn_value q, k, v; /* [N, Hq, T, D], [N, H, T, D], [N, H, T, Dv]; H divides Hq */
+    tn_value decay;   /* g: [N, H, T, D or 1] or absent */
+    tn_value beta;    /* [N, H or 1, T, 1] or absent */
+    tn_value state;   /* S before: [N, H, D, Dv]; absent: zeros */
+    double scale;     /* 0: 1/√D */
+} tn_linear_attention;
+/* y [N, Hq, T, Dv] and in *state S behind the last position; all operands of one type. */
+tn_value tn_b_linear_attention(tn_builder *b, const tn_linear_attention *o, tn_value *state);
+
+/* ---- n-grams (compose_ngram.c)
+ * ------------------------------------------------------------------- */
+
+/* How often each n-gram, a row of grams [G, n], occurs in each row of x [N, C]: f32 [N, G]. Its
+ * elements may have up to `skips` others between neighbours, always equally many. */
+tn_value tn_b_count_ngrams(tn_builder *b, tn_value x, tn_value grams, int64_t skips);
 
 #endif

@@ -63,22 +63,38 @@ static tn_value causal_mask(tn_builder *b, const tn_attention *o, const heads *h
     return tn_b_le(b, j, i);
 }
 
+static void show_scores(tn_builder *b, const tn_attention *o, tn_attention_stage stage,
+                        tn_value scores) {
+    if (o->scores && o->stage == stage) *o->scores = tn_b_cast(b, scores, tn_b_type(b, o->q).dtype);
+}
+
+static tn_value attention_weights(tn_builder *b, const tn_attention *o, tn_value scores) {
+    if (o->has_softmax) scores = tn_b_cast(b, scores, o->softmax);
+    if (o->score_mod && tn_b_ok(b)) scores = o->score_mod(o->context, scores);
+    tn_value p = tn_b_softmax(b, scores, -1);
+    return o->weight_mod && tn_b_ok(b) ? o->weight_mod(o->context, p) : p;
+}
+
 tn_value tn_b_attention(tn_builder *b, const tn_attention *o) {
     heads h;
     if (!heads_of(b, o, &h)) return TN_NO_VALUE;
     tn_dims *t = b->graph->dims;
     tn_dtype dtype = tn_b_type(b, o->q).dtype, acc = tn_b_accumulator(dtype);
     tn_value scores = attention_scores(b, o, &h, acc);
+    show_scores(b, o, TN_SCORES_RAW, scores);
     if (o->softcap != 0)
         scores = tn_b_mul_scalar(b, tn_b_tanh(b, tn_b_mul_scalar(b, scores, 1 / o->softcap)),
                                  o->softcap);
+    show_scores(b, o, TN_SCORES_CAPPED, scores);
     tn_value hidden = tn_b_scalar(b, acc, -INFINITY);
     if (o->causal) scores = tn_b_where(b, causal_mask(b, o, &h), scores, hidden);
     if (o->mask != TN_NO_VALUE && tn_b_type(b, o->mask).dtype == TN_bool)
         scores = tn_b_where(b, o->mask, scores, hidden);
     else if (o->mask != TN_NO_VALUE)
         scores = tn_b_add(b, scores, tn_b_cast(b, o->mask, acc));
-    tn_value p = tn_b_cast(b, tn_b_softmax(b, scores, -1), dtype);
+    show_scores(b, o, TN_SCORES_MASKED, scores);
+    tn_value p = tn_b_cast(b, attention_weights(b, o, scores), dtype);
+    show_scores(b, o, TN_SCORES_SOFTMAX, p);
     tn_dim rows = tn_dim_mul(t, h.group, h.s);
     p = tn_b_reshape_to(b, p, 4, (tn_dim[]){h.n, h.k_heads, rows, h.t});
     tn_value y = tn_b_cast(b, batched_dot(b, p, o->v, 3, 2, acc), dtype);

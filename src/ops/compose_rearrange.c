@@ -147,3 +147,23 @@ tn_value tn_b_col2im(tn_builder *b, tn_value x, const tn_col2im *o) {
     }
     return y;
 }
+
+/* ---- padding -------------------------------------------------------------------------------- */
+
+tn_value tn_b_pad_around(tn_builder *b, tn_value x, int axis, tn_dim lo, tn_dim hi,
+                         tn_pad_mode mode) {
+    if (axis < 0) axis += tn_b_rank(b, x);
+    if (!tn_b_ok(b) || (lo == 0 && hi == 0)) return x;
+    tn_dims *t = b->graph->dims;
+    tn_dim size = tn_b_dim(b, x, axis);
+    tn_shape shape = {.rank = 1, .dim = {tn_dim_add(t, tn_dim_add(t, size, lo), hi)}};
+    tn_value at = tn_b_iota(b, TN_i64, &shape, 0), count = tn_b_dim_value(b, size, TN_i64);
+    at = tn_b_sub(b, at, tn_b_dim_value(b, lo, TN_i64));
+    if (mode == TN_PAD_WRAP) at = tn_b_floor_mod(b, at, count);
+    if (mode == TN_PAD_REFLECT) { /* forth and back: the period is 2 (size − 1) */
+        tn_value period = tn_b_mul_scalar(b, tn_b_add_scalar(b, count, -1), 2);
+        at = tn_b_floor_mod(b, tn_b_abs(b, at), period);
+        at = tn_b_min(b, at, tn_b_sub(b, period, at));
+    }
+    return tn_b_gather_axis(b, x, at, axis, TN_INDEX_clamp); /* edge: nothing but the clamp */
+}

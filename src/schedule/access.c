@@ -7,8 +7,18 @@ static tn_lx access_operand(tn_emit *e, const tn_node_info *n, uint32_t which, c
     return tn_access_value((tn_access *)e, n->in[which], index);
 }
 
+/* For throw-away kernels; makers of real ones set their own. */
+static tn_kernel_error access_error(tn_emit *e, const tn_node_info *n) {
+    (void)e;
+    (void)n;
+    return 1;
+}
+
 void tn_access_init(tn_access *a, tn_loop *k, const tn_grouping *grouping, tn_arena *arena) {
-    *a = (tn_access){.emit = {.k = k, .graph = grouping->graph, .operand = access_operand},
+    *a = (tn_access){.emit = {.k = k,
+                              .graph = grouping->graph,
+                              .operand = access_operand,
+                              .error = access_error},
                      .grouping = grouping,
                      .arena = arena};
 }

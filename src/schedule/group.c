@@ -152,6 +152,12 @@ static tn_lx probe_leaf(tn_access *a, tn_value v, const tn_lx *index) {
     return tn_l_load(&p->loop, buffer, tn_l_int(&p->loop, 0), TN_LX_NONE, TN_LX_NONE);
 }
 
+static tn_kernel_error probe_error(tn_emit *e, const tn_node_info *n) {
+    (void)e;
+    (void)n;
+    return 1; /* the probe's kernel never runs */
+}
+
 static void probe_init(probe *p, const tn_grouping *grouping, uint32_t group_id) {
     *p = (probe){.grouping = grouping,
                  .group = &grouping->groups.data[group_id],
@@ -165,6 +171,7 @@ static void probe_init(probe *p, const tn_grouping *grouping, uint32_t group_id)
     tn_access_init(&p->access, &p->loop, grouping, grouping->arena);
     p->access.leaf = probe_leaf;
     p->access.context = p;
+    p->access.emit.error = probe_error;
     if (p->group->domain_value != TN_NO_VALUE) { /* the anchor's result, seen through its views */
         tn_lx at[TN_MAX_RANK];
         for (int i = 0; i < s->rank; i++)

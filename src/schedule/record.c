@@ -167,11 +167,15 @@ tn_schedule tn_schedule_choose_contraction(const tn_grouping *p, const tn_group 
 }
 
 void tn_schedule_print(const tn_schedule *s, tn_group_kind kind, tn_str *out) {
+    static const char *const shapes[] = {"rows", "place", "transpose", "split"};
     static const char *const rhs[] = {"prepared", "direct", "packed"};
     if (kind == TN_GROUP_CONTRACTION)
         tn_str_appendf(out, "tile=%ux%u m_block=%lld n_panels=%lld rhs=%s%s", s->mr, s->nr,
                        (long long)s->m_block, (long long)s->n_panels, rhs[s->rhs],
                        s->staged_epilogue ? " staged" : "");
+    else if (kind == TN_GROUP_ROWS && s->shape != TN_SHAPE_ROWS)
+        tn_str_appendf(out, "shape=%s lanes=%ux%u rows=%lld pieces=%lld", shapes[s->shape],
+                       s->lanes, s->unroll, (long long)s->rows_per_task, (long long)s->pieces);
     else if (kind == TN_GROUP_ROWS)
         tn_str_appendf(out, "lanes=%ux%u along=%s rows=%lld chunk=%lld block=%lld", s->lanes,
                        s->unroll, s->fold_lanes ? "fold" : "row", (long long)s->rows_per_task,

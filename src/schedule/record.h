@@ -15,11 +15,22 @@ typedef enum tn_rhs_mode {
     TN_RHS_PACKED,   /* packed by the task, one panel at a time, into scratch */
 } tn_rhs_mode;
 
+/* Which lowering makes a ROWS group. */
+typedef enum tn_rows_shape {
+    TN_SHAPE_ROWS,      /* lower_rows.c: any */
+    TN_SHAPE_PLACE,     /* lower_place.c: a concat or pad as a row of segments */
+    TN_SHAPE_TRANSPOSE, /* lower_transpose.c: reads along one axis, writes along another */
+    TN_SHAPE_SPLIT,     /* lower_split.c: folds cut into pieces that are combined at the end */
+} tn_rows_shape;
+
 typedef struct tn_schedule {
     uint32_t lanes; /* lanes of one vector */
     /* ROWS */
-    bool fold_lanes; /* vectors run along a folded axis (else along the last row axis) */
-    uint32_t unroll; /* vectors per step where folds need several accumulators */
+    tn_rows_shape shape;
+    int64_t pieces;     /* PLACE: tasks that share a row; SPLIT: pieces of the folded space */
+    bool follow_source; /* TRANSPOSE: tiles follow each other along the operand's rows */
+    bool fold_lanes;    /* vectors run along a folded axis (else along the last row axis) */
+    uint32_t unroll;    /* vectors per step where folds need several accumulators */
     int64_t rows_per_task;
     int block_axis; /* window folds: the row axis that blocks of points run along */
     int64_t block;  /* points that share a strip's registers; 0: no blocks */
@@ -40,6 +51,16 @@ tn_schedule tn_schedule_choose_rows(const tn_grouping *p, const tn_group *g, uin
 tn_schedule tn_schedule_choose_contraction(const tn_grouping *p, const tn_group *g,
                                            uint32_t vector_bytes, uint32_t registers,
                                            bool rhs_unit);
+/* A row of the result holds segments along `axis` and is whole behind it. Shape ROWS: not worth it.
+ */
+tn_schedule tn_schedule_choose_place(const tn_grouping *p, const tn_group *g, uint32_t vector_bytes,
+                                     int axis);
+/* Reads along axis `cross`, writes along axis `last` of the space. Sets rows_per_task (of `cross`) and
+ * chunk (of `last`). `wide_source`: rows of the operand lie further apart than those of the result,
+ * so that following them is what saves cache and TLB misses. */
+tn_schedule tn_schedule_choose_transpose(const tn_grouping *p, const tn_group *g,
+                                         uint32_t vector_bytes, uint32_t element_bytes,
+                                         const bool *merged, int cross, int last, bool wide_source);
 void tn_schedule_print(const tn_schedule *s, tn_group_kind kind, tn_str *out);
 
 /* A guess at a size for the purpose of cutting work: the constant, or a typical value within its

@@ -34,14 +34,14 @@ static const tn_onnx_attr *get(tn_o *o, const char *name, tn_onnx_attr_type type
     const tn_onnx_attr *a = find(o, name);
     if (!a || a->type == (int64_t)type) return a;
     bool named = a->type > 0 && a->type < TN_ONNX_ATTR_TYPE_COUNT;
-    tn_o_fail(o, TN_INVALID, "attribute '%s' is %s; expected %s", name,
-              named ? type_names[a->type] : "of another type", type_names[type]);
+    tn_o_refuse(o, TN_INVALID, "attribute '%s' is %s; expected %s", name,
+                named ? type_names[a->type] : "of another type", type_names[type]);
     return NULL;
 }
 
 static const tn_onnx_attr *need(tn_o *o, const char *name, tn_onnx_attr_type type) {
     const tn_onnx_attr *a = get(o, name, type);
-    if (!a && tn_o_ok(o)) tn_o_fail(o, TN_INVALID, "attribute '%s' is missing", name);
+    if (!a && tn_o_ok(o)) tn_o_refuse(o, TN_INVALID, "attribute '%s' is missing", name);
     return a;
 }
 
@@ -80,7 +80,7 @@ const char *tn_o_need_text(tn_o *o, const char *name) {
 
 const tn_onnx_graph *tn_o_graph(tn_o *o, const char *name) {
     const tn_onnx_attr *a = need(o, name, TN_ONNX_ATTR_GRAPH);
-    if (a && !a->g) tn_o_fail(o, TN_INVALID, "attribute '%s' holds no graph", name);
+    if (a && !a->g) tn_o_refuse(o, TN_INVALID, "attribute '%s' holds no graph", name);
     return a ? a->g : NULL;
 }
 
@@ -95,7 +95,7 @@ bool tn_o_ints(tn_o *o, const char *name, int *count, const int64_t **at) {
     for (size_t i = 0; i < n; i++) {
         uint64_t v;
         if (!tn_onnx_next_varint(&bytes, &v)) {
-            tn_o_fail(o, TN_INVALID, "attribute '%s' holds a broken number", name);
+            tn_o_refuse(o, TN_INVALID, "attribute '%s' holds a broken number", name);
             return false;
         }
         values[i] = (int64_t)v;
@@ -136,7 +136,7 @@ bool tn_o_texts(tn_o *o, const char *name, int *count, const char *const **at) {
 
 const tn_onnx_content *tn_o_content(tn_o *o, const char *name) {
     const tn_onnx_attr *a = need(o, name, TN_ONNX_ATTR_TENSOR);
-    if (a && !a->t) tn_o_fail(o, TN_INVALID, "attribute '%s' holds no tensor", name);
+    if (a && !a->t) tn_o_refuse(o, TN_INVALID, "attribute '%s' holds no tensor", name);
     if (!tn_o_ok(o)) return NULL;
     tn_onnx_content *content = TN_NEW(o->scratch, tn_onnx_content);
     o->b->status = tn_onnx_tensor_check(a->t, &o->scope->im->files, content, o->b->err);
@@ -161,8 +161,8 @@ int tn_o_choice(tn_o *o, const char *name, const char *other, const char *const 
     if (!tn_o_ok(o)) return 0;
     tn_str_init_with(&list, o->scratch->allocator);
     for (int i = 0; names[i]; i++) tn_str_appendf(&list, "%s'%s'", i ? ", " : "", names[i]);
-    tn_o_fail(o, TN_INVALID, "attribute '%s' is '%s'; expected one of %s", name, text,
-              tn_str_text(&list));
+    tn_o_refuse(o, TN_INVALID, "attribute '%s' is '%s'; expected one of %s", name, text,
+                tn_str_text(&list));
     tn_str_deinit(&list);
     return 0;
 }

@@ -15,6 +15,17 @@ tn_value tn_o_fail(tn_o *o, tn_status status, const char *format, ...) {
     return tn_b_fail(o->b, status, "%s", text);
 }
 
+tn_value tn_o_refuse(tn_o *o, tn_status status, const char *format, ...) {
+    char text[TN_ERROR_TEXT];
+    va_list args;
+    if (!tn_o_ok(o)) return TN_NO_VALUE;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    o->scope->im->refused = true;
+    return tn_b_fail(o->b, status, "%s", text);
+}
+
 /* ---- inputs --------------------------------------------------------------------------------- */
 
 int tn_o_in_count(const tn_o *o) {
@@ -34,12 +45,12 @@ tn_onnx_item *tn_o_item(tn_o *o, int i) {
     static tn_onnx_item nothing = {.level = &nowhere, .value = TN_NO_VALUE, .name = ""};
     if (!tn_o_ok(o)) return &nothing;
     if (i < 0 || (uint32_t)i >= o->node->inputs.len || !o->node->inputs.data[i][0]) {
-        tn_o_fail(o, TN_INVALID, "input %d is missing", i);
+        tn_o_refuse(o, TN_INVALID, "input %d is missing", i);
         return &nothing;
     }
     tn_onnx_item *item = tn_onnx_lookup(o->scope, o->node->inputs.data[i]);
     if (item) return item;
-    tn_o_fail(o, TN_INVALID, "input '%s' is not defined", o->node->inputs.data[i]);
+    tn_o_refuse(o, TN_INVALID, "input '%s' is not defined", o->node->inputs.data[i]);
     return &nothing;
 }
 
@@ -120,7 +131,7 @@ bool tn_o_sequence(tn_o *o, int i, int *count, tn_onnx_item *const **items) {
     *count = 0;
     *items = NULL;
     if (tn_o_ok(o) && item->kind != TN_ITEM_SEQUENCE)
-        tn_o_fail(o, TN_INVALID, "input '%s' is not a sequence", item->name);
+        tn_o_refuse(o, TN_INVALID, "input '%s' is not a sequence", item->name);
     if (!tn_o_ok(o)) return false;
     *count = item->count;
     *items = item->items;

@@ -40,6 +40,8 @@ static inline bool tn_o_ok(const tn_o *o) {
 }
 /* Records an error about this node (the first one stays); gives TN_NO_VALUE. */
 tn_value tn_o_fail(tn_o *o, tn_status status, const char *format, ...) TN_PRINTF(3, 4);
+/* The same for what no size could mend: tn_o_fail with open sizes asks for them first. */
+tn_value tn_o_refuse(tn_o *o, tn_status status, const char *format, ...) TN_PRINTF(3, 4);
 
 /* ---- inputs and results --------------------------------------------------------------------- */
 

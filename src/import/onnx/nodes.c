@@ -47,7 +47,7 @@ static void give_results(tn_o *o, tn_onnx_scope *inner, const tn_onnx_function *
         if (item)
             tn_o_out_item(o, (int)i, item);
         else
-            tn_o_fail(o, TN_INVALID, "the function has no value for its output %u", i);
+            tn_o_refuse(o, TN_INVALID, "the function has no value for its output %u", i);
     }
 }
 
@@ -55,13 +55,13 @@ static void import_call(tn_o *o, const tn_onnx_function *f) {
     tn_onnx_scope inner;
     tn_onnx_importer *im = o->scope->im;
     if (im->depth == MAX_CALLS) {
-        tn_o_fail(o, TN_INVALID, "functions are nested more than %d deep, or call themselves",
-                  MAX_CALLS);
+        tn_o_refuse(o, TN_INVALID, "functions are nested more than %d deep, or call themselves",
+                    MAX_CALLS);
         return;
     }
     if (o->node->inputs.len > f->inputs.len) {
-        tn_o_fail(o, TN_INVALID, "%u inputs; the function has %u", o->node->inputs.len,
-                  f->inputs.len);
+        tn_o_refuse(o, TN_INVALID, "%u inputs; the function has %u", o->node->inputs.len,
+                    f->inputs.len);
         return;
     }
     tn_onnx_scope_init(&inner, im, NULL, o->scope->level);
@@ -89,20 +89,20 @@ static void import_call(tn_o *o, const tn_onnx_function *f) {
 static void refuse_operator(tn_o *o, const char *domain, bool known) {
     const char *of = domain[0] ? domain : "ai.onnx";
     if (known)
-        tn_o_fail(o, TN_UNSUPPORTED,
-                  "operator %s is not supported in version %d of operator set '%s'", o->node->op,
-                  o->version, of);
+        tn_o_refuse(o, TN_UNSUPPORTED,
+                    "operator %s is not supported in version %d of operator set '%s'", o->node->op,
+                    o->version, of);
     else
-        tn_o_fail(o, TN_UNSUPPORTED,
-                  "operator %s of operator set '%s' is not supported; docs/onnx.md lists what is",
-                  o->node->op, of);
+        tn_o_refuse(o, TN_UNSUPPORTED,
+                    "operator %s of operator set '%s' is not supported; docs/onnx.md lists what is",
+                    o->node->op, of);
 }
 
 static bool check_inputs(tn_o *o) {
     for (uint32_t i = 0; i < o->node->inputs.len; i++) {
         const char *name = o->node->inputs.data[i];
         if (!name[0] || tn_onnx_visible(o->scope, name)) continue;
-        tn_o_fail(
+        tn_o_refuse(
             o, TN_INVALID,
             "input '%s' is not computed before it: nodes must be in topological order, without "
             "cycles",
@@ -117,7 +117,7 @@ static void check_outputs(tn_o *o) {
         uint32_t index;
         const char *name = o->node->outputs.data[i];
         if (!name[0] || tn_map_get_str(&o->scope->names, name, &index)) continue;
-        tn_o_fail(o, TN_UNSUPPORTED, "its output %u ('%s') is not supported", i, name);
+        tn_o_refuse(o, TN_UNSUPPORTED, "its output %u ('%s') is not supported", i, name);
     }
 }
 
@@ -154,7 +154,8 @@ static void import_node(tn_onnx_scope *s, const tn_onnx_node *n) {
     const char *outer = b->name;
     b->name = n->name[0] ? n->name : n->outputs.len ? n->outputs.data[0] : n->op;
     if (s->im->nodes == 0)
-        tn_o_fail(&o, TN_UNSUPPORTED, "too many nodes, counting those of functions at every call");
+        tn_o_refuse(&o, TN_UNSUPPORTED,
+                    "too many nodes, counting those of functions at every call");
     else
         s->im->nodes--;
     if (tn_o_ok(&o) && check_inputs(&o)) dispatch(&o);
@@ -163,7 +164,8 @@ static void import_node(tn_onnx_scope *s, const tn_onnx_node *n) {
         b->status = TN_OK; /* so that operands can be looked at */
         tn_status status = b->err ? b->err->status : TN_INVALID;
         add_frame(&o);
-        if (status == TN_INVALID || status == TN_UNSUPPORTED) tn_onnx_ask_after_error(&o);
+        bool of_sizes = status == TN_INVALID || status == TN_UNSUPPORTED;
+        if (of_sizes && !s->im->refused && !s->im->again) tn_onnx_ask_after_error(&o);
         b->status = status == TN_OK ? TN_INVALID : status;
     }
     b->name = outer;

@@ -9,8 +9,8 @@
 #include "import/onnx/ops.h"
 #include "import/onnx/scope.h"
 
-enum { MAX_NODES = 1 << 20 };
-static const double work_budget = 2e8;
+enum { MAX_NODES = 1 << 20, MAX_BOUNDS = 16 };
+static const double work_budget = 2e7;
 static const size_t scratch_limit = (size_t)1 << 30;
 
 typedef struct import_job {
@@ -72,7 +72,11 @@ static tn_dim import_dim(const tn_onnx_importer *im, tn_dims *dims, const tn_onn
     const char *name = symbol_name(im, p, axis);
     if (bound_dim(im, name, &value) && value >= 0) return value;
     if (im->options->value_count && implied_dim(im, name, &value)) return value;
-    return tn_dim_of_symbol(dims, tn_arena_strdup(im->arena, name));
+    tn_dim open = tn_dim_of_symbol(dims, tn_arena_strdup(im->arena, name));
+    for (uint32_t i = 0; i < im->bounds->len; i++)
+        if (!strcmp(im->bounds->data[i].symbol, name))
+            tn_dims_set_bounds(dims, tn_dims_symbol(dims, name), 1, im->bounds->data[i].hi, 1);
+    return open;
 }
 
 static tn_status port_type(const tn_onnx_importer *im, const tn_onnx_port *p, tn_import_port *out,
@@ -115,7 +119,7 @@ static tn_status settle_type(const tn_import_value *v, tn_import_port *port, tn_
 
 static bool is_initializer(const tn_onnx_scope *s, const char *name) {
     uint32_t index;
-    return tn_map_get_str(&s->names, name, &index);
+    return tn_map_get_str(&s->names, name, &index) && s->items.data[index]->initializer;
 }
 
 static void add_input(tn_onnx_scope *s, const tn_onnx_port *p, tn_error *err) {
@@ -222,6 +226,12 @@ static tn_status import_graph(tn_onnx_importer *im, tn_error *err) {
     const tn_onnx_graph *g = im->model->graph;
     tn_import *r = im->result;
     tn_onnx_scope s;
+    r->inputs.len = r->outputs.len = 0;
+    r->dims = TN_NEW(im->arena, tn_dims);
+    tn_dims_init(r->dims, im->arena);
+    im->work = work_budget;
+    im->nodes = MAX_NODES;
+    im->again = false;
     TN_CHECK(check_options(im, err));
     r->graph = tn_graph_new(im->arena, r->dims);
     tn_onnx_level *level = tn_onnx_level_new(im, r->graph, NULL, err);
@@ -272,12 +282,16 @@ static tn_status import_guarded(void *argument, tn_error *err) {
     tn_onnx_importer im = {.options = job->options, .result = r, .arena = job->arena};
     im.scratch = &job->scratch;
     im.model = &job->model;
-    im.work = work_budget;
-    im.nodes = MAX_NODES;
     im.files = (tn_onnx_files){tn_onnx_folder_find, job->path ? &job->folder : NULL};
-    r->dims = TN_NEW(job->arena, tn_dims);
-    tn_dims_init(r->dims, job->arena);
-    return import_graph(&im, err);
+    tn_onnx_bounds bounds = {0};
+    im.bounds = &bounds;
+    tn_status status;
+    uint32_t found;
+    do {
+        found = bounds.len;
+        status = import_graph(&im, err);
+    } while (im.again && bounds.len > found && bounds.len < MAX_BOUNDS);
+    return status;
 }
 
 static tn_status import_model(import_job *job, tn_error *err) {

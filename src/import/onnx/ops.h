@@ -20,7 +20,22 @@ typedef struct tn_onnx_op {
     T(shape)                                                                                       \
     T(nn)                                                                                          \
     T(reduce)                                                                                      \
-    T(index)
+    T(index)                                                                                       \
+    T(control)                                                                                     \
+    T(sequence)                                                                                    \
+    T(rnn)                                                                                         \
+    T(quant)                                                                                       \
+    T(image)                                                                                       \
+    T(signal)                                                                                      \
+    T(loss)                                                                                        \
+    T(attention)                                                                                   \
+    T(random)                                                                                      \
+    T(training)                                                                                    \
+    T(misc)                                                                                        \
+    T(ml)                                                                                          \
+    T(text)                                                                                        \
+    T(preview)                                                                                     \
+    T(pad)
 
 typedef struct tn_onnx_rows {
     const char *domain; /* "" is ONNX's own */
@@ -36,6 +51,9 @@ TN_ONNX_TABLES(T)
 
 /* The attributes of a convolution of x with this weight (ops_nn.c). */
 bool tn_o_conv_options(tn_o *o, tn_value x, tn_value weight, tn_conv_options *out);
+
+/* A sub-graph of one input and one output applied to x, as part of the graph (ops_control.c). */
+tn_value tn_o_inline(tn_o *o, const tn_onnx_graph *g, tn_value x);
 
 /* NULL when there is no row. *known: some version of the operator is there. */
 const tn_onnx_op *tn_onnx_op_find(const char *domain, const char *name, int64_t version,

@@ -141,8 +141,9 @@ static void resize_axes(tn_o *o, const resize *r, tn_value x, const tn_resize_op
     }
     double lo = tn_dtype_is_unsigned(dtype) ? 0 : -ldexp(1, tn_dtype_bits(dtype) - 1);
     double hi = ldexp(1, tn_dtype_bits(dtype) - !tn_dtype_is_unsigned(dtype)) - 1;
-    y = tn_b_clip(o->b, y, tn_b_scalar(o->b, TN_f32, lo), tn_b_scalar(o->b, TN_f32, hi));
-    tn_o_out(o, 0, tn_b_cast(o->b, y, dtype)); /* cut off, as a cast is */
+    y = tn_b_clip(o->b, tn_b_round(o->b, y), tn_b_scalar(o->b, TN_f32, lo),
+                  tn_b_scalar(o->b, TN_f32, hi));
+    tn_o_out(o, 0, tn_b_cast(o->b, y, dtype));
 }
 
 static tn_resize_options resize_options(tn_o *o) {

@@ -143,8 +143,12 @@ static void import_clip(tn_o *o) {
     tn_o_out(o, 0, tn_b_clip(o->b, x, lo, hi));
 }
 
+/* A float becomes an integer smaller than a byte by the way of i32, which wraps. */
 static tn_value cast(tn_o *o, tn_value x, tn_dtype to) {
-    if (!tn_o_ok(o) || tn_b_type(o->b, x).dtype == to) return x;
+    tn_dtype from = tn_b_type(o->b, x).dtype;
+    if (!tn_o_ok(o) || from == to) return x;
+    bool tiny = tn_dtype_is_integer(to) && tn_dtype_bits(to) < 8;
+    if (tiny && tn_dtype_is_float(from)) x = tn_b_cast(o->b, x, TN_i32);
     tn_attrs_cast attrs = {.dtype = to, .saturate = tn_o_int(o, "saturate", 1) != 0};
     return tn_b_node(o->b, TN_OP_cast, &x, 1, &attrs);
 }
@@ -158,6 +162,12 @@ static void import_cast_like(tn_o *o) {
 static void import_bit_cast(tn_o *o) {
     tn_value x = tn_o_in(o, 0);
     tn_attrs_bitcast attrs = {.dtype = tn_o_dtype(o, "to", TN_f32)};
+    bool flags = tn_b_type(o->b, x).dtype == TN_bool; /* a byte each, 0 or 1 */
+    if (flags) x = tn_b_cast(o->b, x, TN_u8);
+    if (flags && attrs.dtype == TN_u8) {
+        tn_o_out(o, 0, x);
+        return;
+    }
     tn_o_out(o, 0, tn_b_node(o->b, TN_OP_bitcast, &x, 1, &attrs));
 }
 

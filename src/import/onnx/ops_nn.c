@@ -142,7 +142,7 @@ static void import_conv(tn_o *o) {
 }
 
 /* Padding for a given size of the result, or for stride · size. */
-static void pad_transposed(tn_o *o, window *w, tn_value x, const int64_t *output_pad) {
+static void pad_transposed(tn_o *o, window *w, tn_value x, int64_t *output_pad) {
     int64_t wanted[TN_MAX_SPATIAL];
     bool given = tn_o_has_attr(o, "output_shape");
     if (given) read_list(o, "output_shape", w->spatial, 0, wanted);
@@ -151,7 +151,9 @@ static void pad_transposed(tn_o *o, window *w, tn_value x, const int64_t *output
         int64_t size = 0, reach = (w->kernel[i] - 1) * w->dilation[i] + 1;
         if (given) size = tn_o_const_dim(o, tn_b_dim(o->b, x, 2 + i), "a size under output_shape");
         int64_t out = given ? wanted[i] - w->stride[i] * (size - 1) : w->stride[i];
-        int64_t total = TN_MAX(output_pad[i] + reach - out, 0);
+        int64_t total = output_pad[i] + reach - out;
+        if (total < 0) output_pad[i] -= total;
+        total = TN_MAX(total, 0);
         int64_t half = total / 2;
         if (w->auto_pad == PAD_SAME_UPPER) {
             w->pad_lo[i] = half;

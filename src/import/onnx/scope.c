@@ -144,6 +144,7 @@ void tn_onnx_define(tn_onnx_scope *s, const char *name, tn_onnx_item *item) {
     uint32_t taken;
     if (!tn_b_ok(b) || !name[0]) return;
     if (tn_map_get_str(&s->names, name, &taken)) {
+        s->im->refused = true;
         tn_b_fail(b, TN_INVALID, "'%s' is defined twice", name);
         return;
     }

@@ -40,6 +40,13 @@ typedef struct tn_onnx_capture {
     tn_onnx_item *outer, *inner;
 } tn_onnx_capture;
 
+/* A bound that the model implies: it is valid only when the symbol does not exceed it. */
+typedef struct tn_onnx_bound {
+    const char *symbol;
+    int64_t hi;
+} tn_onnx_bound;
+typedef TN_VEC(tn_onnx_bound) tn_onnx_bounds;
+
 typedef struct tn_onnx_importer {
     const tn_import_options *options;
     tn_import *result;
@@ -51,7 +58,10 @@ typedef struct tn_onnx_importer {
     uint32_t nodes;   /* that may still be imported */
     int depth;        /* of functions and sub-graphs */
     const char *path;
-    bool needs; /* stopped because something has to be bound */
+    bool needs;   /* stopped because something has to be bound */
+    bool refused; /* the error does not come from sizes */
+    tn_onnx_bounds *bounds;
+    bool again; /* stopped because a bound was found: to be repeated with it */
 } tn_onnx_importer;
 
 struct tn_onnx_scope {

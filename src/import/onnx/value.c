@@ -263,23 +263,61 @@ void tn_onnx_ask_dim(tn_o *o, tn_dim d, const char *what) {
     stop(o, reason);
 }
 
-void tn_onnx_ask_after_error(tn_o *o) {
-    tn_onnx_importer *im = o->scope->im;
-    bool any = false;
+/* The sizes and known elements of a node's operands, in `out`. */
+static void operand_sizes(tn_o *o, tn_dim **out, uint32_t *count) {
+    TN_VEC(tn_dim) all = {0};
     for (uint32_t i = 0; i < o->node->inputs.len; i++) {
         const tn_onnx_item *item = tn_onnx_lookup(o->scope, o->node->inputs.data[i]);
         if (!item || item->kind != TN_ITEM_TENSOR) continue;
-        tn_type type = item->value == TN_NO_VALUE
-                           ? tn_onnx_item_type(item)
-                           : *tn_graph_type(item->level->builder.graph, item->value);
-        any |= add_shape_symbols(im, o->dims, &type.shape);
+        tn_type type = tn_onnx_item_type(item);
+        for (int d = 0; d < type.shape.rank; d++) tn_vec_push(o->scratch, &all, type.shape.dim[d]);
         for (int64_t k = 0; item->known && k < item->known->count; k++)
-            any |= add_symbols(im, o->dims, item->known->at[k]);
+            tn_vec_push(o->scratch, &all, item->known->at[k]);
     }
+    *out = all.data;
+    *count = all.len;
+}
+
+static bool among(tn_dim d, const tn_dim *all, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++)
+        if (all[i] == d) return true;
+    return false;
+}
+
+/* A node that wants min(s, c) and s to be equal is valid only for s <= c: a table of c rows is cut to
+ * the length s. Then the import is repeated with that bound on s. */
+static bool find_bounds(tn_o *o, const tn_dim *all, uint32_t count) {
+    tn_onnx_importer *im = o->scope->im;
+    bool any = false;
+    for (uint32_t i = 0, n = o->dims->atoms.len; i < n; i++) {
+        tn_dim_atom atom = o->dims->atoms.data[i];
+        uint32_t symbol;
+        if (atom.fn != TN_DIM_MIN) continue;
+        tn_dim s = tn_dim_is_const(atom.a) ? atom.b : atom.a;
+        tn_dim c = tn_dim_is_const(atom.a) ? atom.a : atom.b;
+        if (!tn_dim_is_const(c) || c < 1 || !tn_dim_is_symbol(o->dims, s, &symbol)) continue;
+        if (!among(s, all, count) || !among(tn_dim_min(o->dims, s, c), all, count)) continue;
+        tn_onnx_bound bound = {tn_arena_strdup(o->scratch, o->dims->symbols.data[symbol].name), c};
+        tn_vec_push(o->scratch, im->bounds, bound);
+        any = true;
+    }
+    return any;
+}
+
+void tn_onnx_ask_after_error(tn_o *o) {
+    tn_onnx_importer *im = o->scope->im;
+    tn_dim *all;
+    uint32_t count;
+    bool any = false;
+    operand_sizes(o, &all, &count);
+    if (find_bounds(o, all, count)) {
+        im->again = true;
+        return;
+    }
+    for (uint32_t i = 0; i < count; i++) any |= add_symbols(im, o->dims, all[i]);
     if (!any) return;
     char text[TN_ERROR_TEXT] = "";
     if (o->b->err) tn_error_format(o->b->err, text, sizeof text);
     im->needs = true;
-    im->result->need_reason =
-        tn_arena_printf(im->arena, "%s: with open sizes: %s", node_label(o), text);
+    im->result->need_reason = tn_arena_printf(im->arena, "with open sizes: %s", text);
 }

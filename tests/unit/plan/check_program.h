@@ -144,9 +144,16 @@ static inline void program_use(program_checker *c, const tn_prog_step *s, uint32
                                    s->position, buffer, b->first, b->last);
     if (write && (b->store == TN_STORE_INPUT || b->store == TN_STORE_WEIGHT))
         c->wrong = tn_arena_printf(c->arena, "step %u writes an input or a weight", s->position);
-    if (!write && !c->written[buffer])
+    if (!write && !c->written[buffer] && b->elements != 0)
         c->wrong = tn_arena_printf(c->arena, "step %u reads buffer %u, which nothing wrote",
                                    s->position, buffer);
+}
+
+/* The kind of the buffer that argument `slot` of a kernel binds. */
+static inline tn_lbuffer_kind program_slot(const tn_loop *k, uint32_t slot) {
+    for (uint32_t i = 0;; i++)
+        if (k->buffers.data[i].kind != TN_LBUF_SCRATCH && slot-- == 0)
+            return k->buffers.data[i].kind;
 }
 
 static inline void program_kernel(program_checker *c, const tn_prog_step *s) {
@@ -166,7 +173,8 @@ static inline void program_kernel(program_checker *c, const tn_prog_step *s) {
     for (uint32_t i = 0, slot = 0; i < k->buffers.len; i++) { /* outputs alias nothing */
         if (k->buffers.data[i].kind == TN_LBUF_SCRATCH) continue;
         for (uint32_t j = 0; j < slot; j++)
-            if (s->buffers[j] == s->buffers[slot])
+            if (s->buffers[j] == s->buffers[slot] && (k->buffers.data[i].kind != TN_LBUF_INPUT ||
+                                                      program_slot(k, j) != TN_LBUF_INPUT))
                 c->wrong = tn_arena_printf(c->arena, "step %u binds buffer %u twice", s->position,
                                            s->buffers[j]);
         slot++;
@@ -230,7 +238,8 @@ static inline const char *program_check(const tn_program *p, const int64_t *symb
     program_block(&c, 1);
     program_block(&c, 0);
     for (uint32_t i = 0; i < p->outputs.len; i++)
-        if (!c.written[p->outputs.data[i].buffer])
+        if (!c.written[p->outputs.data[i].buffer] &&
+            p->buffers.data[p->outputs.data[i].buffer].elements != 0)
             c.wrong = tn_arena_printf(arena, "nothing writes output %u", i);
     return c.wrong ? c.wrong : program_placement(p, symbols, arena);
 }

@@ -1,0 +1,336 @@
+/* Pointwise work and copies that read one operand along another axis than they write: square tiles
+ * are read with vectors along the operand's unit-stride axis, turned in registers, and written with
+ * vectors along the result's last axis.
+ *
+ *   for each tile:  r[i][lane] = operand at (cross = x + lane, last = y + i)   for all i
+ *                   transpose r
+ *                   store the expression at (cross = x + i, last = y + lane), the operand from r
+ *
+ * Both sides move whole vectors; with 64-byte vectors each tile reads and writes whole cache lines,
+ * so that no further blocking is needed. Tiles at the edges are masked. Applies when exactly one load
+ * of the group runs crosswise: its address steps by one along some other axis than the last, and
+ * along the last by anything but zero or one. */
+#include "codegen/lower.h"
+#include "codegen/merge.h"
+
+typedef struct crosswise {
+    tn_value value; /* what is read crosswise */
+    int cross, last;
+    bool wide_source; /* the operand's rows lie further apart than the result's */
+    bool merged[TN_MAX_RANK];
+} crosswise;
+
+/* A load that the group makes at one point. */
+typedef struct seen_load {
+    tn_value value;
+    tn_lx offset;
+} seen_load;
+
+typedef struct turn {
+    tn_kernel_maker m; /* first */
+    const tn_grouping *p;
+    const tn_group *g;
+    const tn_graph *graph;
+    tn_loop *k;
+    tn_schedule s;
+    crosswise c;
+    tn_dtype dtype; /* of the register */
+    tn_lx at[TN_MAX_RANK], extent[TN_MAX_RANK];
+    uint32_t reg;
+    tn_lx element, captured; /* of the register: what stands for the operand; NONE: look for it */
+    TN_VEC(seen_load) loads; /* while probing */
+    tn_merge_probe *probe;
+} turn;
+
+/* ---- values --------------------------------------------------------------------------------- */
+
+/* Narrow floats move as bits. */
+static tn_dtype moved_as(tn_dtype dtype) {
+    if (!tn_dtype_is_float(dtype) || tn_dtype_size(dtype) >= 4) return dtype;
+    return tn_dtype_size(dtype) == 2 ? TN_u16 : TN_u8;
+}
+
+static tn_lx read_operand(turn *t, tn_value v, const tn_lx *index) {
+    tn_loop *k = t->k;
+    tn_dtype dtype = tn_graph_type(t->graph, v)->dtype;
+    if (t->element != TN_LX_NONE) return tn_l_bitcast(k, t->element, dtype);
+    t->captured = tn_l_bitcast(k, tn_maker_load(&t->m, v, index), t->dtype);
+    return tn_l_number(k, dtype, 0);
+}
+
+static tn_lx turn_leaf(tn_access *a, tn_value v, const tn_lx *index) {
+    turn *t = a->context;
+    const tn_node_info *n = tn_graph_producer(t->graph, v);
+    if (t->p->group_of[tn_graph_value(t->graph, v)->node] == t->m.group_id)
+        return tn_op_rules_of(n->op)->lower.expression(&a->emit, n, 0, index);
+    if (t->probe) {
+        tn_lx offset = tn_maker_offset(&t->m, v, index);
+        tn_vec_push(a->arena, &t->loads, ((seen_load){v, offset}));
+        tn_vec_push(a->arena, &t->probe->offsets, offset);
+        if (a->emit.guard != TN_LX_NONE) tn_vec_push(a->arena, &t->probe->values, a->emit.guard);
+    } else if (v == t->c.value) {
+        return read_operand(t, v, index);
+    } else if (t->element == TN_LX_NONE) { /* only the operand is looked for */
+        return tn_l_number(t->k, tn_graph_type(t->graph, v)->dtype, 0);
+    }
+    return tn_maker_load(&t->m, v, index);
+}
+
+static void stored_index(const turn *t, tn_value v, tn_lx *index) {
+    tn_node node = tn_graph_value(t->graph, v)->node;
+    const tn_member *m = t->g->members.data;
+    while (m->node != node) m++;
+    for (int i = 0; i < tn_graph_type(t->graph, v)->shape.rank; i++)
+        index[i] = m->axis[i] >= 0 ? t->at[m->axis[i]] : tn_l_int(t->k, 0);
+}
+
+/* The value of a stored member at the current point, by its rule even where it is inlined. */
+static tn_lx stored_value(turn *t, tn_value v, const tn_lx *index) {
+    const tn_node_info *n = tn_graph_producer(t->graph, v);
+    if (t->p->inlined[tn_graph_value(t->graph, v)->node])
+        return tn_op_rules_of(n->op)->lower.expression(&t->m.access.emit, n, 0, index);
+    return tn_access_value(&t->m.access, v, index);
+}
+
+/* ---- tiles ---------------------------------------------------------------------------------- */
+
+/* The operand alone at the current point; what else the expression reads does not matter. */
+static tn_lx capture(turn *t) {
+    t->element = t->captured = TN_LX_NONE;
+    uint32_t mark = tn_access_mark(&t->m.access);
+    for (uint32_t s = 0; s < t->g->stores.len && t->captured == TN_LX_NONE; s++) {
+        tn_lx index[TN_MAX_RANK];
+        stored_index(t, t->g->stores.data[s], index);
+        stored_value(t, t->g->stores.data[s], index);
+    }
+    tn_access_release(&t->m.access, mark);
+    TN_ASSERT(t->captured != TN_LX_NONE);
+    return t->captured;
+}
+
+static void load_tile(turn *t, tn_lx x, tn_lx y, bool whole) {
+    tn_loop *k = t->k;
+    tn_lx n = tn_l_int(k, t->s.lanes), zero = tn_l_int(k, 0);
+    tn_lx i = tn_l_for(k, TN_LOOP_UNROLL, zero, n, "i"), last = tn_l_add(k, y, i);
+    if (!whole) tn_l_if(k, tn_l_lt(k, last, t->extent[t->c.last]));
+    tn_lx lane = tn_l_for(k, TN_LOOP_VECTOR, zero, n, "l");
+    tn_lx cross = tn_l_add(k, x, lane), to = tn_l_add(k, tn_l_mul(k, i, n), lane);
+    t->at[t->c.cross] = cross;
+    t->at[t->c.last] = last;
+    if (!whole) tn_l_if(k, tn_l_lt(k, cross, t->extent[t->c.cross]));
+    tn_l_set(k, t->reg, to, capture(t));
+    if (!whole) tn_l_end(k);
+    tn_l_end(k);
+    if (!whole) { /* rows beyond the edge are not stored */
+        tn_l_else(k);
+        lane = tn_l_for(k, TN_LOOP_VECTOR, zero, n, "l");
+        tn_l_set(k, t->reg, tn_l_add(k, tn_l_mul(k, i, n), lane), tn_l_number(k, t->dtype, 0));
+        tn_l_end(k);
+        tn_l_end(k);
+    }
+    tn_l_end(k);
+}
+
+static void store_tile(turn *t, tn_lx x, tn_lx y, bool whole) {
+    tn_loop *k = t->k;
+    tn_lx n = tn_l_int(k, t->s.lanes), zero = tn_l_int(k, 0);
+    tn_lx i = tn_l_for(k, TN_LOOP_UNROLL, zero, n, "i");
+    tn_lx cross = tn_l_add(k, x, i);
+    if (!whole) tn_l_if(k, tn_l_lt(k, cross, t->extent[t->c.cross]));
+    tn_lx lane = tn_l_for(k, TN_LOOP_VECTOR, zero, n, "l"), last = tn_l_add(k, y, lane);
+    if (!whole) tn_l_if(k, tn_l_lt(k, last, t->extent[t->c.last]));
+    t->at[t->c.cross] = cross;
+    t->at[t->c.last] = last;
+    t->element = tn_l_get(k, t->reg, tn_l_add(k, tn_l_mul(k, i, n), lane));
+    uint32_t mark = tn_access_mark(&t->m.access);
+    for (uint32_t s = 0; s < t->g->stores.len; s++) {
+        tn_lx index[TN_MAX_RANK];
+        stored_index(t, t->g->stores.data[s], index);
+        tn_maker_store(&t->m, t->g->stores.data[s], index,
+                       stored_value(t, t->g->stores.data[s], index));
+    }
+    tn_access_release(&t->m.access, mark);
+    if (!whole) tn_l_end(k);
+    tn_l_end(k);
+    if (!whole) tn_l_end(k);
+    tn_l_end(k);
+}
+
+static void run_tile(turn *t, tn_lx x, tn_lx y, bool whole) {
+    load_tile(t, x, y, whole);
+    tn_l_transpose(t->k, t->reg);
+    store_tile(t, x, y, whole);
+}
+
+/* All tiles of a task: [x_lo, x_hi) along the crosswise axis, [y_lo, y_hi) along the last. */
+static void run_tiles(turn *t, tn_lx x_lo, tn_lx x_hi, tn_lx y_lo, tn_lx y_hi) {
+    tn_loop *k = t->k;
+    tn_lx n = tn_l_int(k, t->s.lanes), more = tn_l_int(k, t->s.lanes - 1), zero = tn_l_int(k, 0);
+    tn_lx across = tn_l_div(k, tn_l_add(k, tn_l_sub(k, x_hi, x_lo), more), n);
+    tn_lx along = tn_l_div(k, tn_l_add(k, tn_l_sub(k, y_hi, y_lo), more), n);
+    tn_lx outer = tn_l_for(k, TN_LOOP_SERIAL, zero, t->s.follow_source ? along : across, "tile");
+    tn_lx inner = tn_l_for(k, TN_LOOP_SERIAL, zero, t->s.follow_source ? across : along, "tile");
+    tn_lx x = t->s.follow_source ? inner : outer, y = t->s.follow_source ? outer : inner;
+    x = tn_l_add(k, x_lo, tn_l_mul(k, x, n));
+    y = tn_l_add(k, y_lo, tn_l_mul(k, y, n));
+    int64_t ex, ey, size = t->s.lanes;
+    bool exact = tn_l_is_const_int(k, t->extent[t->c.cross], &ex) && ex % size == 0 &&
+                 tn_l_is_const_int(k, t->extent[t->c.last], &ey) && ey % size == 0;
+    if (!exact) {
+        tn_lx fits = tn_l_le(k, tn_l_add(k, x, n), x_hi);
+        tn_l_if(k, tn_l_and(k, fits, tn_l_le(k, tn_l_add(k, y, n), y_hi)));
+    }
+    run_tile(t, x, y, true);
+    if (!exact) {
+        tn_l_else(k);
+        run_tile(t, x, y, false);
+        tn_l_end(k);
+    }
+    tn_l_end(k);
+    tn_l_end(k);
+}
+
+/* ---- the kernel ----------------------------------------------------------------------------- */
+
+static void turn_init(turn *t, const tn_lower_context *c, uint32_t group, const bool *merged) {
+    memset(t, 0, sizeof *t);
+    tn_maker_init(&t->m, c, group, "transpose");
+    t->m.access.leaf = turn_leaf;
+    t->m.access.context = t;
+    t->p = c->grouping;
+    t->g = t->m.group;
+    t->graph = t->p->graph;
+    t->k = t->m.k;
+    const tn_shape *s = &t->g->space.shape;
+    for (int i = 0; i < s->rank; i++) {
+        t->at[i] = tn_l_int(t->k, 0);
+        t->extent[i] = tn_l_dim(t->k, s->dim[i]);
+        if (merged && i > 0 && merged[i - 1])
+            t->extent[i] = tn_l_mul(t->k, t->extent[i - 1], t->extent[i]);
+    }
+}
+
+/* The number of blocks of `size` along an axis, and the one numbered `at` as [lo, hi). */
+static tn_lx block_count(turn *t, int axis, int64_t size) {
+    tn_lx last = tn_l_add(t->k, t->extent[axis], tn_l_int(t->k, size - 1));
+    return tn_l_div(t->k, last, tn_l_int(t->k, size));
+}
+
+static void block_bounds(turn *t, int axis, int64_t size, tn_lx at, tn_lx *lo, tn_lx *hi) {
+    *lo = tn_l_mul(t->k, at, tn_l_int(t->k, size));
+    *hi = tn_l_min(t->k, t->extent[axis], tn_l_add(t->k, *lo, tn_l_int(t->k, size)));
+}
+
+/* Tasks over points of the other axes and blocks of tiles. */
+static void emit_kernel(turn *t) {
+    tn_loop *k = t->k;
+    int axis[TN_MAX_RANK], n = 0;
+    tn_lx extent[TN_MAX_RANK + 2], index[TN_MAX_RANK + 2], count = tn_l_int(k, 1);
+    const tn_shape *s = &t->g->space.shape;
+    for (int i = 0; i < s->rank; i++) {
+        if (t->c.merged[i] || s->dim[i] == 1 || i == t->c.cross || i == t->c.last) continue;
+        axis[n] = i;
+        extent[n++] = t->extent[i];
+    }
+    extent[n] = block_count(t, t->c.cross, t->s.rows_per_task);
+    extent[n + 1] = block_count(t, t->c.last, t->s.chunk);
+    for (int i = 0; i < n + 2; i++) count = tn_l_mul(k, count, extent[i]);
+    k->tasks = count;
+    tn_maker_split(k, tn_l_task(k), extent, n + 2, index);
+    for (int i = 0; i < n; i++) t->at[axis[i]] = index[i];
+    t->dtype = moved_as(tn_graph_type(t->graph, t->c.value)->dtype);
+    t->reg = tn_l_register(k, t->dtype, t->s.lanes * t->s.lanes, "tile");
+    tn_lx x_lo, x_hi, y_lo, y_hi;
+    block_bounds(t, t->c.cross, t->s.rows_per_task, index[n], &x_lo, &x_hi);
+    block_bounds(t, t->c.last, t->s.chunk, index[n + 1], &y_lo, &y_hi);
+    run_tiles(t, x_lo, x_hi, y_lo, y_hi);
+}
+
+/* ---- does it apply? ------------------------------------------------------------------------- */
+
+static bool steps_by(turn *t, tn_lx offset, tn_lx var, int64_t *step) {
+    tn_lx coefficient, rest;
+    *step = -1; /* unknown at this time */
+    if (!tn_l_affine(t->k, offset, tn_l_expr(t->k, var)->index, &coefficient, &rest)) return false;
+    (void)tn_l_is_const_int(t->k, coefficient, step);
+    return true;
+}
+
+/* The axis along which the load steps by one. */
+static int unit_axis(turn *t, const tn_lx *var, tn_lx offset, const bool *merged) {
+    const tn_shape *s = &t->g->space.shape;
+    int64_t step;
+    for (int i = s->rank - 1; i >= 0; i--)
+        if (!merged[i] && s->dim[i] != 1 && steps_by(t, offset, var[i], &step) && step == 1)
+            return i;
+    return -1;
+}
+
+static bool find_crosswise(turn *t, const tn_lx *var, crosswise *out) {
+    const tn_shape *s = &t->g->space.shape;
+    int found = 0;
+    out->last = s->rank - 1;
+    while (out->last >= 0 && s->dim[out->last] == 1) out->last--;
+    if (out->last < 0) return false;
+    for (uint32_t i = 0; i < t->loads.len; i++) {
+        int64_t step;
+        const seen_load *l = &t->loads.data[i];
+        if (!steps_by(t, l->offset, var[out->last], &step)) return false;
+        if (step == 0 || step == 1) continue;
+        out->value = l->value;
+        int64_t apart = step;
+        out->cross = unit_axis(t, var, l->offset, out->merged);
+        if (found++ || out->cross < 0) return false;
+        tn_lx stored = t->probe->offsets.data[t->probe->offsets.len - 1];
+        out->wide_source = steps_by(t, stored, var[out->cross], &step) && apart > step;
+    }
+    for (uint32_t i = 0, times = 0; i < t->loads.len && found; i++) {
+        times += t->loads.data[i].value == out->value;
+        if (times > 1) return false;
+    }
+    return found == 1;
+}
+
+static bool analyse(const tn_lower_context *c, uint32_t group, crosswise *out) {
+    turn t;
+    turn_init(&t, c, group, NULL);
+    memset(out, 0, sizeof *out);
+    const tn_shape *s = &t.g->space.shape;
+    if (t.g->anchor != TN_NO_NODE || t.g->space.has_fold || s->rank < 2) return false;
+    tn_merge_probe probe = {.k = t.k, .arena = c->arena};
+    t.probe = &probe;
+    bool allowed[TN_MAX_RANK];
+    for (int i = 0; i < s->rank; i++) {
+        t.at[i] = tn_l_for(t.k, TN_LOOP_SERIAL, tn_l_int(t.k, 0), t.extent[i], "p");
+        allowed[i] = i + 1 < s->rank;
+    }
+    for (uint32_t i = 0; i < t.g->stores.len; i++) {
+        tn_lx index[TN_MAX_RANK];
+        stored_index(&t, t.g->stores.data[i], index);
+        tn_vec_push(c->arena, &probe.values, stored_value(&t, t.g->stores.data[i], index));
+        tn_vec_push(c->arena, &probe.offsets, tn_maker_offset(&t.m, t.g->stores.data[i], index));
+    }
+    tn_merge_find(&probe, t.at, t.extent, s->rank, allowed, out->merged);
+    if (!find_crosswise(&t, t.at, out)) return false;
+    tn_dtype dtype = tn_graph_type(t.graph, out->value)->dtype;
+    return dtype != TN_bool && tn_dtype_bits(dtype) >= 8;
+}
+
+bool tn_lower_transpose(const tn_lower_context *c, uint32_t group, tn_lowered *out) {
+    crosswise found;
+    if (!analyse(c, group, &found)) return false;
+    tn_dtype dtype = tn_graph_type(c->grouping->graph, found.value)->dtype;
+    tn_schedule s = tn_schedule_choose_transpose(
+        c->grouping, &c->grouping->groups.data[group], (uint32_t)c->target->vector_bytes,
+        (uint32_t)tn_dtype_size(dtype), found.merged, found.cross, found.last, found.wide_source);
+    if (s.shape != TN_SHAPE_TRANSPOSE) return false;
+    turn t;
+    turn_init(&t, c, group, found.merged);
+    t.c = found;
+    t.s = s;
+    emit_kernel(&t);
+    if (!tn_merge_addresses_linear(t.k)) return false;
+    out->kernel = t.k;
+    out->schedule = s;
+    return true;
+}

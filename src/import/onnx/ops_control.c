@@ -1,0 +1,453 @@
+/* If, Loop and Scan. What is known while importing is decided here: a branch is inlined, a short loop
+ * unrolled; the rest becomes if, while and scan with sub-graphs that get outer values as operands. */
+#include "import/onnx/ops.h"
+#include "import/onnx/scope.h"
+
+enum { MAX_NESTING = 48, MAX_UNROLLED = 64 };
+
+/* ---- bodies ------------------------------------------------------------------------------------ */
+
+/* A sub-graph of the model being imported. */
+typedef struct body {
+    const tn_onnx_graph *source;
+    tn_onnx_scope scope;
+    tn_graph *graph; /* NULL: inlined */
+} body;
+
+static bool enter(tn_o *o, body *b, const tn_onnx_graph *source, bool inlined) {
+    tn_onnx_importer *im = o->scope->im;
+    *b = (body){.source = source};
+    if (!tn_o_ok(o)) return false;
+    if (im->depth == MAX_NESTING) {
+        tn_o_refuse(o, TN_INVALID, "sub-graphs are nested more than %d deep", MAX_NESTING);
+        return false;
+    }
+    tn_onnx_level *level = o->scope->level;
+    if (!inlined) {
+        b->graph = tn_graph_new_sub(o->b->graph);
+        level = tn_onnx_level_new(im, b->graph, level, o->b->err);
+        level->builder.name = o->b->name;
+    }
+    tn_onnx_scope_init(&b->scope, im, o->scope, level);
+    return true;
+}
+
+static void define_input(tn_o *o, body *b, uint32_t i, tn_onnx_item *item) {
+    if (!tn_o_ok(o)) return;
+    if (i < b->source->inputs.len) tn_onnx_define(&b->scope, b->source->inputs.data[i].name, item);
+}
+
+static tn_onnx_item *add_input(body *b, uint32_t i, const tn_type *type) {
+    const char *name = i < b->source->inputs.len ? b->source->inputs.data[i].name : "";
+    tn_value v = tn_b_input(&b->scope.level->builder, name, type->dtype, &type->shape);
+    return tn_onnx_item_new(&b->scope, v, name);
+}
+
+/* The nodes; then outputs are there by tn_onnx_lookup. */
+static bool import_body(tn_o *o, body *b) {
+    o->scope->im->depth++;
+    tn_onnx_import_initializers(&b->scope, b->source);
+    tn_onnx_import_nodes(&b->scope, b->source->nodes.data, b->source->nodes.len);
+    o->scope->im->depth--;
+    if (tn_o_ok(o)) o->b->status = b->scope.level->builder.status;
+    return tn_o_ok(o);
+}
+
+static tn_onnx_item *body_output(tn_o *o, body *b, uint32_t i) {
+    const char *name = i < b->source->outputs.len ? b->source->outputs.data[i].name : "";
+    tn_onnx_item *item = tn_o_ok(o) ? tn_onnx_lookup(&b->scope, name) : NULL;
+    if (!item && tn_o_ok(o))
+        tn_o_refuse(o, TN_INVALID, "output %u ('%s') of its sub-graph is not computed", i, name);
+    return item;
+}
+
+/* Makes output i an output of the body's graph. */
+static void give_output(tn_o *o, body *b, uint32_t i) {
+    tn_onnx_item *item = body_output(o, b, i);
+    if (!item) return;
+    tn_value v = tn_onnx_item_build(&b->scope, item);
+    o->b->status = b->scope.level->builder.status;
+    if (tn_o_ok(o)) tn_graph_add_output(b->graph, v, NULL);
+}
+
+static bool known_number(tn_o *o, tn_onnx_item *item, int64_t *out) {
+    tn_known k;
+    return tn_onnx_item_get_known(o->scope, item, &k) && k.count == 1 &&
+           tn_dim_const_value(o->dims, k.at[0], out);
+}
+
+static tn_onnx_item *number_item(tn_o *o, tn_onnx_scope *s, tn_dtype dtype, int64_t value) {
+    tn_known k = {.dtype = dtype, .count = 1, .at = TN_NEW_N(o->scratch, tn_dim, 1)};
+    k.at[0] = tn_dim_const(o->dims, value);
+    return tn_onnx_item_known(s, &k, "");
+}
+
+static tn_value scalar(tn_o *o, tn_value v) {
+    return tn_b_reshape_to(o->b, v, 0, NULL);
+}
+
+/* Operands: the given ones, then what the body captured. */
+static tn_value *operands_of(tn_o *o, const body *b, const tn_value *first, uint32_t count,
+                             uint32_t *total) {
+    *total = count + b->scope.captures.len;
+    tn_value *in = TN_NEW_N(o->scratch, tn_value, *total + 1);
+    memcpy(in, first, sizeof *in * count);
+    for (uint32_t i = 0; i < b->scope.captures.len; i++)
+        in[count + i] = b->scope.captures.data[i].outer->value;
+    return in;
+}
+
+/* A node with variable results: its first result. */
+static void give_results(tn_o *o, tn_value first, uint32_t skip, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++) tn_o_out(o, (int)i, first + skip + i);
+}
+
+tn_value tn_o_inline(tn_o *o, const tn_onnx_graph *g, tn_value x) {
+    body b;
+    if (!enter(o, &b, g, true)) return TN_NO_VALUE;
+    define_input(o, &b, 0, tn_o_item_of(o, x));
+    if (!import_body(o, &b)) return TN_NO_VALUE;
+    tn_onnx_item *item = body_output(o, &b, 0);
+    return item ? tn_o_item_value(o, item) : TN_NO_VALUE;
+}
+
+/* ---- If ----------------------------------------------------------------------------------------- */
+
+static void inline_branch(tn_o *o, const tn_onnx_graph *g) {
+    body b;
+    if (!enter(o, &b, g, true) || !import_body(o, &b)) return;
+    for (uint32_t i = 0; i < o->node->outputs.len; i++) {
+        tn_onnx_item *item = body_output(o, &b, i);
+        if (item) tn_o_out_item(o, (int)i, item);
+    }
+}
+
+/* Whether both branches give tensors of equal types: what an if with sub-graphs needs. */
+static bool same_results(tn_o *o, body *b, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++) {
+        const tn_onnx_item *x = body_output(o, &b[0], i), *y = body_output(o, &b[1], i);
+        if (!x || !y || x->kind != TN_ITEM_TENSOR || y->kind != TN_ITEM_TENSOR) return false;
+        tn_type p = tn_onnx_item_type(x), q = tn_onnx_item_type(y);
+        if (p.dtype != q.dtype || !tn_shape_equal(&p.shape, &q.shape)) return false;
+    }
+    return true;
+}
+
+static void import_if(tn_o *o) {
+    const tn_onnx_graph *yes = tn_o_graph(o, "then_branch"), *no = tn_o_graph(o, "else_branch");
+    int64_t flag;
+    if (!tn_o_ok(o)) return;
+    if (known_number(o, tn_o_item(o, 0), &flag)) {
+        inline_branch(o, flag ? yes : no);
+        return;
+    }
+    body b[2];
+    uint32_t total, count = o->node->outputs.len;
+    tn_value condition = scalar(o, tn_o_in(o, 0));
+    if (!enter(o, &b[0], yes, false) || !import_body(o, &b[0]) || !enter(o, &b[1], no, false))
+        return;
+    for (uint32_t i = 0; i < b[0].scope.captures.len; i++)
+        tn_onnx_capture_item(&b[1].scope, b[0].scope.captures.data[i].outer);
+    if (!import_body(o, &b[1])) return;
+    for (uint32_t i = b[0].scope.captures.len; i < b[1].scope.captures.len; i++)
+        tn_onnx_capture_item(&b[0].scope, b[1].scope.captures.data[i].outer);
+    if (!same_results(o, b, count)) {
+        tn_onnx_ask_value(o, tn_o_item(o, 0), "condition");
+        return;
+    }
+    for (uint32_t k = 0; k < 2; k++)
+        for (uint32_t i = 0; i < count; i++) give_output(o, &b[k], i);
+    tn_attrs_if attrs = {.then_graph = b[0].graph, .else_graph = b[1].graph};
+    tn_value *in = operands_of(o, &b[1], &condition, 1, &total);
+    give_results(o, tn_b_node(o->b, TN_OP_if, in, total, &attrs), 0, count);
+}
+
+/* ---- Loop --------------------------------------------------------------------------------------- */
+
+typedef struct loop {
+    const tn_onnx_graph *source;
+    bool bounded; /* there is a trip count */
+    bool count_known, flag_known;
+    int64_t count, flag;
+    uint32_t carried, scans;
+} loop;
+
+static bool read_loop(tn_o *o, loop *l) {
+    *l = (loop){.source = tn_o_graph(o, "body"), .flag = 1, .flag_known = true};
+    if (!l->source) return false;
+    uint32_t inputs = o->node->inputs.len;
+    l->carried = inputs > 2 ? inputs - 2 : 0;
+    l->bounded = tn_o_has(o, 0);
+    l->count_known = l->bounded && known_number(o, tn_o_item(o, 0), &l->count);
+    if (tn_o_has(o, 1)) l->flag_known = known_number(o, tn_o_item(o, 1), &l->flag);
+    if (l->source->inputs.len != l->carried + 2 || l->source->outputs.len < l->carried + 1)
+        tn_o_refuse(o, TN_INVALID,
+                    "its body has %u inputs and %u outputs; expected %u and at least %u",
+                    l->source->inputs.len, l->source->outputs.len, l->carried + 2, l->carried + 1);
+    else
+        l->scans = l->source->outputs.len - l->carried - 1;
+    return tn_o_ok(o);
+}
+
+/* Results of each iteration, stacked along a new first axis. */
+static void give_stacked(tn_o *o, int output, tn_onnx_item *const *parts, uint32_t stride,
+                         int64_t count) {
+    tn_value *in = TN_NEW_N(o->scratch, tn_value, count);
+    if (!tn_o_wants(o, output)) return;
+    if (count == 0) {
+        tn_o_fail(o, TN_UNSUPPORTED, "a loop of no iterations with stacked results");
+        return;
+    }
+    for (int64_t i = 0; i < count; i++)
+        in[i] = tn_b_unsqueeze(o->b, tn_o_item_value(o, parts[i * stride]), 0);
+    tn_o_out(o, output, tn_b_concat(o->b, in, (int)count, 0));
+}
+
+/* True when all iterations were imported; false when a condition is not known while importing. */
+static bool unroll(tn_o *o, const loop *l) {
+    tn_onnx_item **now = TN_NEW_N(o->scratch, tn_onnx_item *, l->carried);
+    tn_onnx_item **stacked = TN_NEW_N(o->scratch, tn_onnx_item *, l->scans * MAX_UNROLLED);
+    int64_t done = 0, flag = l->flag;
+    for (uint32_t i = 0; i < l->carried; i++) now[i] = tn_o_item(o, (int)i + 2);
+    while (flag && (!l->bounded || done < l->count) && tn_o_ok(o)) {
+        body b;
+        if (done == MAX_UNROLLED || !enter(o, &b, l->source, true)) return false;
+        define_input(o, &b, 0, number_item(o, &b.scope, TN_i64, done));
+        define_input(o, &b, 1, number_item(o, &b.scope, TN_bool, 1));
+        for (uint32_t i = 0; i < l->carried; i++) define_input(o, &b, i + 2, now[i]);
+        if (!import_body(o, &b)) return false;
+        tn_onnx_item *next = body_output(o, &b, 0);
+        if (!next || !known_number(o, next, &flag)) return false;
+        for (uint32_t i = 0; i < l->carried; i++) now[i] = body_output(o, &b, i + 1);
+        for (uint32_t i = 0; i < l->scans; i++)
+            stacked[(uint32_t)done * l->scans + i] = body_output(o, &b, l->carried + 1 + i);
+        done++;
+    }
+    if (!tn_o_ok(o)) return false;
+    for (uint32_t i = 0; i < l->carried; i++) tn_o_out_item(o, (int)i, now[i]);
+    for (uint32_t i = 0; i < l->scans; i++)
+        give_stacked(o, (int)(l->carried + i), stacked + i, l->scans, done);
+    return true;
+}
+
+/* A fixed number of iterations: scan over the iteration's number. */
+static bool loop_as_scan(tn_o *o, const loop *l) {
+    body b;
+    tn_type iteration = {.dtype = TN_i64};
+    uint32_t total, results = l->carried + l->scans;
+    int64_t flag = 0;
+    tn_value *first = TN_NEW_N(o->scratch, tn_value, l->carried + 1);
+    for (uint32_t i = 0; i < l->carried; i++) first[i] = tn_o_in(o, (int)i + 2);
+    if (!enter(o, &b, l->source, false)) return false;
+    for (uint32_t i = 0; i < l->carried; i++) {
+        tn_type type = tn_b_type(o->b, first[i]);
+        define_input(o, &b, i + 2, add_input(&b, i + 2, &type));
+    }
+    define_input(o, &b, 0, add_input(&b, 0, &iteration));
+    define_input(o, &b, 1, number_item(o, &b.scope, TN_bool, 1));
+    if (!import_body(o, &b)) return false;
+    tn_onnx_item *next = body_output(o, &b, 0);
+    if (!next || !known_number(o, next, &flag) || !flag) return false;
+    for (uint32_t i = 0; i < results; i++) give_output(o, &b, i + 1);
+    tn_shape steps = {.rank = 1, .dim = {l->count}};
+    first[l->carried] = tn_b_iota(o->b, TN_i64, &steps, 0);
+    tn_attrs_scan attrs = {.carries = l->carried, .slices = 1, .length = l->count, .body = b.graph};
+    tn_value *in = operands_of(o, &b, first, l->carried + 1, &total);
+    give_results(o, tn_b_node(o->b, TN_OP_scan, in, total, &attrs), 0, results);
+    return tn_o_ok(o);
+}
+
+/* iteration < count and flag; inputs as the body's */
+static tn_graph *while_condition(tn_o *o, const body *b, bool bounded, uint32_t count_at) {
+    tn_graph *g = tn_graph_new_sub(o->b->graph);
+    tn_builder cond = tn_builder_of(g, o->b->err);
+    tn_value *in = TN_NEW_N(o->scratch, tn_value, b->graph->inputs.len);
+    for (uint32_t i = 0; i < b->graph->inputs.len; i++) {
+        const tn_type *type = tn_graph_type(b->graph, b->graph->inputs.data[i]);
+        in[i] = tn_b_input(&cond, NULL, type->dtype, &type->shape);
+    }
+    tn_value flag = in[1];
+    if (bounded) flag = tn_b_and(&cond, flag, tn_b_lt(&cond, in[0], in[count_at]));
+    if (!tn_b_ok(&cond)) o->b->status = cond.status;
+    if (tn_o_ok(o)) tn_graph_add_output(g, flag, NULL);
+    return g;
+}
+
+/* The number of iterations depends on data: while(iteration, flag, carried…; count, captured…). */
+static void loop_as_while(tn_o *o, const loop *l) {
+    body b;
+    uint32_t states = l->carried + 2, total, given = states + l->bounded;
+    if (l->scans) {
+        if (l->bounded && !l->count_known)
+            tn_onnx_ask_value(o, tn_o_item(o, 0), "number of iterations");
+        else if (!l->flag_known)
+            tn_onnx_ask_value(o, tn_o_item(o, 1), "condition");
+        tn_o_fail(o, TN_UNSUPPORTED,
+                  "stacked results of a loop whose number of iterations depends on data");
+        return;
+    }
+    tn_value *first = TN_NEW_N(o->scratch, tn_value, given);
+    first[0] = tn_b_scalar_int(o->b, TN_i64, 0);
+    first[1] = tn_o_has(o, 1) ? scalar(o, tn_o_in(o, 1)) : tn_b_scalar(o->b, TN_bool, 1);
+    for (uint32_t i = 0; i < l->carried; i++) first[i + 2] = tn_o_in(o, (int)i + 2);
+    if (l->bounded) first[states] = scalar(o, tn_o_in(o, 0));
+    if (!enter(o, &b, l->source, false)) return;
+    for (uint32_t i = 0; i < given; i++) {
+        tn_type type = tn_b_type(o->b, first[i]);
+        tn_onnx_item *item = add_input(&b, i, &type);
+        if (i < states) define_input(o, &b, i, item);
+    }
+    if (!import_body(o, &b)) return;
+    tn_builder *in_body = &b.scope.level->builder;
+    tn_value step = tn_b_add_scalar(in_body, b.graph->inputs.data[0], 1);
+    tn_graph_add_output(b.graph, step, NULL);
+    for (uint32_t i = 0; i <= l->carried; i++) give_output(o, &b, i);
+    tn_attrs_while attrs = {.states = states, .body = b.graph};
+    attrs.cond = while_condition(o, &b, l->bounded, states);
+    tn_value *in = operands_of(o, &b, first, given, &total);
+    give_results(o, tn_b_node(o->b, TN_OP_while, in, total, &attrs), 2, l->carried);
+}
+
+static void import_loop(tn_o *o) {
+    loop l;
+    if (!read_loop(o, &l)) return;
+    bool short_enough = l.count_known ? l.count <= MAX_UNROLLED : !l.bounded;
+    if (l.flag_known && short_enough && unroll(o, &l)) return;
+    if (!tn_o_ok(o)) return;
+    if (l.flag_known && l.flag && l.count_known && loop_as_scan(o, &l)) return;
+    loop_as_while(o, &l);
+}
+
+/* ---- Scan --------------------------------------------------------------------------------------- */
+
+typedef struct scan {
+    const tn_onnx_graph *source;
+    uint32_t carries, slices, results;
+    const int64_t *in_axes, *in_reversed, *out_axes, *out_reversed; /* NULL: zeros */
+} scan;
+
+static const int64_t *list_of(tn_o *o, const char *name, uint32_t expected) {
+    int count;
+    const int64_t *at;
+    if (!tn_o_ints(o, name, &count, &at)) return NULL;
+    if ((uint32_t)count == expected) return at;
+    tn_o_fail(o, TN_INVALID, "attribute '%s' has %d entries; expected %u", name, count, expected);
+    return NULL;
+}
+
+static bool read_scan(tn_o *o, scan *s) {
+    *s = (scan){.source = tn_o_graph(o, "body")};
+    int64_t slices = tn_o_need_int(o, "num_scan_inputs");
+    uint32_t inputs = o->node->inputs.len;
+    if (tn_o_ok(o) && (slices < 1 || slices > inputs))
+        tn_o_fail(o, TN_INVALID, "num_scan_inputs is %lld of %u inputs", (long long)slices, inputs);
+    if (!tn_o_ok(o)) return false;
+    s->slices = (uint32_t)slices;
+    s->carries = inputs - s->slices;
+    s->results = s->source->outputs.len;
+    if (s->source->inputs.len != inputs || s->results < s->carries) {
+        tn_o_refuse(o, TN_INVALID,
+                    "its body has %u inputs and %u outputs; expected %u and at least %u",
+                    s->source->inputs.len, s->results, inputs, s->carries);
+        return false;
+    }
+    s->in_axes = list_of(o, "scan_input_axes", s->slices);
+    s->in_reversed = list_of(o, "scan_input_directions", s->slices);
+    s->out_axes = list_of(o, "scan_output_axes", s->results - s->carries);
+    s->out_reversed = list_of(o, "scan_output_directions", s->results - s->carries);
+    return tn_o_ok(o);
+}
+
+/* Moves axis `from` to `to`, the others keep their order. */
+static tn_value move_axis(tn_o *o, tn_value x, int from, int to) {
+    int rank = tn_b_rank(o->b, x), perm[TN_MAX_RANK], n = 0;
+    for (int i = 0; i < rank; i++) {
+        if (i == from) continue;
+        if (n == to) perm[n++] = from;
+        perm[n++] = i;
+    }
+    if (n == to) perm[n] = from;
+    return tn_b_permute(o->b, x, perm);
+}
+
+static tn_value scan_input(tn_o *o, const scan *s, uint32_t i) {
+    tn_value x = tn_o_in(o, (int)(s->carries + i));
+    int axis = tn_o_axis(o, s->in_axes ? s->in_axes[i] : 0, tn_b_rank(o->b, x));
+    if (!tn_o_ok(o)) return TN_NO_VALUE;
+    x = move_axis(o, x, axis, 0);
+    return s->in_reversed && s->in_reversed[i] ? tn_b_reverse(o->b, x, 0) : x;
+}
+
+static void scan_output(tn_o *o, const scan *s, uint32_t i, tn_value y) {
+    uint32_t k = i - s->carries;
+    if (i >= s->carries && tn_o_ok(o)) {
+        int axis = tn_o_axis(o, s->out_axes ? s->out_axes[k] : 0, tn_b_rank(o->b, y));
+        if (s->out_reversed && s->out_reversed[k]) y = tn_b_reverse(o->b, y, 0);
+        y = move_axis(o, y, 0, axis);
+    }
+    tn_o_out(o, (int)i, y);
+}
+
+static void import_scan(tn_o *o) {
+    scan s;
+    body b;
+    uint32_t total;
+    if (!read_scan(o, &s) || !enter(o, &b, s.source, false)) return;
+    uint32_t given = s.carries + s.slices;
+    tn_value *first = TN_NEW_N(o->scratch, tn_value, given);
+    for (uint32_t i = 0; i < given; i++) {
+        first[i] = i < s.carries ? tn_o_in(o, (int)i) : scan_input(o, &s, i - s.carries);
+        tn_type type = tn_b_type(o->b, first[i]);
+        if (!tn_o_ok(o)) return;
+        if (i >= s.carries)
+            memmove(type.shape.dim, type.shape.dim + 1, sizeof(tn_dim) * (size_t)--type.shape.rank);
+        define_input(o, &b, i, add_input(&b, i, &type));
+    }
+    if (!import_body(o, &b)) return;
+    for (uint32_t i = 0; i < s.results; i++) give_output(o, &b, i);
+    tn_attrs_scan attrs = {.carries = s.carries,
+                           .slices = s.slices,
+                           .length = tn_b_dim(o->b, first[s.carries], 0),
+                           .body = b.graph};
+    tn_value *in = operands_of(o, &b, first, given, &total);
+    tn_value y = tn_b_node(o->b, TN_OP_scan, in, total, &attrs);
+    for (uint32_t i = 0; i < s.results && tn_o_ok(o); i++) scan_output(o, &s, i, y + i);
+}
+
+/* ---- SequenceMap ----------------------------------------------------------------------------------
+ */
+
+/* The body once for each element; tensors beside the sequences go to all. */
+static void import_sequence_map(tn_o *o) {
+    const tn_onnx_graph *source = tn_o_graph(o, "body");
+    int count, inputs = tn_o_in_count(o), outputs = (int)o->node->outputs.len;
+    tn_onnx_item *const *items;
+    if (!tn_o_sequence(o, 0, &count, &items) || !source) return;
+    tn_onnx_item **results = TN_NEW_N(o->scratch, tn_onnx_item *, (int64_t)outputs * count);
+    for (int k = 0; k < count; k++) {
+        body b;
+        if (!enter(o, &b, source, true)) return;
+        for (int i = 0; i < inputs; i++) {
+            tn_onnx_item *item = tn_o_item(o, i);
+            bool whole = item->kind != TN_ITEM_SEQUENCE;
+            if (!whole && item->count != count) {
+                tn_o_fail(o, TN_INVALID, "its sequences have %d and %d elements", count,
+                          item->count);
+                return;
+            }
+            define_input(o, &b, (uint32_t)i, whole ? item : item->items[k]);
+        }
+        if (!import_body(o, &b)) return;
+        for (int i = 0; i < outputs; i++) results[i * count + k] = body_output(o, &b, (uint32_t)i);
+    }
+    for (int i = 0; i < outputs; i++)
+        tn_o_out_sequence(o, i, count, results + (ptrdiff_t)i * count);
+}
+
+static const tn_onnx_op rows[] = {
+    {"If", 1, TN_ONNX_LATEST, import_if},
+    {"Loop", 1, TN_ONNX_LATEST, import_loop},
+    {"Scan", 9, TN_ONNX_LATEST, import_scan},
+    {"SequenceMap", 17, TN_ONNX_LATEST, import_sequence_map},
+};
+TN_ONNX_TABLE(control, "")

@@ -1,0 +1,97 @@
+/* Random numbers. A node's numbers follow from its seed, without one from the name of its result:
+ * every run of a model gives the same ones. */
+#include "import/onnx/ops.h"
+
+static uint64_t key_of(tn_o *o) {
+    if (tn_o_has_attr(o, "seed")) {
+        double seed = tn_o_float(o, "seed", 0);
+        return tn_hash64(&seed, sizeof seed);
+    }
+    const char *name = o->node->outputs.len ? o->node->outputs.data[0] : "";
+    return tn_hash64(name, strlen(name));
+}
+
+static bool float_type(tn_o *o, tn_dtype dtype) {
+    if (tn_o_ok(o) && !tn_dtype_is_float(dtype))
+        tn_o_fail(o, TN_INVALID, "random numbers of type %s", tn_dtype_name(dtype));
+    return tn_o_ok(o);
+}
+
+typedef struct random_result {
+    tn_dtype dtype;
+    tn_shape shape;
+} random_result;
+
+/* Given by attributes, or (like) by the input, whose type an attribute may replace. */
+static bool read_result(tn_o *o, bool like, random_result *r) {
+    int count;
+    const int64_t *at;
+    if (like) {
+        tn_type type = tn_o_type(o, 0);
+        *r = (random_result){tn_o_dtype(o, "dtype", type.dtype), type.shape};
+        return float_type(o, r->dtype);
+    }
+    *r = (random_result){.dtype = tn_o_dtype(o, "dtype", TN_f32)};
+    if (!tn_o_ints(o, "shape", &count, &at) || count > TN_MAX_RANK) {
+        tn_o_fail(o, TN_INVALID, "its shape is missing or has more than %d axes", TN_MAX_RANK);
+        return false;
+    }
+    r->shape.rank = count;
+    for (int i = 0; i < count; i++) {
+        if (at[i] < 0) tn_o_fail(o, TN_INVALID, "its shape has size %lld", (long long)at[i]);
+        r->shape.dim[i] = at[i];
+    }
+    return float_type(o, r->dtype);
+}
+
+static void uniform(tn_o *o, bool like) {
+    random_result r;
+    double low = tn_o_float(o, "low", 0), high = tn_o_float(o, "high", 1);
+    if (!read_result(o, like, &r)) return;
+    tn_o_out(o, 0, tn_b_random_uniform(o->b, r.dtype, &r.shape, key_of(o), low, high));
+}
+
+static void normal(tn_o *o, bool like) {
+    random_result r;
+    double mean = tn_o_float(o, "mean", 0), scale = tn_o_float(o, "scale", 1);
+    if (!read_result(o, like, &r)) return;
+    tn_o_out(o, 0, tn_b_random_normal(o->b, r.dtype, &r.shape, key_of(o), mean, scale));
+}
+
+static void import_uniform(tn_o *o) {
+    uniform(o, false);
+}
+
+static void import_uniform_like(tn_o *o) {
+    uniform(o, true);
+}
+
+static void import_normal(tn_o *o) {
+    normal(o, false);
+}
+
+static void import_normal_like(tn_o *o) {
+    normal(o, true);
+}
+
+static void import_bernoulli(tn_o *o) {
+    tn_value p = tn_o_in(o, 0);
+    tn_dtype dtype = tn_o_dtype(o, "dtype", tn_b_type(o->b, p).dtype);
+    tn_o_out(o, 0, tn_b_bernoulli(o->b, p, dtype, key_of(o)));
+}
+
+static void import_multinomial(tn_o *o) {
+    int64_t samples = tn_o_int(o, "sample_size", 1);
+    tn_dtype dtype = tn_o_dtype(o, "dtype", TN_i32);
+    tn_o_out(o, 0, tn_b_multinomial(o->b, tn_o_in(o, 0), samples, dtype, key_of(o)));
+}
+
+static const tn_onnx_op rows[] = {
+    {"Bernoulli", 15, TN_ONNX_LATEST, import_bernoulli},
+    {"Multinomial", 7, TN_ONNX_LATEST, import_multinomial},
+    {"RandomNormal", 1, TN_ONNX_LATEST, import_normal},
+    {"RandomNormalLike", 1, TN_ONNX_LATEST, import_normal_like},
+    {"RandomUniform", 1, TN_ONNX_LATEST, import_uniform},
+    {"RandomUniformLike", 1, TN_ONNX_LATEST, import_uniform_like},
+};
+TN_ONNX_TABLE(random, "")

@@ -1,0 +1,74 @@
+/* Optimizer steps: operator set ai.onnx.preview.training.
+ *
+ * Inputs are rate, step, then all tensors, all gradients, and each kind of running value of all of
+ * them; results are the new tensors and running values in this order. */
+#include "import/onnx/ops.h"
+
+static tn_optimizer optimizer_of(tn_o *o) {
+    tn_optimizer p = {.norm = tn_o_float(o, "norm_coefficient", 0),
+                      .epsilon = tn_o_float(o, "epsilon", 1e-6),
+                      .alpha = tn_o_float(o, "alpha", 0.9),
+                      .beta = tn_o_float(o, "beta", 0.999),
+                      .decay = tn_o_float(o, "decay_factor", 0),
+                      .norm_post = tn_o_float(o, "norm_coefficient_post", 0)};
+    p.rate = tn_b_reshape(o->b, tn_o_in(o, 0), &(tn_shape){0});
+    p.step = tn_b_reshape(o->b, tn_o_in(o, 1), &(tn_shape){0});
+    return p;
+}
+
+/* How many tensors there are when each has `kinds` inputs; 0 after an error. */
+static int tensor_count(tn_o *o, int kinds) {
+    int count = tn_o_in_count(o) - 2;
+    if (tn_o_ok(o) && (count < kinds || count % kinds))
+        tn_o_fail(o, TN_INVALID, "it has %d inputs behind rate and step; expected %d per tensor",
+                  count, kinds);
+    return tn_o_ok(o) ? count / kinds : 0;
+}
+
+static void import_adagrad(tn_o *o) {
+    tn_optimizer p = optimizer_of(o);
+    int n = tensor_count(o, 3);
+    for (int i = 0; i < n; i++) {
+        tn_value square = tn_o_in(o, 2 + 2 * n + i);
+        tn_o_out(o, i, tn_b_adagrad(o->b, tn_o_in(o, 2 + i), tn_o_in(o, 2 + n + i), &square, &p));
+        tn_o_out(o, n + i, square);
+    }
+}
+
+static void import_adam(tn_o *o) {
+    tn_optimizer p = optimizer_of(o);
+    int n = tensor_count(o, 4);
+    for (int i = 0; i < n; i++) {
+        tn_value x = tn_o_in(o, 2 + i), g = tn_o_in(o, 2 + n + i);
+        tn_value momentum = tn_o_in(o, 2 + 2 * n + i), square = tn_o_in(o, 2 + 3 * n + i);
+        tn_o_out(o, i, tn_b_adam(o->b, x, g, &momentum, &square, &p));
+        tn_o_out(o, n + i, momentum);
+        tn_o_out(o, 2 * n + i, square);
+    }
+}
+
+static void import_momentum(tn_o *o) {
+    static const char *const modes[] = {"standard", "nesterov", NULL};
+    tn_optimizer p = optimizer_of(o);
+    bool nesterov = tn_o_choice(o, "mode", "standard", modes);
+    int n = tensor_count(o, 3);
+    for (int i = 0; i < n; i++) {
+        tn_value momentum = tn_o_in(o, 2 + 2 * n + i);
+        tn_value x = tn_o_in(o, 2 + i), g = tn_o_in(o, 2 + n + i);
+        tn_o_out(o, i, tn_b_momentum(o->b, x, g, &momentum, nesterov, &p));
+        tn_o_out(o, n + i, momentum);
+    }
+}
+
+static void import_gradient(tn_o *o) {
+    tn_o_fail(o, TN_UNSUPPORTED,
+              "gradients inside a model file are not supported; export the gradient's operators");
+}
+
+static const tn_onnx_op rows[] = {
+    {"Adagrad", 1, TN_ONNX_LATEST, import_adagrad},
+    {"Adam", 1, TN_ONNX_LATEST, import_adam},
+    {"Gradient", 1, TN_ONNX_LATEST, import_gradient},
+    {"Momentum", 1, TN_ONNX_LATEST, import_momentum},
+};
+TN_ONNX_TABLE(training, "ai.onnx.preview.training")

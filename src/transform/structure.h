@@ -1,0 +1,25 @@
+/* Recognising transformers from the graph alone: no names are read.
+ *
+ * An attention is two products of computed values around a softmax:
+ *     scores = dot(q, k);  p = exp(f(scores) − max) / sum;  out = dot(p, v)
+ * where f is pointwise (scale, mask, bias). Everything else follows from sizes: the head size is
+ * what `scores` contracts over; the projection that reads `out` tells how many heads there are and
+ * how wide the model is; the projection that k comes from tells the key/value heads. */
+#ifndef TENON_TRANSFORM_STRUCTURE_H
+#define TENON_TRANSFORM_STRUCTURE_H
+
+#include "ir/graph.h"
+
+/* Zero where a figure cannot be told. */
+typedef struct tn_structure {
+    int64_t layers; /* self-attentions; if there are none, attentions */
+    int64_t d_model, heads, kv_heads, head_dim;
+    int64_t ffn;   /* the widest inner size of the layers' feed-forward parts */
+    int64_t vocab; /* rows of the token table, else the width of the last projection */
+} tn_structure;
+
+/* False when the graph has no attention. Best after the standard passes. Scratch memory comes from
+ * the graph's arena. */
+bool tn_structure_find(const tn_graph *g, tn_structure *out);
+
+#endif

@@ -1,0 +1,196 @@
+/* The lowerings for data movement and large folds, through every way of running a plan; each case
+ * names the schedule shape that some kernel of the fused program must have. */
+#include "unit/plan/check_plan.h"
+
+static tn_value input_of(tn_builder *b, tn_dtype dtype, int rank, const tn_dim *dim) {
+    tn_shape s = {.rank = rank};
+    for (int i = 0; i < rank; i++) s.dim[i] = dim[i];
+    return tn_b_input(b, "x", dtype, &s);
+}
+
+#define TYPED(b, dtype, ...)                                                                       \
+    input_of((b), (dtype), (int)TN_COUNT(((tn_dim[]){__VA_ARGS__})), (tn_dim[]){__VA_ARGS__})
+#define INPUT(b, ...) TYPED(b, TN_f32, __VA_ARGS__)
+
+static void out(tn_builder *b, tn_value v) {
+    if (v != TN_NO_VALUE) tn_graph_add_output(b->graph, v, "y");
+}
+
+static tn_value pad(tn_builder *b, tn_value x, int rank, const int64_t *lo, const int64_t *hi,
+                    tn_value fill) {
+    tn_attrs_pad a = {.lo.count = rank, .hi.count = rank, .interior.count = rank};
+    for (int i = 0; i < rank; i++) {
+        a.lo.at[i] = lo[i];
+        a.hi.at[i] = hi[i];
+    }
+    tn_value in[] = {x, fill};
+    return tn_b_node(b, TN_OP_pad, in, 2, &a);
+}
+
+#define AT(...) ((const int64_t[]){__VA_ARGS__})
+
+/* ---- concat and pad ------------------------------------------------------------------------- */
+
+static void pad_channels_last(tn_builder *b) {
+    tn_value zero = tn_b_scalar(b, TN_f32, 0);
+    out(b, pad(b, INPUT(b, 2, 7, 9, 20), 4, AT(0, 1, 2, 0), AT(0, 2, 1, 0), zero));
+}
+static void pad_three_channels(tn_builder *b) {
+    tn_value one = tn_b_scalar(b, TN_f32, 1);
+    out(b, pad(b, INPUT(b, 2, 11, 23, 3), 4, AT(0, 3, 3, 0), AT(0, 3, 3, 0), one));
+}
+static void pad_permuted(tn_builder *b) {
+    tn_value x = tn_b_permute(b, INPUT(b, 2, 3, 11, 23), (int[]){0, 2, 3, 1});
+    out(b, pad(b, x, 4, AT(0, 3, 3, 0), AT(0, 3, 3, 0), tn_b_scalar(b, TN_f32, 0)));
+}
+static void pad_channels_first(tn_builder *b) {
+    out(b, pad(b, INPUT(b, 3, 5, 6, 50), 4, AT(1, 0, 1, 2), AT(0, 0, 1, 3), INPUT(b)));
+}
+static void pad_outer(tn_builder *b) { /* a single row, longer than a task */
+    out(b, pad(b, INPUT(b, 700, 70), 2, AT(2, 0), AT(5, 0), tn_b_scalar(b, TN_f32, -2)));
+}
+static void pad_pointwise(tn_builder *b) {
+    tn_value x = tn_b_tanh(b, tn_b_add(b, INPUT(b, 4, 6, 40), INPUT(b, 40)));
+    out(b, pad(b, x, 3, AT(0, 1, 0), AT(0, 1, 0), tn_b_scalar(b, TN_f32, 0)));
+}
+static void concat_last(tn_builder *b) {
+    out(b,
+        tn_b_concat(b, (tn_value[]){INPUT(b, 40, 37), INPUT(b, 40, 64), INPUT(b, 40, 91)}, 3, 1));
+}
+static void concat_middle(tn_builder *b) {
+    tn_value x = INPUT(b, 5, 8, 3, 10), y = INPUT(b, 5, 10, 4, 8);
+    y = tn_b_exp(b, tn_b_permute(b, y, (int[]){0, 3, 2, 1}));
+    out(b, tn_b_concat(b, (tn_value[]){x, y}, 2, 2));
+}
+static void concat_first(tn_builder *b) {
+    tn_value x = INPUT(b, 300, 100), y = INPUT(b, 77, 100), z = INPUT(b, 0, 100);
+    out(b, tn_b_concat(b, (tn_value[]){x, z, y}, 3, 0));
+}
+static void concat_bytes(tn_builder *b) {
+    out(b, tn_b_concat(b, (tn_value[]){TYPED(b, TN_u8, 9, 70), TYPED(b, TN_u8, 9, 50)}, 2, 1));
+}
+static void concat_halves(tn_builder *b) {
+    out(b, tn_b_concat(b, (tn_value[]){TYPED(b, TN_f16, 9, 70), TYPED(b, TN_f16, 9, 50)}, 2, 1));
+}
+static void concat_flags(tn_builder *b) {
+    out(b, tn_b_concat(b, (tn_value[]){TYPED(b, TN_bool, 9, 70), TYPED(b, TN_bool, 9, 50)}, 2, 1));
+}
+static void place_symbolic(tn_builder *b) {
+    tn_dim n = tn_dim_of_symbol(b->graph->dims, "N"), s = tn_dim_of_symbol(b->graph->dims, "S");
+    tn_value x = INPUT(b, n, s, 12), y = INPUT(b, n, 40, 12);
+    out(b, tn_b_concat(b, (tn_value[]){x, y}, 2, 1));
+    out(b, pad(b, x, 3, AT(0, 2, 0), AT(1, 1, 0), tn_b_scalar(b, TN_f32, 3)));
+}
+
+/* ---- reads along one axis, writes along another --------------------------------------------- */
+
+static void transposed(tn_builder *b) {
+    out(b, tn_b_permute(b, INPUT(b, 64, 96), (int[]){1, 0}));
+}
+static void transposed_uneven(tn_builder *b) {
+    out(b, tn_b_permute(b, INPUT(b, 3, 53, 83), (int[]){0, 2, 1}));
+}
+static void transposed_long(tn_builder *b) { /* several tasks each way, and an edge */
+    out(b, tn_b_permute(b, INPUT(b, 1100, 70), (int[]){1, 0}));
+}
+static void split_heads(tn_builder *b) {
+    out(b, tn_b_permute(b, INPUT(b, 2, 40, 6, 16), (int[]){0, 2, 3, 1}));
+}
+static void three_channels_last(tn_builder *b) {
+    out(b, tn_b_permute(b, INPUT(b, 1, 3, 15, 21), (int[]){0, 2, 3, 1}));
+}
+static void transposed_chain(tn_builder *b) {
+    tn_value x = tn_b_permute(b, tn_b_tanh(b, INPUT(b, 50, 40)), (int[]){1, 0});
+    tn_value y = tn_b_add(b, tn_b_mul(b, x, INPUT(b, 40, 1)), INPUT(b, 50));
+    out(b, y);
+    out(b, tn_b_mul(b, y, INPUT(b, 40, 50)));
+}
+static void transposed_slice(tn_builder *b) {
+    tn_value x = tn_b_slice_axis(b, INPUT(b, 60, 70), 1, 5, 60, 1);
+    out(b, tn_b_permute(b, x, (int[]){1, 0}));
+}
+static void transposed_doubles(tn_builder *b) {
+    out(b, tn_b_permute(b, TYPED(b, TN_f64, 30, 45), (int[]){1, 0}));
+}
+static void transposed_halves(tn_builder *b) {
+    out(b, tn_b_permute(b, TYPED(b, TN_bf16, 30, 45), (int[]){1, 0}));
+}
+static void transposed_bytes(tn_builder *b) {
+    out(b, tn_b_permute(b, TYPED(b, TN_i8, 64, 45), (int[]){1, 0}));
+}
+static void transposed_symbolic(tn_builder *b) {
+    tn_dim n = tn_dim_of_symbol(b->graph->dims, "N"), s = tn_dim_of_symbol(b->graph->dims, "S");
+    out(b, tn_b_permute(b, INPUT(b, n, s, 24), (int[]){0, 2, 1}));
+    out(b, tn_b_permute(b, INPUT(b, n, s), (int[]){1, 0}));
+}
+
+/* ---- running -------------------------------------------------------------------------------- */
+
+typedef struct movement_case {
+    build_graph *build;
+    const char *label, *shape; /* in the note of some kernel; NULL: any */
+    int64_t symbols[2];
+} movement_case;
+
+#define CASE(name, shape, ...)                                                                     \
+    {                                                                                              \
+        name, #name, shape, {                                                                      \
+            __VA_ARGS__                                                                            \
+        }                                                                                          \
+    }
+
+static const movement_case cases[] = {
+    CASE(pad_channels_last, "shape=place", 0), CASE(pad_three_channels, "shape=place", 0),
+    CASE(pad_permuted, "shape=transpose", 0),  CASE(pad_channels_first, "shape=place", 0),
+    CASE(pad_outer, "shape=place", 0),         CASE(pad_pointwise, "shape=place", 0),
+    CASE(concat_last, "shape=place", 0),       CASE(concat_middle, "shape=place", 0),
+    CASE(concat_first, "shape=place", 0),      CASE(concat_bytes, "shape=place", 0),
+    CASE(concat_halves, "shape=place", 0),     CASE(concat_flags, "shape=place", 0),
+    CASE(place_symbolic, "shape=place", 1, 1), CASE(place_symbolic, "shape=place", 3, 50),
+};
+
+static bool has_shape(plan_case *c, const char *shape) {
+    tn_program p;
+    if (!plan_program_of(c, PLAN_FUSED, tn_target_native(), &p)) return false;
+    for (uint32_t i = 0; i < p.kernels.len; i++)
+        if (strstr(p.kernels.data[i]->note, shape)) return true;
+    return false;
+}
+
+static plan_case **make_cases(tn_arena *arena) {
+    plan_case **made = TN_NEW_N(arena, plan_case *, TN_COUNT(cases));
+    for (size_t i = 0; i < TN_COUNT(cases); i++)
+        made[i] = plan_case_of(arena, cases[i].build, cases[i].symbols, cases[i].label);
+    return made;
+}
+
+static void test_movement__interpreted(void **state) {
+    tn_arena arena;
+    (void)state;
+    tn_arena_init(&arena, tn_allocator_system());
+    plan_case **made = make_cases(&arena);
+    for (size_t i = 0; i < TN_COUNT(cases); i++) {
+        if (!plan_interpret(made[i])) fail_msg("%s", made[i]->why);
+        if (cases[i].shape && !has_shape(made[i], cases[i].shape))
+            fail_msg("%s: no kernel of %s", cases[i].label, cases[i].shape);
+    }
+    tn_arena_deinit(&arena);
+}
+
+static void test_movement__compiled(void **state) {
+    tn_arena arena;
+    const char *why;
+    (void)state;
+    if (!plan_has_compiler()) skip();
+    tn_arena_init(&arena, tn_allocator_system());
+    if (!plan_compile(make_cases(&arena), TN_COUNT(cases), &arena, &why)) fail_msg("%s", why);
+    tn_arena_deinit(&arena);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_movement__interpreted),
+        cmocka_unit_test(test_movement__compiled),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
