@@ -63,8 +63,24 @@ if("${PROJECT_SOURCE_DIR}/src/cli/main.c" IN_LIST sources)
     file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/generated/cli)
     tn_embed(${PROJECT_BINARY_DIR}/generated/cli/inspect_page.c cli_inspect_page
         ${PROJECT_SOURCE_DIR}/src/cli/page/inspect.html)
-    target_sources(tenon PRIVATE ${PROJECT_BINARY_DIR}/generated/cli/inspect_page.c)
+    set(emit_dir ${PROJECT_SOURCE_DIR}/src/cli/emit)
+    tn_embed(${PROJECT_BINARY_DIR}/generated/cli/emit_runtime.c cli_emit_runtime
+        ${emit_dir}/1_types.inc ${emit_dir}/2_helpers.inc ${emit_dir}/3_api.inc)
+    target_sources(tenon PRIVATE ${PROJECT_BINARY_DIR}/generated/cli/inspect_page.c
+        ${PROJECT_BINARY_DIR}/generated/cli/emit_runtime.c)
     target_compile_definitions(tenon PRIVATE TENON_VERSION="${PROJECT_VERSION}")
     target_link_libraries(tenon PRIVATE tenon_static tenon_flags tenon_warnings)
     add_dependencies(product tenon)
 endif()
+
+# The examples use the public headers and the shared library.
+file(GLOB TENON_EXAMPLES CONFIGURE_DEPENDS examples/*.c)
+foreach(source IN LISTS TENON_EXAMPLES)
+    cmake_path(GET source STEM name)
+    add_executable(example_${name} ${source})
+    set_target_properties(example_${name} PROPERTIES
+        OUTPUT_NAME ${name} RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/examples)
+    target_compile_features(example_${name} PRIVATE c_std_11)
+    target_link_libraries(example_${name} PRIVATE tenon_shared tenon_warnings m)
+    add_dependencies(product example_${name})
+endforeach()

@@ -51,7 +51,7 @@ static tn_status compile(cli *c, cli_model *m, tn_session **s, tn_error *err) {
     }
     cli_emitted files;
     const tn_target *target = tn_model_compiler(m->model)->target;
-    TN_CHECK(cli_emit_c(c, tn_session_artifact(*s), target, file, &files, err));
+    TN_CHECK(cli_emit_c(c, *s, target, file, &files, err));
     return report(c, m, files.path, files.count, err);
 }
 

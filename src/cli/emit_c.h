@@ -10,9 +10,9 @@ typedef struct cli_emitted {
     int count;
 } cli_emitted;
 
-/* `file` names the C file; header and weights lie beside it. Sizes that are open stay parameters.
- */
-tn_status cli_emit_c(cli *c, const tn_artifact *a, const tn_target *target, const char *file,
+/* `file` names the C file; header and weights lie beside it. The source is for the sizes that the
+ * session is bound to. */
+tn_status cli_emit_c(cli *c, const tn_session *s, const tn_target *target, const char *file,
                      cli_emitted *out, tn_error *err);
 
 #endif

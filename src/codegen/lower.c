@@ -88,10 +88,11 @@ static const char *group_note(const tn_lower_context *c, const tn_group *g, cons
 tn_status tn_lower_group(const tn_lower_context *c, uint32_t group, tn_lowered *out,
                          tn_error *err) {
     const tn_group *g = &c->grouping->groups.data[group];
-    *out = (tn_lowered){.in_place = TN_NO_VALUE};
+    *out = (tn_lowered){0};
     switch (g->kind) {
     case TN_GROUP_ROWS:
-        if (!tn_lower_place(c, group, out) && !tn_lower_transpose(c, group, out))
+        if (!tn_lower_place(c, group, out) && !tn_lower_transpose(c, group, out) &&
+            !tn_lower_split(c, group, out))
             tn_lower_rows(c, group, out);
         break;
     case TN_GROUP_CONTRACTION:
@@ -107,5 +108,6 @@ tn_status tn_lower_group(const tn_lower_context *c, uint32_t group, tn_lowered *
     if (out->pack) out->pack->note = "packs a constant operand into panels";
     TN_TRY(err, tn_loop_verify(out->kernel, err), "in the kernel '%s'", out->kernel->note);
     if (out->pack) TN_TRY(err, tn_loop_verify(out->pack, err), "in a packing kernel");
+    out->in_place_count = tn_find_in_place(out->kernel, c->arena, out->in_place);
     return TN_OK;
 }

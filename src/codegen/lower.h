@@ -12,6 +12,8 @@
 /* tn_lbuffer.binding: a value of the graph, or a packed operand of this group. */
 #define TN_BIND_PACK 0x80000000u
 
+enum { TN_MOST_IN_PLACE = 4 };
+
 typedef struct tn_lowered {
     tn_loop *kernel;
     tn_schedule schedule;
@@ -19,7 +21,8 @@ typedef struct tn_lowered {
                       TN_BIND_PACK, as has the kernel's input */
     tn_dim pack_elements;
     tn_dtype pack_dtype;
-    tn_value in_place; /* an input whose memory the first store may take over, or TN_NO_VALUE */
+    tn_value in_place[TN_MOST_IN_PLACE]; /* inputs whose memory the only store may take over */
+    uint32_t in_place_count;
 } tn_lowered;
 
 /* `error_base`: kernel error code of node n is error_base + n. */
@@ -31,6 +34,9 @@ typedef struct tn_lower_context {
 } tn_lower_context;
 
 tn_status tn_lower_group(const tn_lower_context *c, uint32_t group, tn_lowered *out, tn_error *err);
+
+/* in_place.c: finds up to TN_MOST_IN_PLACE such inputs of a kernel; returns their number. */
+uint32_t tn_find_in_place(const tn_loop *k, tn_arena *arena, tn_value *found);
 
 /* ---- shared by the lowerings ---------------------------------------------------------------- */
 
@@ -57,6 +63,7 @@ void tn_maker_split(tn_loop *k, tn_lx linear, const tn_lx *extent, int count, tn
 
 /* False, with nothing in `out`: the group is not of this shape, or better off with tn_lower_rows. */
 bool tn_lower_place(const tn_lower_context *c, uint32_t group, tn_lowered *out);
+bool tn_lower_split(const tn_lower_context *c, uint32_t group, tn_lowered *out);
 bool tn_lower_transpose(const tn_lower_context *c, uint32_t group, tn_lowered *out);
 void tn_lower_rows(const tn_lower_context *c, uint32_t group, tn_lowered *out);
 void tn_lower_contraction(const tn_lower_context *c, uint32_t group, tn_lowered *out);

@@ -57,10 +57,12 @@ static tn_lx operand(tile *t, uint32_t which, const tn_lx *index, tn_lx guard) {
     return tn_l_cast(t->k, x, t->c.acc, false);
 }
 
+/* Where A is read in place, the analysis has shown that no element lies in padding; the bounds of a
+ * tile's rows may be too wide to show it again. */
 static tn_lx lhs_at(tile *t, const tn_lx *b, const tn_lx *m, const tn_lx *k) {
     tn_lx index[TN_MAX_RANK], guard = TN_LX_NONE;
     t->rules->lhs(&t->m.access.emit, t->node, b, m, k, index, &guard);
-    return operand(t, 0, index, guard);
+    return operand(t, 0, index, t->direct ? TN_LX_NONE : guard);
 }
 
 static tn_lx rhs_at(tile *t, const tn_lx *b, const tn_lx *k, const tn_lx *n, tn_lx valid) {
@@ -468,7 +470,8 @@ static void analyse(const tn_lower_context *c, uint32_t group, analysis *out) {
     memset(all, true, sizeof all);
     uint32_t buffer = 0;
     out->rhs_unit = unit_columns(&t, k, n);
-    bool in_place = out->rhs_unit && !t.p->constant[tn_graph_value(t.graph, t.node->in[1])->node];
+    bool prepared = t.p->constant[tn_graph_value(t.graph, t.node->in[1])->node] && !t.g->constant;
+    bool in_place = out->rhs_unit && !prepared;
     tn_lx a = lhs_at(&t, t.b_index, m, k), address = load_address(t.k, a, &buffer);
     if (address != TN_LX_NONE && splits(&t, address, k, m)) {
         out->direct = true;

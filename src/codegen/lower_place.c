@@ -9,6 +9,7 @@
  * several tasks, each taking its part of every segment. */
 #include "codegen/lower.h"
 #include "codegen/merge.h"
+#include "codegen/strips.h"
 
 typedef struct place {
     tn_kernel_maker m; /* first */
@@ -94,7 +95,6 @@ static void part_of(place *p, tn_lx extent, tn_lx *lo, tn_lx *hi) {
     *hi = tn_l_min(k, tn_l_add(k, *lo, size), extent);
 }
 
-/* Vectors over [lo, hi): several at a time, single ones, a masked one. */
 typedef struct strip_work {
     place *p;
     void (*at)(struct strip_work *w, tn_lx x); /* what happens at one point */
@@ -104,37 +104,18 @@ typedef struct strip_work {
     int vector_axis;
 } strip_work;
 
-static void strip(strip_work *w, tn_lx base, uint32_t width, tn_lx limit) {
+static void strip(void *context, tn_lx base, uint32_t width, tn_lx limit) {
+    strip_work *w = context;
     tn_loop *k = w->p->k;
-    tn_lx l = tn_l_for(k, TN_LOOP_VECTOR, tn_l_int(k, 0), tn_l_int(k, width), "l");
-    tn_lx x = tn_l_add(k, base, l);
-    if (limit != TN_LX_NONE) tn_l_if(k, tn_l_lt(k, x, limit));
+    tn_lx lane, x = tn_strip_open(k, base, width, limit, &lane);
     uint32_t mark = tn_access_mark(&w->p->m.access);
     w->at(w, x);
     tn_access_release(&w->p->m.access, mark);
-    if (limit != TN_LX_NONE) tn_l_end(k);
-    tn_l_end(k);
+    tn_strip_close(k, limit);
 }
 
 static void strips(strip_work *w, tn_lx lo, tn_lx hi) {
-    tn_loop *k = w->p->k;
-    uint32_t width = w->p->s.lanes * w->p->s.unroll, lanes = w->p->s.lanes;
-    for (; width >= lanes; width = width > lanes ? lanes : 0) {
-        tn_lx total = tn_l_sub(k, hi, lo), steps = tn_l_div(k, total, tn_l_int(k, width));
-        int64_t known;
-        bool fixed = tn_l_is_const_int(k, total, &known);
-        if (fixed && known < width) continue;
-        tn_lx i = tn_l_for(k, TN_LOOP_SERIAL, tn_l_int(k, 0), steps, "strip");
-        strip(w, tn_l_add(k, lo, tn_l_mul(k, i, tn_l_int(k, width))), width, TN_LX_NONE);
-        tn_l_end(k);
-        lo = tn_l_add(k, lo, tn_l_mul(k, steps, tn_l_int(k, width)));
-    }
-    tn_lx rest = tn_l_sub(k, hi, lo);
-    int64_t known;
-    if (tn_l_is_const_int(k, rest, &known) && known == 0) return;
-    tn_l_if(k, tn_l_lt(k, lo, hi));
-    strip(w, lo, lanes, hi);
-    tn_l_end(k);
+    tn_strips(w->p->k, w->p->s.lanes, w->p->s.unroll, lo, hi, strip, w);
 }
 
 static void store_copy(strip_work *w, tn_lx x) {

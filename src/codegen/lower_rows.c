@@ -609,21 +609,34 @@ static void probe_values(rows *r, tn_merge_probe *probe) {
     }
 }
 
+/* Emits the group's work on a throw-away kernel with a variable per axis (merged ones aside). */
+static void probe_axes(rows *r, tn_merge_probe *probe) {
+    *probe = (tn_merge_probe){.k = r->k, .arena = r->m.context->arena};
+    r->probe = probe;
+    for (int i = 0; i < r->g->space.shape.rank; i++)
+        if (!r->merged[i])
+            r->at[i] = tn_l_for(r->k, TN_LOOP_SERIAL, tn_l_int(r->k, 0), r->extent[i], "p");
+    probe_values(r, probe);
+}
+
 static void find_merges(const tn_lower_context *c, uint32_t group, bool *merged) {
     rows r;
     rows_init(&r, c, group, NULL);
     memset(merged, 0, TN_MAX_RANK * sizeof *merged);
     if (r.g->anchor != TN_NO_NODE) return;
-    tn_merge_probe probe = {.k = r.k, .arena = c->arena};
-    r.probe = &probe;
     const tn_space *s = &r.g->space;
-    bool allowed[TN_MAX_RANK];
-    for (int i = 0; i < s->shape.rank; i++) {
-        r.at[i] = tn_l_for(r.k, TN_LOOP_SERIAL, tn_l_int(r.k, 0), r.extent[i], "p");
+    bool allowed[TN_MAX_RANK], any = false;
+    for (int i = 0; i < s->shape.rank; i++)
         allowed[i] = i + 1 < s->shape.rank && s->folded[i] == s->folded[i + 1];
-    }
-    probe_values(&r, &probe);
+    tn_merge_probe probe;
+    probe_axes(&r, &probe);
     tn_merge_find(&probe, r.at, r.extent, s->shape.rank, allowed, merged);
+    for (int i = 0; i < s->shape.rank; i++) any |= merged[i];
+    if (!any) return;
+    rows_init(&r, c, group, merged);
+    probe_axes(&r, &probe);
+    if (!tn_merge_holds(&probe, r.at, s->shape.rank, merged))
+        memset(merged, 0, TN_MAX_RANK * sizeof *merged);
 }
 
 /* ---- the kernel ----------------------------------------------------------------------------- */

@@ -37,6 +37,24 @@ void tn_merge_find(const tn_merge_probe *p, const tn_lx *var, const tn_lx *exten
     if (count > 0) merged[count - 1] = false;
 }
 
+bool tn_merge_holds(const tn_merge_probe *p, const tn_lx *var, int count, const bool *merged) {
+    bool pinned[TN_MAX_RANK] = {false};
+    uint8_t *seen = TN_NEW_N(p->arena, uint8_t, p->k->exprs.len);
+    for (uint32_t i = 0; i < p->values.len; i++)
+        pin(p, p->values.data[i], var, count, pinned, seen);
+    for (int i = 1; i < count; i++) {
+        if (!merged[i - 1] || merged[i]) continue;
+        if (pinned[i]) return false;
+        for (uint32_t o = 0; o < p->offsets.len; o++) {
+            tn_lx coefficient, rest;
+            if (!tn_l_affine(p->k, p->offsets.data[o], tn_l_expr(p->k, var[i])->index, &coefficient,
+                             &rest))
+                return false;
+        }
+    }
+    return true;
+}
+
 static bool depends_on_data(const tn_loop *k, tn_lx e) {
     if (e == TN_LX_NONE) return false;
     const tn_lexpr *x = tn_l_expr(k, e);

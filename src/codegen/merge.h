@@ -21,6 +21,11 @@ typedef struct tn_merge_probe {
 void tn_merge_find(const tn_merge_probe *p, const tn_lx *var, const tn_lx *extent, int count,
                    const bool *allowed, bool *merged);
 
+/* Whether the merged axes still enter nothing but addresses, linearly, when the work is emitted anew
+ * with them merged: var[i] of a merged axis is not looked at, that of the axis it runs inside has
+ * the wider bounds. Comparisons that the narrow bounds decided come back then. */
+bool tn_merge_holds(const tn_merge_probe *p, const tn_lx *var, int count, const bool *merged);
+
 /* Whether every load address of a finished kernel is linear in the loop variables it uses
  * (addresses that depend on loaded data aside). After merging this must still hold: bounds may have
  * made a division vanish on the throw-away kernel that the wider loop brings back. */

@@ -146,6 +146,7 @@ tn_value tn_b_integer_conv(tn_builder *b, tn_value x, tn_value w, tn_value x_zer
  */
 static tn_value restore(tn_builder *b, tn_value product, tn_value factor, const tn_quant *y,
                         tn_dtype dtype) {
+    if (!storable(b, dtype)) return TN_NO_VALUE;
     factor = tn_b_div(b, factor, tn_b_cast(b, as_scalar(b, y->scale), TN_f32));
     tn_value zero = y->zero == TN_NO_VALUE ? y->zero : as_scalar(b, y->zero);
     return store(b, tn_b_mul(b, tn_b_cast(b, product, TN_f32), factor), zero, dtype, true);

@@ -5,7 +5,7 @@
 #include "ops/compose.h"
 #include "ops/parts.h"
 
-enum { LONGEST = 2048, MEL_MOST = 1 << 24 };
+enum { LONGEST = 2048, MEL_MOST = 1 << 24, FRAMES_MOST = 1 << 24 }; /* elements of tables */
 
 static tn_value table(tn_builder *b, tn_dtype dtype, int rank, const int64_t *dim,
                       const double *value) {
@@ -78,6 +78,9 @@ tn_value tn_b_stft(tn_builder *b, tn_value signal, tn_value window, int64_t step
                          "stft: frames of %lld every %lld elements of %lld; at most %d a frame",
                          (long long)length, (long long)step, (long long)size, LONGEST);
     int64_t frames = (size - length) / step + 1;
+    if (frames > FRAMES_MOST / length)
+        return tn_b_fail(b, TN_UNSUPPORTED, "stft: %lld frames of %lld elements; at most %d in all",
+                         (long long)frames, (long long)length, FRAMES_MOST);
     tn_array index = tn_array_new(b->graph->arena, TN_i64, 2, (int64_t[]){frames, length});
     for (int64_t i = 0; i < frames * length; i++)
         tn_array_set(&index, i, (tn_cell){.i = i / length * step + i % length});

@@ -3,6 +3,11 @@
 
 #define NO_BUFFER UINT32_MAX
 
+/* `buffer` may take the memory of `from` if that dies in the step that makes it. */
+typedef struct reuse {
+    uint32_t buffer, from;
+} reuse;
+
 typedef struct assembler {
     tn_program *p;
     tn_arena *arena;
@@ -12,6 +17,7 @@ typedef struct assembler {
     tn_map packs;   /* kernel, operand buffer → packed buffer */
     uint32_t position;
     TN_VEC(tn_prog_step) prepare; /* appended to block 1 at the end */
+    TN_VEC(reuse) reuses;
     tn_str *groups_text;
 } assembler;
 
@@ -23,6 +29,7 @@ typedef struct scope {
     uint32_t block;
     uint32_t error_base;
     uint32_t *buffer; /* per value: where it lives, or NO_BUFFER */
+    bool *outside;    /* per value: read outside of `prepare` */
 } scope;
 
 /* ---- buffers -------------------------------------------------------------------------------- */
@@ -100,6 +107,28 @@ static tn_dim buffer_bytes(const assembler *a, uint32_t buffer) {
     return tn_dim_mul(dims, b->elements, tn_dim_const(dims, (int64_t)tn_dtype_size(b->dtype)));
 }
 
+/* A size expression over a kernel's parameters. */
+static tn_dim size_of(const assembler *a, const tn_loop *k, tn_lx e) {
+    const tn_lexpr *x = tn_l_expr(k, e);
+    tn_dims *dims = a->p->dims;
+    if (x->kind == TN_LX_CONST) return tn_dim_const(dims, x->value.i);
+    if (x->kind == TN_LX_SCALAR) return k->scalars.data[x->index].dim;
+    TN_ASSERT(x->kind == TN_LX_OP && (x->op == TN_S_mul || x->op == TN_S_add));
+    tn_dim p = size_of(a, k, x->a), q = size_of(a, k, x->b);
+    return x->op == TN_S_mul ? tn_dim_mul(dims, p, q) : tn_dim_add(dims, p, q);
+}
+
+/* Slots that the tasks of one launch share. */
+static uint32_t work_buffer(assembler *a, const tn_loop *k, const tn_lbuffer *b) {
+    return add_buffer(a, (tn_prog_buffer){.store = TN_STORE_TEMP,
+                                          .dtype = b->dtype,
+                                          .elements = size_of(a, k, b->size),
+                                          .in_place_of = UINT32_MAX,
+                                          .first = a->position,
+                                          .last = a->position,
+                                          .name = "partial results"});
+}
+
 /* Binds a kernel's buffers; `packed` stands for TN_BIND_PACK. */
 static tn_prog_step kernel_step(scope *s, tn_loop *k, uint32_t packed) {
     assembler *a = s->a;
@@ -109,7 +138,9 @@ static tn_prog_step kernel_step(scope *s, tn_loop *k, uint32_t packed) {
     for (uint32_t i = 0; i < k->buffers.len; i++) {
         const tn_lbuffer *b = &k->buffers.data[i];
         if (b->kind == TN_LBUF_SCRATCH) continue;
-        uint32_t buffer = b->binding == TN_BIND_PACK ? packed : buffer_of(s, b->binding);
+        uint32_t buffer = b->kind == TN_LBUF_WORK       ? work_buffer(a, k, b)
+                          : b->binding == TN_BIND_PACK ? packed
+                                                       : buffer_of(s, b->binding);
         step.buffers[step.buffer_count++] = buffer;
         step.bytes = tn_dim_add(a->p->dims, step.bytes, buffer_bytes(a, buffer));
     }
@@ -262,19 +293,31 @@ static tn_dim group_flops(const scope *s, const tn_group *g) {
     return tn_dim_add(dims, flops, tn_dim_mul(dims, work, tn_shape_count(dims, result)));
 }
 
-static bool read_outside_prepare(const scope *s, tn_value v) {
-    for (uint32_t i = 0; i < s->g->outputs.len; i++)
-        if (tn_group_storage(s->groups, s->g->outputs.data[i].value) == v) return true;
-    for (tn_node n = 0; n < s->g->nodes.len; n++) {
-        const tn_node_info *info = tn_graph_node(s->g, n);
-        for (uint32_t i = 0; i < info->in_count; i++)
-            if (tn_group_storage(s->groups, info->in[i]) == v && !s->groups->constant[n])
-                return true;
+/* Finds the values that steps outside of `prepare` may read: through nodes that are inlined, too. */
+static void find_outside(scope *s) {
+    const tn_graph *g = s->g;
+    s->outside = TN_NEW_N(s->a->arena, bool, g->values.len);
+    for (uint32_t i = 0; i < g->outputs.len; i++) s->outside[g->outputs.data[i].value] = true;
+    for (tn_node n = g->nodes.len; n-- > 0;) {
+        const tn_node_info *info = tn_graph_node(g, n);
+        bool reads = !s->groups->constant[n];
+        for (uint32_t i = 0; i < info->out_count; i++) {
+            tn_value v = info->out + i, storage = tn_group_storage(s->groups, v);
+            reads |= s->groups->inlined[n] && s->outside[v];
+            s->outside[storage] |= s->outside[v];
+        }
+        for (uint32_t i = 0; i < info->in_count; i++) s->outside[info->in[i]] |= reads;
     }
-    return false;
 }
 
 static tn_status assemble_control(scope *s, const tn_group *g, tn_error *err);
+
+static void note_reuse(scope *s, const tn_group *g, const tn_lowered *l) {
+    if (g->stores.len != 1) return;
+    uint32_t to = s->buffer[tn_group_storage(s->groups, g->stores.data[0])];
+    for (uint32_t i = 0; i < l->in_place_count; i++)
+        tn_vec_push(s->a->arena, &s->a->reuses, ((reuse){to, buffer_of(s, l->in_place[i])}));
+}
 
 static tn_status assemble_group(scope *s, uint32_t id, tn_error *err) {
     assembler *a = s->a;
@@ -289,9 +332,10 @@ static tn_status assemble_group(scope *s, uint32_t id, tn_error *err) {
         tn_value v = tn_group_storage(s->groups, g->stores.data[i]);
         if (s->buffer[v] != NO_BUFFER) continue; /* an output */
         s->buffer[v] = add_temp(s, v);
-        if (g->constant && read_outside_prepare(s, v))
+        if (g->constant && s->outside[v])
             a->p->buffers.data[s->buffer[v]].store = TN_STORE_PREPARED;
     }
+    if (!g->constant) note_reuse(s, g, &l);
     if (l.pack) packed = packed_buffer(s, &l);
     if (l.pack) a->position++;
     tn_prog_step step = kernel_step(s, l.kernel, packed);
@@ -327,6 +371,7 @@ static tn_status assemble_graph(assembler *a, const tn_graph *g, uint32_t block,
     scope s = {.a = a, .g = g, .block = block};
     s.groups = tn_group_graph(g, a->fuse, a->arena);
     if (a->groups_text) tn_grouping_print(s.groups, a->groups_text);
+    find_outside(&s);
     s.error_base = 1 + a->p->errors.len;
     add_errors(a, g);
     s.buffer = TN_NEW_N(a->arena, uint32_t, g->values.len);
@@ -503,6 +548,20 @@ static tn_status assemble_control(scope *s, const tn_group *g, tn_error *err) {
 
 /* ---- the whole ------------------------------------------------------------------------------ */
 
+/* Once all live ranges are known; what is taken already stays with the first that took it. */
+static void choose_reuses(assembler *a) {
+    bool *taken = TN_NEW_N(a->arena, bool, a->p->buffers.len);
+    for (uint32_t i = 0; i < a->reuses.len; i++) {
+        uint32_t from = a->reuses.data[i].from;
+        tn_prog_buffer *to = &a->p->buffers.data[a->reuses.data[i].buffer];
+        const tn_prog_buffer *f = &a->p->buffers.data[from];
+        if (to->store != TN_STORE_TEMP || f->store != TN_STORE_TEMP) continue;
+        if (taken[from] || to->in_place_of != UINT32_MAX || f->last != to->first) continue;
+        to->in_place_of = from;
+        taken[from] = true;
+    }
+}
+
 static void place_prepared(assembler *a) {
     tn_program *p = a->p;
     for (uint32_t i = 0; i < p->buffers.len; i++) {
@@ -557,5 +616,6 @@ tn_status tn_assemble(const tn_graph *g, const tn_target *target, bool fuse, tn_
     for (uint32_t i = 0; i < a.prepare.len; i++)
         tn_vec_push(arena, &out->blocks.data[TN_BLOCK_PREPARE].steps, a.prepare.data[i]);
     place_prepared(&a);
+    choose_reuses(&a);
     return tn_program_verify(out, err);
 }

@@ -5,7 +5,9 @@
  */
 #include "plan/assemble.h"
 #include "plan/plan.h"
+#include "transform/dce.h"
 #include "transform/explicit_pad.h"
+#include "transform/inline_constants.h"
 #include "transform/pass.h"
 #include "transform/sink.h"
 
@@ -45,7 +47,8 @@ tn_status tn_plan(const tn_graph *g, const tn_plan_options *options, tn_arena *a
     transform.dump = dump_graph;
     transform.context = (void *)(uintptr_t)options;
     if (!options->no_opt) {
-        const tn_pass *const late[] = {&tn_pass_explicit_pad, &tn_pass_sink};
+        const tn_pass *const late[] = {&tn_pass_inline_constants, &tn_pass_explicit_pad,
+                                       &tn_pass_sink, &tn_pass_dce};
         TN_TRY(err, tn_transform_standard(g, &transform, &g, err), "while simplifying");
         TN_TRY(err, tn_transform_run(g, late, TN_COUNT(late), &transform, &g, err),
                "while simplifying");

@@ -8,9 +8,10 @@ static const tn_lower *lower_of(const tn_graph *g, tn_node n) {
     return &tn_op_rules_of(g->nodes.data[n].op)->lower;
 }
 
+/* Moves elements only. A barrier is one whose operand is not recomputed (see find_readers). */
 static bool is_view(const tn_graph *g, tn_node n) {
     const tn_lower *l = lower_of(g, n);
-    return l->kind == TN_LOWER_EXPRESSION && l->view;
+    return l->kind == TN_LOWER_EXPRESSION && (l->view || g->nodes.data[n].op == TN_OP_barrier);
 }
 
 static bool keeps_memory(tn_op op) {
@@ -61,7 +62,7 @@ static reader *find_readers(const tn_grouping *p) {
                          tn_shape_count(g->dims, &tn_graph_type(g, info->out)->shape) !=
                              tn_shape_count(g->dims, &tn_node_type(g, info, 0)->shape);
             in->repeated = out->repeated || wider;
-            in->count += out->count;
+            in->count += out->count + (info->op == TN_OP_barrier ? 2 : 0);
             in->node = out->node;
             in->which = out->which;
         }
@@ -88,7 +89,7 @@ static bool inline_into(const tn_graph *g, const reader *r) {
 static bool is_inlined(const tn_graph *g, tn_node n, const reader *r) {
     tn_op op = g->nodes.data[n].op;
     if (r->product && (op == TN_OP_pad || op == TN_OP_concat)) return false;
-    return lower_of(g, n)->view || inline_into(g, r);
+    return is_view(g, n) || inline_into(g, r);
 }
 
 static void find_inlined(tn_grouping *p) {

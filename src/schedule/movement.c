@@ -48,3 +48,34 @@ tn_schedule tn_schedule_choose_transpose(const tn_grouping *p, const tn_group *g
     s.rows_per_task = TN_MAX(n, TASK_ELEMENTS / s.chunk / n * n);
     return s;
 }
+
+/* Worth it when whole rows (or strips of rows) make too few tasks for what there is to do. The cut is
+ * along the longest folded axis; slots are at most 1/16 of what is read. */
+tn_schedule tn_schedule_choose_split(const tn_grouping *p, const tn_group *g, uint32_t vector_bytes,
+                                     const bool *merged, int *cut_axis) {
+    enum { FEW_TASKS = 16, MOST_PIECES = 64 };
+    tn_schedule s = {.lanes = TN_MAX(4, vector_bytes / 4), .unroll = 4};
+    const tn_space *space = &g->space;
+    int64_t size[TN_MAX_RANK], rows = 1, folded = 1, work, longest = 0, strip = 1;
+    for (int i = 0; i < space->shape.rank; i++) {
+        int from = i;
+        while (from > 0 && merged[from - 1]) from--;
+        size[i] = merged[i] ? 1 : product(p, space->shape.dim + from, i - from + 1);
+        if (space->shape.dim[i] != 1) s.fold_lanes = space->folded[i];
+        if (size[i] > 1) strip = space->folded[i] ? 1 : size[i];
+        int64_t *of = space->folded[i] ? &folded : &rows;
+        if (__builtin_mul_overflow(*of, size[i], of)) return s;
+        if (!space->folded[i] || size[i] <= longest) continue;
+        longest = size[i];
+        *cut_axis = i;
+    }
+    if (__builtin_mul_overflow(rows, folded, &work) || work < 8 * TASK_ELEMENTS) return s;
+    int64_t width = (int64_t)s.lanes * s.unroll, tasks = rows;
+    if (!s.fold_lanes) tasks = rows / strip * ((strip + width - 1) / width);
+    if (tasks >= FEW_TASKS) return s;
+    s.rows_per_task = s.fold_lanes && longest / width >= MOST_PIECES ? width : 1;
+    s.pieces = TN_MIN(TN_MIN(work / TASK_ELEMENTS, folded / 16), (int64_t)MOST_PIECES);
+    s.pieces = TN_MIN(s.pieces, longest);
+    if (s.pieces > 1) s.shape = TN_SHAPE_SPLIT;
+    return s;
+}

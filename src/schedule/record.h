@@ -61,6 +61,9 @@ tn_schedule tn_schedule_choose_place(const tn_grouping *p, const tn_group *g, ui
 tn_schedule tn_schedule_choose_transpose(const tn_grouping *p, const tn_group *g,
                                          uint32_t vector_bytes, uint32_t element_bytes,
                                          const bool *merged, int cross, int last, bool wide_source);
+/* Cuts the folds along `cut_axis`; rows_per_task is the multiple that pieces are rounded to. */
+tn_schedule tn_schedule_choose_split(const tn_grouping *p, const tn_group *g, uint32_t vector_bytes,
+                                     const bool *merged, int *cut_axis);
 void tn_schedule_print(const tn_schedule *s, tn_group_kind kind, tn_str *out);
 
 /* A guess at a size for the purpose of cutting work: the constant, or a typical value within its

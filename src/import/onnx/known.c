@@ -15,6 +15,8 @@ static bool new_known(tn_o *o, tn_known *k, tn_dtype dtype, int rank, const int6
         k->count *= dim[i];
         if (k->count > TN_KNOWN_MAX || k->count < 0) return false;
     }
+    o->scope->im->work -= 4 * (double)k->count;
+    if (o->scope->im->work < 0) return false;
     k->at = TN_NEW_N(o->scratch, tn_dim, k->count);
     return true;
 }

@@ -28,15 +28,25 @@ static int64_t version_of(const tn_onnx_scope *s, const char *domain) {
 
 /* ---- functions of the model ------------------------------------------------------------------ */
 
-static const tn_onnx_function *find_function(const tn_onnx_scope *s, const tn_onnx_node *n) {
-    const char *domain = plain_domain(n->domain);
-    for (uint32_t i = 0; i < s->im->model->functions.len; i++) {
-        const tn_onnx_function *f = &s->im->model->functions.data[i];
-        if (!strcmp(f->name, n->op) && !strcmp(plain_domain(f->domain), domain) &&
-            !strcmp(f->overload, n->overload))
-            return f;
+static const char *function_key(tn_onnx_importer *im, const char *domain, const char *name,
+                                const char *overload) {
+    return tn_arena_printf(im->scratch, "%s\n%s\n%s", plain_domain(domain), name, overload);
+}
+
+void tn_onnx_index_functions(tn_onnx_importer *im) {
+    tn_map_init(&im->functions, im->scratch);
+    for (uint32_t i = 0; i < im->model->functions.len; i++) {
+        const tn_onnx_function *f = &im->model->functions.data[i];
+        tn_map_put_str(&im->functions, function_key(im, f->domain, f->name, f->overload), i);
     }
-    return NULL;
+}
+
+static const tn_onnx_function *find_function(const tn_onnx_scope *s, const tn_onnx_node *n) {
+    uint32_t index;
+    if (!s->im->functions.len) return NULL;
+    const char *key = function_key(s->im, n->domain, n->op, n->overload);
+    bool found = tn_map_get_str(&s->im->functions, key, &index);
+    return found ? &s->im->model->functions.data[index] : NULL;
 }
 
 static void give_results(tn_o *o, tn_onnx_scope *inner, const tn_onnx_function *f) {
@@ -138,13 +148,17 @@ static void dispatch(tn_o *o) {
         op->import(o);
 }
 
-/* "node 'name' (Op)" in front, once. */
+/* "node 'name' (Op)" in front; the builder's own frames with the name are dropped. */
 static void add_frame(const tn_o *o) {
     tn_error *err = o->b->err;
     char frame[TN_ERROR_FRAME_TEXT];
+    int kept = 0;
     if (!err) return;
     snprintf(frame, sizeof frame, "node '%s'", o->b->name);
-    if (err->frame_count && !strcmp(err->frames[err->frame_count - 1], frame)) err->frame_count--;
+    for (int i = 0; i < err->frame_count; i++)
+        if (strcmp(err->frames[i], frame))
+            memmove(err->frames[kept++], err->frames[i], sizeof err->frames[i]);
+    err->frame_count = kept;
     tn_error_push(err, "node '%s' (%s)", o->b->name, o->node->op);
 }
 

@@ -48,30 +48,30 @@ static const char *symbol_name(const tn_onnx_importer *im, const tn_onnx_port *p
     return d->symbol[0] ? d->symbol : tn_arena_printf(im->scratch, "%s.%u", p->name, axis);
 }
 
-/* What a bound value of another input says about a symbol. */
-static bool implied_dim(const tn_onnx_importer *im, const char *symbol, int64_t *value) {
+/* What bound values say about symbols. */
+static void imply_dims(tn_onnx_importer *im) {
     const tn_onnx_graph *g = im->model->graph;
+    tn_map_init(&im->implied, im->scratch);
+    if (!im->options->value_count) return;
     for (uint32_t i = 0; i < g->inputs.len; i++) {
         const tn_onnx_port *p = &g->inputs.data[i];
         const tn_import_value *v = bound_value(im, p->name);
         if (!v || !p->has_shape || (uint32_t)v->array.rank != p->dims.len) continue;
         for (uint32_t d = 0; d < p->dims.len; d++)
-            if (!strcmp(p->dims.data[d].symbol, symbol)) {
-                *value = v->array.dim[d];
-                return true;
-            }
+            if (v->array.dim[d] <= UINT32_MAX)
+                tn_map_put_str(&im->implied, p->dims.data[d].symbol, (uint32_t)v->array.dim[d]);
     }
-    return false;
 }
 
 static tn_dim import_dim(const tn_onnx_importer *im, tn_dims *dims, const tn_onnx_port *p,
                          uint32_t axis) {
     const tn_onnx_dim *d = &p->dims.data[axis];
     int64_t value;
+    uint32_t implied;
     if (d->has_value && d->value >= 0) return d->value;
     const char *name = symbol_name(im, p, axis);
     if (bound_dim(im, name, &value) && value >= 0) return value;
-    if (im->options->value_count && implied_dim(im, name, &value)) return value;
+    if (d->symbol[0] && tn_map_get_str(&im->implied, name, &implied)) return implied;
     tn_dim open = tn_dim_of_symbol(dims, tn_arena_strdup(im->arena, name));
     for (uint32_t i = 0; i < im->bounds->len; i++)
         if (!strcmp(im->bounds->data[i].symbol, name))
@@ -171,7 +171,8 @@ static tn_status check_options(const tn_onnx_importer *im, tn_error *err) {
 
 /* ---- outputs -------------------------------------------------------------------------------- */
 
-static void add_output(tn_onnx_scope *s, const tn_onnx_port *p) {
+/* `listed`: the names of the outputs so far. */
+static void add_output(tn_onnx_scope *s, const tn_onnx_port *p, tn_map *listed) {
     tn_builder *b = &s->level->builder;
     tn_onnx_item *item = tn_onnx_lookup(s, p->name);
     tn_dtype declared;
@@ -184,6 +185,10 @@ static void add_output(tn_onnx_scope *s, const tn_onnx_port *p) {
                   p->name);
         return;
     }
+    uint32_t taken;
+    if (tn_map_get_str(listed, p->name, &taken))
+        tn_b_fail(b, TN_INVALID, "output '%s' is listed twice", p->name);
+    tn_map_put_str(listed, p->name, 1);
     tn_value v = tn_onnx_item_build(s, item);
     if (!tn_b_ok(b)) return;
     tn_type type = tn_b_type(b, v);
@@ -240,9 +245,11 @@ static tn_status import_graph(tn_onnx_importer *im, tn_error *err) {
     tn_onnx_import_initializers(&s, g);
     for (uint32_t i = 0; i < g->inputs.len && tn_b_ok(&level->builder); i++)
         if (!is_initializer(&s, g->inputs.data[i].name)) add_input(&s, &g->inputs.data[i], err);
+    tn_map listed;
+    tn_map_init(&listed, im->scratch);
     if (!im->needs) tn_onnx_import_nodes(&s, g->nodes.data, g->nodes.len);
     for (uint32_t i = 0; i < g->outputs.len && tn_b_ok(&level->builder) && !im->needs; i++)
-        add_output(&s, &g->outputs.data[i]);
+        add_output(&s, &g->outputs.data[i], &listed);
     if (im->needs) {
         r->graph = NULL;
         return declare_outputs(im, err);
@@ -282,6 +289,8 @@ static tn_status import_guarded(void *argument, tn_error *err) {
     tn_onnx_importer im = {.options = job->options, .result = r, .arena = job->arena};
     im.scratch = &job->scratch;
     im.model = &job->model;
+    imply_dims(&im);
+    tn_onnx_index_functions(&im);
     im.files = (tn_onnx_files){tn_onnx_folder_find, job->path ? &job->folder : NULL};
     tn_onnx_bounds bounds = {0};
     im.bounds = &bounds;

@@ -8,6 +8,7 @@
 static const char *const resize_modes[] = {"nearest", "linear", "cubic", NULL};
 static const char *const aspect_policies[] = {"stretch", "not_larger", "not_smaller", NULL};
 enum { ASPECT_STRETCH, ASPECT_NOT_LARGER, ASPECT_NOT_SMALLER };
+enum { SIZE_LARGEST = 1 << 24 }; /* along a resized axis, whose weights become tables */
 
 /* What Resize does with each axis of its input. */
 typedef struct resize {
@@ -33,15 +34,14 @@ static void read_resize_axes(tn_o *o, resize *r) {
     }
 }
 
-static bool check_entries(tn_o *o, const resize *r, const char *what, int count, int expected) {
-    (void)r;
+static bool check_entries(tn_o *o, const char *what, int count, int expected) {
     if (tn_o_ok(o) && count != expected)
         tn_o_fail(o, TN_INVALID, "its %s has %d entries; expected %d", what, count, expected);
     return tn_o_ok(o);
 }
 
 static void take_scales(tn_o *o, resize *r, int count, const double *at) {
-    if (!check_entries(o, r, "scales", count, r->entries)) return;
+    if (!check_entries(o, "scales", count, r->entries)) return;
     for (int i = 0; i < count; i++) {
         if (!(at[i] > 0) || at[i] > INT32_MAX) tn_o_fail(o, TN_INVALID, "a scale is %g", at[i]);
         r->scale[r->axis[i]] = at[i];
@@ -61,7 +61,7 @@ static void read_sizes(tn_o *o, resize *r, int input) {
     int count;
     const int64_t *at;
     if (!tn_o_has(o, input) || !tn_o_need_ints(o, input, "sizes", &count, &at) || !count) return;
-    if (!check_entries(o, r, "sizes", count, r->entries)) return;
+    if (!check_entries(o, "sizes", count, r->entries)) return;
     for (int i = 0; i < count; i++) r->size[r->axis[i]] = at[i];
     r->has_sizes = true;
 }
@@ -72,7 +72,7 @@ static void read_crop(tn_o *o, resize *r, int input) {
     const double *at;
     for (int a = 0; a < r->rank; a++) r->crop[a][1] = 1;
     if (!tn_o_need_floats(o, input, "roi", &count, &at)) return;
-    if (!check_entries(o, r, "roi", count, 2 * r->entries)) return;
+    if (!check_entries(o, "roi", count, 2 * r->entries)) return;
     for (int i = 0; i < r->entries; i++) {
         r->crop[r->axis[i]][0] = at[i];
         r->crop[r->axis[i]][1] = at[r->entries + i];
@@ -91,8 +91,14 @@ static void keep_aspect(resize *r, int policy, const int64_t *have) {
     for (int a = 0; a < r->rank; a++) {
         if (!r->named[a]) continue;
         r->scale[a] = common;
-        r->size[a] = (int64_t)floor(common * (double)have[a] + 0.5);
+        r->size[a] = (int64_t)fmin(floor(common * (double)have[a] + 0.5), 1e18);
     }
+}
+
+/* Whether axis `a` changes at all; an open size may stay open when it does not. */
+static bool stays(const resize *r, int a) {
+    bool whole = r->crop[a][0] == 0 && (r->crop[a][1] == 1 || r->crop[a][1] == 0);
+    return r->has_scales && r->scale[a] == 1 && whole;
 }
 
 /* The size and the scale of every named axis; sizes of x must be numbers there. */
@@ -101,26 +107,22 @@ static bool settle_sizes(tn_o *o, resize *r, tn_value x, int policy) {
     if (tn_o_ok(o) && r->has_scales == r->has_sizes)
         tn_o_fail(o, TN_INVALID, "exactly one of scales and sizes must be given");
     for (int a = 0; a < r->rank && tn_o_ok(o); a++) {
-        if (!r->named[a]) continue;
-        if (r->has_scales && r->scale[a] == 1) { /* an open size may stay open */
-            r->named[a] = r->crop[a][0] != 0 || (r->crop[a][1] != 1 && r->crop[a][1] != 0);
-            if (!r->named[a]) continue;
-        }
-        have[a] = tn_o_const_dim(o, tn_b_dim(o->b, x, a), "a size that is resized");
+        r->named[a] = r->named[a] && !stays(r, a);
+        if (r->named[a])
+            have[a] = tn_o_const_dim(o, tn_b_dim(o->b, x, a), "a size that is resized");
     }
-    if (!tn_o_ok(o)) return false;
-    if (r->has_sizes && policy != ASPECT_STRETCH) {
-        keep_aspect(r, policy, have);
-        return true;
-    }
-    for (int a = 0; a < r->rank; a++) {
+    if (tn_o_ok(o) && r->has_sizes && policy != ASPECT_STRETCH) keep_aspect(r, policy, have);
+    for (int a = 0; a < r->rank && tn_o_ok(o); a++) {
         if (!r->named[a]) continue;
         if (r->has_scales)
-            r->size[a] = (int64_t)floor(r->scale[a] * (double)have[a]);
-        else
+            r->size[a] = (int64_t)fmin(floor(r->scale[a] * (double)have[a]), 1e18);
+        else if (policy == ASPECT_STRETCH)
             r->scale[a] = (double)r->size[a] / (double)TN_MAX(have[a], 1);
+        if (r->size[a] < 0 || r->size[a] > SIZE_LARGEST)
+            tn_o_fail(o, TN_UNSUPPORTED, "axis %d resized to %lld elements; at most %d", a,
+                      (long long)r->size[a], SIZE_LARGEST);
     }
-    return true;
+    return tn_o_ok(o);
 }
 
 static void resize_axes(tn_o *o, const resize *r, tn_value x, const tn_resize_options *options) {
@@ -345,6 +347,15 @@ static void import_max_unpool(tn_o *o) {
 
 /* ---- regions -------------------------------------------------------------------------------- */
 
+static void check_region_size(tn_o *o, const tn_roi *r) {
+    enum { LARGEST = 4096, MOST_SAMPLES = 1024 };
+    bool fits = r->height > 0 && r->height <= LARGEST && r->width > 0 && r->width <= LARGEST &&
+                r->samples >= 0 && r->samples <= MOST_SAMPLES;
+    if (tn_o_ok(o) && !fits)
+        tn_o_fail(o, TN_INVALID, "a result of %lld by %lld with sampling_ratio %lld",
+                  (long long)r->height, (long long)r->width, (long long)r->samples);
+}
+
 static void import_roi_align(tn_o *o) {
     static const char *const modes[] = {"avg", "max", NULL};
     static const char *const grids[] = {"half_pixel", "output_half_pixel", NULL};
@@ -360,10 +371,7 @@ static void import_roi_align(tn_o *o) {
         tn_o_fail(o, TN_UNSUPPORTED,
                   "sampling_ratio is 0: the number of samples would depend on the regions, which "
                   "are not known before a run; set sampling_ratio");
-    if (tn_o_ok(o) && (r.height < 1 || r.height > 4096 || r.width < 1 || r.width > 4096 ||
-                       r.samples < 0 || r.samples > 1024))
-        tn_o_fail(o, TN_INVALID, "a result of %lld by %lld with sampling_ratio %lld",
-                  (long long)r.height, (long long)r.width, (long long)r.samples);
+    check_region_size(o, &r);
     tn_value x = tn_o_in(o, 0), regions = tn_o_in(o, 1), batch = tn_o_in(o, 2);
     tn_o_out(o, 0, tn_b_roi_align(o->b, x, regions, batch, &r));
 }
@@ -376,6 +384,7 @@ static void import_max_roi_pool(tn_o *o) {
         return;
     }
     tn_roi r = {.height = size[0], .width = size[1], .scale = tn_o_float(o, "spatial_scale", 1)};
+    check_region_size(o, &r);
     tn_value x = tn_o_in(o, 0), regions = tn_o_in(o, 1);
     tn_o_out(o, 0, tn_b_roi_max_pool(o->b, x, regions, &r));
 }

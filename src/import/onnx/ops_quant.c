@@ -12,7 +12,8 @@ static tn_quant quant_along(tn_o *o) {
     tn_quant q = quant_of(o, 1);
     int64_t axis = tn_o_int(o, "axis", 1);
     q.block = o->version >= 21 ? tn_o_int(o, "block_size", 0) : 0;
-    if (tn_o_ok(o) && (axis < -TN_MAX_RANK || axis >= TN_MAX_RANK || q.block < 0))
+    if (tn_o_ok(o) &&
+        (axis < -TN_MAX_RANK || axis >= TN_MAX_RANK || q.block < 0 || q.block > INT32_MAX))
         tn_o_fail(o, TN_INVALID, "its axis is %lld and its block_size %lld", (long long)axis,
                   (long long)q.block);
     q.axis = (int)axis;

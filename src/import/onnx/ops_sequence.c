@@ -65,6 +65,8 @@ static void import_insert(tn_o *o) {
     if (tn_o_ok(o) && (at < 0 || at > n))
         tn_o_fail(o, TN_INVALID, "a position outside a sequence of %d", n);
     tn_onnx_item *added = tn_o_item(o, 1);
+    if (tn_o_ok(o) && n >= TN_KNOWN_MAX)
+        tn_o_fail(o, TN_UNSUPPORTED, "a sequence of more than %d elements", TN_KNOWN_MAX);
     if (!tn_o_ok(o)) return;
     tn_onnx_item **all = TN_NEW_N(o->scratch, tn_onnx_item *, n + 1);
     for (int i = 0; i <= n; i++) all[i] = i < at ? items[i] : i == at ? added : items[i - 1];
@@ -96,6 +98,11 @@ static bool piece_lengths(tn_o *o, int64_t size, int *count, int64_t **length) {
     bool given = tn_o_has(o, 1);
     if (given && !tn_o_need_array(o, 1, "split", &split)) return false;
     bool listed = given && split.rank == 1;
+    if (given && !listed && tn_array_count(&split) != 1) {
+        tn_o_fail(o, TN_INVALID, "its split has %d axes; expected a scalar or a vector",
+                  split.rank);
+        return false;
+    }
     int64_t each = given && !listed ? tn_array_get(&split, 0).i : 1;
     int64_t n = listed ? tn_array_count(&split) : each > 0 ? (size + each - 1) / each : 0;
     if ((!listed && each < 1) || n > TN_KNOWN_MAX) {

@@ -34,10 +34,15 @@ static void import_stft(tn_o *o) {
     tn_o_out(o, 0, tn_b_stft(o->b, signal, window, step, length, onesided));
 }
 
+enum { WINDOW_LONGEST = 1 << 24 };
+
 static void window(tn_o *o, tn_window_kind kind) {
     int64_t size = tn_o_need_int_value(o, 0, "size");
     bool periodic = tn_o_int(o, "periodic", 1) != 0;
     tn_dtype dtype = tn_o_dtype(o, "output_datatype", TN_f32);
+    if (tn_o_ok(o) && (size < 0 || size > WINDOW_LONGEST))
+        tn_o_fail(o, TN_UNSUPPORTED, "a window of %lld elements; at most %d", (long long)size,
+                  WINDOW_LONGEST);
     tn_o_out(o, 0, tn_b_window(o->b, kind, size, periodic, dtype));
 }
 

@@ -16,6 +16,8 @@ typedef struct vocabulary {
     int64_t shortest, longest, skips, columns;
 } vocabulary;
 
+enum { MOST_SKIPS = 64, LONGEST = 16 };
+
 static bool read_vocabulary(tn_o *o, vocabulary *v) {
     if (tn_o_has_attr(o, "pool_strings")) {
         refuse_texts(o);
@@ -29,7 +31,7 @@ static bool read_vocabulary(tn_o *o, vocabulary *v) {
     v->longest = tn_o_need_int(o, "max_gram_length");
     v->skips = tn_o_need_int(o, "max_skip_count");
     if (tn_o_ok(o) && (!all || v->shortest < 1 || v->longest < v->shortest || v->skips < 0 ||
-                       v->skips > 1024 || v->longest > 64))
+                       v->skips > MOST_SKIPS || v->longest > LONGEST))
         tn_o_fail(
             o, TN_INVALID,
             "it lacks one of pool_int64s, ngram_counts and ngram_indexes, or its n-grams of %lld "

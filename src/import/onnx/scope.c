@@ -13,6 +13,7 @@ void tn_onnx_scope_init(tn_onnx_scope *s, tn_onnx_importer *im, tn_onnx_scope *p
                         tn_onnx_level *level) {
     *s = (tn_onnx_scope){.im = im, .parent = parent, .level = level};
     tn_map_init(&s->names, im->scratch);
+    tn_map_init(&s->seen, im->scratch);
     if (!parent) return;
     s->opsets = parent->opsets;
     s->more_opsets = parent->more_opsets;
@@ -98,6 +99,8 @@ static tn_value build_run(tn_onnx_scope *s, tn_builder *b, const tn_known *k, in
 static tn_value build_known(tn_onnx_scope *s, tn_builder *b, const tn_known *k) {
     TN_VEC(tn_value) parts = {0};
     int64_t unused;
+    s->im->work -= 32 * (double)k->count;
+    if (s->im->work < 0) return tn_b_fail(b, TN_UNSUPPORTED, "too many computed sizes");
     for (int64_t i = 0; i < k->count && tn_b_ok(b);) {
         int64_t end = i;
         while (end < k->count && tn_dim_const_value(b->graph->dims, k->at[end], &unused)) end++;
@@ -190,8 +193,8 @@ static void capture_tensor(tn_onnx_scope *s, tn_onnx_item *outer, tn_onnx_item *
 
 tn_onnx_item *tn_onnx_capture_item(tn_onnx_scope *s, tn_onnx_item *outer) {
     if (outer->level == s->level) return outer;
-    for (uint32_t i = 0; i < s->captures.len; i++)
-        if (s->captures.data[i].outer == outer) return s->captures.data[i].inner;
+    uint32_t index;
+    if (tn_map_get(&s->seen, &outer, sizeof outer, &index)) return s->inner.data[index];
     tn_onnx_item *inner = tn_onnx_item_new(s, TN_NO_VALUE, outer->name);
     inner->kind = outer->kind;
     inner->count = outer->count;
@@ -201,6 +204,8 @@ tn_onnx_item *tn_onnx_capture_item(tn_onnx_scope *s, tn_onnx_item *outer) {
         for (int i = 0; i < outer->count; i++) items[i] = tn_onnx_capture_item(s, outer->items[i]);
         inner->items = items;
     }
+    tn_map_put(&s->seen, &outer, sizeof outer, s->inner.len);
+    tn_vec_push(s->im->scratch, &s->inner, inner);
     return inner;
 }
 

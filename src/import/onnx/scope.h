@@ -53,6 +53,7 @@ typedef struct tn_onnx_importer {
     tn_arena *arena, *scratch;
     const tn_onnx_model *model;
     tn_onnx_files files;
+    tn_map implied;   /* symbol → its size, from bound values */
     tn_map functions; /* "domain:name:overload" → index */
     double work;      /* operations that evaluation may still take */
     uint32_t nodes;   /* that may still be imported */
@@ -74,6 +75,8 @@ struct tn_onnx_scope {
     const tn_o *caller;                         /* of the function; NULL: not one */
     const tn_onnx_function *function;
     TN_VEC(tn_onnx_capture) captures; /* outer values that became inputs of this graph */
+    tn_map seen;                      /* outer item → index of `inner` */
+    TN_VEC(tn_onnx_item *) inner;
 };
 
 void tn_onnx_scope_init(tn_onnx_scope *s, tn_onnx_importer *im, tn_onnx_scope *parent,
@@ -95,6 +98,7 @@ tn_type tn_onnx_item_type(const tn_onnx_item *item);
 
 /* Nodes, in their order; then errors are in s->level->builder. */
 void tn_onnx_import_nodes(tn_onnx_scope *s, const tn_onnx_node *nodes, uint32_t count);
+void tn_onnx_index_functions(tn_onnx_importer *im);
 void tn_onnx_import_initializers(tn_onnx_scope *s, const tn_onnx_graph *g);
 
 /* ---- values (value.c) ----------------------------------------------------------------------- */

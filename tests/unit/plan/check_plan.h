@@ -65,9 +65,9 @@ static inline void fill_small(tn_array *a, uint64_t seed) {
         bool is_float = tn_dtype_is_float(a->dtype);
         if (a->dtype == TN_bool || tn_dtype_bits(a->dtype) < 4) n &= 1;
         tn_array_set(a, i,
-                     is_float                         ? tn_cell_of(a->dtype, (double)n / 4)
+                     is_float                       ? tn_cell_of(a->dtype, (double)n / 4)
                      : tn_dtype_is_signed(a->dtype) ? tn_cell_of_int(a->dtype, n)
-                                                      : tn_cell_of_int(a->dtype, n < 0 ? -n : n));
+                                                    : tn_cell_of_int(a->dtype, n < 0 ? -n : n));
     }
 }
 
@@ -231,8 +231,9 @@ static inline bool plan_run_program(plan_run *r) {
     tn_driver driver = tn_driver_cpu;
     driver.allocate = plan_allocate;
     tn_executable x = {.program = p,
-                       .functions = r->functions ? r->functions
-                                                 : TN_NEW_N(c->arena, tn_kernel_fn *, p->kernels.len),
+                       .functions = r->functions
+                                        ? r->functions
+                                        : TN_NEW_N(c->arena, tn_kernel_fn *, p->kernels.len),
                        .sources = sources,
                        .prepared = weights.data,
                        .pool = r->pool,

@@ -12,7 +12,7 @@
 typedef struct grouping_checker {
     const tn_grouping *p;
     tn_arena *arena;
-    uint32_t *place; /* of each group in the order; UINT32_MAX: not there */
+    uint32_t *place;  /* of each group in the order; UINT32_MAX: not there */
     uint32_t *writer; /* per value: the group that stores it */
     uint32_t *seen;   /* per node: last group that looked */
     const char *wrong;
@@ -104,8 +104,8 @@ static inline const char *program_placement(const tn_program *p, const int64_t *
     tn_memory_plan plan;
     for (uint32_t i = 0; i < n; i++) {
         const tn_prog_buffer *b = &p->buffers.data[i];
-        int64_t count = tn_dim_is_const(b->elements) ? b->elements
-                                                     : tn_dim_eval(p->dims, b->elements, symbols);
+        int64_t count =
+            tn_dim_is_const(b->elements) ? b->elements : tn_dim_eval(p->dims, b->elements, symbols);
         bytes[i] = (uint64_t)count * tn_dtype_size(b->dtype);
     }
     tn_memory_place(p, bytes, arena, &plan);
@@ -173,8 +173,8 @@ static inline void program_kernel(program_checker *c, const tn_prog_step *s) {
     for (uint32_t i = 0, slot = 0; i < k->buffers.len; i++) { /* outputs alias nothing */
         if (k->buffers.data[i].kind == TN_LBUF_SCRATCH) continue;
         for (uint32_t j = 0; j < slot; j++)
-            if (s->buffers[j] == s->buffers[slot] && (k->buffers.data[i].kind != TN_LBUF_INPUT ||
-                                                      program_slot(k, j) != TN_LBUF_INPUT))
+            if (s->buffers[j] == s->buffers[slot] &&
+                (k->buffers.data[i].kind != TN_LBUF_INPUT || program_slot(k, j) != TN_LBUF_INPUT))
                 c->wrong = tn_arena_printf(c->arena, "step %u binds buffer %u twice", s->position,
                                            s->buffers[j]);
         slot++;

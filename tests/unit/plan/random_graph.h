@@ -124,9 +124,9 @@ static inline random_value any(random_maker *m) {
 }
 
 static inline tn_dtype random_dtype(random_maker *m) {
-    static const tn_dtype types[] = {TN_f32, TN_f32, TN_f32, TN_f32, TN_f32, TN_f32, TN_f32,
-                                     TN_f16, TN_bf16, TN_f64, TN_i32, TN_i32, TN_i64, TN_u8,
-                                     TN_i8,  TN_bool, TN_u32, TN_i16};
+    static const tn_dtype types[] = {TN_f32, TN_f32, TN_f32,  TN_f32,  TN_f32, TN_f32,
+                                     TN_f32, TN_f16, TN_bf16, TN_f64,  TN_i32, TN_i32,
+                                     TN_i64, TN_u8,  TN_i8,   TN_bool, TN_u32, TN_i16};
     return types[pick(m, TN_COUNT(types))];
 }
 
@@ -358,8 +358,7 @@ static inline void make_binary(random_maker *m) {
              x.error + x.size * (y.error + rounding(dtype) * (1 + y.size)) + rounding(dtype));
         break;
     default:
-        if (exact)
-            keep(m, chance(m, 50) ? tn_b_lt(b, x.v, y.v) : tn_b_ge(b, x.v, y.v), 1, 0, 0);
+        if (exact) keep(m, chance(m, 50) ? tn_b_lt(b, x.v, y.v) : tn_b_ge(b, x.v, y.v), 1, 0, 0);
         break;
     }
 }
@@ -472,15 +471,16 @@ static inline void make_pad(random_maker *m) {
     for (int i = 0; i < s.rank; i++) {
         if (chance(m, 40)) continue;
         bool open = !tn_dim_is_const(s.dim[i]);
-        int64_t lo = (int64_t)pick(m, 5) - (open ? 0 : 2), hi = (int64_t)pick(m, 5) - (open ? 0 : 2);
+        int64_t lo = (int64_t)pick(m, 5) - (open ? 0 : 2),
+                hi = (int64_t)pick(m, 5) - (open ? 0 : 2);
         a.lo.at[i] = tn_dim_const(m->g->dims, lo);
         a.hi.at[i] = tn_dim_const(m->g->dims, hi);
         if (!open && s.dim[i] > 0 && chance(m, 25)) a.interior.at[i] = 1 + pick(m, 2);
     }
     tn_dtype dtype = dtype_of(m, x.v);
     tn_shape scalar = {0};
-    tn_value in[] = {x.v, chance(m, 70) ? tn_b_scalar(&m->b, dtype, 1)
-                                        : fresh(m, dtype, &scalar).v};
+    tn_value in[] = {x.v,
+                     chance(m, 70) ? tn_b_scalar(&m->b, dtype, 1) : fresh(m, dtype, &scalar).v};
     keep(m, tn_b_node(&m->b, TN_OP_pad, in, 2, &a), fmax(x.size, 8), x.unit, x.error);
 }
 
@@ -509,7 +509,8 @@ static inline void make_concat(random_maker *m) {
 static inline void make_source(random_maker *m) {
     tn_shape s = random_shape(m);
     if (s.rank && chance(m, 30))
-        keep(m, tn_b_iota(&m->b, chance(m, 50) ? TN_f32 : TN_i32, &s, (int)pick(m, (uint32_t)s.rank)),
+        keep(m,
+             tn_b_iota(&m->b, chance(m, 50) ? TN_f32 : TN_i32, &s, (int)pick(m, (uint32_t)s.rank)),
              100, 0, 0);
     else
         fresh(m, random_dtype(m), &s);
@@ -670,7 +671,8 @@ static inline random_value operand(random_maker *m, tn_dtype dtype, const tn_sha
 }
 
 static inline void make_dot(random_maker *m) {
-    static const tn_dtype types[] = {TN_f32, TN_f32, TN_f32, TN_f32, TN_f32, TN_f16, TN_f64, TN_i32};
+    static const tn_dtype types[] = {TN_f32, TN_f32, TN_f32, TN_f32,
+                                     TN_f32, TN_f16, TN_f64, TN_i32};
     tn_dtype dtype = types[pick(m, TN_COUNT(types))];
     int nb = (int)pick(m, 3) * (int)pick(m, 2), nk = chance(m, 80) ? 1 : (int)pick(m, 3);
     int nm = chance(m, 70) ? 1 : (int)pick(m, 3), nn = chance(m, 70) ? 1 : (int)pick(m, 3);
@@ -765,8 +767,10 @@ static inline void make_window(random_maker *m) {
         for (int i = 0; i < s.rank; i++)
             if (a.dilation.at[i] > 1) a.pad_lo.at[i] = a.pad_hi.at[i] = 0;
     keep(m, tn_b_node(&m->b, TN_OP_window_reduce, &x.v, 1, &a),
-         a.kind == TN_REDUCE_argmax ? RANDOM_ELEMENTS : sum ? n * x.size : x.size, x.unit,
-         is_exact(&x) || !sum ? x.error : n * x.error + 4 * n * rounding(dtype) * x.size);
+         a.kind == TN_REDUCE_argmax ? RANDOM_ELEMENTS
+         : sum                      ? n * x.size
+                                    : x.size,
+         x.unit, is_exact(&x) || !sum ? x.error : n * x.error + 4 * n * rounding(dtype) * x.size);
 }
 
 /* ---- indexing, order ------------------------------------------------------------------------ */
@@ -915,8 +919,8 @@ static inline tn_value sub_result(random_maker *s, random_value x, double *error
         return tn_b_full(&s->b, type.dtype, &type.shape, 1);
     }
     double own;
-    if (!tn_dtype_is_float(type.dtype)) return type.dtype == TN_bool ? tn_b_not(&s->b, x.v)
-                                                                      : tn_b_add(&s->b, x.v, x.v);
+    if (!tn_dtype_is_float(type.dtype))
+        return type.dtype == TN_bool ? tn_b_not(&s->b, x.v) : tn_b_add(&s->b, x.v, x.v);
     tn_value r = sub_summary(s, type.dtype, &own);
     *error = 0.5 * x.error + own + rounding(type.dtype) * (x.size + 2);
     return tn_b_add(&s->b, tn_b_mul_scalar(&s->b, x.v, 0.5), r);
@@ -1072,11 +1076,11 @@ static inline void make_step(random_maker *m) {
     static const struct {
         void (*make)(random_maker *m);
         int weight;
-    } kinds[] = {{make_unary, 14},  {make_binary, 18},    {make_select, 3},  {make_cast, 5},
+    } kinds[] = {{make_unary, 14},  {make_binary, 18},    {make_select, 3},    {make_cast, 5},
                  {make_reshape, 6}, {make_permute, 6},    {make_broadcast, 4}, {make_slice, 6},
-                 {make_pad, 5},     {make_concat, 5},     {make_source, 3},  {make_barrier, 1},
-                 {make_reduce, 12}, {make_cumulative, 2}, {make_softmax, 4}, {make_norm, 3},
-                 {make_dot, 9},     {make_conv, 5},       {make_window, 4},  {make_gather, 4},
+                 {make_pad, 5},     {make_concat, 5},     {make_source, 3},    {make_barrier, 1},
+                 {make_reduce, 12}, {make_cumulative, 2}, {make_softmax, 4},   {make_norm, 3},
+                 {make_dot, 9},     {make_conv, 5},       {make_window, 4},    {make_gather, 4},
                  {make_order, 3},   {make_dynamic, 2},    {make_control, 3}};
     int total = 0;
     for (size_t i = 0; i < TN_COUNT(kinds); i++) total += kinds[i].weight;

@@ -48,8 +48,7 @@ static inline tn_graph *shrink_copy(const shrink_graph *s, tn_node change, int h
     for (tn_node n = g->nodes.len; n-- > 0;) {
         const tn_node_info *info = tn_graph_node(g, n);
         for (uint32_t i = 0; needed[n] && i < info->in_count; i++)
-            if (n != change || how == (int)i)
-                needed[tn_graph_value(g, info->in[i])->node] = 1;
+            if (n != change || how == (int)i) needed[tn_graph_value(g, info->in[i])->node] = 1;
     }
     for (tn_node n = 0; n < g->nodes.len; n++) {
         const tn_node_info *info = tn_graph_node(g, n);

@@ -1,5 +1,6 @@
 /* The lowerings for data movement and large folds, through every way of running a plan; each case
  * names the schedule shape that some kernel of the fused program must have. */
+#include "ops/compose.h"
 #include "unit/plan/check_plan.h"
 
 static tn_value input_of(tn_builder *b, tn_dtype dtype, int rank, const tn_dim *dim) {
@@ -124,6 +125,25 @@ static void transposed_symbolic(tn_builder *b) {
     out(b, tn_b_permute(b, INPUT(b, n, s), (int[]){1, 0}));
 }
 
+/* ---- results in the memory of an operand ---------------------------------------------------- */
+
+/* Softmax and product are groups of their own; `y` dies in the last one, at the stored element. */
+static void in_place_chain(tn_builder *b) {
+    tn_value x = tn_b_cumulative(b, TN_REDUCE_sum, INPUT(b, 12, 50), 1, false, false);
+    tn_value y = tn_b_cumulative(b, TN_REDUCE_sum, tn_b_tanh(b, x), 1, false, false);
+    tn_value z = tn_b_cumulative(b, TN_REDUCE_sum, tn_b_add(b, tn_b_exp(b, y), INPUT(b, 50)), 0,
+                                 false, false);
+    out(b, z);
+}
+/* `x` is read at another element too, and `y` again later. */
+static void not_in_place(tn_builder *b) {
+    tn_value x = tn_b_cumulative(b, TN_REDUCE_sum, INPUT(b, 30, 30), 1, false, false);
+    tn_value y = tn_b_add(b, x, tn_b_permute(b, x, (int[]){1, 0}));
+    tn_value z = tn_b_cumulative(b, TN_REDUCE_sum, y, 1, false, false);
+    tn_value w = tn_b_cumulative(b, TN_REDUCE_sum, tn_b_exp(b, z), 1, false, false);
+    out(b, tn_b_add(b, w, z));
+}
+
 /* ---- running -------------------------------------------------------------------------------- */
 
 typedef struct movement_case {
@@ -187,10 +207,30 @@ static void test_movement__compiled(void **state) {
     tn_arena_deinit(&arena);
 }
 
+static uint32_t reused(build_graph *build) {
+    tn_arena arena;
+    tn_program p;
+    uint32_t count = 0;
+    tn_arena_init(&arena, tn_allocator_system());
+    plan_case *c = plan_case_of(&arena, build, NULL, "reuse");
+    if (!plan_program_of(c, PLAN_FUSED, tn_target_native(), &p)) fail_msg("%s", c->why);
+    for (uint32_t i = 0; i < p.buffers.len; i++)
+        count += p.buffers.data[i].in_place_of != UINT32_MAX;
+    tn_arena_deinit(&arena);
+    return count;
+}
+
+static void test_movement__takes_the_memory_of_a_dying_operand(void **state) {
+    (void)state;
+    assert_int_equal(reused(in_place_chain), 2);
+    assert_int_equal(reused(not_in_place), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_movement__interpreted),
         cmocka_unit_test(test_movement__compiled),
+        cmocka_unit_test(test_movement__takes_the_memory_of_a_dying_operand),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -167,30 +167,27 @@ static void mixed_types(tn_builder *b) {
 
 static const int64_t sizes[][2] = {{1, 1}, {2, 7}, {3, 33}};
 
-static void run(build_graph *build, const char *label, uint32_t most) {
-    uint32_t kernels = check_graph(build, NULL, label);
-    if (most && kernels > most) fail_msg("%s: %u kernels, at most %u", label, kernels, most);
-}
+typedef struct plan_test {
+    build_graph *build;
+    const char *name;
+    uint32_t most; /* steps with fusion; 0: any number */
+} plan_test;
 
-#define CASE(name, kernels)                                                                        \
-    static void test_plan__##name(void **state) {                                                  \
-        (void)state;                                                                               \
-        run(name, #name, kernels);                                                                 \
-    }
-CASE(pointwise_chain, 1)
-CASE(scalar_only, 1)
-CASE(softmax_last, 1)
-CASE(softmax_middle, 1)
-CASE(layer_norm, 1)
-CASE(reductions, 4)
-CASE(column_sum, 1)
-CASE(dot_bias_relu, 1)
-CASE(dot_batched, 3)
-CASE(dot_gelu, 2)
-CASE(conv_net, 7)
-CASE(views, 0)
-CASE(diamond, 2)
-CASE(mixed_types, 0)
+#define CASE(name, most)                                                                           \
+    { name, "test_plan__" #name, most }
+static plan_test cases[] = {
+    CASE(pointwise_chain, 1), CASE(scalar_only, 1), CASE(softmax_last, 1), CASE(softmax_middle, 1),
+    CASE(layer_norm, 1),      CASE(reductions, 4),  CASE(column_sum, 1),   CASE(dot_bias_relu, 1),
+    CASE(dot_batched, 3),     CASE(dot_gelu, 2),    CASE(conv_net, 7),     CASE(views, 0),
+    CASE(diamond, 2),         CASE(mixed_types, 0),
+};
+
+static void run_case(void **state) {
+    const plan_test *t = *state;
+    uint32_t kernels = check_graph(t->build, NULL, t->name);
+    if (t->most && kernels > t->most)
+        fail_msg("%s: %u kernels, at most %u", t->name, kernels, t->most);
+}
 
 static void test_plan__symbolic_sizes(void **state) {
     (void)state;
@@ -198,16 +195,29 @@ static void test_plan__symbolic_sizes(void **state) {
         check_graph(dot_symbolic, sizes[i], "dot_symbolic");
 }
 
+/* All of them as compiled kernels, for every target. */
+static void test_plan__compiled(void **state) {
+    (void)state;
+    if (!plan_has_compiler()) skip();
+    tn_arena arena;
+    const char *why = NULL;
+    plan_case *all[TN_COUNT(cases) + TN_COUNT(sizes)];
+    uint32_t count = 0;
+    tn_arena_init(&arena, tn_allocator_system());
+    for (size_t i = 0; i < TN_COUNT(cases); i++)
+        all[count++] = plan_case_of(&arena, cases[i].build, NULL, cases[i].name);
+    for (size_t i = 0; i < TN_COUNT(sizes); i++)
+        all[count++] = plan_case_of(&arena, dot_symbolic, sizes[i], "dot_symbolic");
+    if (!plan_compile(all, count, &arena, &why)) fail_msg("%s", why);
+    tn_arena_deinit(&arena);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_plan__pointwise_chain), cmocka_unit_test(test_plan__scalar_only),
-        cmocka_unit_test(test_plan__softmax_last),    cmocka_unit_test(test_plan__softmax_middle),
-        cmocka_unit_test(test_plan__layer_norm),      cmocka_unit_test(test_plan__reductions),
-        cmocka_unit_test(test_plan__column_sum),      cmocka_unit_test(test_plan__dot_bias_relu),
-        cmocka_unit_test(test_plan__dot_batched),     cmocka_unit_test(test_plan__dot_gelu),
-        cmocka_unit_test(test_plan__conv_net),        cmocka_unit_test(test_plan__views),
-        cmocka_unit_test(test_plan__diamond),         cmocka_unit_test(test_plan__mixed_types),
+    struct CMUnitTest tests[TN_COUNT(cases) + 2] = {
         cmocka_unit_test(test_plan__symbolic_sizes),
+        cmocka_unit_test(test_plan__compiled),
     };
+    for (size_t i = 0; i < TN_COUNT(cases); i++)
+        tests[i + 2] = (struct CMUnitTest){cases[i].name, run_case, NULL, NULL, &cases[i]};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -30,7 +30,9 @@ static bool check(const checker *k, tn_arena *arena, const tn_graph *g, const do
     uint32_t count = g->dims->symbols.len ? TN_COUNT(bindings) : 1;
     for (uint32_t i = 0; i < count; i++) {
         plan_case *c = case_of(arena, g, bound, bindings[i], label);
-        bool ok = plan_case_init(c, true) && plan_interpret(c);
+        bool ok = plan_case_init(c, true);
+        if (!ok && strstr(c->why, "a size is -")) continue; /* a window that does not fit */
+        ok = ok && plan_interpret(c);
         if (ok && k->compile) {
             plan_case *four[] = {c, c, c, c}; /* every fourth is not rewritten */
             ok = plan_compile(four, 4, arena, (const char **)&c->why);
@@ -97,11 +99,12 @@ static bool compile_batch(uint64_t first, uint32_t count, tn_arena *arena, const
         const char *label = tn_arena_printf(arena, "seed %llu", (unsigned long long)seed);
         const int64_t *symbols = bindings[seed % TN_COUNT(bindings)];
         cases[n] = case_of(arena, m->g, m->bound, symbols, label);
-        if (!plan_case_init(cases[n], true)) {
+        if (plan_case_init(cases[n], true)) {
+            n++;
+        } else if (!strstr(cases[n]->why, "a size is -")) {
             *why = cases[n]->why;
             return false;
         }
-        n++;
     }
     return plan_compile(cases, n, arena, why);
 }

@@ -1,0 +1,144 @@
+/* What a user reads when a model cannot be imported: file, node, operator, what, why. */
+#include "unit/test.h"
+
+#include <stdlib.h>
+
+#include "unit/import/onnx_wire.h"
+
+static void weights(wire *g, const char *name, int rank, const int64_t *dim) {
+    static const float zeros[512];
+    size_t count = 1;
+    for (int i = 0; i < rank; i++) count *= (size_t)dim[i];
+    wire t = wire_tensor(name, W_FLOAT, rank, dim, zeros, count * sizeof *zeros);
+    wire_put(g, 5, &t);
+}
+
+/* One node named `name` on x of the given sizes and a weight w; y is the output. */
+static wire graph_with(const char *sizes, int rank, const int64_t *dim, const char *name,
+                       wire *node) {
+    wire g = {.len = 0};
+    wire_input(&g, "x", W_FLOAT, sizes);
+    if (rank) weights(&g, "w", rank, dim);
+    wire_text(node, 3, name);
+    wire_put(&g, 1, node);
+    wire_output(&g, "y", W_FLOAT, "?");
+    return g;
+}
+
+static void reads(const wire *graph, const char *expected) {
+    char folder[512], path[600], rest[2048];
+    const char *base = getenv("TMPDIR");
+    snprintf(folder, sizeof folder, "%s/tenon-test-XXXXXX", base ? base : "/tmp");
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/m.onnx", folder);
+    wire model = wire_model(graph, 21);
+    imported i = {.status = TN_OK};
+    assert_int_equal(tn_file_write(path, model.at, model.len, false, NULL), TN_OK);
+    tn_arena_init(&i.arena, tn_allocator_system());
+    i.status = tn_import_onnx(path, NULL, &i.arena, &i.import, &i.err);
+    remove(path);
+    rmdir(folder);
+    if (i.status == TN_OK) {
+        assert_string_equal(i.import.need_reason ? i.import.need_reason : "imported", expected);
+    } else {
+        tn_error_format(&i.err, i.text, sizeof i.text);
+        snprintf(rest, sizeof rest, "%s: %s", path, expected);
+        assert_string_equal(i.text, rest);
+    }
+    import_done(&i);
+}
+
+static void test_message__convolution_channels(void **state) {
+    (void)state;
+    wire node = wire_node("Conv x w > y");
+    wire g = graph_with("1,4,32,32", 4, (int64_t[]){8, 3, 3, 3}, "conv1", &node);
+    reads(&g, "node 'conv1' (Conv): conv: weight has 3 input channels, input has 4 "
+              "(f32[1,4,32,32]); expected groups (1) × those of the weight");
+}
+
+static void test_message__broadcast(void **state) {
+    (void)state;
+    wire node = wire_node("Add x w > y");
+    wire g = graph_with("2,3", 1, (int64_t[]){4}, "bias", &node);
+    reads(&g,
+          "node 'bias' (Add): add: shapes 2x3 and 4 do not broadcast: axis -1 has sizes that are "
+          "neither equal nor 1");
+}
+
+static void test_message__missing_input(void **state) {
+    (void)state;
+    wire node = wire_node("Add x > y"), g = graph_with("2", 0, NULL, "sum", &node);
+    reads(&g, "node 'sum' (Add): input 1 is missing");
+}
+
+static void test_message__missing_attribute(void **state) {
+    (void)state;
+    wire node = wire_node("Concat x x > y"), g = graph_with("2", 0, NULL, "cat", &node);
+    reads(&g, "node 'cat' (Concat): attribute 'axis' is missing");
+}
+
+static void test_message__axis(void **state) {
+    (void)state;
+    wire node = wire_node("Softmax x > y");
+    wire_attr_int(&node, "axis", 3);
+    wire g = graph_with("2", 0, NULL, "probabilities", &node);
+    reads(&g, "node 'probabilities' (Softmax): axis 3 is out of range for rank 1");
+}
+
+static void test_message__unknown_operator(void **state) {
+    (void)state;
+    wire node = wire_node("Fancy x > y"), g = graph_with("2", 0, NULL, "n", &node);
+    reads(&g, "node 'n' (Fancy): operator Fancy of operator set 'ai.onnx' is not supported; "
+              "docs/onnx.md lists what is");
+}
+
+static void test_message__old_operator_set(void **state) {
+    (void)state;
+    imported i;
+    wire node = wire_node("Add x x > y"), g = graph_with("2", 0, NULL, "n", &node);
+    wire model = wire_model(&g, 6);
+    import_bytes(&i, model.at, model.len, NULL);
+    assert_string_equal(i.text, "node 'n' (Add): operator Add is not supported in version 6 of "
+                                "operator set 'ai.onnx'");
+    import_done(&i);
+}
+
+static void test_message__size_to_bind(void **state) {
+    (void)state;
+    wire node = wire_node("Conv x w > y"), attr = {.len = 0}, strides = {.len = 0};
+    wire_text(&attr, 1, "auto_pad");
+    wire_text(&attr, 4, "SAME_UPPER");
+    wire_int(&attr, 20, 3);
+    wire_put(&node, 5, &attr);
+    wire_text(&strides, 1, "strides");
+    wire_int(&strides, 8, 2);
+    wire_int(&strides, 20, 7);
+    wire_put(&node, 5, &strides);
+    wire g = graph_with("1,3,L", 3, (int64_t[]){8, 3, 3}, "same", &node);
+    reads(&g,
+          "node 'same' (Conv): a size under SAME padding is L; it has to be bound (--dim NAME=N)");
+}
+
+static void test_message__not_a_model(void **state) {
+    (void)state;
+    imported i;
+    import_bytes(&i, "#!/bin/sh\necho", 14, NULL);
+    assert_int_equal(i.status, TN_INVALID);
+    assert_memory_equal(i.text, "not an ONNX model, or a damaged one: at byte ", 45);
+    import_done(&i);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_message__convolution_channels),
+        cmocka_unit_test(test_message__broadcast),
+        cmocka_unit_test(test_message__missing_input),
+        cmocka_unit_test(test_message__missing_attribute),
+        cmocka_unit_test(test_message__axis),
+        cmocka_unit_test(test_message__unknown_operator),
+        cmocka_unit_test(test_message__old_operator_set),
+        cmocka_unit_test(test_message__size_to_bind),
+        cmocka_unit_test(test_message__not_a_model),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
