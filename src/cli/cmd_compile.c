@@ -9,9 +9,7 @@
 /* Input values are needed only by a model whose shapes they decide; nothing is run. */
 static tn_status bind(cli *c, cli_model *m, tn_session **s, tn_error *err) {
     const char *random = c->options.random;
-    bool needs = tn_model_need_count(m->model) > 0;
-    cli_missing missing = needs && !random ? CLI_MISSING_IS_ERROR : CLI_MISSING_RANDOM;
-    TN_CHECK(cli_model_bind(c, m, missing, random, err));
+    TN_CHECK(cli_model_bind(c, m, CLI_MISSING_RANDOM, random, err));
     TN_CHECK(tn_session_create(m->model, s, err));
     return tn_session_bind(*s, m->inputs, m->input_count, err);
 }

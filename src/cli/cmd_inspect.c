@@ -26,9 +26,7 @@ static tn_status look_at_graph(cli *c, cli_model *m, cli_inspection *x, tn_error
 static tn_status inspect(cli *c, cli_model *m, tn_session **s, tn_error *err) {
     const char *random = c->options.random;
     TN_CHECK(cli_model_open(c, c->options.positional.at[0], m, err));
-    bool needs = tn_model_need_count(m->model) > 0;
-    cli_missing missing = needs && !random ? CLI_MISSING_IS_ERROR : CLI_MISSING_RANDOM;
-    TN_CHECK(cli_model_bind(c, m, missing, random, err));
+    TN_CHECK(cli_model_bind(c, m, CLI_MISSING_RANDOM, random, err));
     TN_CHECK(tn_session_create(m->model, s, err));
     TN_CHECK(tn_session_bind(*s, m->inputs, m->input_count, err));
     TN_CHECK(cli_dump_check(c, &m->dump, err));

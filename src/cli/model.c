@@ -192,11 +192,19 @@ static const char *needs_text(const binder *b) {
     return text;
 }
 
-static tn_status missing_inputs(const binder *b, tn_error *err) {
+/* Whether input i's value decides shapes. */
+static bool is_needed(const binder *b, int i) {
+    const char *need = tn_arena_printf(&b->c->arena, "input '%s'", b->ports[i].name);
+    for (int n = 0; n < tn_model_need_count(b->model); n++)
+        if (strcmp(tn_model_need(b->model, n), need) == 0) return true;
+    return false;
+}
+
+static tn_status missing_inputs(const binder *b, bool needed_only, tn_error *err) {
     const char *text = "";
     int missing = 0;
     for (int i = 0; i < b->count; i++)
-        if (!b->bound[i])
+        if (!b->bound[i] && (!needed_only || is_needed(b, i)))
             text = tn_arena_printf(&b->c->arena, "%s%s'%s'", text, missing++ ? ", " : "",
                                    b->ports[i].name);
     if (tn_model_need_count(b->model) > 0)
@@ -229,9 +237,14 @@ tn_status cli_model_bind(cli *c, cli_model *m, cli_missing missing, const char *
             return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
     for (int i = 0; i < c->options.input.count; i++)
         TN_CHECK(bind_word(&b, c->options.input.at[i], err));
+    bool decisive = false; /* a value that decides shapes is missing: it cannot be made up */
     m->made_up = false;
-    for (int i = 0; i < n; i++) m->made_up |= !b.bound[i];
-    if (m->made_up && missing == CLI_MISSING_IS_ERROR) return missing_inputs(&b, err);
+    for (int i = 0; i < n; i++) {
+        m->made_up |= !b.bound[i];
+        decisive |= !b.bound[i] && is_needed(&b, i);
+    }
+    if (decisive || (m->made_up && missing == CLI_MISSING_IS_ERROR))
+        return missing_inputs(&b, missing == CLI_MISSING_RANDOM, err);
     for (int i = 0; i < n; i++)
         if (!b.bound[i]) make_up(&b, i, seed);
     m->inputs = TN_NEW_N(&c->arena, tn_buffer, n);

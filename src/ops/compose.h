@@ -130,8 +130,9 @@ typedef enum tn_rnn_direction {
 #define TN_RNN_ACTIVATIONS(R)                                                                      \
     R(Relu)                                                                                        \
     R(Tanh)                                                                                        \
-    R(Sigmoid) R(Affine) R(LeakyRelu) R(ThresholdedRelu) R(ScaledTanh) R(HardSigmoid) R(Elu)       \
-        R(Softsign) R(Softplus)
+    R(Sigmoid)                                                                                     \
+    R(Affine) R(LeakyRelu) R(ThresholdedRelu) R(ScaledTanh) R(HardSigmoid) R(Elu) R(Softsign)      \
+        R(Softplus)
 typedef enum tn_rnn_activation {
 #define R(name) TN_ACT_##name,
     TN_RNN_ACTIVATIONS(R)
@@ -340,7 +341,8 @@ typedef enum tn_sample_padding {
 typedef struct tn_grid_sample {
     tn_resize_mode mode;
     tn_sample_padding padding;
-    bool align_corners; /* −1 and 1 are the middles of the corner elements, else their outer edges */
+    bool
+        align_corners; /* −1 and 1 are the middles of the corner elements, else their outer edges */
 } tn_grid_sample;
 /* x [N, C, sizes…] at positions grid [N, P…, n] in −1 … 1, that of the last axis first → [N, C, P…]
  */

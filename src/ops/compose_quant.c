@@ -98,13 +98,17 @@ tn_value tn_b_dynamic_quantize(tn_builder *b, tn_value x, tn_value *scale, tn_va
 
 /* ---- products ------------------------------------------------------------------------------- */
 
-/* x − zero in a type that holds it: i16 for bytes, f32 for narrow floats. */
-static tn_value centre(tn_builder *b, tn_value x, tn_value zero) {
+static bool are_bytes(tn_builder *b, tn_value x) {
     tn_dtype dtype = tn_b_type(b, x).dtype;
     if (tn_b_ok(b) && (tn_dtype_bits(dtype) > 8 || dtype == TN_bool))
-        return tn_b_fail(b, TN_INVALID, "a quantised product of %s; expected bytes",
-                         tn_dtype_name(dtype));
-    if (tn_dtype_is_float(dtype)) return tn_b_cast(b, x, TN_f32);
+        tn_b_fail(b, TN_INVALID, "a quantised product of %s; expected bytes", tn_dtype_name(dtype));
+    return tn_b_ok(b);
+}
+
+/* x − zero in a type that holds it: i16 for bytes, f32 for narrow floats. */
+static tn_value centre(tn_builder *b, tn_value x, tn_value zero) {
+    if (!are_bytes(b, x)) return TN_NO_VALUE;
+    if (tn_dtype_is_float(tn_b_type(b, x).dtype)) return tn_b_cast(b, x, TN_f32);
     x = tn_b_cast(b, x, TN_i16);
     return zero == TN_NO_VALUE ? x : tn_b_sub(b, x, tn_b_cast(b, zero, TN_i16));
 }
@@ -127,6 +131,7 @@ static tn_value kernel_parameter(tn_builder *b, tn_value v, int rank) {
 
 tn_value tn_b_integer_matmul(tn_builder *b, tn_value x, tn_value y, tn_value x_zero,
                              tn_value y_zero) {
+    if (!are_bytes(b, x) || !are_bytes(b, y)) return TN_NO_VALUE;
     bool plain = x_zero == TN_NO_VALUE && y_zero == TN_NO_VALUE;
     if (!plain || tn_b_type(b, x).dtype != tn_b_type(b, y).dtype) {
         x = centre(b, x, matrix_parameter(b, x_zero, true));

@@ -106,7 +106,10 @@ static tn_value sample(tn_builder *b, tn_value x, tn_value at, const tn_grid_sam
     int n = tn_b_rank(b, x) - 2, rank = tn_b_rank(b, at);
     frame f = frame_of(b, x, n, tn_b_type(b, at).dtype, o);
     if (o->mode == TN_RESIZE_NEAREST) at = tn_b_round(b, at);
-    at = tn_b_unsqueeze(b, bring_inside(b, at, &f), rank - 1);
+    /* A cubic's position stays outside, only its taps are clamped, as PyTorch has it. */
+    bool cubic_border = o->mode == TN_RESIZE_CUBIC && o->padding == TN_PADDING_BORDER;
+    if (!cubic_border) at = bring_inside(b, at, &f);
+    at = tn_b_unsqueeze(b, at, rank - 1);
     tn_value offsets = tap_offsets(b, o->mode, n, tn_b_type(b, at).dtype);
     tn_value tap = tn_b_add(b, tn_b_floor(b, at), offsets); /* [N, P…, taps, n] */
     tn_attrs_gather a = {.batch = 1, .axes = tn_ints_range(2, 2 + n), .mode = TN_INDEX_clamp};

@@ -164,6 +164,38 @@ static bool sink_window_reduce(tn_rewriter *r, const tn_node_info *n, tn_value *
     return sink_all(r, n, perm, &moved, out);
 }
 
+/* reshape(permute(x)) = permute(reshape(x)) when the reshape only splits axes and adds axes of size
+ * 1: each axis of x goes to a run of result axes. */
+static bool sink_reshape(tn_rewriter *r, const tn_node_info *n, tn_value *out) {
+    const tn_ints *perm = permutation_of(r->g, n->in[0]);
+    if (!perm) return false;
+    tn_dims *dims = r->g->dims;
+    const tn_shape *from = tn__shape_of(r->g, n->in[0]), *to = tn__shape_of(r->g, n->out);
+    int first[TN_MAX_RANK + 1], at = 0; /* result axes of operand axis i: first[i] … first[i+1]-1 */
+    for (int i = 0; i < from->rank; i++) {
+        tn_dim product = 1;
+        first[i] = at;
+        while (at < to->rank && (product != from->dim[i] || to->dim[at] == 1))
+            product = tn_dim_mul(dims, product, to->dim[at++]);
+        if (product != from->dim[i]) return false;
+    }
+    first[from->rank] = at;
+    if (at != to->rank) return false;
+    tn_ints inverse = tn__inverse(perm), order = {.count = to->rank};
+    tn_shape split = {.rank = to->rank};
+    int place = 0;
+    for (int x = 0; x < from->rank; x++) { /* axes of x in their own order */
+        int64_t axis = inverse.at[x];
+        for (int j = first[axis]; j < first[axis + 1]; j++) {
+            split.dim[place] = to->dim[j];
+            order.at[j] = place++;
+        }
+    }
+    tn_value x = tn__made_by(r->g, n->in[0], TN_OP_permute)->in[0];
+    *out = tn__permuted(&r->b, tn_b_reshape(&r->b, x, &split), &order);
+    return tn_b_ok(&r->b);
+}
+
 static const tn_rewrite rows[] = {
     {"permute_merge", TN_OP_permute, tn__permute_merge, false},
     {"sink_elementwise", TN_OP_COUNT, sink_elementwise, false},
@@ -171,6 +203,7 @@ static const tn_rewrite rows[] = {
     {"sink_sort", TN_OP_sort, sink_sort, false},
     {"sink_top_k", TN_OP_top_k, sink_top_k, false},
     {"sink_cumulative", TN_OP_cumulative, sink_cumulative, false},
+    {"sink_reshape", TN_OP_reshape, sink_reshape, false},
     {"sink_slice", TN_OP_slice, sink_slice, false},
     {"sink_pad", TN_OP_pad, sink_pad, false},
     {"sink_window_reduce", TN_OP_window_reduce, sink_window_reduce, false},

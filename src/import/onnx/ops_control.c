@@ -335,10 +335,12 @@ static const int64_t *list_of(tn_o *o, const char *name, uint32_t expected) {
     return NULL;
 }
 
-static bool read_scan(tn_o *o, scan *s) {
+/* `skipped` inputs stand before the operands. */
+static bool read_scan(tn_o *o, uint32_t skipped, scan *s) {
     *s = (scan){.source = tn_o_graph(o, "body")};
     int64_t slices = tn_o_need_int(o, "num_scan_inputs");
     uint32_t inputs = o->node->inputs.len;
+    inputs -= TN_MIN(inputs, skipped);
     if (tn_o_ok(o) && (slices < 1 || slices > inputs))
         tn_o_fail(o, TN_INVALID, "num_scan_inputs is %lld of %u inputs", (long long)slices, inputs);
     if (!tn_o_ok(o)) return false;
@@ -352,7 +354,7 @@ static bool read_scan(tn_o *o, scan *s) {
         return false;
     }
     s->in_axes = list_of(o, "scan_input_axes", s->slices);
-    s->in_reversed = list_of(o, "scan_input_directions", s->slices);
+    s->in_reversed = list_of(o, skipped ? "directions" : "scan_input_directions", s->slices);
     s->out_axes = list_of(o, "scan_output_axes", s->results - s->carries);
     s->out_reversed = list_of(o, "scan_output_directions", s->results - s->carries);
     return tn_o_ok(o);
@@ -388,30 +390,67 @@ static void scan_output(tn_o *o, const scan *s, uint32_t i, tn_value y) {
     tn_o_out(o, (int)i, y);
 }
 
-static void import_scan(tn_o *o) {
-    scan s;
+/* One scan over operands with the steps in front; gives its first result. */
+static tn_value run_scan(tn_o *o, const scan *s, const tn_value *first) {
     body b;
-    uint32_t total;
-    if (!read_scan(o, &s) || !enter(o, &b, s.source, false)) return;
-    uint32_t given = s.carries + s.slices;
-    tn_value *first = TN_NEW_N(o->scratch, tn_value, given);
+    uint32_t total, given = s->carries + s->slices;
+    if (!enter(o, &b, s->source, false)) return TN_NO_VALUE;
     for (uint32_t i = 0; i < given; i++) {
-        first[i] = i < s.carries ? tn_o_in(o, (int)i) : scan_input(o, &s, i - s.carries);
         tn_type type = tn_b_type(o->b, first[i]);
-        if (!tn_o_ok(o)) return;
-        if (i >= s.carries)
+        if (i >= s->carries && tn_o_ok(o) && type.shape.rank == 0)
+            tn_o_fail(o, TN_INVALID, "scan input %u is a scalar", i - s->carries);
+        if (!tn_o_ok(o)) return TN_NO_VALUE;
+        if (i >= s->carries)
             memmove(type.shape.dim, type.shape.dim + 1, sizeof(tn_dim) * (size_t)--type.shape.rank);
         define_input(o, &b, i, add_input(&b, i, &type));
     }
-    if (!import_body(o, &b)) return;
-    for (uint32_t i = 0; i < s.results; i++) give_output(o, &b, i);
-    tn_attrs_scan attrs = {.carries = s.carries,
-                           .slices = s.slices,
-                           .length = tn_b_dim(o->b, first[s.carries], 0),
+    if (!import_body(o, &b)) return TN_NO_VALUE;
+    for (uint32_t i = 0; i < s->results; i++) give_output(o, &b, i);
+    tn_attrs_scan attrs = {.carries = s->carries,
+                           .slices = s->slices,
+                           .length = tn_b_dim(o->b, first[s->carries], 0),
                            .body = b.graph};
     tn_value *in = operands_of(o, &b, first, given, &total);
-    tn_value y = tn_b_node(o->b, TN_OP_scan, in, total, &attrs);
+    return tn_b_node(o->b, TN_OP_scan, in, total, &attrs);
+}
+
+static void import_scan(tn_o *o) {
+    scan s;
+    if (!read_scan(o, 0, &s)) return;
+    uint32_t given = s.carries + s.slices;
+    tn_value *first = TN_NEW_N(o->scratch, tn_value, given);
+    for (uint32_t i = 0; i < given; i++)
+        first[i] = i < s.carries ? tn_o_in(o, (int)i) : scan_input(o, &s, i - s.carries);
+    tn_value y = run_scan(o, &s, first);
     for (uint32_t i = 0; i < s.results && tn_o_ok(o); i++) scan_output(o, &s, i, y + i);
+}
+
+/* Version 8: lengths of the sequences first, then operands with a batch axis, each sample by itself.
+ */
+static void import_batched_scan(tn_o *o) {
+    scan s;
+    if (!read_scan(o, 1, &s)) return;
+    uint32_t given = s.carries + s.slices;
+    int64_t batch = tn_o_const_dim(o, tn_b_dim(o->b, tn_o_in(o, 1), 0), "the batch size");
+    if (tn_o_ok(o) && (tn_o_has(o, 0) || batch < 1 || batch > MAX_UNROLLED))
+        tn_o_fail(o, TN_UNSUPPORTED, "sequence lengths, or a batch of other than 1 to %d samples",
+                  MAX_UNROLLED);
+    if (!tn_o_ok(o)) return;
+    tn_value *first = TN_NEW_N(o->scratch, tn_value, given);
+    tn_value *parts = TN_NEW_N(o->scratch, tn_value, s.results * (uint32_t)batch);
+    for (int64_t n = 0; n < batch && tn_o_ok(o); n++) {
+        for (uint32_t i = 0; i < given; i++) {
+            tn_value one = tn_b_slice_axis(o->b, tn_o_in(o, (int)i + 1), 0, n, 1, 1);
+            first[i] = tn_b_squeeze(o->b, one, 0);
+            if (i >= s.carries && s.in_reversed && s.in_reversed[i - s.carries])
+                first[i] = tn_b_reverse(o->b, first[i], 0);
+        }
+        tn_value y = run_scan(o, &s, first);
+        for (uint32_t i = 0; i < s.results && tn_o_ok(o); i++)
+            parts[i * (uint32_t)batch + (uint32_t)n] = tn_b_unsqueeze(o->b, y + i, 0);
+    }
+    for (uint32_t i = 0; i < s.results; i++)
+        tn_o_out(o, (int)i, tn_b_concat(o->b, parts + i * (uint32_t)batch, (int)batch, 0));
 }
 
 /* ---- SequenceMap ----------------------------------------------------------------------------------
@@ -447,6 +486,7 @@ static void import_sequence_map(tn_o *o) {
 static const tn_onnx_op rows[] = {
     {"If", 1, TN_ONNX_LATEST, import_if},
     {"Loop", 1, TN_ONNX_LATEST, import_loop},
+    {"Scan", 8, 8, import_batched_scan},
     {"Scan", 9, TN_ONNX_LATEST, import_scan},
     {"SequenceMap", 17, TN_ONNX_LATEST, import_sequence_map},
 };

@@ -157,11 +157,14 @@ static inline void import_bytes(imported *i, const void *data, size_t size,
     if (i->status != TN_OK) tn_error_format(&i->err, i->text, sizeof i->text);
 }
 
-static inline void import_model(imported *i, const wire *graph) {
+static inline void import_model_at(imported *i, const wire *graph, int64_t opset) {
     wire *model = malloc(sizeof *model);
-    *model = wire_model(graph, 21);
+    *model = wire_model(graph, opset);
     import_bytes(i, model->at, model->len, NULL);
     free(model); /* small constants are copied */
+}
+static inline void import_model(imported *i, const wire *graph) {
+    import_model_at(i, graph, 21);
 }
 
 static inline void import_done(imported *i) {
@@ -170,12 +173,15 @@ static inline void import_done(imported *i) {
 }
 
 /* The graph must be refused with a message that holds `part`. */
-static inline void refused(const wire *graph, const char *part) {
+static inline void refused_at(const wire *graph, int64_t opset, const char *part) {
     imported i;
-    import_model(&i, graph);
+    import_model_at(&i, graph, opset);
     if (i.status == TN_OK) fail_msg("imported; expected: %s", part);
     if (!strstr(i.text, part)) fail_msg("'%s'; expected: %s", i.text, part);
     import_done(&i);
+}
+static inline void refused(const wire *graph, const char *part) {
+    refused_at(graph, 21, part);
 }
 
 static inline const char *shape_text(imported *i, uint32_t output) {

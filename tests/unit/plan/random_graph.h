@@ -12,7 +12,14 @@
 
 #include "unit/plan/check_plan.h"
 
-enum { RANDOM_VALUES = 96, RANDOM_ELEMENTS = 1500, RANDOM_RANK = 6, RANDOM_SYMBOLS = 2 };
+enum {
+    RANDOM_VALUES = 96,
+    RANDOM_ELEMENTS = 1500, /* of a value; large graphs have fewer and larger ones */
+    RANDOM_LARGE = 60000,
+    RANDOM_PRODUCTS = 60000, /* of a contraction */
+    RANDOM_RANK = 6,
+    RANDOM_SYMBOLS = 2
+};
 
 typedef struct random_value {
     tn_value v;
@@ -30,6 +37,8 @@ typedef struct random_maker {
     bool symbols;
     int64_t largest[RANDOM_SYMBOLS]; /* the greatest bindings, for limits */
     int depth;                       /* of sub-graphs */
+    int64_t most;                    /* elements of a value */
+    bool focus;                      /* on what fuses: fewer kinds of operations, longer chains */
     int inputs;
     double *bound; /* per value of the graph: the largest difference; for the outermost graph */
 } random_maker;
@@ -56,7 +65,9 @@ static inline int64_t shape_size(const random_maker *m, const tn_shape *s) {
 
 static inline tn_dim random_dim(random_maker *m) {
     static const int64_t sizes[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 16, 17, 20, 33, 40, 70};
+    static const int64_t large[] = {2, 7, 16, 40, 64, 100, 200, 230, 1000, 5000, 40000};
     if (m->symbols && chance(m, 30)) return tn_dim_of_symbol(m->g->dims, chance(m, 50) ? "N" : "S");
+    if (m->most > RANDOM_ELEMENTS && chance(m, 60)) return large[pick(m, TN_COUNT(large))];
     if (chance(m, 2)) return 0;
     if (chance(m, 12)) return 1;
     return sizes[pick(m, TN_COUNT(sizes))];
@@ -66,7 +77,7 @@ static inline tn_shape random_shape(random_maker *m) {
     tn_shape s = {.rank = (int)pick(m, 5)};
     if (chance(m, 10)) s.rank = (int)pick(m, RANDOM_RANK + 1);
     for (int i = 0; i < s.rank; i++) s.dim[i] = random_dim(m);
-    while (shape_size(m, &s) > RANDOM_ELEMENTS) s.dim[pick(m, (uint32_t)s.rank)] = 1 + pick(m, 3);
+    while (shape_size(m, &s) > m->most) s.dim[pick(m, (uint32_t)s.rank)] = 1 + pick(m, 3);
     return s;
 }
 
@@ -105,7 +116,7 @@ static inline void keep(random_maker *m, tn_value v, double size, int unit, doub
         error = exact ? 0 : fmax(error, 0) + 2 * rounding(dtype) * size;
     }
     if (m->bound && !m->depth) m->bound[v] = error;
-    if (shape_size(m, &s) > RANDOM_ELEMENTS || size > 3e4 || error > 0.02 * (1 + size)) return;
+    if (shape_size(m, &s) > m->most || size > 3e4 || error > 0.02 * (1 + size)) return;
     for (int i = 0; i < s.rank; i++)
         if (dim_value(m, s.dim[i]) < 0) return;
     if (m->count == RANDOM_VALUES) return;
@@ -117,7 +128,7 @@ static inline bool is_exact(const random_value *x) {
 }
 
 static inline random_value any(random_maker *m) {
-    int recent = TN_MIN(m->count, 6);
+    int recent = TN_MIN(m->count, m->focus ? 2 : 6);
     int at = chance(m, 65) ? m->count - 1 - (int)pick(m, (uint32_t)recent)
                            : (int)pick(m, (uint32_t)m->count);
     return m->value[at];
@@ -382,6 +393,24 @@ static inline void make_cast(random_maker *m) {
     keep(m, tn_b_cast(&m->b, x.v, to), size, x.unit, x.error);
 }
 
+static inline void make_bits(random_maker *m) {
+    random_value x = any_exact(m);
+    tn_dtype from = dtype_of(m, x.v);
+    tn_attrs_bitcast a = {from == TN_f32 ? TN_i32 : from == TN_f64 ? TN_i64 : TN_u8, 0};
+    if (from == TN_f16 || from == TN_bf16) a.dtype = TN_i16;
+    if (chance(m, 60)) { /* -0 and 0 have other bits */
+        tn_value v = tn_dtype_is_float(from) ? tn_b_add_scalar(&m->b, x.v, 64) : x.v;
+        if (x.size < 64) keep(m, tn_b_node(&m->b, TN_OP_bitcast, &v, 1, &a), 4e9, 0, 0);
+        return;
+    }
+    tn_attrs_random_bits r = {.dtype = chance(m, 70) ? TN_u32 : TN_u64, .shape = random_shape(m)};
+    tn_shape scalar = {0};
+    tn_value in[] = {fresh(m, TN_u64, &scalar).v, fresh(m, TN_u64, &scalar).v};
+    tn_value v = tn_b_node(&m->b, TN_OP_random_bits, in, 2, &r);
+    keep(m, tn_b_cast(&m->b, tn_b_and(&m->b, v, tn_b_scalar_int(&m->b, r.dtype, 7)), TN_i32), 8, 0,
+         0);
+}
+
 /* ---- movement ------------------------------------------------------------------------------- */
 
 static inline void make_reshape(random_maker *m) {
@@ -429,7 +458,7 @@ static inline void make_broadcast(random_maker *m) {
         a.axes.at[a.axes.count++] = a.shape.rank;
         a.shape.dim[a.shape.rank++] = s.dim[i] == 1 && chance(m, 60) ? random_dim(m) : s.dim[i];
     }
-    if (shape_size(m, &a.shape) > RANDOM_ELEMENTS) return;
+    if (shape_size(m, &a.shape) > m->most) return;
     keep(m, tn_b_node(&m->b, TN_OP_broadcast, &x.v, 1, &a), x.size, x.unit, x.error);
 }
 
@@ -687,7 +716,7 @@ static inline void make_dot(random_maker *m) {
     for (int i = 0; i < nb; i++) points *= (double)dim_value(m, b[i]);
     for (int i = 0; i < nm; i++) points *= (double)dim_value(m, r[i]);
     for (int i = 0; i < nn; i++) points *= (double)dim_value(m, c[i]);
-    if (points > 2 * RANDOM_ELEMENTS || points * terms > 60000) return;
+    if (points > 2 * m->most || points * terms > 6 * (double)m->most + RANDOM_PRODUCTS) return;
     int at_x[TN_MAX_RANK], at_y[TN_MAX_RANK];
     random_value p = operand(m, dtype, &x, at_x), q = operand(m, dtype, &y, at_y);
     tn_attrs_dot a = {.acc = dtype == TN_f16 && chance(m, 50) ? TN_f32 : dtype};
@@ -703,6 +732,23 @@ static inline void make_dot(random_maker *m) {
     }
     tn_value in[] = {p.v, q.v};
     keep_sum(m, tn_b_node(&m->b, TN_OP_dot, in, 2, &a), &p, &q, terms);
+}
+
+static inline void make_ragged(random_maker *m) {
+    tn_dim rows = random_dim(m), depth = random_dim(m), columns = random_dim(m),
+           groups = 1 + pick(m, 4);
+    tn_shape xs = {2, {rows, depth}}, ws = {3, {groups, depth, columns}};
+    if (shape_size(m, &xs) * dim_value(m, columns) > RANDOM_PRODUCTS) return;
+    int at[TN_MAX_RANK];
+    random_value x = operand(m, TN_f32, &xs, at), w = fresh(m, TN_f32, &ws);
+    tn_shape px = shape_of(m, x.v);
+    if (!tn_shape_equal(&px, &xs)) x = fresh(m, TN_f32, &xs);
+    tn_array sizes = tn_array_new(m->g->arena, TN_i64, 1, &groups);
+    for (int64_t i = 0; i < groups; i++)
+        tn_array_set(&sizes, i, tn_cell_of_int(TN_i64, pick(m, 9)));
+    tn_attrs_ragged_dot a = {TN_f32, 0};
+    tn_value in[] = {x.v, w.v, tn_b_constant(&m->b, &sizes)};
+    keep_sum(m, tn_b_node(&m->b, TN_OP_ragged_dot, in, 3, &a), &x, &w, (double)dim_value(m, depth));
 }
 
 static inline void make_conv(random_maker *m) {
@@ -731,7 +777,7 @@ static inline void make_conv(random_maker *m) {
     x.dim[x.rank++] = w.dim[w.rank++] = c;
     w.dim[w.rank++] = o;
     terms *= (double)c;
-    if ((double)(shape_size(m, &x) * o) * terms > 60000) return;
+    if ((double)(shape_size(m, &x) * o) * terms > RANDOM_PRODUCTS) return;
     int at[TN_MAX_RANK];
     random_value p = operand(m, TN_f32, &x, at), q = operand(m, TN_f32, &w, at);
     if (tn_graph_type(m->g, p.v)->shape.rank != x.rank) return;
@@ -767,7 +813,7 @@ static inline void make_window(random_maker *m) {
         for (int i = 0; i < s.rank; i++)
             if (a.dilation.at[i] > 1) a.pad_lo.at[i] = a.pad_hi.at[i] = 0;
     keep(m, tn_b_node(&m->b, TN_OP_window_reduce, &x.v, 1, &a),
-         a.kind == TN_REDUCE_argmax ? RANDOM_ELEMENTS
+         a.kind == TN_REDUCE_argmax ? (double)m->most
          : sum                      ? n * x.size
                                     : x.size,
          x.unit, is_exact(&x) || !sum ? x.error : n * x.error + 4 * n * rounding(dtype) * x.size);
@@ -809,7 +855,7 @@ static inline void make_gather(random_maker *m) {
         return;
     }
     tn_shape to = shape_of(m, shape);
-    if (shape_size(m, &to) > RANDOM_ELEMENTS) return;
+    if (shape_size(m, &to) > m->most) return;
     random_value u = partner(m, dtype_of(m, x.v), &to);
     tn_attrs_scatter c = {a.batch, a.axes, a.mode, (tn_combine)pick(m, 5), 0};
     tn_value operands[] = {x.v, at.v, tn_b_expand(&m->b, u.v, &to)};
@@ -880,6 +926,7 @@ static inline random_maker *sub_maker(random_maker *m) {
     s->symbols = m->symbols;
     memcpy(s->largest, m->largest, sizeof s->largest);
     s->depth = m->depth + 1;
+    s->most = m->most;
     return s;
 }
 
@@ -1075,21 +1122,29 @@ static inline void make_control(random_maker *m) {
 static inline void make_step(random_maker *m) {
     static const struct {
         void (*make)(random_maker *m);
-        int weight;
-    } kinds[] = {{make_unary, 14},  {make_binary, 18},    {make_select, 3},    {make_cast, 5},
-                 {make_reshape, 6}, {make_permute, 6},    {make_broadcast, 4}, {make_slice, 6},
-                 {make_pad, 5},     {make_concat, 5},     {make_source, 3},    {make_barrier, 1},
-                 {make_reduce, 12}, {make_cumulative, 2}, {make_softmax, 4},   {make_norm, 3},
-                 {make_dot, 9},     {make_conv, 5},       {make_window, 4},    {make_gather, 4},
-                 {make_order, 3},   {make_dynamic, 2},    {make_control, 3}};
+        int weight, focused;
+    } kinds[] = {{make_unary, 14, 14}, {make_binary, 18, 22},  {make_select, 3, 4},
+                 {make_cast, 5, 2},    {make_bits, 1, 0},      {make_reshape, 6, 5},
+                 {make_permute, 6, 4}, {make_broadcast, 4, 4}, {make_slice, 6, 2},
+                 {make_pad, 5, 2},     {make_concat, 5, 1},    {make_source, 3, 0},
+                 {make_barrier, 1, 1}, {make_reduce, 12, 16},  {make_cumulative, 2, 0},
+                 {make_softmax, 4, 8}, {make_norm, 3, 6},      {make_dot, 9, 12},
+                 {make_ragged, 1, 0},  {make_conv, 5, 5},      {make_window, 4, 3},
+                 {make_gather, 4, 1},  {make_order, 3, 0},     {make_dynamic, 2, 0},
+                 {make_control, 3, 0}};
     int total = 0;
-    for (size_t i = 0; i < TN_COUNT(kinds); i++) total += kinds[i].weight;
+    for (size_t i = 0; i < TN_COUNT(kinds); i++)
+        total += m->focus ? kinds[i].focused : kinds[i].weight;
     int at = (int)pick(m, (uint32_t)total);
     size_t i = 0;
-    while (at >= kinds[i].weight) at -= kinds[i++].weight;
+    while ((at -= m->focus ? kinds[i].focused : kinds[i].weight) >= 0) i++;
     if (m->count == 0) make_source(m);
     kinds[i].make(m);
     if (!tn_b_ok(&m->b)) m->b = tn_builder_of(m->g, &m->err);
+}
+
+static inline void random_output(random_maker *m, tn_value v) {
+    tn_graph_add_output(m->g, v, tn_arena_printf(m->g->arena, "y%u", m->g->outputs.len));
 }
 
 /* A graph with `bound` per value, and how many symbols it has (then of sizes up to `largest`). */
@@ -1102,6 +1157,8 @@ static inline random_maker *random_graph(tn_arena *arena, uint64_t seed) {
     m->g = tn_graph_new(arena, dims);
     m->b = tn_builder_of(m->g, &m->err);
     m->symbols = chance(m, 30);
+    m->focus = chance(m, 45);
+    m->most = chance(m, 4) ? RANDOM_LARGE : RANDOM_ELEMENTS;
     m->largest[0] = 9;
     m->largest[1] = 21;
     for (int i = 0; m->symbols && i < RANDOM_SYMBOLS; i++)
@@ -1111,14 +1168,15 @@ static inline random_maker *random_graph(tn_arena *arena, uint64_t seed) {
         tn_shape s = random_shape(m);
         fresh(m, chance(m, 75) ? TN_f32 : random_dtype(m), &s);
     }
-    for (int steps = 2 + (int)pick(m, chance(m, 15) ? 50 : 14); steps > 0; steps--) make_step(m);
+    int steps = 2 + (int)pick(m, m->most > RANDOM_ELEMENTS ? 6 : chance(m, 15) ? 50 : 14);
+    while (steps-- > 0) make_step(m);
     uint32_t *uses = tn_graph_use_counts(m->g, arena);
     for (int i = 0; i < m->count; i++) {
         bool unused = uses[m->value[i].v] == 0 && i >= m->count - 8;
-        if (chance(m, unused ? 75 : 8)) tn_graph_add_output(m->g, m->value[i].v, "y");
-        if (chance(m, 2)) tn_graph_add_output(m->g, m->value[i].v, "y");
+        if (chance(m, unused ? 75 : 8)) random_output(m, m->value[i].v);
+        if (chance(m, 2)) random_output(m, m->value[i].v);
     }
-    if (!m->g->outputs.len) tn_graph_add_output(m->g, m->value[m->count - 1].v, "y");
+    if (!m->g->outputs.len) random_output(m, m->value[m->count - 1].v);
     return m;
 }
 

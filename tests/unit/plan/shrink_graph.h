@@ -72,7 +72,7 @@ static inline tn_graph *shrink_copy(const shrink_graph *s, tn_node change, int h
     }
     for (uint32_t i = 0; i < g->outputs.len; i++)
         if (output == UINT32_MAX || (i == output) != without)
-            tn_graph_add_output(to, map[g->outputs.data[i].value], "y");
+            tn_graph_add_output(to, map[g->outputs.data[i].value], g->outputs.data[i].name);
     return to->outputs.len ? to : NULL;
 }
 

@@ -125,6 +125,40 @@ static void transposed_symbolic(tn_builder *b) {
     out(b, tn_b_permute(b, INPUT(b, n, s), (int[]){1, 0}));
 }
 
+/* ---- large folds ---------------------------------------------------------------------------- */
+
+static void sum_of_all(tn_builder *b) {
+    out(b, tn_b_sum(b, INPUT(b, 401, 400), (int[]){0, 1}, 2, false));
+}
+static void
+means_of_rows(tn_builder *b) { /* sums and largest elements in one kernel, and what follows */
+    tn_value x = INPUT(b, 3, 50021);
+    int axis = 1;
+    tn_value m = tn_b_mean(b, x, &axis, 1, false);
+    tn_value l = tn_b_reduce(b, TN_REDUCE_max, x, &axis, 1, false);
+    out(b, tn_b_tanh(b, tn_b_sub(b, m, l)));
+}
+static void sum_of_columns(tn_builder *b) {
+    tn_value x = tn_b_mul(b, INPUT(b, 2600, 70), INPUT(b, 70));
+    out(b, tn_b_sum(b, x, (int[]){0}, 1, true));
+}
+static void sum_of_middle(tn_builder *b) {
+    out(b, tn_b_sum(b, INPUT(b, 2, 9000, 10), (int[]){1}, 1, false));
+}
+static void channel_squares(tn_builder *b) {
+    tn_value x = INPUT(b, 5, 3, 10007);
+    out(b, tn_b_sum(b, tn_b_mul(b, x, x), (int[]){0, 2}, 2, false));
+}
+static void largest_of_all(tn_builder *b) {
+    tn_value x = INPUT(b, 2, 80021);
+    out(b, tn_b_reduce(b, TN_REDUCE_argmax, x, (int[]){1}, 1, false));
+    out(b, tn_b_reduce(b, TN_REDUCE_argmin, INPUT(b, 2700, 50), (int[]){0}, 1, false));
+}
+static void integer_sums(tn_builder *b) {
+    out(b, tn_b_sum(b, TYPED(b, TN_i32, 140000), (int[]){0}, 1, false));
+    out(b, tn_b_reduce(b, TN_REDUCE_min, TYPED(b, TN_f16, 3000, 48), (int[]){0}, 1, false));
+}
+
 /* ---- results in the memory of an operand ---------------------------------------------------- */
 
 /* Softmax and product are groups of their own; `y` dies in the last one, at the stored element. */
@@ -152,21 +186,49 @@ typedef struct movement_case {
     int64_t symbols[2];
 } movement_case;
 
-#define CASE(name, shape, ...)                                                                     \
+#define CASE(name, shape, n, s)                                                                    \
     {                                                                                              \
         name, #name, shape, {                                                                      \
-            __VA_ARGS__                                                                            \
+            n, s                                                                                   \
         }                                                                                          \
     }
 
 static const movement_case cases[] = {
-    CASE(pad_channels_last, "shape=place", 0), CASE(pad_three_channels, "shape=place", 0),
-    CASE(pad_permuted, "shape=transpose", 0),  CASE(pad_channels_first, "shape=place", 0),
-    CASE(pad_outer, "shape=place", 0),         CASE(pad_pointwise, "shape=place", 0),
-    CASE(concat_last, "shape=place", 0),       CASE(concat_middle, "shape=place", 0),
-    CASE(concat_first, "shape=place", 0),      CASE(concat_bytes, "shape=place", 0),
-    CASE(concat_halves, "shape=place", 0),     CASE(concat_flags, "shape=place", 0),
-    CASE(place_symbolic, "shape=place", 1, 1), CASE(place_symbolic, "shape=place", 3, 50),
+    CASE(pad_channels_last, "shape=place", 0, 0),
+    CASE(pad_three_channels, "shape=place", 0, 0),
+    CASE(pad_permuted, "shape=transpose", 0, 0),
+    CASE(pad_channels_first, "shape=place", 0, 0),
+    CASE(pad_outer, "shape=place", 0, 0),
+    CASE(pad_pointwise, "shape=place", 0, 0),
+    CASE(concat_last, "shape=place", 0, 0),
+    CASE(concat_middle, "shape=place", 0, 0),
+    CASE(concat_first, "shape=place", 0, 0),
+    CASE(concat_bytes, "shape=place", 0, 0),
+    CASE(concat_halves, "shape=place", 0, 0),
+    CASE(concat_flags, "shape=place", 0, 0),
+    CASE(place_symbolic, "shape=place", 1, 1),
+    CASE(place_symbolic, "shape=place", 3, 50),
+    CASE(transposed, "shape=transpose", 0, 0),
+    CASE(transposed_uneven, "shape=transpose", 0, 0),
+    CASE(transposed_long, "shape=transpose", 0, 0),
+    CASE(split_heads, "shape=transpose", 0, 0),
+    CASE(three_channels_last, "shape=transpose", 0, 0),
+    CASE(transposed_chain, "shape=transpose", 0, 0),
+    CASE(transposed_slice, "shape=transpose", 0, 0),
+    CASE(transposed_doubles, "shape=transpose", 0, 0),
+    CASE(transposed_halves, "shape=transpose", 0, 0),
+    CASE(transposed_bytes, "shape=transpose", 0, 0),
+    CASE(transposed_symbolic, "shape=transpose", 1, 1),
+    CASE(transposed_symbolic, "shape=transpose", 5, 37),
+    CASE(sum_of_all, "shape=split", 0, 0),
+    CASE(means_of_rows, "shape=split", 0, 0),
+    CASE(sum_of_columns, "shape=split", 0, 0),
+    CASE(sum_of_middle, "shape=split", 0, 0),
+    CASE(channel_squares, "shape=split", 0, 0),
+    CASE(largest_of_all, "shape=split", 0, 0),
+    CASE(integer_sums, "shape=split", 0, 0),
+    CASE(in_place_chain, NULL, 0, 0),
+    CASE(not_in_place, NULL, 0, 0),
 };
 
 static bool has_shape(plan_case *c, const char *shape) {
