@@ -28,13 +28,13 @@ typedef struct cli_list {
 } cli_list;
 
 typedef struct cli_options {
-#define FLAG                                                    bool
-#define COUNT                                                   int
-#define INT                                                     int64_t
-#define REAL                                                    double
-#define TEXT                                                    const char *
-#define OPTIONAL                                                const char *
-#define LIST                                                    cli_list
+#define FLAG                                                     bool
+#define COUNT                                                    int
+#define INT                                                      int64_t
+#define REAL                                                     double
+#define TEXT                                                     const char *
+#define OPTIONAL                                                 const char *
+#define LIST                                                     cli_list
 #define OPTION(field, kind, name, letter, argument, verbs, help) kind field;
 #include "cli/options.def"
 #undef OPTION

@@ -86,8 +86,7 @@ static tn_status run_once(tn_session *s, const cli_model *m, tn_buffer *outputs,
 
 static tn_status measure_latency(cli *c, const cli_model *m, tn_session *s, latency *out,
                                  tn_error *err) {
-    tn_buffer *outputs =
-        TN_NEW_N(&c->arena, tn_buffer, tn_model_output_count(m->model));
+    tn_buffer *outputs = TN_NEW_N(&c->arena, tn_buffer, tn_model_output_count(m->model));
     int64_t warmup = c->options.warmup > 0 ? c->options.warmup : DEFAULT_WARMUP;
     double last = 0;
     for (int64_t i = 0; i < warmup; i++) TN_CHECK(run_once(s, m, outputs, &last, err));
@@ -122,10 +121,11 @@ static json_t *steps_json(const cli_steps *steps) {
     json_t *list = json_array();
     for (uint32_t i = 0; i < steps->len; i++) {
         const cli_step *s = &steps->data[i];
-        json_array_append_new(
-            list, json_pack("{s:s, s:f, s:I, s:o, s:o}", "kernel", s->step->name ? s->step->name : "",
-                            "ms", s->seconds * 1e3, "launches", (json_int_t)s->runs, "flops",
-                            cli_json_number(s->flops), "bytes", cli_json_number(s->bytes)));
+        json_array_append_new(list, json_pack("{s:s, s:f, s:I, s:o, s:o}", "kernel",
+                                              s->step->name ? s->step->name : "", "ms",
+                                              s->seconds * 1e3, "launches", (json_int_t)s->runs,
+                                              "flops", cli_json_number(s->flops), "bytes",
+                                              cli_json_number(s->bytes)));
     }
     return list;
 }
@@ -139,8 +139,8 @@ static tn_status print_json(cli *c, const cli_model *m, const result *r, tn_erro
                         : json_null();
     json_t *out = json_pack(
         "{s:s, s:s, s:i, s:i, s:{s:f, s:f, s:f}, s:{s:f, s:f}, s:I, s:I, s:o, s:o, s:f, s:f, s:o}",
-        "schema", "tenon.bench/1", "model", m->path, "threads", r->threads, "runs",
-        r->latency.runs, "latency_ms", "min", r->latency.min * 1e3, "median", seconds * 1e3, "p95",
+        "schema", "tenon.bench/1", "model", m->path, "threads", r->threads, "runs", r->latency.runs,
+        "latency_ms", "min", r->latency.min * 1e3, "median", seconds * 1e3, "p95",
         r->latency.p95 * 1e3, "compile_ms", "cold", r->compile.cold * 1e3, "warm",
         r->compile.warm * 1e3, "peak_bytes", (json_int_t)r->peak, "weight_bytes",
         (json_int_t)r->weights, "flops", cli_json_number(cli_steps_flops(&r->steps)), "bytes",

@@ -27,10 +27,10 @@ static tn_status report(cli *c, const cli_model *m, const char *const *files, in
         json_decref(list);
         return TN_OK;
     }
-    return cli_json(c,
-                    json_pack("{s:s, s:s, s:o}", "schema", "tenon.compile/1", "model", m->path,
-                              "files", list),
-                    err);
+    return cli_json(
+        c,
+        json_pack("{s:s, s:s, s:o}", "schema", "tenon.compile/1", "model", m->path, "files", list),
+        err);
 }
 
 static tn_status compile(cli *c, cli_model *m, tn_session **s, tn_error *err) {

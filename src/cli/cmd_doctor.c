@@ -38,8 +38,7 @@ static tn_status measure(cli *c, findings *f, tn_error *err) {
     *p = (tn_profile){0};
     snprintf(p->cpu, sizeof p->cpu, "%s", f->machine.cpu);
     snprintf(p->target, sizeof p->target, "%s", f->compiler.target->name);
-    tn_status status =
-        tn_measure(&m.kernels, threads, array_bytes(&f->machine), &p->roofs, err);
+    tn_status status = tn_measure(&m.kernels, threads, array_bytes(&f->machine), &p->roofs, err);
     cli_measure_close(&m);
     f->measured = status == TN_OK;
     return status;
@@ -84,13 +83,16 @@ static void print_machine(cli *c, const findings *f) {
     heading(c, "machine");
     row(c, "CPU", "%s (%s%s)", m->cpu, m->arch, m->virtual_machine ? ", virtual machine" : "");
     row(c, "extensions", "%s", *m->isa ? m->isa : "none known");
-    row(c, "cores", "%d in %d package%s, %d hardware threads, %d NUMA node%s; this process may use %d",
+    row(c, "cores",
+        "%d in %d package%s, %d hardware threads, %d NUMA node%s; this process may use %d",
         m->cores, m->packages, m->packages > 1 ? "s" : "", m->threads, m->numa_nodes,
         m->numa_nodes > 1 ? "s" : "", m->usable);
     for (int i = 0; i < m->cache_count; i++) {
         const tn_machine_cache *k = &m->caches[i];
         const char *name = tn_arena_printf(&c->arena, "L%d%s", k->level,
-                                           k->instructions ? "i" : k->level == 1 ? "d" : "");
+                                           k->instructions ? "i"
+                                           : k->level == 1 ? "d"
+                                                           : "");
         row(c, name, "%d × %s, %d-way, %d-byte lines, shared by %d", k->count,
             cli_bytes(c, (double)k->bytes), k->ways, k->line, k->shared_by);
     }
@@ -103,12 +105,12 @@ static void print_software(cli *c, const findings *f) {
     if (f->compiler.has_cc)
         row(c, "compiler", "%s: %s", f->compiler.cc.word[0], f->compiler.cc.version);
     else
-        row(c, "compiler", "not found: kernels are interpreted, which is slow; install gcc or clang");
+        row(c, "compiler",
+            "not found: kernels are interpreted, which is slow; install gcc or clang");
     row(c, "target", "%s, %d-byte vectors%s%s", f->compiler.target->name,
         f->compiler.target->vector_bytes, *f->compiler.target->flags ? ", flags " : "",
         f->compiler.target->flags);
-    row(c, "cache", "%s",
-        tn_cache_usable(&f->compiler.cache) ? f->compiler.cache.folder : "none");
+    row(c, "cache", "%s", tn_cache_usable(&f->compiler.cache) ? f->compiler.cache.folder : "none");
     for (int i = 0; i < f->part_count; i++) row(c, f->parts[i].name, "%s", f->parts[i].detail);
 }
 
@@ -122,7 +124,8 @@ static void print_roofs(cli *c, const findings *f) {
     row(c, "profile", "%s, target %s", f->profile.id, f->profile.target);
     cli_table t = cli_table_of(c, "lrrr", false);
     for (int i = 0; i < r->scale_count; i++) {
-        cli_table_cell(&t, "  %d thread%s", r->scale[i].threads, r->scale[i].threads > 1 ? "s" : "");
+        cli_table_cell(&t, "  %d thread%s", r->scale[i].threads,
+                       r->scale[i].threads > 1 ? "s" : "");
         cli_table_cell(&t, "%.1f GFLOP/s", r->scale[i].gflops);
         cli_table_cell(&t, "read %.1f GB/s", r->scale[i].read_gbs);
         cli_table_cell(&t, "scaling %.2f×", r->scale[i].gflops / r->gflops_1);
@@ -138,11 +141,11 @@ static json_t *machine_json(const tn_machine *m) {
     json_t *caches = json_array();
     for (int i = 0; i < m->cache_count; i++) {
         const tn_machine_cache *k = &m->caches[i];
-        json_array_append_new(
-            caches, json_pack("{s:i, s:b, s:I, s:i, s:i, s:i, s:i}", "level", k->level,
-                              "instructions", (int)k->instructions, "bytes", (json_int_t)k->bytes,
-                              "count", k->count, "ways", k->ways, "line", k->line, "shared_by",
-                              k->shared_by));
+        json_array_append_new(caches,
+                              json_pack("{s:i, s:b, s:I, s:i, s:i, s:i, s:i}", "level", k->level,
+                                        "instructions", (int)k->instructions, "bytes",
+                                        (json_int_t)k->bytes, "count", k->count, "ways", k->ways,
+                                        "line", k->line, "shared_by", k->shared_by));
     }
     return json_pack("{s:s, s:s, s:s, s:b, s:i, s:i, s:i, s:i, s:i, s:o, s:I, s:I}", "cpu", m->cpu,
                      "arch", m->arch, "extensions", m->isa, "virtual", (int)m->virtual_machine,
@@ -155,15 +158,16 @@ static json_t *software_json(const findings *f) {
     const tn_compiler *k = &f->compiler;
     json_t *parts = json_object();
     for (int i = 0; i < f->part_count; i++)
-        json_object_set_new(parts, f->parts[i].name,
-                            json_pack("{s:b, s:s}", "found", (int)f->parts[i].found, "detail",
-                                      f->parts[i].detail));
-    json_t *cc = k->has_cc ? json_pack("{s:s, s:s}", "path", k->cc.word[0], "version", k->cc.version)
-                           : json_null();
+        json_object_set_new(
+            parts, f->parts[i].name,
+            json_pack("{s:b, s:s}", "found", (int)f->parts[i].found, "detail", f->parts[i].detail));
+    json_t *cc = k->has_cc
+                     ? json_pack("{s:s, s:s}", "path", k->cc.word[0], "version", k->cc.version)
+                     : json_null();
     return json_pack("{s:o, s:{s:s, s:i, s:s}, s:s?, s:o}", "compiler", cc, "target", "name",
                      k->target->name, "vector_bytes", k->target->vector_bytes, "flags",
-                     k->target->flags, "cache",
-                     tn_cache_usable(&k->cache) ? k->cache.folder : NULL, "parts", parts);
+                     k->target->flags, "cache", tn_cache_usable(&k->cache) ? k->cache.folder : NULL,
+                     "parts", parts);
 }
 
 static tn_status print_json(cli *c, const findings *f, tn_error *err) {

@@ -110,7 +110,8 @@ static void print_table(cli *c) {
         rules_of((tn_op)op, cells);
         cli_table_cell(&t, "%s", tn_op_info_of((tn_op)op)->name);
         cli_table_cell(&t, "%s", tn_op_info_of((tn_op)op)->family);
-        for (int i = 0; i < RULES; i++) cli_table_cell(&t, "%s", cells[i].text ? cells[i].text : "–");
+        for (int i = 0; i < RULES; i++)
+            cli_table_cell(&t, "%s", cells[i].text ? cells[i].text : "–");
     }
     cli_table_print(&t);
     printf("%d operations; – is a refusal, --json and docs/ops.md say why\n", TN_OP_COUNT);

@@ -17,19 +17,19 @@ static tn_status print_json(cli *c, const char *path, const cli_verdict *v, tn_e
     const char *name = base_name(path);
     json_t *ops = json_array();
     for (uint32_t i = 0; i < v->ops.len; i++)
-        json_array_append_new(ops, json_string_nocheck(v->ops.data[i]));
+        json_array_append_new(ops, json_string(v->ops.data[i]));
     json_t *reason = json_null();
     if (!v->ok) { /* texts of a hostile file may not be UTF-8 */
         reason = json_string(v->reason);
         if (!reason) reason = json_string("the reason is not valid UTF-8");
     }
-    return cli_json_line(
-        c,
-        json_pack("{s:s, s:s, s:s%, s:b, s:o, s:o, s:s*, s:i, s:o}", "schema", "tenon.verify/1",
-                  "path", path, "name", name, strcspn(name, "/"), "ok", (int)v->ok, "max_ulp",
-                  cli_json_number(v->max_ulp), "reason",
-                  reason, "stage", v->stage, "data_sets", v->data_sets, "ops", ops),
-        err);
+    return cli_json_line(c,
+                         json_pack("{s:s, s:s, s:s%, s:b, s:o, s:o, s:s*, s:i, s:o}", "schema",
+                                   "tenon.verify/1", "path", path, "name", name, strcspn(name, "/"),
+                                   "ok", (int)v->ok, "max_ulp", cli_json_number(v->max_ulp),
+                                   "reason", reason, "stage", v->stage, "data_sets", v->data_sets,
+                                   "ops", ops),
+                         err);
 }
 
 static void print_line(cli *c, const char *path, const cli_verdict *v) {

@@ -72,7 +72,6 @@ void cli_difference_text(const tn_array *a, const cli_difference *d, char *out, 
     for (int i = 0; i < a->rank; i++)
         used += snprintf(place + used, sizeof place - (size_t)used, i ? ",%lld" : "%lld",
                          (long long)index[i]);
-    snprintf(out, size,
-             "element [%s]: expected %.9g, got %.9g (%lld of %lld differ, max %.6g ULP)", place,
-             d->expected, d->actual, (long long)d->beyond, (long long)d->count, d->max_ulp);
+    snprintf(out, size, "element [%s]: expected %.9g, got %.9g (%lld of %lld differ, max %.6g ULP)",
+             place, d->expected, d->actual, (long long)d->beyond, (long long)d->count, d->max_ulp);
 }

@@ -10,10 +10,10 @@ typedef struct cli_tolerance {
 } cli_tolerance;
 
 typedef struct cli_difference {
-    bool equal;     /* within the tolerance everywhere */
-    double max_ulp; /* infinite where only one is NaN */
+    bool equal;            /* within the tolerance everywhere */
+    double max_ulp;        /* infinite where only one is NaN */
     int64_t beyond, count; /* elements outside of the tolerance, elements */
-    int64_t first;  /* of them, row-major */
+    int64_t first;         /* of them, row-major */
     double expected, actual;
 } cli_difference;
 

@@ -16,7 +16,8 @@ static void add_sub_graphs(const tn_graph *g, const tn_node_info *n, const int64
                            double trips, cli_graph_cost *out) {
     if (n->op == TN_OP_scan) {
         tn_dim length = ((const tn_attrs_scan *)n->attrs)->length;
-        trips *= (double)(tn_dim_is_const(length) ? length : tn_dim_eval(g->dims, length, bindings));
+        trips *=
+            (double)(tn_dim_is_const(length) ? length : tn_dim_eval(g->dims, length, bindings));
     }
     const tn_field *field = tn_op_info_of(n->op)->fields;
     for (; field->kind != TN_FIELD_END; field++) {
@@ -66,9 +67,8 @@ int64_t *cli_graph_bindings(tn_arena *arena, const tn_graph *g, const tn_session
     for (uint32_t i = 0; i < g->dims->symbols.len; i++) {
         const tn_dim_symbol *symbol = &g->dims->symbols.data[i];
         uint32_t known;
-        bindings[i] = tn_dims_find_symbol(from, symbol->name, &known)
-                          ? tn_session_symbols(s)[known]
-                          : symbol->lo;
+        bindings[i] = tn_dims_find_symbol(from, symbol->name, &known) ? tn_session_symbols(s)[known]
+                                                                      : symbol->lo;
     }
     return bindings;
 }

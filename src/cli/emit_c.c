@@ -21,9 +21,9 @@ typedef struct emitter {
     const tn_program *p;
     const int64_t *symbols;
     const char *name;
-    uint64_t *bytes;   /* per buffer */
-    uint64_t *weight;  /* per buffer: its place in the weights' file; weights and prepared ones */
-    bool *used;        /* per buffer: some step of a run names it */
+    uint64_t *bytes;  /* per buffer */
+    uint64_t *weight; /* per buffer: its place in the weights' file; weights and prepared ones */
+    bool *used;       /* per buffer: some step of a run names it */
     tn_memory_plan plan;
     tn_str source, header, weights;
 } emitter;
@@ -54,8 +54,8 @@ static const char *beside(cli *c, const char *file, const char *ending) {
 static const char *harmless(cli *c, const char *text) {
     char *out = tn_arena_strdup(&c->arena, text ? text : "");
     for (char *p = out; *p; p++)
-        if (*p == '"' || *p == '\\' || (unsigned char)*p < 32 || (*p == '/' && p > out && p[-1] == '*') ||
-            *p == '?')
+        if (*p == '"' || *p == '\\' || (unsigned char)*p < 32 ||
+            (*p == '/' && p > out && p[-1] == '*') || *p == '?')
             *p = '_';
     return out;
 }
@@ -164,8 +164,10 @@ static void append_loop_tables(emitter *e, const tn_prog_loop *l) {
     append_ids(s, "out", l->out, l->states);
     append_ids(s, "result", l->result, l->states);
     append_ids(s, "spare", l->spare, 2 * l->states);
-    tn_str_appendf(s, "        static const struct states states = {%u, initial, in, out, result, "
-                      "spare};\n", l->states);
+    tn_str_appendf(s,
+                   "        static const struct states states = {%u, initial, in, out, result, "
+                   "spare};\n",
+                   l->states);
 }
 
 static void append_while(emitter *e, const tn_prog_step *step) {
@@ -235,8 +237,9 @@ static void append_step(emitter *e, const tn_prog_step *step) {
 static void append_blocks(emitter *e) {
     tn_str *s = &e->source;
     for (uint32_t b = 0; b < e->p->blocks.len; b++)
-        if (b != 1) tn_str_appendf(s, "static int block_%u(struct %s *m) __attribute__((unused));\n", b,
-                               e->name);
+        if (b != 1)
+            tn_str_appendf(s, "static int block_%u(struct %s *m) __attribute__((unused));\n", b,
+                           e->name);
     for (uint32_t b = 0; b < e->p->blocks.len; b++) {
         if (b == 1) continue;
         tn_str_appendf(s, "\nstatic int block_%u(struct %s *m) {\n    int code = 0;\n", b, e->name);
@@ -293,13 +296,14 @@ static tn_status make_source(emitter *e, const tn_target *target, const char *he
                              tn_error *err) {
     tn_str *s = &e->source;
     const char *slash = strrchr(header, '/');
-    tn_str_appendf(s,
-                   "/* %s, compiled by Tenon %s for %s. Compile with the optimizer and the flags the\n"
-                   " * kernels were scheduled for:\n"
-                   " *   cc -c -O2 -ffp-contract=off -fno-math-errno -fno-trapping-math -fwrapv %s\n"
-                   " * They are correct with any flags. */\n"
-                   "#pragma GCC diagnostic ignored \"-Wpsabi\"\n",
-                   e->name, TENON_VERSION, target->name, target->flags);
+    tn_str_appendf(
+        s,
+        "/* %s, compiled by Tenon %s for %s. Compile with the optimizer and the flags the\n"
+        " * kernels were scheduled for:\n"
+        " *   cc -c -O2 -ffp-contract=off -fno-math-errno -fno-trapping-math -fwrapv %s\n"
+        " * They are correct with any flags. */\n"
+        "#pragma GCC diagnostic ignored \"-Wpsabi\"\n",
+        e->name, TENON_VERSION, target->name, target->flags);
     for (uint32_t i = 0; i < e->p->kernels.len; i++)
         tn_str_appendf(s, "#define tn_kernel_%u %s_kernel_%u\n", i, e->name, i);
     TN_CHECK(tn_kernels_render(e->p, target, s, err));
@@ -335,8 +339,10 @@ static void make_header(emitter *e) {
                    TENON_VERSION);
     append_ports(e, false);
     append_ports(e, true);
-    tn_str_appendf(h, " */\n#ifndef TENON_MODEL_%s_H\n#define TENON_MODEL_%s_H\n\n"
-                      "#ifdef __cplusplus\nextern \"C\" {\n#endif\n\n", n, n);
+    tn_str_appendf(h,
+                   " */\n#ifndef TENON_MODEL_%s_H\n#define TENON_MODEL_%s_H\n\n"
+                   "#ifdef __cplusplus\nextern \"C\" {\n#endif\n\n",
+                   n, n);
     tn_str_appendf(h, "enum { %s_inputs = %u, %s_outputs = %u };\n\n", n, e->p->inputs.len, n,
                    e->p->outputs.len);
     tn_str_appendf(h,

@@ -10,9 +10,9 @@ static const char *port_text(cli *c, const tn_port_info *p) {
     const char *text = tn_arena_printf(&c->arena, "%s[", tn_dtype_name(p->dtype));
     for (int i = 0; i < p->rank; i++) {
         const char *comma = i ? "," : "";
-        text = p->dim[i] < 0 ? tn_arena_printf(&c->arena, "%s%s%s", text, comma, p->symbol[i])
-                             : tn_arena_printf(&c->arena, "%s%s%lld", text, comma,
-                                               (long long)p->dim[i]);
+        text = p->dim[i] < 0
+                   ? tn_arena_printf(&c->arena, "%s%s%s", text, comma, p->symbol[i])
+                   : tn_arena_printf(&c->arena, "%s%s%lld", text, comma, (long long)p->dim[i]);
     }
     return p->rank < 0 ? tn_dtype_name(p->dtype) : tn_arena_printf(&c->arena, "%s]", text);
 }
@@ -64,8 +64,7 @@ cli_edges cli_edges_of(cli *c, const cli_inspection *x) {
         for (uint32_t b = 0; b < s->buffer_count; b++) {
             uint32_t id = s->buffers[b];
             if (cli_step_writes(p, s, b) || writer[id] == UINT32_MAX) continue;
-            tn_vec_push(&c->arena, &edges,
-                        (cli_edge){writer[id], i, id, cli_buffer_bytes(x, id)});
+            tn_vec_push(&c->arena, &edges, (cli_edge){writer[id], i, id, cli_buffer_bytes(x, id)});
         }
         for (uint32_t b = 0; b < s->buffer_count; b++)
             if (cli_step_writes(p, s, b)) writer[s->buffers[b]] = i;
@@ -84,8 +83,8 @@ static json_t *ports_json(cli *c, const tn_model *m, bool output) {
         if (!port_at(m, output, i, &p)) continue;
         json_t *shape = p.rank < 0 ? json_null() : json_array();
         for (int a = 0; a < p.rank; a++)
-            json_array_append_new(shape, p.dim[a] < 0 ? json_string(p.symbol[a])
-                                                      : json_integer(p.dim[a]));
+            json_array_append_new(shape,
+                                  p.dim[a] < 0 ? json_string(p.symbol[a]) : json_integer(p.dim[a]));
         json_array_append_new(list, json_pack("{s:s, s:s, s:o, s:s}", "name", p.name, "dtype",
                                               tn_dtype_name(p.dtype), "shape", shape, "text",
                                               port_text(c, &p)));
@@ -102,9 +101,9 @@ static json_t *structure_json(const cli_inspection *x) {
     const tn_structure *s = &x->structure;
     if (!x->has_structure) return json_null();
     return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "layers", figure(s->layers), "d_model",
-                     figure(s->d_model), "heads", figure(s->heads), "kv_heads",
-                     figure(s->kv_heads), "head_dim", figure(s->head_dim), "ffn", figure(s->ffn),
-                     "vocab", figure(s->vocab));
+                     figure(s->d_model), "heads", figure(s->heads), "kv_heads", figure(s->kv_heads),
+                     "head_dim", figure(s->head_dim), "ffn", figure(s->ffn), "vocab",
+                     figure(s->vocab));
 }
 
 /* FLOPs by the graph's operations; a program that has no graph any more tells those of its
@@ -131,9 +130,8 @@ json_t *cli_inspect_json(cli *c, const cli_inspection *x) {
         "sizes", symbols, "parameters", parameters, "tensors", tensors, "flops",
         cli_json_number(flops_of(x)), "bytes", cli_json_number(cli_steps_bytes(&x->steps)),
         "peak_bytes", (json_int_t)x->peak, "memory", "weights", (json_int_t)x->weights,
-        "temporaries", (json_int_t)x->memory.temporaries, "outputs",
-        (json_int_t)x->memory.outputs, "scratch", (json_int_t)x->memory.scratch, "structure",
-        structure_json(x), "groups", groups);
+        "temporaries", (json_int_t)x->memory.temporaries, "outputs", (json_int_t)x->memory.outputs,
+        "scratch", (json_int_t)x->memory.scratch, "structure", structure_json(x), "groups", groups);
 }
 
 /* ---- text ----------------------------------------------------------------------------------- */
@@ -143,7 +141,10 @@ static void print_ports(cli *c, const tn_model *m, bool output) {
     for (int i = 0; i < count; i++) {
         tn_port_info p;
         if (!port_at(m, output, i, &p)) continue;
-        printf("%-11s %s%s%s %s\n", i ? "" : output ? "outputs" : "inputs",
+        printf("%-11s %s%s%s %s\n",
+               i        ? ""
+               : output ? "outputs"
+                        : "inputs",
                cli_style_on(c, CLI_BOLD), p.name, CLI_OFF(c), port_text(c, &p));
     }
 }
@@ -211,9 +212,8 @@ void cli_inspect_text(cli *c, const cli_inspection *x) {
     print_ports(c, x->model->model, true);
     print_sizes(x);
     if (x->graph)
-        printf("parameters  %s in %u tensors (%llu, %s)\n",
-               cli_si(c, (double)x->cost.parameters), x->cost.tensors,
-               (unsigned long long)x->cost.parameters,
+        printf("parameters  %s in %u tensors (%llu, %s)\n", cli_si(c, (double)x->cost.parameters),
+               x->cost.tensors, (unsigned long long)x->cost.parameters,
                cli_bytes(c, (double)x->cost.parameter_bytes));
     printf("work        %s FLOP, %s moved by kernels\n", cli_si(c, flops_of(x)),
            cli_bytes(c, cli_steps_bytes(&x->steps)));

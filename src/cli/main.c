@@ -33,7 +33,8 @@ static void print_usage(FILE *out) {
     fprintf(out, "usage: tenon VERB [OPTION]… [ARGUMENT]…\n\n");
     for (int i = 0; i < cli_verb_count; i++)
         fprintf(out, "  %-9s %s\n", cli_verbs[i].name, cli_verbs[i].summary);
-    fprintf(out, "\ntenon VERB --help lists a verb's options; tenon --version tells the version.\n");
+    fprintf(out,
+            "\ntenon VERB --help lists a verb's options; tenon --version tells the version.\n");
 }
 
 static const cli_verb *find_verb(const char *name) {
@@ -80,7 +81,7 @@ static tn_status run_verb(void *argument, tn_error *err) {
     cli *c = x->c;
     TN_CHECK(cli_parse(c, x->argc, x->argv, err));
     TN_CHECK(choose_colors(c, err));
-    tn_log_set_level(c->options.quiet ? TN_LOG_ERROR
+    tn_log_set_level(c->options.quiet         ? TN_LOG_ERROR
                      : c->options.verbose > 1 ? TN_LOG_DEBUG
                      : c->options.verbose     ? TN_LOG_INFO
                                               : TN_LOG_WARN);

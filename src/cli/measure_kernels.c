@@ -26,8 +26,7 @@ static void append_fma(tn_str *s, int lanes) {
 
 static void append_read(tn_str *s, int lanes) {
     tn_str_append(s, "void tn_measure_read(const float *x, long count, float *sink) {\n");
-    for (int i = 0; i < READ_CHAINS; i++)
-        tn_str_appendf(s, "    f32x%d a%d = {0};\n", lanes, i);
+    for (int i = 0; i < READ_CHAINS; i++) tn_str_appendf(s, "    f32x%d a%d = {0};\n", lanes, i);
     tn_str_appendf(s, "    for (long i = 0; i < count; i += %d) {\n", READ_CHAINS * lanes);
     for (int i = 0; i < READ_CHAINS; i++)
         tn_str_appendf(s, "        a%d += tn_load_f32x%d(x + i + %d);\n", i, lanes, i * lanes);

@@ -208,9 +208,10 @@ static tn_status missing_inputs(const binder *b, bool needed_only, tn_error *err
             text = tn_arena_printf(&b->c->arena, "%s%s'%s'", text, missing++ ? ", " : "",
                                    b->ports[i].name);
     if (tn_model_need_count(b->model) > 0)
-        return tn_error_set(err, TN_INVALID,
-                            "no value for %s %s; the model's shapes depend on %s: give -i NAME=FILE",
-                            missing > 1 ? "inputs" : "input", text, needs_text(b));
+        return tn_error_set(
+            err, TN_INVALID,
+            "no value for %s %s; the model's shapes depend on %s: give -i NAME=FILE",
+            missing > 1 ? "inputs" : "input", text, needs_text(b));
     return tn_error_set(err, TN_INVALID,
                         "no value for %s %s; give -i NAME=FILE, or --random to make values up",
                         missing > 1 ? "inputs" : "input", text);
@@ -230,8 +231,12 @@ tn_status cli_model_bind(cli *c, cli_model *m, cli_missing missing, const char *
     uint64_t seed;
     TN_CHECK(parse_seed(c, seed_text, &seed, err));
     int n = tn_model_input_count(m->model);
-    binder b = {c, m->model, TN_NEW_N(&c->arena, tn_port_info, n),
-                TN_NEW_N(&c->arena, tn_array, n), TN_NEW_N(&c->arena, bool, n), n};
+    binder b = {c,
+                m->model,
+                TN_NEW_N(&c->arena, tn_port_info, n),
+                TN_NEW_N(&c->arena, tn_array, n),
+                TN_NEW_N(&c->arena, bool, n),
+                n};
     for (int i = 0; i < n; i++)
         if (tn_model_input(m->model, i, &b.ports[i]) != TN_OK)
             return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");

@@ -80,8 +80,7 @@ static tn_status unknown_option(cli *c, const char *word, const char *name, tn_e
     for (size_t i = 0; i < TN_COUNT(table); i++)
         if (table[i].verbs & c->verb->bit) names[count++] = table[i].name;
     const char *near = strlen(name) > 1 ? cli_nearest(name, names, count) : NULL;
-    if (near)
-        return cli_usage(c, err, "unknown option %s; did you mean --%s?", word, near);
+    if (near) return cli_usage(c, err, "unknown option %s; did you mean --%s?", word, near);
     return cli_usage(c, err, "unknown option %s; tenon %s --help lists what there is", word,
                      c->verb->name);
 }
@@ -219,17 +218,15 @@ tn_status cli_parse(cli *c, int argc, char **argv, tn_error *err) {
 
 void cli_help(const cli *c, tn_str *out) {
     const cli_verb *v = c->verb;
-    tn_str_appendf(out, "usage: tenon %s [OPTION]…%s%s\n\n%s.\n", v->name, *v->positional ? " " : "",
-                   v->positional, v->summary);
+    tn_str_appendf(out, "usage: tenon %s [OPTION]…%s%s\n\n%s.\n", v->name,
+                   *v->positional ? " " : "", v->positional, v->summary);
     if (v->text) tn_str_appendf(out, "%s\n", v->text);
     tn_str_append(out, "\n");
     for (size_t i = 0; i < TN_COUNT(table); i++) {
         const option *o = &table[i];
         char name[64];
         if (!(o->verbs & v->bit)) continue;
-        const char *format = !o->argument           ? "--%s"
-                             : o->kind == OPTIONAL ? "--%s[=%s]"
-                                                   : "--%s %s";
+        const char *format = !o->argument ? "--%s" : o->kind == OPTIONAL ? "--%s[=%s]" : "--%s %s";
         snprintf(name, sizeof name, format, o->name, o->argument ? o->argument : "");
         if (o->letter)
             tn_str_appendf(out, "  -%c, %-20s %s\n", o->letter, name, o->help);

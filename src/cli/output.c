@@ -9,8 +9,8 @@
 
 const char *cli_style_on(const cli *c, cli_style style) {
     static const char *const codes[] = {
-        [CLI_PLAIN] = "\033[0m",  [CLI_BOLD] = "\033[1m",    [CLI_DIM] = "\033[2m",
-        [CLI_RED] = "\033[31m",   [CLI_GREEN] = "\033[32m",  [CLI_YELLOW] = "\033[33m",
+        [CLI_PLAIN] = "\033[0m", [CLI_BOLD] = "\033[1m",   [CLI_DIM] = "\033[2m",
+        [CLI_RED] = "\033[31m",  [CLI_GREEN] = "\033[32m", [CLI_YELLOW] = "\033[33m",
         [CLI_CYAN] = "\033[36m",
     };
     return c->color ? codes[style] : "";
@@ -65,8 +65,7 @@ const char *cli_type_text(cli *c, tn_dtype dtype, int rank, const int64_t *dim) 
 /* ---- tables --------------------------------------------------------------------------------- */
 
 cli_table cli_table_of(cli *c, const char *align, bool heading) {
-    return (cli_table){
-        .c = c, .columns = (int)strlen(align), .align = align, .heading = heading};
+    return (cli_table){.c = c, .columns = (int)strlen(align), .align = align, .heading = heading};
 }
 
 void cli_table_cell(cli_table *t, const char *format, ...) {
@@ -106,10 +105,12 @@ void cli_table_print(const cli_table *t) {
 /* ---- JSON ----------------------------------------------------------------------------------- */
 
 static tn_status print_json(json_t *value, size_t flags, tn_error *err) {
-    if (!value) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
-    char *text = json_dumps(value, flags | JSON_REAL_PRECISION(9));
+    char *text = value ? json_dumps(value, flags | JSON_REAL_PRECISION(9)) : NULL;
     json_decref(value);
-    if (!text) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
+    if (!text)
+        return tn_error_set(err, TN_INVALID,
+                            "the answer cannot be written as JSON: a name is not valid UTF-8, or "
+                            "memory ran out");
     puts(text);
     free(text);
     return TN_OK;

@@ -38,8 +38,8 @@ cli_table cli_table_of(cli *c, const char *align, bool heading);
 void cli_table_cell(cli_table *t, const char *format, ...) TN_PRINTF(2, 3);
 void cli_table_print(const cli_table *t);
 
-/* Prints one value as one line (or indented on a terminal) and drops it. TN_OUT_OF_MEMORY when
- * `value` is NULL: jansson's functions pass a failed allocation on. */
+/* Prints one value as one line (or indented on a terminal) and drops it. `value` may be NULL:
+ * jansson's functions pass a failed allocation, or a text that is not UTF-8, on. */
 tn_status cli_json(cli *c, json_t *value, tn_error *err);
 /* The same, always in one line. */
 tn_status cli_json_line(cli *c, json_t *value, tn_error *err);

@@ -52,11 +52,10 @@ static void add_block(cli *c, const tn_session *s, uint32_t block, int depth, cl
                         .bytes = size_of(s, step->bytes)};
         if (step->kind == TN_STEP_KERNEL) one.group = group_at(p, step->position);
         tn_vec_push(&c->arena, out, one);
-        bool control = step->kind == TN_STEP_IF || step->kind == TN_STEP_WHILE ||
-                       step->kind == TN_STEP_SCAN;
+        bool control =
+            step->kind == TN_STEP_IF || step->kind == TN_STEP_WHILE || step->kind == TN_STEP_SCAN;
         if (control) add_block(c, s, step->blocks[0], depth + 1, out);
-        if (control && step->kind != TN_STEP_SCAN)
-            add_block(c, s, step->blocks[1], depth + 1, out);
+        if (control && step->kind != TN_STEP_SCAN) add_block(c, s, step->blocks[1], depth + 1, out);
     }
 }
 

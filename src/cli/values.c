@@ -51,10 +51,10 @@ tn_array cli_values_cast(tn_arena *arena, const tn_array *a, tn_dtype dtype) {
 /* ---- .npy ----------------------------------------------------------------------------------- */
 
 static void npy_header(const tn_array *a, tn_str *out) {
-    char kind = a->dtype == TN_bool                ? 'b'
-                : tn_dtype_is_float(a->dtype)      ? 'f'
+    char kind = a->dtype == TN_bool              ? 'b'
+                : tn_dtype_is_float(a->dtype)    ? 'f'
                 : tn_dtype_is_unsigned(a->dtype) ? 'u'
-                                                   : 'i';
+                                                 : 'i';
     tn_str text;
     tn_str_init(&text);
     tn_str_appendf(&text, "{'descr': '%c%c%zu', 'fortran_order': False, 'shape': (",

@@ -167,8 +167,7 @@ static tn_status compare_output(checker *k, int i, const tn_array *expected, con
     for (int a = 0; same && a < actual.rank; a++) same = actual.dim[a] == expected->dim[a];
     if (!same)
         return tn_error_set(err, TN_RUNTIME, "output '%s': expected %s, got %s", port.name,
-                            type_text(k, expected),
-                            type_text(k, &actual));
+                            type_text(k, expected), type_text(k, &actual));
     cli_difference d;
     cli_compare(expected, &actual, &k->tolerance, &d);
     k->v->max_ulp = isnan(k->v->max_ulp) ? d.max_ulp : fmax(k->v->max_ulp, d.max_ulp);
@@ -217,7 +216,8 @@ static tn_status check_folder(checker *k, tn_error *err) {
     const char *model_path = tn_arena_printf(k->arena, "%s/model.onnx", k->folder);
     find_ops(k, model_path);
     choose_tolerance(k);
-    if (tn_model_open(model_path, &k->options, &k->model, err) != TN_OK) return fail(k, "model", err);
+    if (tn_model_open(model_path, &k->options, &k->model, err) != TN_OK)
+        return fail(k, "model", err);
     cli_list sets = list_files(k, k->folder, "test_data_set_", "");
     if (sets.count == 0) {
         tn_error_set(err, TN_NOT_FOUND, "%s: no test_data_set_* folder", k->folder);

@@ -11,7 +11,7 @@ typedef struct cli_verdict {
     bool ok;
     double max_ulp; /* over all outputs that could be compared; NAN: none could */
     char reason[CLI_REASON];
-    const char *stage; /* what failed: "model", "data", "run", "compare"; NULL when ok */
+    const char *stage;        /* what failed: "model", "data", "run", "compare"; NULL when ok */
     TN_VEC(const char *) ops; /* the model's operators, each once, in the verdict's arena */
     int data_sets;
 } cli_verdict;

@@ -12,6 +12,10 @@
  * expression. Each element is one chain over ascending k, so bits do not depend on the tiling. */
 #include "codegen/lower.h"
 #include "codegen/merge.h"
+#include "codegen/pack_turned.h"
+
+/* Elements along k from which on turning square tiles pays. */
+enum { LEAST_TURNED = 16 };
 
 typedef struct tile {
     tn_kernel_maker m; /* first */
@@ -24,6 +28,7 @@ typedef struct tile {
     tn_contraction c;
     tn_schedule s;
     bool direct; /* A's address splits into row and k parts */
+    bool turned; /* B is contiguous along its last k axis and not along n */
     bool merged_m[TN_MAX_RANK], merged_k[TN_MAX_RANK];
     tn_lx b_index[TN_MAX_RANK], b_linear, panels, n_total, k_total;
     uint32_t acc, row, scratch, packed;
@@ -375,10 +380,61 @@ static void run_rows(tile *t, tn_lx lo, tn_lx hi, tn_lx m_total, tn_lx panel) {
  * -------------------------------------------------------------------------------------------------
  */
 
+typedef struct panel_element {
+    tile *t;
+    tn_lx panel, k_index[TN_MAX_RANK];
+} panel_element;
+
+static tn_lx panel_at(void *context, tn_lx x, tn_lx j) {
+    panel_element *e = context;
+    tile *t = e->t;
+    tn_lx n[TN_MAX_RANK],
+        col = tn_l_add(t->k, tn_l_mul(t->k, e->panel, tn_l_int(t->k, t->s.nr)), j);
+    split_plain(t->k, col, t->c.n_extent, t->c.n, n);
+    e->k_index[t->c.k - 1] = x;
+    uint32_t mark = tn_access_mark(&t->m.access);
+    tn_lx valid = columns_exact(t) ? TN_LX_NONE : tn_l_lt(t->k, col, t->n_total);
+    tn_lx value = rhs_at(t, t->b_index, e->k_index, n, valid);
+    tn_access_release(&t->m.access, mark);
+    return value;
+}
+
+/* The last k axis in tiles, loops over the others. */
+static void pack_panel_turned(tile *t, tn_lx panel, uint32_t to, tn_lx base) {
+    tn_loop *k = t->k;
+    panel_element e = {.t = t, .panel = panel};
+    int last = t->c.k - 1, opened = 0;
+    tn_lx linear = tn_l_int(k, 0);
+    for (int i = 0; i < last; i++) {
+        tn_lx extent = tn_l_dim(k, t->c.k_extent[i]);
+        e.k_index[i] = tn_l_int(k, 0);
+        if (t->c.k_extent[i] == 1) continue;
+        e.k_index[i] = tn_l_for(k, TN_LOOP_SERIAL, tn_l_int(k, 0), extent, "k");
+        linear = tn_l_add(k, tn_l_mul(k, linear, extent), e.k_index[i]);
+        opened++;
+    }
+    tn_turned_pack p = {.k = k,
+                        .dtype = t->c.acc,
+                        .lanes = t->s.lanes,
+                        .nr = t->s.nr,
+                        .to = to,
+                        .count = tn_l_dim(k, t->c.k_extent[last]),
+                        .element = panel_at,
+                        .context = &e};
+    tn_lx before = tn_l_mul(k, tn_l_mul(k, linear, p.count), tn_l_int(k, t->s.nr));
+    p.base = tn_l_add(k, base, before);
+    tn_pack_turned(&p);
+    close_loops(k, opened);
+}
+
 /* One panel of B, columns past the end as zero; element (k, j) goes to `base` + k*nr + j of `to`.
  */
 static void pack_panel(tile *t, tn_lx panel, uint32_t to, tn_lx base) {
     tn_loop *k = t->k;
+    if (t->turned) {
+        pack_panel_turned(t, panel, to, base);
+        return;
+    }
     tn_lx nr = tn_l_int(k, t->s.nr), k_index[TN_MAX_RANK], k_linear, n[TN_MAX_RANK];
     bool apart[TN_MAX_RANK] = {false}; /* B need not be linear where A is */
     int opened = open_k(t, apart, k_index, &k_linear);
@@ -449,11 +505,62 @@ static bool unit_columns(tile *t, const tn_lx *k_var, const tn_lx *n_var) {
            tn_l_is_const_int(t->k, coefficient, &one) && one == 1;
 }
 
+/* B's rows run along the last k axis, which is long enough for whole vectors. */
+static bool unit_rows(tile *t, const tn_lx *k_var, const tn_lx *n_var) {
+    if (t->c.k == 0 || tn_dtype_size(t->c.acc) < 4) return false;
+    uint32_t buffer = 0;
+    tn_lx address = load_address(t->k, rhs_at(t, t->b_index, k_var, n_var, TN_LX_NONE), &buffer);
+    tn_lx coefficient, rest;
+    int64_t one;
+    return address != TN_LX_NONE &&
+           tn_dim_guess(t->graph->dims, t->c.k_extent[t->c.k - 1]) >= LEAST_TURNED &&
+           tn_l_affine(t->k, address, tn_l_expr(t->k, k_var[t->c.k - 1])->index, &coefficient,
+                       &rest) &&
+           tn_l_is_const_int(t->k, coefficient, &one) && one == 1;
+}
+
 typedef struct analysis {
-    bool direct, rhs_unit;
+    bool direct, rhs_unit, rhs_turned;
     bool merged_m[TN_MAX_RANK], merged_k[TN_MAX_RANK];
     tn_value a_leaf;
 } analysis;
+
+static void open_merged(tn_loop *k, const tn_dim *d, int count, const bool *merged, tn_lx *var) {
+    tn_lx run = tn_l_int(k, 1);
+    for (int i = 0; i < count; i++) {
+        run = tn_l_mul(k, run, tn_l_dim(k, d[i]));
+        var[i] = tn_l_int(k, 0);
+        if (merged[i]) continue;
+        var[i] = tn_l_for(k, TN_LOOP_SERIAL, tn_l_int(k, 0), run, "p");
+        run = tn_l_int(k, 1);
+    }
+}
+
+/* Takes back merges that do not hold once the work is emitted with them (see tn_merge_holds). */
+static void check_merges(const tn_lower_context *c, uint32_t group, bool in_place, analysis *a) {
+    tile t;
+    tile_init(&t, c, group, "analysis");
+    t.direct = true;
+    tn_merge_probe probe = {.k = t.k, .arena = c->arena};
+    tn_lx b_ext[TN_MAX_RANK], m[TN_MAX_RANK], n[TN_MAX_RANK], n_ext[TN_MAX_RANK], k[TN_MAX_RANK];
+    open_axes(t.k, t.c.b_extent, t.c.b, t.b_index, b_ext);
+    open_merged(t.k, t.c.m_extent, t.c.m, a->merged_m, m);
+    open_axes(t.k, t.c.n_extent, t.c.n, n, n_ext);
+    open_merged(t.k, t.c.k_extent, t.c.k, a->merged_k, k);
+    uint32_t buffer = 0;
+    tn_lx lhs = load_address(t.k, lhs_at(&t, t.b_index, m, k), &buffer), rhs = lhs;
+    if (in_place) rhs = load_address(t.k, rhs_at(&t, t.b_index, k, n, TN_LX_NONE), &buffer);
+    tn_vec_push(c->arena, &probe.offsets, lhs);
+    tn_vec_push(c->arena, &probe.offsets, rhs);
+    bool plain = lhs != TN_LX_NONE && rhs != TN_LX_NONE;
+    if (!plain || !tn_merge_holds(&probe, k, t.c.k, a->merged_k))
+        memset(a->merged_k, 0, sizeof a->merged_k);
+    t.probe = &probe;
+    set_point(&t, m, n);
+    epilogue_point(&t, tn_l_number(t.k, t.c.acc, 0));
+    if (!plain || !tn_merge_holds(&probe, m, t.c.m, a->merged_m))
+        memset(a->merged_m, 0, sizeof a->merged_m);
+}
 
 static void analyse(const tn_lower_context *c, uint32_t group, analysis *out) {
     tile t;
@@ -470,6 +577,7 @@ static void analyse(const tn_lower_context *c, uint32_t group, analysis *out) {
     memset(all, true, sizeof all);
     uint32_t buffer = 0;
     out->rhs_unit = unit_columns(&t, k, n);
+    out->rhs_turned = !out->rhs_unit && unit_rows(&t, k, n);
     bool prepared = t.p->constant[tn_graph_value(t.graph, t.node->in[1])->node] && !t.g->constant;
     bool in_place = out->rhs_unit && !prepared;
     tn_lx a = lhs_at(&t, t.b_index, m, k), address = load_address(t.k, a, &buffer);
@@ -488,6 +596,7 @@ static void analyse(const tn_lower_context *c, uint32_t group, analysis *out) {
         epilogue_point(&t, acc);
         tn_merge_find(&probe, m, m_ext, t.c.m, all, out->merged_m);
         t.probe = NULL;
+        check_merges(c, group, in_place, out);
     }
 }
 
@@ -497,6 +606,7 @@ static void tile_setup(tile *t, const tn_lower_context *c, uint32_t group, const
     t->s = tn_schedule_choose_contraction(t->p, t->g, (uint32_t)c->target->vector_bytes,
                                           (uint32_t)c->target->vector_registers, a->rhs_unit);
     t->direct = a->direct;
+    t->turned = a->rhs_turned;
     t->a_leaf = a->a_leaf;
     memcpy(t->merged_m, a->merged_m, sizeof t->merged_m);
     memcpy(t->merged_k, a->merged_k, sizeof t->merged_k);

@@ -60,24 +60,24 @@ static bool is_padded(const place *p, int i) {
     return pad_of(p) && (pad_of(p)->lo.at[i] != 0 || pad_of(p)->hi.at[i] != 0);
 }
 
-/* False for what only crops, spreads or is not known to be one of these. */
-static bool find_axis(place *p) {
+/* Leaves `axis` at -1 for a pad that crops or spreads, or may. */
+static void find_axis(place *p) {
     const tn_attrs_pad *pad = pad_of(p);
     const tn_dims *dims = p->graph->dims;
     p->operands = pad ? 1 : p->node->in_count;
     if (!pad) {
         const tn_attrs_concat *a = p->node->attrs;
         p->axis = (int)a->axis;
-        return true;
+        return;
     }
-    p->axis = -1;
     for (int i = 0; i < pad->lo.count; i++) {
         if (pad->interior.at[i] || tn_dim_lo(dims, pad->lo.at[i]) < 0 ||
-            tn_dim_lo(dims, pad->hi.at[i]) < 0)
-            return false;
+            tn_dim_lo(dims, pad->hi.at[i]) < 0) {
+            p->axis = -1;
+            return;
+        }
         if (is_padded(p, i)) p->axis = i;
     }
-    return p->axis >= 0;
 }
 
 /* ---- segments ------------------------------------------------------------------------------- */
@@ -223,24 +223,41 @@ static bool may_merge(const place *p, int i) {
     return i >= p->axis || (!is_padded(p, i) && !is_padded(p, i + 1));
 }
 
-static void probe_operand(place *p, uint32_t which, bool *merged) {
+/* One element of an operand on a throw-away kernel, with a variable per axis (merged ones aside). */
+static void emit_probe(place *p, uint32_t which, const bool *merged, tn_merge_probe *probe,
+                       tn_lx *var, tn_lx *extent) {
     tn_loop *k = p->k;
     const tn_shape *shape = operand_shape(p, which);
-    tn_merge_probe probe = {.k = k, .arena = p->m.context->arena};
-    tn_lx var[TN_MAX_RANK], to[TN_MAX_RANK], extent[TN_MAX_RANK];
-    bool allowed[TN_MAX_RANK];
-    p->probe = &probe;
+    tn_lx to[TN_MAX_RANK];
+    *probe = (tn_merge_probe){.k = k, .arena = p->m.context->arena};
+    p->probe = probe;
     for (int i = 0; i < shape->rank; i++) {
         extent[i] = tn_l_dim(k, shape->dim[i]);
-        var[i] = tn_l_for(k, TN_LOOP_SERIAL, tn_l_int(k, 0), extent[i], "p");
+        if (i > 0 && merged[i - 1]) extent[i] = tn_l_mul(k, extent[i - 1], extent[i]);
+        var[i] = tn_l_int(k, 0);
+        if (!merged[i]) var[i] = tn_l_for(k, TN_LOOP_SERIAL, tn_l_int(k, 0), extent[i], "p");
         to[i] = tn_l_add(k, var[i], shift_of(p, i, tn_l_int(k, 0)));
-        allowed[i] = may_merge(p, i);
     }
-    tn_vec_push(probe.arena, &probe.values, operand_at(p, which, var));
-    tn_vec_push(probe.arena, &probe.offsets, tn_maker_offset(&p->m, p->node->out, to));
-    tn_merge_find(&probe, var, extent, shape->rank, allowed, merged);
-    for (int i = 0; i < shape->rank; i++) tn_l_end(k);
-    p->probe = NULL;
+    tn_vec_push(probe->arena, &probe->values, operand_at(p, which, var));
+    tn_vec_push(probe->arena, &probe->offsets, tn_maker_offset(&p->m, p->node->out, to));
+}
+
+static void place_init(place *p, const tn_lower_context *c, uint32_t group);
+
+static void find_merges(const tn_lower_context *c, uint32_t group, uint32_t which, bool *merged) {
+    place p;
+    tn_merge_probe probe;
+    tn_lx var[TN_MAX_RANK], extent[TN_MAX_RANK];
+    bool allowed[TN_MAX_RANK];
+    memset(merged, 0, TN_MAX_RANK * sizeof *merged);
+    place_init(&p, c, group);
+    emit_probe(&p, which, merged, &probe, var, extent);
+    int rank = operand_shape(&p, which)->rank;
+    for (int i = 0; i < rank; i++) allowed[i] = may_merge(&p, i);
+    tn_merge_find(&probe, var, extent, rank, allowed, merged);
+    place_init(&p, c, group);
+    emit_probe(&p, which, merged, &probe, var, extent);
+    if (!tn_merge_holds(&probe, var, rank, merged)) memset(merged, 0, TN_MAX_RANK * sizeof *merged);
 }
 
 /* ---- the kernel ----------------------------------------------------------------------------- */
@@ -254,6 +271,8 @@ static void place_init(place *p, const tn_lower_context *c, uint32_t group) {
     p->node = tn_graph_node(p->graph, p->m.group->members.data[0].node);
     p->shape = &tn_graph_type(p->graph, p->node->out)->shape;
     p->k = p->m.k;
+    p->axis = -1;
+    find_axis(p);
 }
 
 static void emit_kernel(place *p) {
@@ -299,31 +318,17 @@ bool tn_lower_place(const tn_lower_context *c, uint32_t group, tn_lowered *out) 
     if (!is_place(c->grouping, g)) return false;
     place p;
     place_init(&p, c, group);
-    if (!find_axis(&p)) return false;
-    int axis = p.axis;
-    uint32_t operands = p.operands;
-    tn_schedule s =
-        tn_schedule_choose_place(c->grouping, g, (uint32_t)c->target->vector_bytes, axis);
-    if (s.shape != TN_SHAPE_PLACE) return false;
-    bool(*merged)[TN_MAX_RANK] = tn_arena_alloc(c->arena, operands * sizeof *merged),
-    rows[TN_MAX_RANK];
-    memset(rows, true, sizeof rows);
-    for (uint32_t i = 0; i < operands; i++) {
-        probe_operand(&p, i, merged[i]);
-        for (int j = 0; j < axis; j++) rows[j] &= merged[i][j];
+    if (p.axis < 0) return false;
+    p.s = tn_schedule_choose_place(c->grouping, g, (uint32_t)c->target->vector_bytes, p.axis);
+    if (p.s.shape != TN_SHAPE_PLACE) return false;
+    p.merged = tn_arena_alloc(c->arena, p.operands * sizeof *p.merged);
+    memset(p.merged_rows, true, sizeof p.merged_rows);
+    for (uint32_t i = 0; i < p.operands; i++) {
+        find_merges(c, group, i, p.merged[i]);
+        for (int j = 0; j < p.axis; j++) p.merged_rows[j] &= p.merged[i][j];
     }
-    for (int retry = 0; retry < 2; retry++) {
-        place_init(&p, c, group);
-        find_axis(&p);
-        p.s = s;
-        p.merged = merged;
-        memcpy(p.merged_rows, rows, sizeof rows);
-        emit_kernel(&p);
-        if (tn_merge_addresses_linear(p.k)) break;
-        memset(merged, 0, operands * sizeof *merged);
-        memset(rows, 0, sizeof rows);
-    }
+    emit_kernel(&p);
     out->kernel = p.k;
-    out->schedule = s;
+    out->schedule = p.s;
     return true;
 }

@@ -695,15 +695,9 @@ static void emit_kernel(rows *r) {
 void tn_lower_rows(const tn_lower_context *c, uint32_t group, tn_lowered *out) {
     bool merged[TN_MAX_RANK];
     find_merges(c, group, merged);
-    bool any = false;
-    for (int i = 0; i < TN_MAX_RANK; i++) any |= merged[i];
     rows r;
     rows_init(&r, c, group, merged);
     emit_kernel(&r);
-    if (any && !tn_merge_addresses_linear(r.k)) {
-        rows_init(&r, c, group, NULL);
-        emit_kernel(&r);
-    }
     out->kernel = r.k;
     out->schedule = r.s;
 }

@@ -45,6 +45,13 @@ static split_fold *fold_of(split *s, tn_node n) {
     return NULL;
 }
 
+static const tn_member *member_of(const split *s, tn_value v) {
+    tn_node node = tn_graph_value(s->graph, v)->node;
+    const tn_member *m = s->g->members.data;
+    while (m->node != node) m++;
+    return m;
+}
+
 static tn_lx split_leaf(tn_access *a, tn_value v, const tn_lx *index) {
     split *s = a->context;
     tn_node node = tn_graph_value(s->graph, v)->node;
@@ -220,11 +227,8 @@ static void store_results(split *s) {
     uint32_t mark = tn_access_mark(&s->m.access);
     for (uint32_t i = 0; i < s->g->stores.len; i++) {
         tn_value v = s->g->stores.data[i];
-        tn_node node = tn_graph_value(s->graph, v)->node;
-        const tn_member *m = s->g->members.data;
-        while (m->node != node) m++;
         tn_lx index[TN_MAX_RANK];
-        result_point(s, m, index);
+        result_point(s, member_of(s, v), index);
         tn_maker_store(&s->m, v, index, split_leaf(&s->m.access, v, index));
     }
     tn_access_release(&s->m.access, mark);
@@ -367,35 +371,47 @@ static bool fits(const tn_grouping *p, const tn_group *g) {
     return true;
 }
 
-static void find_merges(const tn_lower_context *c, uint32_t group, bool *merged) {
-    split s;
-    split_init(&s, c, group, NULL);
-    tn_merge_probe probe = {.k = s.k, .arena = c->arena};
-    s.probe = &probe;
-    const tn_space *space = &s.g->space;
-    bool allowed[TN_MAX_RANK];
-    for (int i = 0; i < space->shape.rank; i++) {
-        s.at[i] = tn_l_for(s.k, TN_LOOP_SERIAL, tn_l_int(s.k, 0), s.extent[i], "p");
-        allowed[i] = i + 1 < space->shape.rank && space->folded[i] == space->folded[i + 1];
-    }
-    for (uint32_t j = 0; j < s.folds.len; j++) {
-        split_fold *f = &s.folds.data[j];
+/* The group's work on a throw-away kernel with a variable per axis (merged ones aside). */
+static void emit_probe(split *s, tn_merge_probe *probe) {
+    tn_arena *arena = s->m.context->arena;
+    *probe = (tn_merge_probe){.k = s->k, .arena = arena};
+    s->probe = probe;
+    for (int i = 0; i < s->g->space.shape.rank; i++)
+        if (!s->merged[i])
+            s->at[i] = tn_l_for(s->k, TN_LOOP_SERIAL, tn_l_int(s->k, 0), s->extent[i], "p");
+    for (uint32_t j = 0; j < s->folds.len; j++) {
+        split_fold *f = &s->folds.data[j];
         tn_lx acc[TN_FOLD_REGISTERS], next[TN_FOLD_REGISTERS];
         for (int i = 0; i < f->fold.registers; i++)
-            acc[i] = tn_l_const(s.k, f->fold.dtype[i], f->fold.init[i]);
-        fold_step(&s, f, acc, next);
-        for (int i = 0; i < f->fold.registers; i++) tn_vec_push(c->arena, &probe.values, next[i]);
+            acc[i] = tn_l_const(s->k, f->fold.dtype[i], f->fold.init[i]);
+        fold_step(s, f, acc, next);
+        for (int i = 0; i < f->fold.registers; i++) tn_vec_push(arena, &probe->values, next[i]);
     }
-    for (uint32_t i = 0; i < s.g->stores.len; i++) {
-        tn_value v = s.g->stores.data[i];
-        const tn_member *m = s.g->members.data;
-        while (m->node != tn_graph_value(s.graph, v)->node) m++;
+    for (uint32_t i = 0; i < s->g->stores.len; i++) {
+        tn_value v = s->g->stores.data[i];
         tn_lx index[TN_MAX_RANK];
-        result_point(&s, m, index);
-        tn_vec_push(c->arena, &probe.values, split_leaf(&s.m.access, v, index));
-        tn_vec_push(c->arena, &probe.offsets, tn_maker_offset(&s.m, v, index));
+        result_point(s, member_of(s, v), index);
+        tn_vec_push(arena, &probe->values, split_leaf(&s->m.access, v, index));
+        tn_vec_push(arena, &probe->offsets, tn_maker_offset(&s->m, v, index));
     }
-    tn_merge_find(&probe, s.at, s.extent, space->shape.rank, allowed, merged);
+}
+
+static void find_merges(const tn_lower_context *c, uint32_t group, bool *merged) {
+    split s;
+    tn_merge_probe probe;
+    bool allowed[TN_MAX_RANK];
+    split_init(&s, c, group, NULL);
+    const tn_space *space = &s.g->space;
+    int rank = space->shape.rank;
+    for (int i = 0; i < rank; i++)
+        allowed[i] = i + 1 < rank && space->folded[i] == space->folded[i + 1];
+    emit_probe(&s, &probe);
+    memset(merged, 0, TN_MAX_RANK * sizeof *merged);
+    tn_merge_find(&probe, s.at, s.extent, rank, allowed, merged);
+    split_init(&s, c, group, merged);
+    emit_probe(&s, &probe);
+    if (!tn_merge_holds(&probe, s.at, rank, merged))
+        memset(merged, 0, TN_MAX_RANK * sizeof *merged);
 }
 
 bool tn_lower_split(const tn_lower_context *c, uint32_t group, tn_lowered *out) {
@@ -403,17 +419,13 @@ bool tn_lower_split(const tn_lower_context *c, uint32_t group, tn_lowered *out) 
     if (!fits(c->grouping, g)) return false;
     bool merged[TN_MAX_RANK];
     find_merges(c, group, merged);
-    for (int retry = 0; retry < 2; retry++) {
-        split s;
-        split_init(&s, c, group, merged);
-        s.s = tn_schedule_choose_split(c->grouping, g, (uint32_t)c->target->vector_bytes, merged,
-                                       &s.cut_axis);
-        if (s.s.shape != TN_SHAPE_SPLIT) return false;
-        emit_kernel(&s);
-        out->kernel = s.k;
-        out->schedule = s.s;
-        if (tn_merge_addresses_linear(s.k)) break;
-        memset(merged, 0, sizeof merged);
-    }
+    split s;
+    split_init(&s, c, group, merged);
+    s.s = tn_schedule_choose_split(c->grouping, g, (uint32_t)c->target->vector_bytes, merged,
+                                   &s.cut_axis);
+    if (s.s.shape != TN_SHAPE_SPLIT) return false;
+    emit_kernel(&s);
+    out->kernel = s.k;
+    out->schedule = s.s;
     return true;
 }

@@ -70,8 +70,6 @@ static tn_lx turn_leaf(tn_access *a, tn_value v, const tn_lx *index) {
         if (a->emit.guard != TN_LX_NONE) tn_vec_push(a->arena, &t->probe->values, a->emit.guard);
     } else if (v == t->c.value) {
         return read_operand(t, v, index);
-    } else if (t->element == TN_LX_NONE) { /* only the operand is looked for */
-        return tn_l_number(t->k, tn_graph_type(t->graph, v)->dtype, 0);
     }
     return tn_maker_load(&t->m, v, index);
 }
@@ -94,7 +92,8 @@ static tn_lx stored_value(turn *t, tn_value v, const tn_lx *index) {
 
 /* ---- tiles ---------------------------------------------------------------------------------- */
 
-/* The operand alone at the current point; what else the expression reads does not matter. */
+/* The operand alone at the current point; what else the expression reads only matters where the
+ * operand's place depends on it. */
 static tn_lx capture(turn *t) {
     t->element = t->captured = TN_LX_NONE;
     uint32_t mark = tn_access_mark(&t->m.access);
@@ -291,26 +290,40 @@ static bool find_crosswise(turn *t, const tn_lx *var, crosswise *out) {
     return found == 1;
 }
 
+/* The group's work on a throw-away kernel with a variable per axis (merged ones aside). */
+static void emit_probe(turn *t, const bool *merged, tn_merge_probe *probe) {
+    tn_arena *arena = t->m.context->arena;
+    *probe = (tn_merge_probe){.k = t->k, .arena = arena};
+    t->probe = probe;
+    for (int i = 0; i < t->g->space.shape.rank; i++)
+        if (!merged[i])
+            t->at[i] = tn_l_for(t->k, TN_LOOP_SERIAL, tn_l_int(t->k, 0), t->extent[i], "p");
+    for (uint32_t i = 0; i < t->g->stores.len; i++) {
+        tn_lx index[TN_MAX_RANK];
+        stored_index(t, t->g->stores.data[i], index);
+        tn_vec_push(arena, &probe->values, stored_value(t, t->g->stores.data[i], index));
+        tn_vec_push(arena, &probe->offsets, tn_maker_offset(&t->m, t->g->stores.data[i], index));
+    }
+}
+
 static bool analyse(const tn_lower_context *c, uint32_t group, crosswise *out) {
     turn t;
-    turn_init(&t, c, group, NULL);
+    tn_merge_probe probe;
+    bool allowed[TN_MAX_RANK], none[TN_MAX_RANK] = {false};
     memset(out, 0, sizeof *out);
-    const tn_shape *s = &t.g->space.shape;
-    if (t.g->anchor != TN_NO_NODE || t.g->space.has_fold || s->rank < 2) return false;
-    tn_merge_probe probe = {.k = t.k, .arena = c->arena};
-    t.probe = &probe;
-    bool allowed[TN_MAX_RANK];
-    for (int i = 0; i < s->rank; i++) {
-        t.at[i] = tn_l_for(t.k, TN_LOOP_SERIAL, tn_l_int(t.k, 0), t.extent[i], "p");
-        allowed[i] = i + 1 < s->rank;
+    turn_init(&t, c, group, NULL);
+    int rank = t.g->space.shape.rank;
+    if (t.g->anchor != TN_NO_NODE || t.g->space.has_fold || rank < 2) return false;
+    for (int i = 0; i < rank; i++) allowed[i] = i + 1 < rank;
+    emit_probe(&t, none, &probe);
+    tn_merge_find(&probe, t.at, t.extent, rank, allowed, out->merged);
+    turn_init(&t, c, group, out->merged);
+    emit_probe(&t, out->merged, &probe);
+    if (!tn_merge_holds(&probe, t.at, rank, out->merged)) {
+        memset(out->merged, 0, sizeof out->merged);
+        turn_init(&t, c, group, NULL);
+        emit_probe(&t, none, &probe);
     }
-    for (uint32_t i = 0; i < t.g->stores.len; i++) {
-        tn_lx index[TN_MAX_RANK];
-        stored_index(&t, t.g->stores.data[i], index);
-        tn_vec_push(c->arena, &probe.values, stored_value(&t, t.g->stores.data[i], index));
-        tn_vec_push(c->arena, &probe.offsets, tn_maker_offset(&t.m, t.g->stores.data[i], index));
-    }
-    tn_merge_find(&probe, t.at, t.extent, s->rank, allowed, out->merged);
     if (!find_crosswise(&t, t.at, out)) return false;
     tn_dtype dtype = tn_graph_type(t.graph, out->value)->dtype;
     return dtype != TN_bool && tn_dtype_bits(dtype) >= 8;
@@ -329,7 +342,6 @@ bool tn_lower_transpose(const tn_lower_context *c, uint32_t group, tn_lowered *o
     t.c = found;
     t.s = s;
     emit_kernel(&t);
-    if (!tn_merge_addresses_linear(t.k)) return false;
     out->kernel = t.k;
     out->schedule = s;
     return true;

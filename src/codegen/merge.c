@@ -54,25 +54,3 @@ bool tn_merge_holds(const tn_merge_probe *p, const tn_lx *var, int count, const 
     }
     return true;
 }
-
-static bool depends_on_data(const tn_loop *k, tn_lx e) {
-    if (e == TN_LX_NONE) return false;
-    const tn_lexpr *x = tn_l_expr(k, e);
-    if (x->kind == TN_LX_LOAD || x->kind == TN_LX_LET) return true;
-    return depends_on_data(k, x->a) || depends_on_data(k, x->b) || depends_on_data(k, x->c);
-}
-
-bool tn_merge_addresses_linear(const tn_loop *k) {
-    uint32_t exprs = k->exprs.len;
-    for (uint32_t e = 1; e < exprs; e++) {
-        tn_lx at = tn_l_expr(k, e)->a;
-        if (tn_l_expr(k, e)->kind != TN_LX_LOAD || depends_on_data(k, at)) continue;
-        for (uint32_t v = 1; v < k->vars.len; v++) {
-            tn_lx coefficient, rest;
-            if (tn_l_uses_var(k, at, v) &&
-                !tn_l_affine((tn_loop *)(uintptr_t)k, at, v, &coefficient, &rest))
-                return false;
-        }
-    }
-    return true;
-}

@@ -26,9 +26,4 @@ void tn_merge_find(const tn_merge_probe *p, const tn_lx *var, const tn_lx *exten
  * the wider bounds. Comparisons that the narrow bounds decided come back then. */
 bool tn_merge_holds(const tn_merge_probe *p, const tn_lx *var, int count, const bool *merged);
 
-/* Whether every load address of a finished kernel is linear in the loop variables it uses
- * (addresses that depend on loaded data aside). After merging this must still hold: bounds may have
- * made a division vanish on the throw-away kernel that the wider loop brings back. */
-bool tn_merge_addresses_linear(const tn_loop *k);
-
 #endif

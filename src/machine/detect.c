@@ -132,8 +132,8 @@ static void detect_memory(tn_machine *m) {
 }
 
 void tn_machine_detect(tn_machine *m) {
-    *m = (tn_machine){.usable = tn_cores(), .packages = 1, .cores = 1, .threads = 1,
-                      .numa_nodes = 1};
+    *m = (tn_machine){
+        .usable = tn_cores(), .packages = 1, .cores = 1, .threads = 1, .numa_nodes = 1};
     detect_cpu(m);
     detect_topology(m);
     detect_memory(m);

@@ -76,8 +76,8 @@ static void *work_repeatedly(void *argument) {
 static void start_and_join(bench *b, worker *workers) {
     int started = 1;
     pthread_mutex_lock(&b->gate);
-    while (started < b->threads && pthread_create(&workers[started].thread, NULL, work_repeatedly,
-                                                  &workers[started]) == 0)
+    while (started < b->threads &&
+           pthread_create(&workers[started].thread, NULL, work_repeatedly, &workers[started]) == 0)
         started++;
     b->abandoned = started < b->threads;
     pthread_mutex_unlock(&b->gate);
@@ -157,7 +157,8 @@ tn_status tn_measure(const tn_measure_kernels *k, int threads, uint64_t array_by
                      tn_error *err) {
     *out = (tn_roofs){.threads = threads};
     size_t size = (size_t)array_bytes & ~(size_t)4095;
-    float *memory = mmap(NULL, 2 * size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    float *memory =
+        mmap(NULL, 2 * size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED)
         return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory: measuring takes %zu bytes",
                             2 * size);

@@ -131,8 +131,8 @@ typedef enum tn_rnn_direction {
     R(Relu)                                                                                        \
     R(Tanh)                                                                                        \
     R(Sigmoid)                                                                                     \
-    R(Affine) R(LeakyRelu) R(ThresholdedRelu) R(ScaledTanh) R(HardSigmoid) R(Elu) R(Softsign)      \
-        R(Softplus)
+    R(Affine)                                                                                      \
+    R(LeakyRelu) R(ThresholdedRelu) R(ScaledTanh) R(HardSigmoid) R(Elu) R(Softsign) R(Softplus)
 typedef enum tn_rnn_activation {
 #define R(name) TN_ACT_##name,
     TN_RNN_ACTIVATIONS(R)

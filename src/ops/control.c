@@ -2,6 +2,7 @@
  *
  * Sub-graphs see only their inputs, and share the table of sizes with the graph they are in; so the
  * types of operands and of sub-graph inputs are compared as they are. */
+#include "ops/gradient.h"
 #include "ops/eval.h"
 #include "ops/parts.h"
 
@@ -261,37 +262,6 @@ static tn_value *map_of(tn_builder *b, const tn_graph *body, const tn_value *in)
     return map;
 }
 
-static void add_cotangent(tn_builder *b, tn_value *sum, tn_value more) {
-    if (more == TN_NO_VALUE) return;
-    *sum = *sum == TN_NO_VALUE ? more : tn_b_add(b, *sum, more);
-}
-
-/* Passes the cotangents of one node's results on to its operands. */
-static void node_vjp(tn_builder *b, const tn_graph *body, tn_node p, const tn_value *map,
-                     tn_value *cotangent) {
-    const tn_node_info *n = tn_graph_node(body, p);
-    bool reached = false;
-    for (uint32_t o = 0; o < n->out_count; o++)
-        reached = reached || cotangent[n->out + o] != TN_NO_VALUE;
-    if (!reached || n->op == TN_OP_input || !tn_b_ok(b)) return;
-    const tn_op_rules *rules = tn_op_rules_of(n->op);
-    if (!rules->vjp.rule) {
-        tn_b_fail(b, TN_UNSUPPORTED, "%s has no gradient: %s", tn_op_info_of(n->op)->name,
-                  rules->vjp.refusal);
-        return;
-    }
-    tn_value *in = TN_NEW_N(b->graph->arena, tn_value, n->in_count);
-    tn_value *grads = TN_NEW_N(b->graph->arena, tn_value, n->in_count);
-    tn_value *out = TN_NEW_N(b->graph->arena, tn_value, n->out_count);
-    for (uint32_t o = 0; o < n->in_count; o++) {
-        in[o] = map[n->in[o]];
-        grads[o] = TN_NO_VALUE;
-    }
-    for (uint32_t o = 0; o < n->out_count; o++) out[o] = map[n->out + o];
-    rules->vjp.rule(b, body, n, in, out, cotangent + n->out, grads);
-    for (uint32_t o = 0; o < n->in_count; o++) add_cotangent(b, &cotangent[n->in[o]], grads[o]);
-}
-
 static void call_vjp(tn_builder *b, const tn_graph *g, const tn_node_info *n, const tn_value *in,
                      const tn_value *out, const tn_value *cotangents, tn_value *grads) {
     (void)g, (void)out;
@@ -299,11 +269,13 @@ static void call_vjp(tn_builder *b, const tn_graph *g, const tn_node_info *n, co
     tn_value *map = map_of(b, body, in);
     tn_value *cotangent = TN_NEW_N(b->graph->arena, tn_value, body->values.len);
     for (uint32_t v = 0; v < body->values.len; v++) cotangent[v] = TN_NO_VALUE;
-    for (uint32_t p = 0; p < body->outputs.len; p++)
-        add_cotangent(b, &cotangent[body->outputs.data[p].value], cotangents[p]);
+    for (uint32_t p = 0; p < body->outputs.len; p++) {
+        tn_value *sum = &cotangent[body->outputs.data[p].value], more = cotangents[p];
+        if (more != TN_NO_VALUE) *sum = *sum == TN_NO_VALUE ? more : tn_b_add(b, *sum, more);
+    }
     for (tn_node p = 0; p < body->nodes.len; p++)
         if (tn_graph_node(body, p)->op != TN_OP_input) copy_node(b, body, p, map);
-    for (tn_node p = body->nodes.len; p-- > 0;) node_vjp(b, body, p, map, cotangent);
+    tn_b_backward(b, body, map, NULL, cotangent);
     if (!tn_b_ok(b)) return;
     for (uint32_t p = 0; p < body->inputs.len; p++) grads[p] = cotangent[body->inputs.data[p]];
 }

@@ -138,7 +138,7 @@ static tn_prog_step kernel_step(scope *s, tn_loop *k, uint32_t packed) {
     for (uint32_t i = 0; i < k->buffers.len; i++) {
         const tn_lbuffer *b = &k->buffers.data[i];
         if (b->kind == TN_LBUF_SCRATCH) continue;
-        uint32_t buffer = b->kind == TN_LBUF_WORK       ? work_buffer(a, k, b)
+        uint32_t buffer = b->kind == TN_LBUF_WORK      ? work_buffer(a, k, b)
                           : b->binding == TN_BIND_PACK ? packed
                                                        : buffer_of(s, b->binding);
         step.buffers[step.buffer_count++] = buffer;

@@ -11,7 +11,7 @@ typedef struct attention {
     tn_node scores, out; /* the two dots */
     tn_node projection;  /* the dot that reads the result; NO_NODE */
     int64_t head_dim, value_dim;
-    bool self; /* queries and keys are projected from one value */
+    bool self;    /* queries and keys are projected from one value */
     tn_node q, k; /* their projections; NO_NODE */
 } attention;
 
@@ -19,7 +19,7 @@ typedef struct finder {
     const tn_graph *g;
     tn_arena *arena;
     uint32_t *first_use, *next_use, *use_node; /* lists of users, by value */
-    uint32_t *stamp; /* per node: the search that saw it last */
+    uint32_t *stamp;                           /* per node: the search that saw it last */
     uint32_t search;
     const tn_node_info *goal; /* of is_goal */
     TN_VEC(attention) found;
@@ -49,9 +49,9 @@ static bool is_view(tn_op op) {
 /* What may lie between a projection and the product that uses it: views, scaling, rotary
  * embedding, norms' multiplication, masks. Not sin, cos, rsqrt: those make factors, not values. */
 static bool carries_value(tn_op op) {
-    static const tn_op list[] = {TN_OP_add, TN_OP_sub,  TN_OP_mul, TN_OP_div, TN_OP_neg,
-                                 TN_OP_max, TN_OP_min,  TN_OP_cast, TN_OP_select, TN_OP_tanh,
-                                 TN_OP_gather, TN_OP_dynamic_update};
+    static const tn_op list[] = {TN_OP_add,    TN_OP_sub,  TN_OP_mul,    TN_OP_div,
+                                 TN_OP_neg,    TN_OP_max,  TN_OP_min,    TN_OP_cast,
+                                 TN_OP_select, TN_OP_tanh, TN_OP_gather, TN_OP_dynamic_update};
     return is_view(op) || is_one_of(op, list, TN_COUNT(list));
 }
 
@@ -325,8 +325,8 @@ bool tn_structure_find(const tn_graph *g, tn_structure *out) {
     out->head_dim = a->head_dim;
     out->heads = count_heads(&f, a);
     out->kv_heads = count_kv_heads(&f, a, out->heads);
-    out->d_model = a->projection != NO_NODE ? width(&f, node(&f, a->projection))
-                                                 : out->heads * out->head_dim;
+    out->d_model =
+        a->projection != NO_NODE ? width(&f, node(&f, a->projection)) : out->heads * out->head_dim;
     out->ffn = find_ffn(&f, out->d_model);
     out->vocab = find_table(&f, out->d_model, false);
     if (!out->vocab) out->vocab = find_table(&f, out->d_model, true);

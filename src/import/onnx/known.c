@@ -55,6 +55,7 @@ static bool in_range(tn_o *o, const tn_known *k) {
 /* ---- sources -------------------------------------------------------------------------------- */
 
 static bool known_shape(tn_o *o, tn_known *out) {
+    if (tn_o_item(o, 0)->kind != TN_ITEM_TENSOR) return false;
     tn_type type = tn_o_type(o, 0);
     int rank = type.shape.rank;
     int64_t start = tn_o_int(o, "start", 0), end = tn_o_int(o, "end", rank);
@@ -67,6 +68,7 @@ static bool known_shape(tn_o *o, tn_known *out) {
 }
 
 static bool known_size(tn_o *o, tn_known *out) {
+    if (tn_o_item(o, 0)->kind != TN_ITEM_TENSOR) return false;
     tn_type type = tn_o_type(o, 0);
     new_known(o, out, TN_i64, 0, NULL);
     out->at[0] = tn_shape_count(o->dims, &type.shape);

@@ -15,7 +15,7 @@
 enum {
     RANDOM_VALUES = 96,
     RANDOM_ELEMENTS = 1500, /* of a value; large graphs have fewer and larger ones */
-    RANDOM_LARGE = 60000,
+    RANDOM_LARGE = 200000,
     RANDOM_PRODUCTS = 60000, /* of a contraction */
     RANDOM_RANK = 6,
     RANDOM_SYMBOLS = 2
@@ -65,7 +65,7 @@ static inline int64_t shape_size(const random_maker *m, const tn_shape *s) {
 
 static inline tn_dim random_dim(random_maker *m) {
     static const int64_t sizes[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 16, 17, 20, 33, 40, 70};
-    static const int64_t large[] = {2, 7, 16, 40, 64, 100, 200, 230, 1000, 5000, 40000};
+    static const int64_t large[] = {2, 7, 16, 40, 64, 100, 230, 1000, 5000, 40000, 150000};
     if (m->symbols && chance(m, 30)) return tn_dim_of_symbol(m->g->dims, chance(m, 50) ? "N" : "S");
     if (m->most > RANDOM_ELEMENTS && chance(m, 60)) return large[pick(m, TN_COUNT(large))];
     if (chance(m, 2)) return 0;
@@ -716,7 +716,7 @@ static inline void make_dot(random_maker *m) {
     for (int i = 0; i < nb; i++) points *= (double)dim_value(m, b[i]);
     for (int i = 0; i < nm; i++) points *= (double)dim_value(m, r[i]);
     for (int i = 0; i < nn; i++) points *= (double)dim_value(m, c[i]);
-    if (points > 2 * m->most || points * terms > 6 * (double)m->most + RANDOM_PRODUCTS) return;
+    if (points > 2 * m->most || points * terms > 2 * (double)m->most + RANDOM_PRODUCTS) return;
     int at_x[TN_MAX_RANK], at_y[TN_MAX_RANK];
     random_value p = operand(m, dtype, &x, at_x), q = operand(m, dtype, &y, at_y);
     tn_attrs_dot a = {.acc = dtype == TN_f16 && chance(m, 50) ? TN_f32 : dtype};
@@ -1158,7 +1158,8 @@ static inline random_maker *random_graph(tn_arena *arena, uint64_t seed) {
     m->b = tn_builder_of(m->g, &m->err);
     m->symbols = chance(m, 30);
     m->focus = chance(m, 45);
-    m->most = chance(m, 4) ? RANDOM_LARGE : RANDOM_ELEMENTS;
+    m->most = chance(m, 3) ? RANDOM_LARGE : RANDOM_ELEMENTS;
+    m->focus |= m->most > RANDOM_ELEMENTS;
     m->largest[0] = 9;
     m->largest[1] = 21;
     for (int i = 0; m->symbols && i < RANDOM_SYMBOLS; i++)
@@ -1168,7 +1169,7 @@ static inline random_maker *random_graph(tn_arena *arena, uint64_t seed) {
         tn_shape s = random_shape(m);
         fresh(m, chance(m, 75) ? TN_f32 : random_dtype(m), &s);
     }
-    int steps = 2 + (int)pick(m, m->most > RANDOM_ELEMENTS ? 6 : chance(m, 15) ? 50 : 14);
+    int steps = 2 + (int)pick(m, m->most > RANDOM_ELEMENTS ? 4 : chance(m, 15) ? 50 : 14);
     while (steps-- > 0) make_step(m);
     uint32_t *uses = tn_graph_use_counts(m->g, arena);
     for (int i = 0; i < m->count; i++) {

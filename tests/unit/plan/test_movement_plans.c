@@ -125,6 +125,31 @@ static void transposed_symbolic(tn_builder *b) {
     out(b, tn_b_permute(b, INPUT(b, n, s), (int[]){1, 0}));
 }
 
+/* ---- right operands that are contiguous along k ----------------------------------------------- */
+
+static tn_value transposed_weights(tn_builder *b, int64_t n, int64_t k) {
+    tn_array a = tn_array_new(b->graph->arena, TN_f32, 2, (int64_t[]){n, k});
+    fill_random(&a, 9);
+    return tn_b_swap(b, tn_b_constant(b, &a), 0, 1);
+}
+static void dot_rows_by_rows(tn_builder *b) {
+    tn_value y = INPUT(b, 2, 37, 70);
+    out(b, tn_b_matmul(b, INPUT(b, 2, 13, 70), tn_b_swap(b, y, 1, 2), TN_f32));
+    out(b, tn_b_matmul(b, INPUT(b, 9, 32), tn_b_swap(b, INPUT(b, 64, 32), 0, 1), TN_f32));
+}
+static void dot_prepared_rows(tn_builder *b) {
+    out(b, tn_b_matmul(b, INPUT(b, 5, 50), transposed_weights(b, 71, 50), TN_f32));
+}
+static void dot_halves_by_rows(tn_builder *b) {
+    tn_value y = tn_b_swap(b, TYPED(b, TN_f16, 20, 40), 0, 1);
+    out(b, tn_b_matmul(b, TYPED(b, TN_f16, 6, 40), y, TN_f32));
+}
+static void dot_symbolic_rows(tn_builder *b) {
+    tn_dim n = tn_dim_of_symbol(b->graph->dims, "N"), s = tn_dim_of_symbol(b->graph->dims, "S");
+    tn_value y = tn_b_swap(b, INPUT(b, n, s), 0, 1);
+    out(b, tn_b_matmul(b, INPUT(b, 7, s), y, TN_f32));
+}
+
 /* ---- large folds ---------------------------------------------------------------------------- */
 
 static void sum_of_all(tn_builder *b) {
@@ -220,6 +245,11 @@ static const movement_case cases[] = {
     CASE(transposed_bytes, "shape=transpose", 0, 0),
     CASE(transposed_symbolic, "shape=transpose", 1, 1),
     CASE(transposed_symbolic, "shape=transpose", 5, 37),
+    CASE(dot_rows_by_rows, "rhs=packed", 0, 0),
+    CASE(dot_prepared_rows, "rhs=prepared", 0, 0),
+    CASE(dot_halves_by_rows, "rhs=packed", 0, 0),
+    CASE(dot_symbolic_rows, "rhs=packed", 1, 1),
+    CASE(dot_symbolic_rows, "rhs=packed", 70, 37),
     CASE(sum_of_all, "shape=split", 0, 0),
     CASE(means_of_rows, "shape=split", 0, 0),
     CASE(sum_of_columns, "shape=split", 0, 0),

@@ -86,6 +86,15 @@ static regression regressions[] = {
      "  output %6 \"y\"\n"
      "}\n",
      {0}},
+    {"test_dot__seen_through_a_reshape_that_moves_an_axis_of_one",
+     "graph (N in [2,64]) {\n"
+     "  %0 \"x0\" = input : f64[N,16,8]\n"
+     "  %1 \"x1\" = input : f64[N,1]\n"
+     "  %2 = dot %0 %1 {lhs_contract=[0] rhs_contract=[0] acc=f64}\n"
+     "  %3 = reshape %2 : f64[16,1,8]\n"
+     "  output %3 \"y\"\n"
+     "}\n",
+     {5}},
     /* The memory of what a barrier keeps was made after its readers ran. */
     {"test_barrier__of_a_view",
      "graph {\n"

@@ -1,0 +1,140 @@
+/* The n-th allocation fails, for every n: opening, planning and running a model end in
+ * TN_OUT_OF_MEMORY or in the right result. What would be lost on the way out, LeakSanitizer finds.
+ * The linker leads the allocations of the library here (--wrap, tests/CMakeLists.txt). */
+#include "unit/test.h"
+
+#include "session/session.h"
+#include "toolchain/process.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define MODEL "examples/digits/digits.onnx"
+enum { PIXELS = 64, CLASSES = 10 };
+
+static char folder[256];
+
+/* ---- the failing allocator ------------------------------------------------------------------ */
+
+/* Allocations that still succeed before one fails; below 0 none fails. */
+static atomic_long remaining = -1;
+
+static bool fails(void) {
+    return atomic_load(&remaining) >= 0 && atomic_fetch_sub(&remaining, 1) == 0;
+}
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__real_realloc(void *p, size_t size);
+void *__real_aligned_alloc(size_t align, size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_realloc(void *p, size_t size);
+void *__wrap_aligned_alloc(size_t align, size_t size);
+
+void *__wrap_malloc(size_t size) {
+    return fails() ? NULL : __real_malloc(size);
+}
+
+void *__wrap_calloc(size_t count, size_t size) {
+    return fails() ? NULL : __real_calloc(count, size);
+}
+
+void *__wrap_realloc(void *p, size_t size) {
+    return size > 0 && fails() ? NULL : __real_realloc(p, size);
+}
+
+void *__wrap_aligned_alloc(size_t align, size_t size) {
+    return fails() ? NULL : __real_aligned_alloc(align, size);
+}
+
+/* ---- a run ---------------------------------------------------------------------------------- */
+
+static tn_status run_session(tn_session *s, float *result, tn_error *err) {
+    static float image[PIXELS];
+    for (int i = 0; i < PIXELS; i++) image[i] = (float)(i * 7 % 17);
+    tn_buffer in = {.dtype = TN_f32, .rank = 4, .dim = {1, 1, 8, 8}, .data = image}, out = {0};
+    TN_CHECK(tn_session_run(s, &in, 1, &out, 1, err));
+    memcpy(result, out.data, CLASSES * sizeof *result);
+    return TN_OK;
+}
+
+static tn_status run_model(const tn_model_options *options, float *result, tn_error *err) {
+    tn_model *m;
+    tn_session *s;
+    tn_port_info info;
+    TN_CHECK(tn_model_open(MODEL, options, &m, err));
+    tn_status status = tn_model_input(m, 0, &info);
+    if (status == TN_OK) status = tn_session_create(m, &s, err);
+    if (status == TN_OK) {
+        status = run_session(s, result, err);
+        tn_session_release(s);
+    }
+    tn_model_release(m);
+    return status;
+}
+
+/* With allocation n failing; false once there is no such allocation. */
+static bool run_failing(const tn_model_options *options, long n, const float *expected) {
+    float result[CLASSES] = {0};
+    tn_error err = TN_ERROR_INIT;
+    atomic_store(&remaining, n);
+    tn_status status = run_model(options, result, &err);
+    bool failed = atomic_exchange(&remaining, -1) < 0;
+    if (status == TN_OK)
+        assert_memory_equal(result, expected, sizeof result);
+    else if (status != TN_OUT_OF_MEMORY)
+        fail_msg("allocation %ld fails: %s", n, err.message);
+    return failed;
+}
+
+static void fail_each(const tn_model_options *options) {
+    float expected[CLASSES];
+    tn_error err = TN_ERROR_INIT;
+    if (run_model(options, expected, &err) != TN_OK) fail_msg("%s", err.message);
+    long n = 0;
+    while (run_failing(options, n, expected)) n++;
+    assert_true(n > 20);
+    print_message("%ld allocations\n", n);
+}
+
+/* ---- tests ---------------------------------------------------------------------------------- */
+
+static void test_interpreted__survives_each_failure(void **state) {
+    (void)state;
+    tn_model_options o = TN_MODEL_OPTIONS_INIT;
+    o.mode = TN_COMPILE_INTERPRET;
+    o.no_cache = true;
+    o.threads = 1;
+    fail_each(&o);
+}
+
+/* Program and kernels come from the cache. */
+static void test_cached__survives_each_failure(void **state) {
+    (void)state;
+    tn_model_options o = TN_MODEL_OPTIONS_INIT;
+    o.cache = folder;
+    o.threads = 2;
+    fail_each(&o);
+}
+
+static int make_folder(void **state) {
+    (void)state;
+    tn_log_set_level(TN_LOG_ERROR);
+    return tn_temp_folder(folder, sizeof folder, NULL, NULL) == TN_OK ? 0 : -1;
+}
+
+static int remove_folder(void **state) {
+    (void)state;
+    tn_temp_folder_remove(folder);
+    return 0;
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_interpreted__survives_each_failure),
+        cmocka_unit_test(test_cached__survives_each_failure),
+    };
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}
