@@ -35,7 +35,7 @@ typedef struct tn_allocator {
 } tn_allocator;
 
 tn_allocator tn_allocator_system(void);
-void *tn_alloc(tn_allocator a, size_t size);        /* zeroed; NULL on failure */
+void *tn_alloc(tn_allocator a, size_t size);         /* zeroed; NULL on failure */
 void *tn_realloc(tn_allocator a, void *p, size_t n); /* NULL on failure, p stays valid */
 void tn_free(tn_allocator a, void *ptr);
 

@@ -20,7 +20,13 @@ typedef struct tn_dim_symbol {
     int64_t divisor;
 } tn_dim_symbol;
 
-typedef enum tn_dim_fn { TN_DIM_SYMBOL, TN_DIM_FLOORDIV, TN_DIM_MOD, TN_DIM_MIN, TN_DIM_MAX } tn_dim_fn;
+typedef enum tn_dim_fn {
+    TN_DIM_SYMBOL,
+    TN_DIM_FLOORDIV,
+    TN_DIM_MOD,
+    TN_DIM_MIN,
+    TN_DIM_MAX
+} tn_dim_fn;
 
 typedef struct tn_dim_atom {
     tn_dim_fn fn;
@@ -50,7 +56,9 @@ typedef struct tn_dims {
 
 void tn_dims_init(tn_dims *t, tn_arena *arena);
 
-static inline bool tn_dim_is_const(tn_dim d) { return d >= 0; }
+static inline bool tn_dim_is_const(tn_dim d) {
+    return d >= 0;
+}
 
 /* A symbol by name: the existing one or a new one with bounds [1, unbounded] and divisor 1. */
 tn_dim tn_dim_of_symbol(tn_dims *t, const char *name);
@@ -104,8 +112,8 @@ typedef struct tn_type {
 bool tn_shape_equal(const tn_shape *a, const tn_shape *b);
 tn_dim tn_shape_count(tn_dims *t, const tn_shape *s); /* number of elements */
 bool tn_shape_is_const(const tn_shape *s);
-int64_t tn_shape_const_count(const tn_shape *s); /* for constant shapes */
-void tn_shape_print(const tn_dims *t, const tn_shape *s, tn_str *out); /* 2x3xN; "scalar" */
+int64_t tn_shape_const_count(const tn_shape *s);                        /* for constant shapes */
+void tn_shape_print(const tn_dims *t, const tn_shape *s, tn_str *out);  /* 2x3xN; "scalar" */
 void tn_type_print(const tn_dims *t, const tn_type *type, tn_str *out); /* f32[2,3,N] */
 
 #endif

@@ -2,8 +2,8 @@
  *
  * Sub-graphs see only their inputs, and share the table of sizes with the graph they are in; so the
  * types of operands and of sub-graph inputs are compared as they are. */
-#include "ops/gradient.h"
 #include "ops/eval.h"
+#include "ops/gradient.h"
 #include "ops/parts.h"
 
 /* ---- infer ---------------------------------------------------------------------------------- */

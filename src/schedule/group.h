@@ -50,7 +50,7 @@ typedef struct tn_group {
     bool constant; /* depends on constants only: runs once, in `prepare` */
     TN_VEC(tn_member) members;
     TN_VEC(tn_value) stores; /* in the memory of tn_group_storage() of each */
-    TN_VEC(uint32_t) deps; /* groups whose values it reads */
+    TN_VEC(uint32_t) deps;   /* groups whose values it reads */
     const char *note;
 } tn_group;
 

@@ -529,11 +529,29 @@ static const struct {
     {"Where", known_where},
 };
 
+/* Old versions to which the rules do not apply: axis-aligned broadcasting, attributes for inputs. */
+static bool is_old_form(tn_o *o) {
+    if (o->version >= 7) return false;
+    if (!strcmp(o->node->op, "Cast")) return o->version < 6;
+    if (!strcmp(o->node->op, "Reshape")) return o->version < 5;
+    return tn_o_has_attr(o, "broadcast") && tn_o_has_attr(o, "axis");
+}
+
+/* A float that a Gradient node may ask for must stay a result of nodes. */
+static bool is_differentiated(const tn_o *o, tn_dtype dtype) {
+    const tn_onnx_opsets *sets = &o->scope->im->model->opsets;
+    if (!tn_dtype_is_float(dtype)) return false;
+    for (uint32_t i = 0; i < sets->len; i++)
+        if (!strcmp(sets->data[i].domain, "ai.onnx.preview.training")) return true;
+    return false;
+}
+
 bool tn_onnx_import_known(tn_o *o) {
     for (size_t i = 0; i < TN_COUNT(rules); i++) {
         tn_known known;
         if (strcmp(rules[i].op, o->node->op)) continue;
-        if (!rules[i].fn(o, &known) || !tn_o_ok(o)) return false;
+        if (is_old_form(o) || !rules[i].fn(o, &known) || !tn_o_ok(o)) return false;
+        if (is_differentiated(o, known.dtype)) return false;
         tn_o_out_known(o, 0, &known);
         return true;
     }

@@ -35,7 +35,8 @@ typedef struct tn_onnx_op {
     T(ml)                                                                                          \
     T(text)                                                                                        \
     T(preview)                                                                                     \
-    T(pad)
+    T(pad)                                                                                         \
+    T(legacy)
 
 typedef struct tn_onnx_rows {
     const char *domain; /* "" is ONNX's own */

@@ -190,7 +190,10 @@ static void import_upsample(tn_o *o) {
     tn_resize_options options = {.grid = TN_GRID_ASYMMETRIC, .round = TN_ROUND_FLOOR};
     options.mode = tn_o_choice(o, "mode", "nearest", modes) ? TN_RESIZE_LINEAR : TN_RESIZE_NEAREST;
     read_resize_axes(o, &r);
-    if (o->version < 9) {
+    if (o->version < 7) {
+        double at[4] = {1, 1, tn_o_float(o, "height_scale", 0), tn_o_float(o, "width_scale", 0)};
+        take_scales(o, &r, 4, at);
+    } else if (o->version < 9) {
         int count;
         const double *at;
         if (!tn_o_floats(o, "scales", &count, &at))
@@ -406,6 +409,6 @@ static const tn_onnx_op rows[] = {
     {"Resize", 10, 10, import_upsample},
     {"Resize", 11, TN_ONNX_LATEST, import_resize},
     {"RoiAlign", 10, TN_ONNX_LATEST, import_roi_align},
-    {"Upsample", 7, 9, import_upsample},
+    {"Upsample", 1, 9, import_upsample},
 };
 TN_ONNX_TABLE(image, "")

@@ -221,10 +221,15 @@ static void import_average_pool(tn_o *o) {
     if (read_pool(o, x, &p)) tn_o_out(o, 0, tn_b_average_pool(o->b, x, &p));
 }
 
+/* A float in version 1. */
+static int norm_order(tn_o *o) {
+    return (int)(o->version < 2 ? (int64_t)tn_o_float(o, "p", 2) : tn_o_int(o, "p", 2));
+}
+
 static void import_lp_pool(tn_o *o) {
     tn_value x = tn_o_in(o, 0);
     tn_pool_options p;
-    if (read_pool(o, x, &p)) tn_o_out(o, 0, tn_b_lp_pool(o->b, x, &p, (int)tn_o_int(o, "p", 2)));
+    if (read_pool(o, x, &p)) tn_o_out(o, 0, tn_b_lp_pool(o->b, x, &p, norm_order(o)));
 }
 
 static void import_global_average_pool(tn_o *o) {
@@ -234,7 +239,7 @@ static void import_global_max_pool(tn_o *o) {
     tn_o_out(o, 0, tn_b_global_max_pool(o->b, tn_o_in(o, 0)));
 }
 static void import_global_lp_pool(tn_o *o) {
-    tn_o_out(o, 0, tn_b_global_lp_pool(o->b, tn_o_in(o, 0), (int)tn_o_int(o, "p", 2)));
+    tn_o_out(o, 0, tn_b_global_lp_pool(o->b, tn_o_in(o, 0), norm_order(o)));
 }
 
 /* ---- normalisation ------------------------------------------------------------------------------ */
@@ -341,22 +346,22 @@ static void import_dropout(tn_o *o) {
 }
 
 static const tn_onnx_op rows[] = {
-    {"AveragePool", 7, TN_ONNX_LATEST, import_average_pool},
-    {"BatchNormalization", 7, TN_ONNX_LATEST, import_batch_norm},
+    {"AveragePool", 1, TN_ONNX_LATEST, import_average_pool},
+    {"BatchNormalization", 14, TN_ONNX_LATEST, import_batch_norm},
     {"Conv", 1, TN_ONNX_LATEST, import_conv},
     {"ConvTranspose", 1, TN_ONNX_LATEST, import_conv_transpose},
     {"Dropout", 7, TN_ONNX_LATEST, import_dropout},
     {"Einsum", 12, TN_ONNX_LATEST, import_einsum},
-    {"Gemm", 7, TN_ONNX_LATEST, import_gemm},
+    {"Gemm", 1, TN_ONNX_LATEST, import_gemm},
     {"GlobalAveragePool", 1, TN_ONNX_LATEST, import_global_average_pool},
-    {"GlobalLpPool", 2, TN_ONNX_LATEST, import_global_lp_pool},
+    {"GlobalLpPool", 1, TN_ONNX_LATEST, import_global_lp_pool},
     {"GlobalMaxPool", 1, TN_ONNX_LATEST, import_global_max_pool},
     {"GroupNormalization", 18, TN_ONNX_LATEST, import_group_norm},
-    {"InstanceNormalization", 6, TN_ONNX_LATEST, import_instance_norm},
+    {"InstanceNormalization", 1, TN_ONNX_LATEST, import_instance_norm},
     {"LRN", 1, TN_ONNX_LATEST, import_lrn},
     {"LayerNormalization", 17, TN_ONNX_LATEST, import_layer_norm},
     {"LpNormalization", 1, TN_ONNX_LATEST, import_lp_norm},
-    {"LpPool", 2, TN_ONNX_LATEST, import_lp_pool},
+    {"LpPool", 1, TN_ONNX_LATEST, import_lp_pool},
     {"MatMul", 1, TN_ONNX_LATEST, import_matmul},
     {"MaxPool", 1, TN_ONNX_LATEST, import_max_pool},
     {"MeanVarianceNormalization", 9, TN_ONNX_LATEST, import_mean_variance_norm},

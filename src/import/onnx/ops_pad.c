@@ -31,8 +31,9 @@ static bool read_amounts(tn_o *o, int64_t *count, const tn_dim **at) {
     }
     int n;
     const int64_t *given;
-    if (!tn_o_ints(o, "pads", &n, &given)) {
-        tn_o_fail(o, TN_INVALID, "its attribute 'pads' is missing");
+    const char *name = o->version < 2 ? "paddings" : "pads";
+    if (!tn_o_ints(o, name, &n, &given)) {
+        tn_o_fail(o, TN_INVALID, "its attribute '%s' is missing", name);
         return false;
     }
     tn_dim *dim = TN_NEW_N(o->scratch, tn_dim, n);
@@ -94,6 +95,6 @@ static void import_pad(tn_o *o) {
 }
 
 static const tn_onnx_op rows[] = {
-    {"Pad", 2, TN_ONNX_LATEST, import_pad},
+    {"Pad", 1, TN_ONNX_LATEST, import_pad},
 };
 TN_ONNX_TABLE(pad, "")

@@ -80,8 +80,8 @@ static void import_lstm(tn_o *o) {
 }
 
 static const tn_onnx_op rows[] = {
-    {"GRU", 7, TN_ONNX_LATEST, import_gru},
-    {"LSTM", 7, TN_ONNX_LATEST, import_lstm},
-    {"RNN", 7, TN_ONNX_LATEST, import_rnn},
+    {"GRU", 1, TN_ONNX_LATEST, import_gru},
+    {"LSTM", 1, TN_ONNX_LATEST, import_lstm},
+    {"RNN", 1, TN_ONNX_LATEST, import_rnn},
 };
 TN_ONNX_TABLE(rnn, "")

@@ -157,13 +157,27 @@ static tn_dim product(tn_o *o, const tn_dim *dim, int from, int to) {
     return p;
 }
 
+/* An attribute before version 5. */
+static bool target_shape(tn_o *o, tn_shape *shape) {
+    int count;
+    const int64_t *at;
+    if (o->version >= 5) return shape_of(o, 1, shape);
+    tn_o_ints(o, "shape", &count, &at);
+    if (tn_o_ok(o) && count > TN_MAX_RANK)
+        tn_o_fail(o, TN_UNSUPPORTED, "a shape of %d axes; at most %d", count, TN_MAX_RANK);
+    if (!tn_o_ok(o)) return false;
+    *shape = (tn_shape){.rank = count};
+    for (int i = 0; i < count; i++) shape->dim[i] = tn_dim_const(o->dims, at[i]);
+    return true;
+}
+
 static void import_reshape(tn_o *o) {
     tn_value x = tn_o_in(o, 0);
     tn_type from = tn_b_type(o->b, x);
     tn_shape shape;
     int open = -1;
     bool zero = tn_o_int(o, "allowzero", 0) != 0;
-    if (!shape_of(o, 1, &shape)) return;
+    if (!target_shape(o, &shape)) return;
     tn_dim rest = 1;
     for (int i = 0; i < shape.rank; i++) {
         int64_t value;
@@ -271,6 +285,19 @@ static tn_value tile(tn_o *o, tn_value x, const tn_dim *repeat) {
     return tn_b_reshape(o->b, x, &merged);
 }
 
+/* Version 1 repeats one axis. */
+static void import_tile_axis(tn_o *o) {
+    tn_value x = tn_o_in(o, 0);
+    tn_dim repeat[TN_MAX_RANK];
+    tn_known times;
+    int axis = tn_o_axis(o, tn_o_need_int_value(o, 2, "axis"), tn_b_rank(o->b, x));
+    if (!tn_o_need_known(o, 1, "tiles", &times)) return;
+    if (times.count != 1) tn_o_fail(o, TN_INVALID, "its input 'tiles' is not a single number");
+    if (!tn_o_ok(o)) return;
+    for (int i = 0; i < TN_MAX_RANK; i++) repeat[i] = i == axis ? times.at[0] : 1;
+    tn_o_out(o, 0, tile(o, x, repeat));
+}
+
 static void import_tile(tn_o *o) {
     tn_value x = tn_o_in(o, 0);
     tn_known repeats;
@@ -298,9 +325,9 @@ static bool split_sizes(tn_o *o, tn_dim size, int parts, tn_dim *out) {
     int count = 0;
     const int64_t *at = NULL;
     tn_known given;
-    bool by_input = o->version >= 13 && tn_o_has(o, 1);
+    bool by_input = (o->version >= 13 || o->version < 2) && tn_o_has(o, 1);
     if (by_input && !tn_o_need_known(o, 1, "split", &given)) return false;
-    if (o->version < 13 && tn_o_ints(o, "split", &count, &at)) {
+    if (!by_input && o->version < 13 && tn_o_ints(o, "split", &count, &at)) {
         given = (tn_known){.count = count, .at = TN_NEW_N(o->scratch, tn_dim, count)};
         for (int i = 0; i < count; i++) given.at[i] = tn_dim_const(o->dims, at[i]);
         by_input = true;
@@ -474,13 +501,14 @@ static const tn_onnx_op rows[] = {
     {"Flatten", 1, TN_ONNX_LATEST, import_flatten},
     {"Identity", 1, TN_ONNX_LATEST, import_identity},
     {"Range", 11, TN_ONNX_LATEST, import_range},
-    {"Reshape", 5, TN_ONNX_LATEST, import_reshape},
+    {"Reshape", 1, TN_ONNX_LATEST, import_reshape},
     {"Shape", 1, TN_ONNX_LATEST, import_known_only},
     {"Size", 1, TN_ONNX_LATEST, import_known_only},
     {"Slice", 1, TN_ONNX_LATEST, import_slice},
     {"SpaceToDepth", 1, TN_ONNX_LATEST, import_space_to_depth},
-    {"Split", 2, TN_ONNX_LATEST, import_split},
+    {"Split", 1, TN_ONNX_LATEST, import_split},
     {"Squeeze", 1, TN_ONNX_LATEST, import_squeeze},
+    {"Tile", 1, 5, import_tile_axis},
     {"Tile", 6, TN_ONNX_LATEST, import_tile},
     {"Transpose", 1, TN_ONNX_LATEST, import_transpose},
     {"Trilu", 14, TN_ONNX_LATEST, import_trilu},

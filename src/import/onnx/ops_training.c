@@ -1,8 +1,10 @@
-/* Optimizer steps: operator set ai.onnx.preview.training.
+/* Gradients and optimizer steps: operator set ai.onnx.preview.training.
  *
  * Inputs are rate, step, then all tensors, all gradients, and each kind of running value of all of
  * them; results are the new tensors and running values in this order. */
 #include "import/onnx/ops.h"
+#include "import/onnx/scope.h"
+#include "ops/gradient.h"
 
 static tn_optimizer optimizer_of(tn_o *o) {
     tn_optimizer p = {.norm = tn_o_float(o, "norm_coefficient", 0),
@@ -60,9 +62,45 @@ static void import_momentum(tn_o *o) {
     }
 }
 
+/* ---- Gradient ----------------------------------------------------------------------------------- */
+
+static tn_value named_value(tn_o *o, const char *attr, const char *name) {
+    tn_onnx_item *item = tn_onnx_lookup(o->scope, name);
+    if (item) return tn_o_item_value(o, item);
+    return tn_o_refuse(o, TN_INVALID, "attribute '%s' names '%s', which is not computed before it",
+                       attr, name);
+}
+
+/* Input i is the value of a tensor that an attribute names. At another value the function would
+ * have to be computed anew. */
+static tn_value named_input(tn_o *o, int i, const char *attr, const char *name) {
+    tn_value named = named_value(o, attr, name), given = tn_o_in(o, i);
+    if (tn_o_ok(o) && named != given)
+        tn_o_refuse(o, TN_UNSUPPORTED,
+                    "input %d is not '%s' of attribute '%s'; derivatives are taken where the model "
+                    "computes its values",
+                    i, name, attr);
+    return named;
+}
+
+/* The derivatives of the sum of y with respect to xs, when xs and zs are held apart. */
 static void import_gradient(tn_o *o) {
-    tn_o_fail(o, TN_UNSUPPORTED,
-              "gradients inside a model file are not supported; export the gradient's operators");
+    int n, fixed;
+    const char *const *xs, *const *zs;
+    if (!tn_o_texts(o, "xs", &n, &xs) || n == 0) tn_o_refuse(o, TN_INVALID, "it has no xs");
+    tn_o_texts(o, "zs", &fixed, &zs);
+    tn_value y = named_value(o, "y", tn_o_need_text(o, "y"));
+    if (!tn_o_ok(o)) return;
+    tn_value *x = TN_NEW_N(o->scratch, tn_value, n + fixed);
+    tn_value *gradient = TN_NEW_N(o->scratch, tn_value, n + fixed);
+    int held = n;
+    for (int i = 0; i < n; i++) x[i] = named_input(o, i, "xs", xs[i]);
+    for (int i = 0; i < fixed; i++) {
+        x[held] = named_input(o, n + i, "zs", zs[i]);
+        if (tn_dtype_is_float(tn_b_type(o->b, x[held]).dtype)) held++;
+    }
+    tn_b_gradient(o->b, y, TN_NO_VALUE, x, held, gradient);
+    for (int i = 0; i < n; i++) tn_o_out(o, i, gradient[i]);
 }
 
 static const tn_onnx_op rows[] = {

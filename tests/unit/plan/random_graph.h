@@ -77,6 +77,11 @@ static inline tn_shape random_shape(random_maker *m) {
     tn_shape s = {.rank = (int)pick(m, 5)};
     if (chance(m, 10)) s.rank = (int)pick(m, RANDOM_RANK + 1);
     for (int i = 0; i < s.rank; i++) s.dim[i] = random_dim(m);
+    if (m->most > RANDOM_ELEMENTS && chance(m, 40)) { /* long and thin */
+        int64_t thin = 1 + pick(m, 12), length = 150000 / thin + pick(m, 100);
+        bool turned = chance(m, 50);
+        s = (tn_shape){2, {turned ? thin : length, turned ? length : thin}};
+    }
     while (shape_size(m, &s) > m->most) s.dim[pick(m, (uint32_t)s.rank)] = 1 + pick(m, 3);
     return s;
 }
@@ -118,7 +123,7 @@ static inline void keep(random_maker *m, tn_value v, double size, int unit, doub
     if (m->bound && !m->depth) m->bound[v] = error;
     if (shape_size(m, &s) > m->most || size > 3e4 || error > 0.02 * (1 + size)) return;
     for (int i = 0; i < s.rank; i++)
-        if (dim_value(m, s.dim[i]) < 0) return;
+        if (tn_dim_lo(m->g->dims, s.dim[i]) < 0) return;
     if (m->count == RANDOM_VALUES) return;
     m->value[m->count++] = (random_value){v, size, error, unit};
 }
