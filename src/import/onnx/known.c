@@ -301,14 +301,14 @@ static bool do_div(tn_o *o, tn_dtype t, tn_dim a, tn_dim b, tn_dim *out) {
         *out = tn_dim_const(o->dims, x / y);
         return true;
     }
-    if (tn_dim_lo(o->dims, b) < 1) return false;
+    if (tn_dim_lo(o->dims, b) < 0) return false; /* at 0 the model has no meaning */
     if (real) return tn_dim_divides(o->dims, a, b, out);
     if (tn_dim_lo(o->dims, a) < 0) return false;
     *out = tn_dim_floordiv(o->dims, a, b);
     return true;
 }
 static bool do_mod(tn_o *o, tn_dtype t, tn_dim a, tn_dim b, tn_dim *out) {
-    if (tn_dtype_is_float(t) || tn_dim_lo(o->dims, a) < 0 || tn_dim_lo(o->dims, b) < 1)
+    if (tn_dtype_is_float(t) || tn_dim_lo(o->dims, a) < 0 || tn_dim_lo(o->dims, b) < 0)
         return false;
     *out = tn_dim_mod(o->dims, a, b);
     return true;

@@ -73,9 +73,10 @@ static tn_dim import_dim(const tn_onnx_importer *im, tn_dims *dims, const tn_onn
     if (bound_dim(im, name, &value) && value >= 0) return value;
     if (d->symbol[0] && tn_map_get_str(&im->implied, name, &implied)) return implied;
     tn_dim open = tn_dim_of_symbol(dims, tn_arena_strdup(im->arena, name));
+    int64_t hi = TN_DIM_UNBOUNDED; /* a size may be 0 */
     for (uint32_t i = 0; i < im->bounds->len; i++)
-        if (!strcmp(im->bounds->data[i].symbol, name))
-            tn_dims_set_bounds(dims, tn_dims_symbol(dims, name), 1, im->bounds->data[i].hi, 1);
+        if (!strcmp(im->bounds->data[i].symbol, name)) hi = im->bounds->data[i].hi;
+    tn_dims_set_bounds(dims, tn_dims_symbol(dims, name), 0, hi, 1);
     return open;
 }
 
