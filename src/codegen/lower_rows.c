@@ -10,7 +10,7 @@
 #include "codegen/lower.h"
 #include "codegen/merge.h"
 
-enum { MAX_LEVELS = 16, KEEP_COST = 6 };
+enum { MAX_LEVELS = 16, KEEP_COST = 6, MOST_TAPS = 32 };
 
 typedef struct fold_state {
     const tn_node_info *node;
@@ -429,6 +429,19 @@ static void row_strip(rows *r, tn_lx base, uint32_t width, tn_lx limit) {
 
 /* ---- window folds in blocks: neighbouring points of the block axis, every tap in the text --- */
 
+/* The window axes from this one on are small enough together to stand in the text. */
+static int unrolled_from(const fold_state *f) {
+    int64_t taps = 1, extent;
+    int i = f->fold.axes;
+    while (i > 0 && tn_dim_is_const(f->fold.extent[i - 1])) {
+        extent = f->fold.extent[i - 1];
+        if (taps * extent > MOST_TAPS) break;
+        taps *= extent;
+        i--;
+    }
+    return i;
+}
+
 static void block_points(rows *r, tn_lx base, tn_lx limit, tn_lx first, int64_t count) {
     tn_loop *k = r->k;
     fold_state *f = &r->folds.data[0];
@@ -440,7 +453,8 @@ static void block_points(rows *r, tn_lx base, tn_lx limit, tn_lx first, int64_t 
     tn_l_end(k);
     tn_l_end(k);
     for (int i = 0; i < f->fold.axes; i++)
-        own[i] = tn_l_for(k, TN_LOOP_UNROLL, zero, tn_l_dim(k, f->fold.extent[i]), "w");
+        own[i] = tn_l_for(k, i < unrolled_from(f) ? TN_LOOP_SERIAL : TN_LOOP_UNROLL, zero,
+                          tn_l_dim(k, f->fold.extent[i]), "w");
     for (int work = 1; work >= 0; work--) { /* the fold, then the stores */
         p = tn_l_for(k, TN_LOOP_UNROLL, zero, points, "p");
         r->at[r->s.block_axis] = tn_l_add(k, first, p);

@@ -41,36 +41,44 @@ static int64_t at_least_one(int64_t value) {
     return value ? value : 1;
 }
 
-/* Channels-first axes as batch (groups), first, spatial…, second: x [N, G·C, …] → [G, N, …, C] and,
- * with `swap`, w [G·C, O, …] → [G, …, C, O]. Without groups there is no batch axis. */
+/* Moves axis `from` to place `to`, the others keep their order. */
+static tn_value move_axis(tn_builder *b, tn_value x, int from, int to) {
+    int rank = tn_b_rank(b, x), perm[TN_MAX_RANK], at = 0;
+    if (!tn_b_ok(b)) return TN_NO_VALUE;
+    for (int i = 0; i < rank; i++) {
+        if (i == to)
+            perm[i] = from;
+        else
+            perm[i] = at + (at >= from), at++;
+    }
+    return tn_b_permute(b, x, perm);
+}
+
+/* [N, G·C, …] → [G, N, …, C]; without groups there is no batch axis. Grouping is done on the
+ * channels-last form, where the rewrites bring activations. */
 static tn_value group_last(tn_builder *b, tn_value x, int64_t groups) {
-    int rank = tn_b_rank(b, x), perm[TN_MAX_RANK];
+    int rank = tn_b_rank(b, x);
     if (!tn_b_ok(b)) return TN_NO_VALUE;
     tn_dim each;
     if (!tn_dim_divides(b->graph->dims, tn_b_dim(b, x, 1), groups, &each))
         return tn_b_fail(b, TN_INVALID, "%s channels do not split into %lld groups",
                          tn_dim_text(b->graph->dims, tn_b_dim(b, x, 1)).at, (long long)groups);
-    int batch = groups > 1;
-    if (batch) x = tn_b_regroup(b, x, 1, 1, 2, (tn_dim[]){groups, each}); /* N, G, C, … */
-    if (batch) perm[0] = 1;
-    perm[batch] = 0;
-    for (int s = 0; s < rank - 2; s++) perm[batch + 1 + s] = batch + 2 + s;
-    perm[batch + rank - 1] = batch + 1;
-    return tn_b_permute(b, x, perm);
+    x = move_axis(b, x, 1, rank - 1);
+    if (groups == 1) return x;
+    x = tn_b_regroup(b, x, rank - 1, 1, 2, (tn_dim[]){groups, each}); /* N, …, G, C */
+    return move_axis(b, x, rank - 1, 0);
 }
 
 /* [G, N, …, O] → [N, G·O, …] */
 static tn_value ungroup(tn_builder *b, tn_value y, int64_t groups) {
-    int rank = tn_b_rank(b, y), perm[TN_MAX_RANK], batch = groups > 1, at = 0;
     if (!tn_b_ok(b)) return TN_NO_VALUE;
-    perm[at++] = batch;
-    if (batch) perm[at++] = 0;
-    perm[at++] = rank - 1;
-    for (int s = batch + 1; s < rank - 1; s++) perm[at++] = s;
-    y = tn_b_permute(b, y, perm);
-    if (!batch || !tn_b_ok(b)) return y;
-    tn_dim all = tn_dim_mul(b->graph->dims, groups, tn_b_dim(b, y, 2));
-    return tn_b_regroup(b, y, 1, 2, 1, &all);
+    if (groups > 1) {
+        int rank = tn_b_rank(b, y);
+        tn_dim all = tn_dim_mul(b->graph->dims, groups, tn_b_dim(b, y, rank - 1));
+        y = move_axis(b, y, 0, rank - 2); /* N, …, G, O */
+        y = tn_b_regroup(b, y, rank - 2, 2, 1, &all);
+    }
+    return tn_b_ok(b) ? move_axis(b, y, tn_b_rank(b, y) - 1, 1) : TN_NO_VALUE;
 }
 
 /* w [G·first, second, …] → [G, …, C, O]; `first` is O for conv, C for its transpose. */

@@ -9,7 +9,6 @@
 #include "transform/explicit_pad.h"
 #include "transform/inline_constants.h"
 #include "transform/pass.h"
-#include "transform/raise.h"
 #include "transform/sink.h"
 
 static void dump(const tn_plan_options *o, const char *stage, const char *text) {
@@ -49,7 +48,7 @@ tn_status tn_plan(const tn_graph *g, const tn_plan_options *options, tn_arena *a
     transform.context = (void *)(uintptr_t)options;
     if (!options->no_opt) {
         const tn_pass *const late[] = {&tn_pass_inline_constants, &tn_pass_explicit_pad,
-                                       &tn_pass_sink, &tn_pass_raise, &tn_pass_dce};
+                                       &tn_pass_sink, &tn_pass_dce};
         TN_TRY(err, tn_transform_standard(g, &transform, &g, err), "while simplifying");
         TN_TRY(err, tn_transform_run(g, late, TN_COUNT(late), &transform, &g, err),
                "while simplifying");

@@ -4,7 +4,7 @@
  * microseconds. */
 #include "schedule/record.h"
 
-enum { TASK_ELEMENTS = 16384, TASK_FLOPS = 4 << 20, TYPICAL_SIZE = 64, MOST_UNROLLED = 32 };
+enum { TASK_ELEMENTS = 16384, TASK_FLOPS = 4 << 20, TYPICAL_SIZE = 64 };
 
 int64_t tn_dim_guess(const tn_dims *t, tn_dim d) {
     int64_t value;
@@ -30,7 +30,7 @@ static int64_t window_work(const tn_grouping *p, tn_node anchor) {
 }
 
 /* A depthwise convolution keeps several neighbouring results in registers: they share their inputs
- * and weights, and are independent chains. Needs a small constant window without bounds checks. */
+ * and weights, and are independent chains. Needs a window without bounds checks. */
 static void choose_block(const tn_grouping *p, const tn_group *g, tn_schedule *s) {
     const tn_node_info *n = tn_graph_node(p->graph, g->anchor);
     const tn_shape *shape = &g->space.shape;
@@ -38,7 +38,7 @@ static void choose_block(const tn_grouping *p, const tn_group *g, tn_schedule *s
     while (axis >= 0 && shape->dim[axis] == 1) axis--;
     for (axis--; axis >= 0 && shape->dim[axis] == 1;) axis--;
     if (tn_op_rules_of(n->op)->lower.kind != TN_LOWER_CONTRACTION || axis < 0 ||
-        !tn_dim_is_const(shape->dim[axis]) || window_work(p, g->anchor) > MOST_UNROLLED)
+        !tn_dim_is_const(shape->dim[axis]))
         return;
     s->unroll = 1;
     s->block_axis = axis;

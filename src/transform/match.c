@@ -135,3 +135,8 @@ bool tn__permute_merge(tn_rewriter *r, const tn_node_info *n, tn_value *out) {
     if (!merges && !tn__is_identity(&a->perm)) return false;
     return tn__becomes(tn__permuted(&r->b, n->in[0], &a->perm), out);
 }
+
+bool tn__is_grouped_conv(const tn_graph *g, tn_value v) {
+    const tn_node_info *n = tn__made_by(g, v, TN_OP_conv);
+    return n && ((const tn_attrs_conv *)n->attrs)->batch > 0;
+}

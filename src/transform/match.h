@@ -13,6 +13,9 @@ bool tn__splat_is(const tn_graph *g, tn_value v, double value);
 /* Whether `v` is a constant seen through views. */
 bool tn__is_constant(const tn_graph *g, tn_value v);
 
+/* Whether `v` is the result of a convolution with batch axes (groups). */
+bool tn__is_grouped_conv(const tn_graph *g, tn_value v);
+
 /* A tensor of one value, of the given type. */
 tn_value tn__full(tn_builder *b, const tn_type *type, tn_cell cell);
 

@@ -47,6 +47,6 @@ static inline bool tn__becomes(tn_value v, tn_value *out) {
 /* The tables, by subject. */
 extern const tn_rewrite_table tn__rewrites_arithmetic, tn__rewrites_select, tn__rewrites_view,
     tn__rewrites_slice, tn__rewrites_reduce, tn__rewrites_contract, tn__rewrites_control,
-    tn__rewrites_sink, tn__rewrites_reshape, tn__rewrites_raise;
+    tn__rewrites_sink, tn__rewrites_reshape;
 
 #endif

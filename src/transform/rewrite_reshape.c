@@ -18,10 +18,18 @@ static touched touched_axes(const tn_shape *from, const tn_shape *to) {
     return t;
 }
 
+/* A reshape that merges a grouped convolution's result (behind a permute) stays: the kernel stores
+ * through it. */
+static const tn_node_info *movable_reshape(const tn_graph *g, tn_value v) {
+    const tn_node_info *n = tn__made_by(g, v, TN_OP_reshape);
+    const tn_node_info *inner = n ? tn__made_by(g, n->in[0], TN_OP_permute) : NULL;
+    return inner && tn__is_grouped_conv(g, inner->in[0]) ? NULL : n;
+}
+
 /* The operand as it is before the reshape: its source, or a broadcast that runs only along axes
  * that the reshape leaves alone. NO_VALUE when there is none; nothing is built unless `build`. */
 static tn_value before_reshape(tn_rewriter *r, tn_value v, const touched *t, bool build) {
-    const tn_node_info *n = tn__made_by(r->g, v, TN_OP_reshape);
+    const tn_node_info *n = movable_reshape(r->g, v);
     if (n) return tn_shape_equal(tn__shape_of(r->g, n->in[0]), t->from) ? n->in[0] : TN_NO_VALUE;
     n = tn__made_by(r->g, v, TN_OP_broadcast);
     if (!n) return TN_NO_VALUE;
@@ -41,7 +49,7 @@ static bool sink_elementwise(tn_rewriter *r, const tn_node_info *n, tn_value *ou
     tn_shape from = {0}, to = *tn__shape_of(r->g, n->out);
     bool found = false;
     for (uint32_t i = 0; i < n->in_count && !found; i++) {
-        const tn_node_info *source = tn__made_by(r->g, n->in[i], TN_OP_reshape);
+        const tn_node_info *source = movable_reshape(r->g, n->in[i]);
         if (source) from = *tn__shape_of(r->g, source->in[0]);
         found = source != NULL;
     }

@@ -8,10 +8,12 @@
 
 enum { MAX_WALKS = 2 };
 
-/* The permutation when `v` is a permute. */
+/* The permutation when `v` is a permute. One that brings a grouped convolution's result to
+ * channels-last stays: the kernel stores through it. */
 static const tn_ints *permutation_of(const tn_graph *g, tn_value v) {
     const tn_node_info *n = tn__made_by(g, v, TN_OP_permute);
-    return n ? &((const tn_attrs_permute *)n->attrs)->perm : NULL;
+    if (!n || tn__is_grouped_conv(g, n->in[0])) return NULL;
+    return &((const tn_attrs_permute *)n->attrs)->perm;
 }
 
 static bool ints_equal(const tn_ints *a, const tn_ints *b) {

@@ -721,7 +721,8 @@ static inline void make_dot(random_maker *m) {
     for (int i = 0; i < nb; i++) points *= (double)dim_value(m, b[i]);
     for (int i = 0; i < nm; i++) points *= (double)dim_value(m, r[i]);
     for (int i = 0; i < nn; i++) points *= (double)dim_value(m, c[i]);
-    if (points > 2 * m->most || points * terms > 2 * (double)m->most + RANDOM_PRODUCTS) return;
+    if (points > 2 * (double)m->most || points * terms > 2 * (double)m->most + RANDOM_PRODUCTS)
+        return;
     int at_x[TN_MAX_RANK], at_y[TN_MAX_RANK];
     random_value p = operand(m, dtype, &x, at_x), q = operand(m, dtype, &y, at_y);
     tn_attrs_dot a = {.acc = dtype == TN_f16 && chance(m, 50) ? TN_f32 : dtype};

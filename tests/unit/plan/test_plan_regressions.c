@@ -95,6 +95,26 @@ static regression regressions[] = {
      "  output %3 \"y\"\n"
      "}\n",
      {5}},
+    /* The place of what is read crosswise depends on data. */
+    {"test_gather__of_a_transposed_operand",
+     "graph (N in [2,64]) {\n"
+     "  %0 \"x0\" = input : f32[N,3,40]\n"
+     "  %1 = permute %0 {perm=[2,1,0]}\n"
+     "  %2 \"x2\" = input : i32[1]\n"
+     "  %3 = gather %1 %2 {axes=[2] mode=clamp}\n"
+     "  output %3 \"y\"\n"
+     "}\n",
+     {9}},
+    {"test_reduce__cut_into_pieces",
+     "graph {\n"
+     "  %0 \"x0\" = input : f32[150001]\n"
+     "  %1 \"x1\" = input : f32[40001,4]\n"
+     "  %2 = reduce %0 {kind=argmax axes=[0] acc=f32}\n"
+     "  %3 = reduce %1 {kind=sum axes=[0] acc=f32}\n"
+     "  output %2 \"y0\"\n"
+     "  output %3 \"y1\"\n"
+     "}\n",
+     {0}},
     /* The memory of what a barrier keeps was made after its readers ran. */
     {"test_barrier__of_a_view",
      "graph {\n"

@@ -8,9 +8,9 @@
 static golden cases;
 
 static const tn_rewrite_table *const tables[] = {
-    &tn__rewrites_arithmetic, &tn__rewrites_select,   &tn__rewrites_view,    &tn__rewrites_slice,
-    &tn__rewrites_reduce,     &tn__rewrites_contract, &tn__rewrites_control, &tn__rewrites_sink,
-    &tn__rewrites_reshape,    &tn__rewrites_raise,
+    &tn__rewrites_arithmetic, &tn__rewrites_select, &tn__rewrites_view,
+    &tn__rewrites_slice,      &tn__rewrites_reduce, &tn__rewrites_contract,
+    &tn__rewrites_control,    &tn__rewrites_sink,   &tn__rewrites_reshape,
 };
 
 static const tn_rewrite *find_row(const char *name) {
