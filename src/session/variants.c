@@ -90,34 +90,47 @@ static void append_value(tn_str *s, const char *name, const tn_buffer *b) {
     tn_str_appendf(s, " %s\n", hash);
 }
 
-static void append_key(tn_str *s, const tn_model *m, const tn_buffer *inputs,
-                       const int64_t *symbols) {
+typedef struct key_args {
+    const tn_model *m;
+    const tn_buffer *inputs;
+    const int64_t *symbols;
+    tn_str text;
+} key_args;
+
+static tn_status key_guarded(void *argument, tn_error *err) {
+    (void)err;
+    key_args *x = argument;
+    const tn_model *m = x->m;
     const tn_model_options *o = &m->workshop.options;
+    tn_str *s = &x->text;
     tn_str_append(s, "tenon program 1\n");
     append_build(s);
     append_file_identity(s, m->path);
     tn_str_appendf(s, "target %s no_opt %d\n", m->workshop.compiler.target->name, o->no_opt);
     for (int i = 0; i < o->dim_count; i++)
         tn_str_appendf(s, "dim %s %lld\n", o->dims[i].name, (long long)o->dims[i].value);
-    for (uint32_t i = 0; inputs && i < m->need_dims.len; i++)
+    for (uint32_t i = 0; x->inputs && i < m->need_dims.len; i++)
         tn_str_appendf(s, "size %s %lld\n", m->need_dims.data[i],
-                       (long long)size_named(m, symbols, m->need_dims.data[i]));
-    for (uint32_t i = 0; inputs && i < m->need_values.len; i++) {
-        const tn_buffer *b = input_named(m, inputs, m->need_values.data[i]);
+                       (long long)size_named(m, x->symbols, m->need_dims.data[i]));
+    for (uint32_t i = 0; x->inputs && i < m->need_values.len; i++) {
+        const tn_buffer *b = input_named(m, x->inputs, m->need_values.data[i]);
         if (b) append_value(s, m->need_values.data[i], b);
     }
+    return TN_OK;
 }
 
 bool tn__model_key(const tn_model *m, const tn_buffer *inputs, const int64_t *symbols,
                    char out[80]) {
     if (!m->path || !tn_cache_usable(&m->workshop.compiler.cache)) return false;
-    tn_str s;
-    tn_str_init(&s);
-    append_key(&s, m, inputs, symbols);
-    tn_sha256_hex(s.data, s.len, out);
-    tn_str_deinit(&s);
-    strcpy(out + 64, ".tn");
-    return true;
+    key_args x = {.m = m, .inputs = inputs, .symbols = symbols};
+    tn_str_init(&x.text);
+    bool known = tn_guard(key_guarded, &x, NULL) == TN_OK;
+    if (known) {
+        tn_sha256_hex(x.text.data, x.text.len, out);
+        strcpy(out + 64, ".tn");
+    }
+    tn_str_deinit(&x.text);
+    return known;
 }
 
 /* ---- the program cache ---------------------------------------------------------------------- */

@@ -182,23 +182,40 @@ static tn_status ask_version(const tn_cc *cc, tn_str *said, tn_error *err) {
 
 /* ---- what is remembered of a compiler ------------------------------------------------------- */
 
-/* Everything that tells one compiler from another without running it, then the question. */
-static void memo_name(const tn_cc *cc, const char *what, const char *flags, const char *text,
-                      char out[80]) {
+typedef struct memo_args {
+    const tn_cc *cc;
+    const char *what, *flags, *text;
     tn_str key;
-    tn_str_init(&key);
-    tn_str_appendf(&key, "tenon compiler 1\n%s\n%s\n%s\n%llu %llu\n", what, flags, text,
-                   (unsigned long long)cc->size, (unsigned long long)cc->mtime_ns);
-    for (int i = 0; i < cc->words; i++) tn_str_appendf(&key, "%s\n", cc->word[i]);
-    tn_sha256_hex(key.data, key.len, out);
-    tn_str_deinit(&key);
-    strcpy(out + 64, ".cc");
+} memo_args;
+
+/* Everything that tells one compiler from another without running it, then the question. */
+static tn_status memo_key(void *argument, tn_error *err) {
+    (void)err;
+    memo_args *x = argument;
+    tn_str_appendf(&x->key, "tenon compiler 1\n%s\n%s\n%s\n%llu %llu\n", x->what, x->flags, x->text,
+                   (unsigned long long)x->cc->size, (unsigned long long)x->cc->mtime_ns);
+    for (int i = 0; i < x->cc->words; i++) tn_str_appendf(&x->key, "%s\n", x->cc->word[i]);
+    return TN_OK;
+}
+
+/* False when memory is short: nothing is remembered then. */
+static bool memo_name(const tn_cc *cc, const char *what, const char *flags, const char *text,
+                      char out[80]) {
+    memo_args x = {.cc = cc, .what = what, .flags = flags, .text = text};
+    tn_str_init(&x.key);
+    bool made = tn_guard(memo_key, &x, NULL) == TN_OK;
+    if (made) {
+        tn_sha256_hex(x.key.data, x.key.len, out);
+        strcpy(out + 64, ".cc");
+    }
+    tn_str_deinit(&x.key);
+    return made;
 }
 
 static tn_status find_version(tn_cc *cc, tn_cache *memo, tn_str *said, tn_error *err) {
     char name[80];
     tn_cache_entry entry;
-    memo_name(cc, "version", "", "", name);
+    if (memo && !memo_name(cc, "version", "", "", name)) memo = NULL;
     if (memo && tn_cache_get(memo, name, &entry)) {
         cc->remembered = true;
         tn_str_append_n(said, (const char *)entry.data, entry.size);
@@ -270,7 +287,7 @@ bool tn_cc_accepts(const tn_cc *cc, const char *flags, const char *text, tn_cach
     char name[80];
     tn_cache_entry entry;
     if (!flags) flags = "";
-    memo_name(cc, "accepts", flags, text, name);
+    if (memo && !memo_name(cc, "accepts", flags, text, name)) memo = NULL;
     if (memo && tn_cache_get(memo, name, &entry)) {
         bool yes = entry.size == 3;
         tn_cache_entry_close(&entry);

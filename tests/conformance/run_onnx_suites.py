@@ -8,7 +8,7 @@ Runs the folders in batches; when a batch crashes or hangs, its unreported
 folders run again one by one, so that only the guilty one counts as such.
 --write makes docs/onnx.md.  Exit status 0 when every folder passed, or, with
 --require N, when at least N node folders and all folders of the other suites
-passed and nothing crashed or hung.
+passed (those in REFUSED aside) and nothing crashed or hung.
 """
 
 from __future__ import annotations
@@ -204,11 +204,22 @@ def arguments() -> argparse.Namespace:
     return options
 
 
+# Folders outside the node suite that Tenon refuses by design: they count as failed and stay listed
+# with their reason; one that passes must leave this table.
+REFUSED = {
+    "simple/test_strnorm_": "string tensors are not a data type of Tenon",
+}
+
+
+def is_refused(r) -> bool:
+    return any(f"{r.suite}/{r.name}".startswith(prefix) for prefix in REFUSED)
+
+
 def good_enough(options: argparse.Namespace, results: list[Result]) -> bool:
     if options.require is None:
         return all(r.ok for r in results)
     node = sum(r.ok for r in results if r.suite == "node")
-    others = all(r.ok for r in results if r.suite != "node")
+    others = all(r.ok != is_refused(r) for r in results if r.suite != "node")
     return node >= options.require and others and not any(r.fatal for r in results)
 
 

@@ -95,10 +95,10 @@ static void test_message__unknown_operator(void **state) {
 static void test_message__old_operator_set(void **state) {
     (void)state;
     imported i;
-    wire node = wire_node("Add x x > y"), g = graph_with("2", 0, NULL, "n", &node);
+    wire node = wire_node("Erf x > y"), g = graph_with("2", 0, NULL, "n", &node);
     wire model = wire_model(&g, 6);
     import_bytes(&i, model.at, model.len, NULL);
-    assert_string_equal(i.text, "node 'n' (Add): operator Add is not supported in version 6 of "
+    assert_string_equal(i.text, "node 'n' (Erf): operator Erf is not supported in version 6 of "
                                 "operator set 'ai.onnx'");
     import_done(&i);
 }
@@ -128,6 +128,122 @@ static void test_message__not_a_model(void **state) {
     import_done(&i);
 }
 
+static void text_attr(wire *node, const char *name, const char *text) {
+    wire attr = {.len = 0};
+    wire_text(&attr, 1, name);
+    wire_text(&attr, 4, text);
+    wire_int(&attr, 20, 3);
+    wire_put(node, 5, &attr);
+}
+
+static void test_message__rank(void **state) {
+    (void)state;
+    wire node = wire_node("Gemm x w > y");
+    wire g = graph_with("2,3,4", 2, (int64_t[]){4, 5}, "fc", &node);
+    reads(&g, "node 'fc' (Gemm): its factors have 3 and 2 axes; expected matrices");
+}
+
+static void test_message__element_type(void **state) {
+    (void)state;
+    wire node = wire_node("Add x k > y"), g = graph_with("2", 0, NULL, "sum", &node);
+    wire_ints(&g, "k", 2, (int64_t[]){1, 2});
+    reads(&g, "node 'sum' (Add): add 'sum' (f32[2], i64[2]): operand 1 is i64[2]: expected type "
+              "f32 as in operand 0; insert a cast");
+    node = wire_node("Equal x x > y"), g = graph_with("2", 0, NULL, "same", &node);
+    reads(&g, "output 'y' is declared as f32 but computed as bool");
+}
+
+static void test_message__inner_sizes(void **state) {
+    (void)state;
+    wire node = wire_node("MatMul x w > y");
+    wire g = graph_with("2,3", 2, (int64_t[]){4, 5}, "product", &node);
+    reads(&g, "node 'product' (MatMul): dot 'product' (f32[2,3], f32[4,5]): operand 1 is f32[4,5]: "
+              "expected size 3 on contracting axis 0, as axis 1 of lhs f32[2,3]");
+}
+
+static void test_message__reshape(void **state) {
+    (void)state;
+    wire node = wire_node("Reshape x s > y"), g = graph_with("2,3", 0, NULL, "flat", &node);
+    wire_ints(&g, "s", 1, (int64_t[]){7});
+    reads(&g, "node 'flat' (Reshape): reshape 'flat' (f32[2,3]): operand 0 is f32[2,3]: its 6 "
+              "elements do not fill the shape [7] of 7");
+}
+
+static void test_message__attribute_of_another_type(void **state) {
+    (void)state;
+    wire node = wire_node("Softmax x > y");
+    text_attr(&node, "axis", "last");
+    wire g = graph_with("2", 0, NULL, "n", &node);
+    reads(&g, "node 'n' (Softmax): attribute 'axis' is a string; expected an integer");
+}
+
+static void test_message__attribute_out_of_its_choices(void **state) {
+    (void)state;
+    wire node = wire_node("Gelu x > y");
+    text_attr(&node, "approximate", "sigmoid");
+    wire g = graph_with("2", 0, NULL, "n", &node);
+    reads(&g,
+          "node 'n' (Gelu): attribute 'approximate' is 'sigmoid'; expected one of 'none', 'tanh'");
+}
+
+static void test_message__attribute_of_the_wrong_length(void **state) {
+    (void)state;
+    wire node = wire_node("AveragePool x > y"), attr = {.len = 0};
+    wire_text(&attr, 1, "kernel_shape");
+    wire_int(&attr, 8, 2);
+    wire_int(&attr, 20, 7);
+    wire_put(&node, 5, &attr);
+    wire g = graph_with("1,3,8,8", 0, NULL, "pool", &node);
+    reads(&g, "node 'pool' (AveragePool): attribute 'kernel_shape' has 1 entries; expected 2");
+}
+
+static void test_message__undefined_input(void **state) {
+    (void)state;
+    wire node = wire_node("Neg z > y"), g = graph_with("2", 0, NULL, "n", &node);
+    reads(&g, "node 'n' (Neg): input 'z' is not computed before it: nodes must be in topological "
+              "order, without cycles");
+}
+
+static void test_message__name_defined_twice(void **state) {
+    (void)state;
+    wire node = wire_node("Neg x > x"), g = graph_with("2", 0, NULL, "n", &node);
+    reads(&g, "node 'n' (Neg): 'x' is defined twice");
+}
+
+static void test_message__output_that_is_not_given(void **state) {
+    (void)state;
+    wire node = wire_node("Neg x > y z"), g = graph_with("2", 0, NULL, "n", &node);
+    reads(&g, "node 'n' (Neg): its output 1 ('z') is not supported");
+}
+
+static void test_message__output_that_is_not_computed(void **state) {
+    (void)state;
+    wire node = wire_node("Neg x > z"), g = graph_with("2", 0, NULL, "n", &node);
+    reads(&g, "output 'y' is not computed by any node");
+}
+
+static void test_message__texts(void **state) {
+    (void)state;
+    wire g = {.len = 0};
+    wire_input(&g, "x", W_STRING, "2");
+    wire_add_node(&g, "Identity x > y");
+    wire_output(&g, "y", W_STRING, "2");
+    reads(&g, "input: 'x': elements of type STRING; Tenon has no such type: turn texts into "
+              "numbers before the model");
+}
+
+static void test_message__old_broadcasting(void **state) {
+    (void)state;
+    imported i;
+    wire node = wire_node("Add x w > y");
+    wire g = graph_with("2,3", 1, (int64_t[]){3}, "bias", &node);
+    wire model = wire_model(&g, 6);
+    import_bytes(&i, model.at, model.len, NULL);
+    assert_string_equal(i.text, "node 'bias' (Add): its operands differ in shape; before operator "
+                                "set 7 that needs broadcast = 1");
+    import_done(&i);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_message__convolution_channels),
@@ -139,6 +255,19 @@ int main(void) {
         cmocka_unit_test(test_message__old_operator_set),
         cmocka_unit_test(test_message__size_to_bind),
         cmocka_unit_test(test_message__not_a_model),
+        cmocka_unit_test(test_message__rank),
+        cmocka_unit_test(test_message__element_type),
+        cmocka_unit_test(test_message__inner_sizes),
+        cmocka_unit_test(test_message__reshape),
+        cmocka_unit_test(test_message__attribute_of_another_type),
+        cmocka_unit_test(test_message__attribute_out_of_its_choices),
+        cmocka_unit_test(test_message__attribute_of_the_wrong_length),
+        cmocka_unit_test(test_message__undefined_input),
+        cmocka_unit_test(test_message__name_defined_twice),
+        cmocka_unit_test(test_message__output_that_is_not_given),
+        cmocka_unit_test(test_message__output_that_is_not_computed),
+        cmocka_unit_test(test_message__texts),
+        cmocka_unit_test(test_message__old_broadcasting),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

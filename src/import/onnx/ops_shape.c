@@ -289,10 +289,12 @@ static tn_value tile(tn_o *o, tn_value x, const tn_dim *repeat) {
 static void import_tile_axis(tn_o *o) {
     tn_value x = tn_o_in(o, 0);
     tn_dim repeat[TN_MAX_RANK];
-    tn_known times;
-    int axis = tn_o_axis(o, tn_o_need_int_value(o, 2, "axis"), tn_b_rank(o->b, x));
-    if (!tn_o_need_known(o, 1, "tiles", &times)) return;
-    if (times.count != 1) tn_o_fail(o, TN_INVALID, "its input 'tiles' is not a single number");
+    tn_known times, at; /* floats when x has floats */
+    int64_t axis = 0;
+    if (!tn_o_need_known(o, 1, "tiles", &times) || !tn_o_need_known(o, 2, "axis", &at)) return;
+    if (times.count != 1 || at.count != 1 || !tn_dim_const_value(o->dims, at.at[0], &axis))
+        tn_o_fail(o, TN_INVALID, "its inputs 'tiles' and 'axis' are not single numbers");
+    axis = tn_o_axis(o, axis, tn_b_rank(o->b, x));
     if (!tn_o_ok(o)) return;
     for (int i = 0; i < TN_MAX_RANK; i++) repeat[i] = i == axis ? times.at[0] : 1;
     tn_o_out(o, 0, tile(o, x, repeat));

@@ -48,8 +48,10 @@ tn_status tn_onnx_dtype(int64_t type, tn_dtype *out, tn_error *err) {
         return tn_error_set(err, TN_INVALID, "%lld is not an element type of ONNX",
                             (long long)type);
     if (!types[type].known)
-        return tn_error_set(err, TN_UNSUPPORTED, "elements of type %s; Tenon has no such type",
-                            types[type].name);
+        return tn_error_set(
+            err, TN_UNSUPPORTED, "elements of type %s; Tenon has no such type%s", types[type].name,
+            strcmp(types[type].name, "STRING") == 0 ? ": turn texts into numbers before the model"
+                                                    : "");
     *out = types[type].dtype;
     return TN_OK;
 }

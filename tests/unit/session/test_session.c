@@ -115,6 +115,55 @@ static void test_run__interpreted(void **state) {
     run_modes(TN_COMPILE_INTERPRET, false);
 }
 
+/* x[N,2] with N >= 0: 2x, its sum and maximum over N, and the product xT x. */
+static void make_empty_graph(fixture *f) {
+    *f = (fixture){.err = TN_ERROR_INIT};
+    tn_arena_init(&f->arena, tn_allocator_system());
+    tn_dims_init(&f->dims, &f->arena);
+    f->g = tn_graph_new(&f->arena, &f->dims);
+    tn_builder b = tn_builder_of(f->g, &f->err);
+    tn_shape shape = {.rank = 2, .dim = {tn_dim_of_symbol(&f->dims, "N"), 2}};
+    tn_dims_set_bounds(&f->dims, tn_dims_symbol(&f->dims, "N"), 0, TN_DIM_UNBOUNDED, 1);
+    tn_value x = tn_b_input(&b, "x", TN_f32, &shape), y = tn_b_mul_scalar(&b, x, 2);
+    tn_graph_add_output(f->g, y, "y");
+    tn_graph_add_output(f->g, tn_b_sum(&b, y, (int[]){0}, 1, false), "sum");
+    tn_graph_add_output(f->g, tn_b_reduce(&b, TN_REDUCE_max, y, (int[]){0}, 1, false), "max");
+    tn_graph_add_output(f->g, tn_b_matmul(&b, tn_b_swap(&b, x, 0, 1), x, TN_f32), "product");
+    check(tn_b_finish(&b), &f->err);
+}
+
+static void run_empty(tn_compile_mode mode, bool no_opt) {
+    fixture f;
+    tn_model *m;
+    tn_session *s;
+    float data[] = {1, 2, 3, 4};
+    tn_model_options o = TN_MODEL_OPTIONS_INIT;
+    o.mode = mode;
+    o.no_opt = no_opt;
+    make_empty_graph(&f);
+    check(tn_model_from_graph(f.g, &o, &m, &f.err), &f.err);
+    check(tn_session_create(m, &s, &f.err), &f.err);
+    for (int64_t rows = 2; rows >= 0; rows -= 2) {
+        tn_buffer in = {.dtype = TN_f32, .rank = 2, .dim = {rows, 2}, .data = data}, out[4] = {0};
+        check(tn_session_run(s, &in, 1, out, 4, &f.err), &f.err);
+        const float *sum = out[1].data, *max = out[2].data, *product = out[3].data;
+        assert_int_equal(out[0].dim[0], rows);
+        assert_true(sum[0] == (rows ? 8 : 0) && sum[1] == (rows ? 12 : 0));
+        assert_true(rows ? max[0] == 6 && max[1] == 8 : max[0] < -3e38f && max[1] < -3e38f);
+        assert_true(product[0] == (rows ? 10 : 0) && product[3] == (rows ? 20 : 0));
+    }
+    tn_session_release(s);
+    tn_model_release(m);
+    free_graph(&f);
+}
+
+static void test_run__with_nothing_to_do(void **state) {
+    (void)state;
+    run_empty(TN_COMPILE_CC, false);
+    run_empty(TN_COMPILE_CC, true);
+    run_empty(TN_COMPILE_INTERPRET, false);
+}
+
 static void test_ports__are_described(void **state) {
     (void)state;
     fixture f;
@@ -268,6 +317,7 @@ int main(void) {
         cmocka_unit_test(test_run__compiled),
         cmocka_unit_test(test_run__without_optimizations),
         cmocka_unit_test(test_run__interpreted),
+        cmocka_unit_test(test_run__with_nothing_to_do),
         cmocka_unit_test(test_ports__are_described),
         cmocka_unit_test(test_run__refuses_wrong_inputs),
         cmocka_unit_test(test_run__writes_where_the_caller_says),
