@@ -144,6 +144,25 @@ void *tn_arena_dup(tn_arena *a, const void *data, size_t size) {
     return p;
 }
 
+/* Each block is preceded by its size. */
+static void *arena_resize(void *context, void *ptr, size_t size) {
+    if (size == 0) return NULL;
+    size_t total;
+    if (!tn_size_add(size, ARENA_ALIGN, &total)) return NULL;
+    char *fresh = tn_arena_alloc(context, total);
+    memcpy(fresh, &size, sizeof size);
+    if (ptr) {
+        size_t old;
+        memcpy(&old, (char *)ptr - ARENA_ALIGN, sizeof old);
+        memcpy(fresh + ARENA_ALIGN, ptr, TN_MIN(old, size));
+    }
+    return fresh + ARENA_ALIGN;
+}
+
+tn_allocator tn_arena_allocator(tn_arena *a) {
+    return (tn_allocator){a, arena_resize};
+}
+
 char *tn_arena_strdup(tn_arena *a, const char *text) {
     return tn_arena_dup(a, text, strlen(text) + 1);
 }

@@ -60,6 +60,9 @@ void *tn_arena_alloc(tn_arena *a, size_t size);
 void *tn_arena_dup(tn_arena *a, const void *data, size_t size);
 char *tn_arena_strdup(tn_arena *a, const char *text);
 char *tn_arena_printf(tn_arena *a, const char *format, ...) TN_PRINTF(2, 3);
+/* An allocator over the arena, for strings that must not leak when memory runs out. Freeing does
+ * nothing; `a` must outlive what it gives. */
+tn_allocator tn_arena_allocator(tn_arena *a);
 #define TN_NEW(arena, T)      ((T *)tn_arena_alloc((arena), sizeof(T)))
 #define TN_NEW_N(arena, T, n) ((T *)tn_arena_alloc_n((arena), sizeof(T), (size_t)(n)))
 void *tn_arena_alloc_n(tn_arena *a, size_t size, size_t count);

@@ -71,7 +71,7 @@ void tn_maker_split(tn_loop *k, tn_lx linear, const tn_lx *extent, int count, tn
 
 static const char *group_note(const tn_lower_context *c, const tn_group *g, const tn_schedule *s) {
     tn_str text;
-    tn_str_init(&text);
+    tn_str_init_with(&text, tn_arena_allocator(c->arena));
     for (uint32_t i = 0; i < g->members.len; i++)
         tn_str_appendf(
             &text, "%s%s", i ? " + " : "",

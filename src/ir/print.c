@@ -11,21 +11,8 @@ enum { DIM_TEXT = 1 << 16 }; /* a size is cut off beyond so many characters */
 
 /* ---- strings in an arena -------------------------------------------------------------------- */
 
-enum { HEADER = 16 }; /* before each block: its size; keeps the arena's alignment */
-
-static void *resize_in_arena(void *context, void *ptr, size_t size) {
-    size_t old = 0, all;
-    if (size == 0) return NULL;
-    if (!tn_size_add(size, HEADER, &all)) return NULL;
-    char *block = tn_arena_alloc(context, all);
-    memcpy(block, &size, sizeof(size));
-    if (ptr) memcpy(&old, (char *)ptr - HEADER, sizeof(old));
-    if (ptr) memcpy(block + HEADER, ptr, TN_MIN(old, size));
-    return block + HEADER;
-}
-
 void tn__str_init_in(tn_str *s, tn_arena *arena) {
-    tn_str_init_with(s, (tn_allocator){arena, resize_in_arena});
+    tn_str_init_with(s, tn_arena_allocator(arena));
 }
 
 /* ---- sizes and types ------------------------------------------------------------------------ */

@@ -66,6 +66,8 @@ static int tap_count(const axis_map *m, double *stretch, int64_t *first) {
     return (int)(2 - 2 * *first);
 }
 
+enum { MOST_TAPS = 1 << 22 }; /* of an axis: they are constants of the graph */
+
 typedef struct taps {
     int count;
     double *weight;    /* [count][to] */
@@ -148,6 +150,13 @@ tn_value tn_b_resize_axis(tn_builder *b, tn_value x, int axis, int64_t size, dou
         return tn_b_fail(b, TN_UNSUPPORTED, "resize: a reduction by more than 4096");
     if (crop) m.start = crop[0], m.end = crop[1];
     tn_dtype dtype = tn_b_type(b, x).dtype;
+    double stretch;
+    int64_t first, taps_each = o->mode == TN_RESIZE_NEAREST ? 1 : tap_count(&m, &stretch, &first);
+    if (size > MOST_TAPS / taps_each)
+        return tn_b_fail(b, TN_UNSUPPORTED,
+                         "resize: axis %d to size %lld with %lld weights each; at most %d weights "
+                         "are tabulated",
+                         axis, (long long)size, (long long)taps_each, MOST_TAPS);
     taps t = taps_of(b->graph->arena, &m);
     tn_value y = TN_NO_VALUE;
     if (o->mode == TN_RESIZE_NEAREST) {

@@ -15,14 +15,14 @@ static tn_text take_text(tn_str *s) {
 
 tn_text tn_type_text(const tn_dims *t, const tn_type *type) {
     tn_str s;
-    tn_str_init(&s);
+    tn_str_init_with(&s, tn_arena_allocator(t->arena));
     tn_type_print(t, type, &s);
     return take_text(&s);
 }
 
 tn_text tn_shape_text(const tn_dims *t, const tn_shape *shape) {
     tn_str s;
-    tn_str_init(&s);
+    tn_str_init_with(&s, tn_arena_allocator(t->arena));
     tn_str_append_char(&s, '[');
     for (int i = 0; i < shape->rank; i++) {
         if (i) tn_str_append_char(&s, ',');
@@ -34,7 +34,7 @@ tn_text tn_shape_text(const tn_dims *t, const tn_shape *shape) {
 
 tn_text tn_dim_text(const tn_dims *t, tn_dim d) {
     tn_str s;
-    tn_str_init(&s);
+    tn_str_init_with(&s, tn_arena_allocator(t->arena));
     tn_dim_print(t, d, &s);
     return take_text(&s);
 }

@@ -88,7 +88,7 @@ static uint32_t buffer_of(scope *s, tn_value v) {
 
 static uint32_t add_kernel(assembler *a, tn_loop *k) {
     tn_str text;
-    tn_str_init(&text);
+    tn_str_init_with(&text, tn_arena_allocator(a->arena));
     tn_loop_print(k, true, &text);
     uint32_t id;
     if (!tn_map_get(&a->kernels, text.data, text.len, &id)) {
@@ -203,7 +203,7 @@ static const char *node_label(const scope *s, tn_node n) {
 
 static const char *step_name(const scope *s, const tn_group *g) {
     tn_str text;
-    tn_str_init(&text);
+    tn_str_init_with(&text, tn_arena_allocator(s->a->arena));
     for (uint32_t i = 0; i < g->members.len; i++) {
         if (i == 4) {
             tn_str_appendf(&text, "+%u more", g->members.len - i);
@@ -240,12 +240,12 @@ static const char *take_text(assembler *a, tn_str *text) {
 static void describe_group(scope *s, const tn_group *g, const tn_schedule *schedule, tn_dim bytes) {
     assembler *a = s->a;
     tn_str anchors, mainloop, epilogue, stores, again, record;
-    tn_str_init(&anchors);
-    tn_str_init(&mainloop);
-    tn_str_init(&epilogue);
-    tn_str_init(&stores);
-    tn_str_init(&again);
-    tn_str_init(&record);
+    tn_str_init_with(&anchors, tn_arena_allocator(a->arena));
+    tn_str_init_with(&mainloop, tn_arena_allocator(a->arena));
+    tn_str_init_with(&epilogue, tn_arena_allocator(a->arena));
+    tn_str_init_with(&stores, tn_arena_allocator(a->arena));
+    tn_str_init_with(&again, tn_arena_allocator(a->arena));
+    tn_str_init_with(&record, tn_arena_allocator(a->arena));
     uint8_t *seen = TN_NEW_N(a->arena, uint8_t, s->g->nodes.len);
     for (uint32_t i = 0; i < g->members.len; i++) {
         tn_node n = g->members.data[i].node;

@@ -20,7 +20,7 @@ static void dump_graph(void *context, const char *pass, const tn_graph *g) {
     const tn_plan_options *o = context;
     if (!o->dump || (o->dump_after && strcmp(o->dump_after, pass) != 0)) return;
     tn_str text;
-    tn_str_init(&text);
+    tn_str_init_with(&text, tn_arena_allocator(g->arena));
     tn_graph_print(g, false, &text);
     dump(o, pass, tn_str_text(&text));
     tn_str_deinit(&text);
@@ -29,7 +29,7 @@ static void dump_graph(void *context, const char *pass, const tn_graph *g) {
 static void dump_program(const tn_plan_options *o, const tn_program *p) {
     if (!o->dump) return;
     tn_str text;
-    tn_str_init(&text);
+    tn_str_init_with(&text, tn_arena_allocator(p->arena));
     for (uint32_t i = 0; i < p->kernels.len; i++)
         if (!o->dump_after || !strcmp(o->dump_after, "loops"))
             tn_loop_print(p->kernels.data[i], false, &text);
@@ -54,7 +54,7 @@ tn_status tn_plan(const tn_graph *g, const tn_plan_options *options, tn_arena *a
                "while simplifying");
     }
     tn_str groups;
-    tn_str_init(&groups);
+    tn_str_init_with(&groups, tn_arena_allocator(arena));
     tn_status status = tn_assemble(g, options->target, !options->no_opt, arena, out,
                                    options->dump ? &groups : NULL, err);
     dump(options, "groups", tn_str_text(&groups));

@@ -18,7 +18,7 @@ tn_transform_options tn_transform_defaults(void) {
 
 static tn_status check(const tn_pass *pass, const tn_graph *g, tn_error *err) {
     tn_str report;
-    tn_str_init(&report);
+    tn_str_init_with(&report, tn_arena_allocator(g->arena));
     tn_status status = tn_graph_verify(g, &report, err);
     if (status != TN_OK) {
         tn_log(TN_LOG_DEBUG, "%s", tn_str_text(&report));

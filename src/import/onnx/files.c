@@ -36,6 +36,18 @@ static bool is_beneath(const char *location) {
     return true;
 }
 
+/* openat of one component, which must not be a symbolic link: that is ELOOP. */
+static int open_step(int folder, const char *name, bool last) {
+    int flags = O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | (last ? 0 : O_DIRECTORY);
+    int fd = openat(folder, name, flags);
+    if (fd < 0 && errno == ENOTDIR) { /* a link that should be a folder says this too */
+        struct stat st;
+        bool link = fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(st.st_mode);
+        errno = link ? ELOOP : ENOTDIR;
+    }
+    return fd;
+}
+
 /* Without openat2: one component after the other. */
 static int open_by_steps(int folder, const char *location) {
     char name[256];
@@ -50,9 +62,9 @@ static int open_by_steps(int folder, const char *location) {
         memcpy(name, location, len);
         name[len] = 0;
         bool last = !location[len];
-        int flags = O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | (last ? 0 : O_DIRECTORY);
-        int next = openat(at, len ? name : ".", flags);
+        int next = open_step(at, len ? name : ".", last), why = errno;
         close(at);
+        errno = why;
         if (last) return next;
         at = next;
         location += len + 1;

@@ -25,10 +25,17 @@ typedef struct target {
     const char *flags;
 } target;
 
+/* A cross compiler knows no native machine; its default is what kernels are compiled for. */
+#if defined(__x86_64__)
+#define NATIVE "-march=native"
+#else
+#define NATIVE ""
+#endif
+
 static const target targets[] = {
     {4, ""},
-    {8, "-march=native"},
-    {16, "-march=native"},
+    {8, NATIVE},
+    {16, NATIVE},
 };
 
 /* ---- generating and loading ----------------------------------------------------------------- */

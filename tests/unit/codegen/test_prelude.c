@@ -158,7 +158,7 @@ static void test_f32__has_the_same_bits_at_every_width(void **state) {
     for (size_t i = 0; i < TN_COUNT(widths); i++) {
         lab l;
         char name[64];
-        lab_init(&l, (target){widths[i], "-march=native"});
+        lab_init(&l, (target){widths[i], NATIVE});
         for (int op = 0; op < TN_SCALAR_COUNT; op++)
             if (is_approximate((tn_scalar_op)op)) generate_scalar(&l, (tn_scalar_op)op, TN_f32);
         compile(&l);
@@ -181,7 +181,7 @@ static void test_pow_atan2__are_within_2_ulp_on_a_grid(void **state) {
     (void)state;
     static const tn_scalar_op grid_ops[] = {TN_S_pow, TN_S_atan2, TN_S_rem};
     lab l;
-    lab_init(&l, (target){8, "-march=native"});
+    lab_init(&l, (target){8, NATIVE});
     for (size_t k = 0; k < TN_COUNT(grid_ops); k++) generate_scalar(&l, grid_ops[k], TN_f32);
     compile(&l);
     data.count = MAX_BATCH;

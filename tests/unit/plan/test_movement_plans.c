@@ -6,7 +6,7 @@
 static tn_value input_of(tn_builder *b, tn_dtype dtype, int rank, const tn_dim *dim) {
     tn_shape s = {.rank = rank};
     for (int i = 0; i < rank; i++) s.dim[i] = dim[i];
-    return tn_b_input(b, "x", dtype, &s);
+    return tn_b_input(b, tn_arena_printf(b->graph->arena, "x%u", b->graph->inputs.len), dtype, &s);
 }
 
 #define TYPED(b, dtype, ...)                                                                       \
@@ -14,7 +14,9 @@ static tn_value input_of(tn_builder *b, tn_dtype dtype, int rank, const tn_dim *
 #define INPUT(b, ...) TYPED(b, TN_f32, __VA_ARGS__)
 
 static void out(tn_builder *b, tn_value v) {
-    if (v != TN_NO_VALUE) tn_graph_add_output(b->graph, v, "y");
+    if (v != TN_NO_VALUE)
+        tn_graph_add_output(b->graph, v,
+                            tn_arena_printf(b->graph->arena, "y%u", b->graph->outputs.len));
 }
 
 static tn_value pad(tn_builder *b, tn_value x, int rank, const int64_t *lo, const int64_t *hi,

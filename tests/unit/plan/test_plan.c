@@ -1,14 +1,13 @@
 /* Whole compiles of small graphs: results against eval, and the number of kernels fusion leaves. */
 #include "unit/plan/check_plan.h"
 
-static tn_value input(tn_builder *b, const char *name, int rank, const tn_dim *dim) {
+static tn_value input(tn_builder *b, int rank, const tn_dim *dim) {
     tn_shape s = {.rank = rank};
     for (int i = 0; i < rank; i++) s.dim[i] = dim[i];
-    return tn_b_input(b, name, TN_f32, &s);
+    return tn_b_input(b, tn_arena_printf(b->graph->arena, "x%u", b->graph->inputs.len), TN_f32, &s);
 }
 
-#define INPUT(b, ...)                                                                              \
-    input((b), "x", (int)TN_COUNT(((tn_dim[]){__VA_ARGS__})), (tn_dim[]){__VA_ARGS__})
+#define INPUT(b, ...) input((b), (int)TN_COUNT(((tn_dim[]){__VA_ARGS__})), (tn_dim[]){__VA_ARGS__})
 
 static tn_value weights(tn_builder *b, int rank, const int64_t *dim, uint64_t seed) {
     tn_array a = tn_array_new(b->graph->arena, TN_f32, rank, dim);
@@ -20,7 +19,9 @@ static tn_value weights(tn_builder *b, int rank, const int64_t *dim, uint64_t se
     weights((b), (int)TN_COUNT(((int64_t[]){__VA_ARGS__})), (int64_t[]){__VA_ARGS__}, seed)
 
 static void out(tn_builder *b, tn_value v) {
-    if (v != TN_NO_VALUE) tn_graph_add_output(b->graph, v, "y");
+    if (v != TN_NO_VALUE)
+        tn_graph_add_output(b->graph, v,
+                            tn_arena_printf(b->graph->arena, "y%u", b->graph->outputs.len));
 }
 
 static void pointwise_chain(tn_builder *b) {
@@ -29,7 +30,7 @@ static void pointwise_chain(tn_builder *b) {
 }
 
 static void scalar_only(tn_builder *b) {
-    tn_value x = input(b, "x", 0, NULL);
+    tn_value x = input(b, 0, NULL);
     out(b, tn_b_exp(b, tn_b_neg(b, x)));
 }
 

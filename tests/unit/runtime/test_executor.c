@@ -279,7 +279,7 @@ static void test_if__runs_one_branch(void **state) {
         tn_instance_set_input(r.i, 0, &on);
         tn_instance_set_input(r.i, 1, x);
         lab_assert_ok(tn_instance_run(r.i, 0, &err), &err);
-        assert_float_equal(*(const float *)tn_instance_output(r.i, 0), on ? 6 : 9, 0);
+        assert_float_equal(*(const float *)tn_instance_output(r.i, 0), (on ? 6 : 9), 0);
     }
     lab_stop(&r);
     lab_deinit(&l);

@@ -5,9 +5,12 @@
 #include "toolchain/process.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -218,6 +221,83 @@ static void test_cache__eight_processes_fill_an_empty_one(void **state) {
     }
 }
 
+/* Eight threads, each with a session of its own on one model. */
+typedef struct thread_run {
+    tn_model *model;
+    float value[IMAGES * 10];
+    tn_status status;
+} thread_run;
+
+static void *run_in_thread(void *argument) {
+    thread_run *t = argument;
+    tn_session *s;
+    float image[IMAGES * 64];
+    for (int i = 0; i < IMAGES * 64; i++) image[i] = (float)(i * 7 % 17);
+    tn_buffer in = {.dtype = TN_f32, .rank = 4, .dim = {IMAGES, 1, 8, 8}, .data = image};
+    t->status = tn_session_create(t->model, &s, NULL);
+    for (int round = 0; t->status == TN_OK && round < 20; round++) {
+        tn_buffer out = {.data = t->value, .size = sizeof t->value};
+        t->status = tn_session_run(s, &in, 1, &out, 1, NULL);
+    }
+    tn_session_release(s);
+    return NULL;
+}
+
+static void test_model__eight_threads_get_the_same_bits(void **state) {
+    (void)state;
+    pthread_t threads[8];
+    thread_run runs[8];
+    tn_error err = TN_ERROR_INIT;
+    tn_model_options o = TN_MODEL_OPTIONS_INIT;
+    tn_model *m;
+    empty_folder();
+    o.cache = folder;
+    o.threads = 2;
+    check(tn_model_open(MODEL, &o, &m, &err), &err);
+    for (int i = 0; i < 8; i++) {
+        runs[i] = (thread_run){.model = m};
+        assert_int_equal(pthread_create(&threads[i], NULL, run_in_thread, &runs[i]), 0);
+    }
+    for (int i = 0; i < 8; i++) pthread_join(threads[i], NULL);
+    for (int i = 0; i < 8; i++) {
+        assert_int_equal(runs[i].status, TN_OK);
+        assert_memory_equal(runs[i].value, runs[0].value, sizeof runs[0].value);
+    }
+    tn_model_release(m);
+}
+
+/* A file system of 64 kB is full before the kernels are stored; read-only, it stores nothing. */
+static void test_cache__on_a_full_or_read_only_disk_is_survived(void **state) {
+    (void)state;
+    char disk[300], path[600];
+    empty_folder();
+    snprintf(disk, sizeof disk, "%s/disk", folder);
+    assert_int_equal(mkdir(disk, 0700), 0);
+    result usual = run_ok(MODEL, folder);
+    if (mount("tmpfs", disk, "tmpfs", 0, "size=64k,mode=0700") != 0) {
+        print_message("skipped: a small file system cannot be mounted: %s\n", strerror(errno));
+        rmdir(disk);
+        return;
+    }
+    snprintf(path, sizeof path, "%s/fill", disk);
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    static const char block[4096];
+    while (write(fd, block, sizeof block) > 0) {
+    }
+    close(fd);
+    result full = run_ok(MODEL, disk);
+    result r = {0};
+    tn_error err = TN_ERROR_INIT;
+    bool remounted = mount("tmpfs", disk, "tmpfs", MS_REMOUNT | MS_RDONLY, "size=64k") == 0;
+    tn_status status = remounted ? run_model(MODEL, disk, &r, &err) : TN_OK;
+    assert_int_equal(umount(disk), 0);
+    rmdir(disk);
+    same(&usual, &full);
+    assert_false(full.stats.program_cached);
+    check(status, &err);
+    if (remounted) same(&usual, &r);
+}
+
 static void test_file__holds_all_that_the_model_needs(void **state) {
     (void)state;
     char path[300];
@@ -249,6 +329,8 @@ int main(void) {
         cmocka_unit_test(test_cache__that_is_not_usable_is_survived),
         cmocka_unit_test(test_cache__a_touched_model_is_compiled_again),
         cmocka_unit_test(test_cache__eight_processes_fill_an_empty_one),
+        cmocka_unit_test(test_model__eight_threads_get_the_same_bits),
+        cmocka_unit_test(test_cache__on_a_full_or_read_only_disk_is_survived),
         cmocka_unit_test(test_file__holds_all_that_the_model_needs),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

@@ -82,9 +82,10 @@ static bool run_failing(const tn_model_options *options, long n, const float *ex
     atomic_store(&remaining, n);
     tn_status status = run_model(options, result, &err);
     bool failed = atomic_exchange(&remaining, -1) < 0;
-    if (status == TN_OK)
-        assert_memory_equal(result, expected, sizeof result);
-    else if (status != TN_OUT_OF_MEMORY)
+    /* Short of memory, a run may go on without compiled kernels, whose rounding differs. */
+    for (int i = 0; status == TN_OK && i < CLASSES; i++)
+        assert_float_equal(result[i], expected[i], 1e-4f);
+    if (status != TN_OK && status != TN_OUT_OF_MEMORY)
         fail_msg("allocation %ld fails: %s", n, err.message);
     return failed;
 }

@@ -20,6 +20,14 @@ static tn_cc_unit unit_of(const char *text) {
     return (tn_cc_unit){text, strlen(text)};
 }
 
+/* CC of the environment, which names the cross compiler where there is one; each test has it. */
+static char *given_cc;
+
+static int restore_cc(void **state) {
+    (void)state;
+    return given_cc ? setenv("CC", given_cc, 1) : unsetenv("CC");
+}
+
 static void test_find__knows_the_compiler(void **state) {
     (void)state;
     tn_cc cc;
@@ -78,7 +86,9 @@ static void test_build__links_units_compiled_side_by_side(void **state) {
         tn_status status = tn_cc_build(&cc, &job, &bytes, &size, &err);
         if (status != TN_OK) print_error("%s\n", err.message);
         assert_int_equal(status, TN_OK);
-        assert_int_equal(tn_object_from_bytes(&object, bytes, size, &err), TN_OK);
+        status = tn_object_from_bytes(&object, bytes, size, &err);
+        if (status != TN_OK) print_error("%s\n", err.message);
+        assert_int_equal(status, TN_OK);
         void *address = tn_object_symbol(&object, count == 1 ? "one" : "two");
         int (*function)(void);
         memcpy(&function, &address, sizeof address);
@@ -144,20 +154,26 @@ static void test_processes__a_missing_program_is_an_error(void **state) {
     tn_error err = TN_ERROR_INIT;
     const char *const argv[] = {"/nowhere/cc", NULL};
     tn_process p = {.argv = argv, .output = "/dev/null"};
-    assert_int_equal(tn_processes_run(&p, 1, 1, 5, &err), TN_TOOLCHAIN);
-    assert_non_null(strstr(err.message, "/nowhere/cc"));
+    /* Where posix_spawn cannot tell (qemu-user), the child says it by its status. */
+    if (tn_processes_run(&p, 1, 1, 5, &err) == TN_OK)
+        assert_int_equal(p.exit_code, 127);
+    else
+        assert_non_null(strstr(err.message, "/nowhere/cc"));
 }
 
 int main(void) {
+    given_cc = getenv("CC") ? strdup(getenv("CC")) : NULL;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_find__knows_the_compiler),
-        cmocka_unit_test(test_find__respects_arguments_in_cc),
-        cmocka_unit_test(test_find__says_what_to_install),
-        cmocka_unit_test(test_build__links_units_compiled_side_by_side),
-        cmocka_unit_test(test_build__shows_what_the_compiler_said),
-        cmocka_unit_test(test_accepts__probes_flags_once),
-        cmocka_unit_test(test_processes__end_at_their_time_limit),
-        cmocka_unit_test(test_processes__a_missing_program_is_an_error),
+        cmocka_unit_test_setup(test_find__knows_the_compiler, restore_cc),
+        cmocka_unit_test_setup(test_find__respects_arguments_in_cc, restore_cc),
+        cmocka_unit_test_setup(test_find__says_what_to_install, restore_cc),
+        cmocka_unit_test_setup(test_build__links_units_compiled_side_by_side, restore_cc),
+        cmocka_unit_test_setup(test_build__shows_what_the_compiler_said, restore_cc),
+        cmocka_unit_test_setup(test_accepts__probes_flags_once, restore_cc),
+        cmocka_unit_test_setup(test_processes__end_at_their_time_limit, restore_cc),
+        cmocka_unit_test_setup(test_processes__a_missing_program_is_an_error, restore_cc),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    free(given_cc);
+    return failed;
 }
