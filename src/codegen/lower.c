@@ -9,6 +9,8 @@ static tn_kernel_error maker_error(tn_emit *e, const tn_node_info *n) {
 void tn_maker_init(tn_kernel_maker *m, const tn_lower_context *c, uint32_t group,
                    const char *name) {
     *m = (tn_kernel_maker){.context = c, .group_id = group};
+    m->grouping = c->grouping;
+    m->graph = c->grouping->graph;
     m->group = &c->grouping->groups.data[group];
     m->k = TN_NEW(c->arena, tn_loop);
     tn_loop_init(m->k, c->arena, c->grouping->graph->dims, name);

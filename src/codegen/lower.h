@@ -43,6 +43,8 @@ uint32_t tn_find_in_place(const tn_loop *k, tn_arena *arena, tn_value *found);
 typedef struct tn_kernel_maker {
     tn_access access; /* first */
     const tn_lower_context *context;
+    const tn_grouping *grouping;
+    const tn_graph *graph;
     const tn_group *group;
     uint32_t group_id;
     tn_loop *k;

@@ -19,10 +19,6 @@ enum { LEAST_TURNED = 16 };
 
 typedef struct tile {
     tn_kernel_maker m; /* first */
-    const tn_grouping *p;
-    const tn_group *g;
-    const tn_graph *graph;
-    tn_loop *k;
     const tn_node_info *node;
     const tn_contraction_rules *rules;
     tn_contraction c;
@@ -42,10 +38,10 @@ typedef struct tile {
 
 static tn_lx tile_leaf(tn_access *a, tn_value v, const tn_lx *index) {
     tile *t = a->context;
-    tn_node node = tn_graph_value(t->graph, v)->node;
-    if (t->p->group_of[node] == t->m.group_id && node != t->g->anchor)
-        return tn_op_rules_of(tn_graph_node(t->graph, node)->op)
-            ->lower.expression(&a->emit, tn_graph_node(t->graph, node), 0, index);
+    tn_node node = tn_graph_value(t->m.graph, v)->node;
+    if (t->m.grouping->group_of[node] == t->m.group_id && node != t->m.group->anchor)
+        return tn_op_rules_of(tn_graph_node(t->m.graph, node)->op)
+            ->lower.expression(&a->emit, tn_graph_node(t->m.graph, node), 0, index);
     if (t->probe) {
         tn_vec_push(a->arena, &t->probe->offsets, tn_maker_offset(&t->m, v, index));
         if (a->emit.guard != TN_LX_NONE) tn_vec_push(a->arena, &t->probe->values, a->emit.guard);
@@ -55,11 +51,11 @@ static tn_lx tile_leaf(tn_access *a, tn_value v, const tn_lx *index) {
 
 static tn_lx operand(tile *t, uint32_t which, const tn_lx *index, tn_lx guard) {
     tn_emit *e = &t->m.access.emit;
-    tn_dtype dtype = tn_node_type(t->graph, t->node, which)->dtype;
+    tn_dtype dtype = tn_node_type(t->m.graph, t->node, which)->dtype;
     tn_lx x = guard == TN_LX_NONE
                   ? e->operand(e, t->node, which, index)
-                  : tn_emit_guarded(e, t->node, which, index, guard, tn_l_number(t->k, dtype, 0));
-    return tn_l_cast(t->k, x, t->c.acc, false);
+                  : tn_emit_guarded(e, t->node, which, index, guard, tn_l_number(t->m.k, dtype, 0));
+    return tn_l_cast(t->m.k, x, t->c.acc, false);
 }
 
 /* Where A is read in place, the analysis has shown that no element lies in padding; the bounds of a
@@ -73,7 +69,7 @@ static tn_lx lhs_at(tile *t, const tn_lx *b, const tn_lx *m, const tn_lx *k) {
 static tn_lx rhs_at(tile *t, const tn_lx *b, const tn_lx *k, const tn_lx *n, tn_lx valid) {
     tn_lx index[TN_MAX_RANK], guard = TN_LX_NONE;
     t->rules->rhs(&t->m.access.emit, t->node, b, k, n, index, &guard);
-    return operand(t, 1, index, tn_l_and(t->k, guard, valid));
+    return operand(t, 1, index, tn_l_and(t->m.k, guard, valid));
 }
 
 /* The address of a plain load (casts aside), or NONE. */
@@ -137,7 +133,7 @@ static void push_reshape(tn_loop *k, const tn_shape *from, const tn_shape *to, c
 }
 
 static void push_views(tile *t, tn_value v, const tn_lx *result, tn_lx *out) {
-    const tn_node_info *n = tn_graph_producer(t->graph, v);
+    const tn_node_info *n = tn_graph_producer(t->m.graph, v);
     if (v == t->node->out) {
         memcpy(out, result, sizeof(tn_lx) * TN_MAX_RANK);
         return;
@@ -148,8 +144,8 @@ static void push_views(tile *t, tn_value v, const tn_lx *result, tn_lx *out) {
         const tn_attrs_permute *a = n->attrs;
         for (int i = 0; i < a->perm.count; i++) out[i] = in[a->perm.at[i]];
     } else {
-        push_reshape(t->k, &tn_node_type(t->graph, n, 0)->shape, &tn_graph_type(t->graph, v)->shape,
-                     in, out);
+        push_reshape(t->m.k, &tn_node_type(t->m.graph, n, 0)->shape,
+                     &tn_graph_type(t->m.graph, v)->shape, in, out);
     }
 }
 
@@ -159,30 +155,30 @@ static void set_point(tile *t, const tn_lx *m, const tn_lx *n) {
     for (int i = 0; i < t->c.b; i++) result[at++] = t->b_index[i];
     for (int i = 0; i < t->c.m; i++) result[at++] = m[i];
     for (int i = 0; i < t->c.n; i++) result[at++] = n[i];
-    push_views(t, t->g->domain_value, result, t->at);
-    const tn_shape *s = &t->g->space.shape;
+    push_views(t, t->m.group->domain_value, result, t->at);
+    const tn_shape *s = &t->m.group->space.shape;
     for (int i = 0; i < s->rank; i++)
-        if (s->dim[i] == 1) t->at[i] = tn_l_int(t->k, 0);
+        if (s->dim[i] == 1) t->at[i] = tn_l_int(t->m.k, 0);
 }
 
 /* ---- epilogue ------------------------------------------------------------------------------- */
 
 static const tn_member *member_of(const tile *t, tn_node node) {
-    for (uint32_t i = 1; i < t->g->members.len; i++)
-        if (t->g->members.data[i].node == node) return &t->g->members.data[i];
+    for (uint32_t i = 1; i < t->m.group->members.len; i++)
+        if (t->m.group->members.data[i].node == node) return &t->m.group->members.data[i];
     return NULL;
 }
 
 static void epilogue_point(tile *t, tn_lx acc) {
     uint32_t mark = tn_access_mark(&t->m.access);
-    tn_access_define(&t->m.access, t->g->domain_value, t->at, acc);
-    for (uint32_t i = 0; i < t->g->stores.len; i++) {
-        tn_value v = t->g->stores.data[i];
-        const tn_type *type = tn_graph_type(t->graph, v);
+    tn_access_define(&t->m.access, t->m.group->domain_value, t->at, acc);
+    for (uint32_t i = 0; i < t->m.group->stores.len; i++) {
+        tn_value v = t->m.group->stores.data[i];
+        const tn_type *type = tn_graph_type(t->m.graph, v);
         tn_lx index[TN_MAX_RANK];
-        const tn_member *m = member_of(t, tn_graph_value(t->graph, v)->node);
+        const tn_member *m = member_of(t, tn_graph_value(t->m.graph, v)->node);
         for (int j = 0; j < type->shape.rank; j++)
-            index[j] = !m ? t->at[j] : m->axis[j] >= 0 ? t->at[m->axis[j]] : tn_l_int(t->k, 0);
+            index[j] = !m ? t->at[j] : m->axis[j] >= 0 ? t->at[m->axis[j]] : tn_l_int(t->m.k, 0);
         tn_lx value = tn_access_value(&t->m.access, v, index);
         if (t->probe) {
             tn_vec_push(t->probe->arena, &t->probe->offsets, tn_maker_offset(&t->m, v, index));
@@ -196,12 +192,12 @@ static void epilogue_point(tile *t, tn_lx acc) {
 
 static bool columns_exact(const tile *t) {
     int64_t n;
-    return tn_l_is_const_int(t->k, t->n_total, &n) && n % t->s.nr == 0;
+    return tn_l_is_const_int(t->m.k, t->n_total, &n) && n % t->s.nr == 0;
 }
 
 /* One row of the tile: lanes over the columns of the panel. */
 static void epilogue_row(tile *t, tn_lx m_linear, tn_lx i, tn_lx n0) {
-    tn_loop *k = t->k;
+    tn_loop *k = t->m.k;
     tn_lx m[TN_MAX_RANK], n[TN_MAX_RANK];
     split_axes(k, m_linear, t->c.m_extent, t->c.m, t->merged_m, m);
     tn_lx j = tn_l_for(k, TN_LOOP_VECTOR, tn_l_int(k, 0), tn_l_int(k, t->s.nr), "j");
@@ -217,7 +213,7 @@ static void epilogue_row(tile *t, tn_lx m_linear, tn_lx i, tn_lx n0) {
 }
 
 static void epilogue(tile *t, uint32_t rows, tn_lx m0, tn_lx n0) {
-    tn_loop *k = t->k;
+    tn_loop *k = t->m.k;
     tn_lx zero = tn_l_int(k, 0), height = tn_l_int(k, rows);
     if (t->s.staged_epilogue) {
         tn_lx i = tn_l_for(k, TN_LOOP_UNROLL, zero, height, "i");
@@ -239,7 +235,7 @@ static void epilogue(tile *t, uint32_t rows, tn_lx m0, tn_lx n0) {
 
 /* Opens the loops over k; `linear` is the position in packed order, the same however axes merge. */
 static int open_k(tile *t, const bool *merged, tn_lx *index, tn_lx *linear) {
-    tn_loop *k = t->k;
+    tn_loop *k = t->m.k;
     int opened = 0;
     tn_lx run = tn_l_int(k, 1);
     *linear = tn_l_int(k, 0);
@@ -270,15 +266,15 @@ static void zeros(tn_loop *k, tn_lx *index) {
 static tn_lx k_address(tile *t, const tn_lx *k_index) {
     tn_lx zero[TN_MAX_RANK];
     uint32_t buffer = 0;
-    zeros(t->k, zero);
-    tn_lx here = load_address(t->k, lhs_at(t, zero, zero, k_index), &buffer);
-    tn_lx origin = load_address(t->k, lhs_at(t, zero, zero, zero), &buffer);
+    zeros(t->m.k, zero);
+    tn_lx here = load_address(t->m.k, lhs_at(t, zero, zero, k_index), &buffer);
+    tn_lx origin = load_address(t->m.k, lhs_at(t, zero, zero, zero), &buffer);
     TN_ASSERT(here != TN_LX_NONE && origin != TN_LX_NONE);
-    return tn_l_sub(t->k, here, origin);
+    return tn_l_sub(t->m.k, here, origin);
 }
 
 static void row_addresses(tile *t, uint32_t rows, tn_lx m0) {
-    tn_loop *k = t->k;
+    tn_loop *k = t->m.k;
     tn_lx m[TN_MAX_RANK], zero[TN_MAX_RANK];
     uint32_t buffer = 0;
     zeros(k, zero);
@@ -289,7 +285,7 @@ static void row_addresses(tile *t, uint32_t rows, tn_lx m0) {
 }
 
 static tn_lx rhs_element(tile *t, const tn_lx *k_index, tn_lx k_linear, tn_lx panel, tn_lx j) {
-    tn_loop *k = t->k;
+    tn_loop *k = t->m.k;
     tn_lx nr = tn_l_int(k, t->s.nr);
     if (t->s.rhs == TN_RHS_PREPARED) {
         tn_lx line = tn_l_add(k, tn_l_mul(k, t->b_linear, t->panels), panel);
@@ -307,7 +303,7 @@ static tn_lx rhs_element(tile *t, const tn_lx *k_index, tn_lx k_linear, tn_lx pa
 }
 
 static void multiply(tile *t, uint32_t rows, tn_lx m0, tn_lx panel) {
-    tn_loop *k = t->k;
+    tn_loop *k = t->m.k;
     tn_lx zero = tn_l_int(k, 0), nr = tn_l_int(k, t->s.nr), height = tn_l_int(k, rows);
     tn_lx i = tn_l_for(k, TN_LOOP_UNROLL, zero, height, "i");
     tn_lx j = tn_l_for(k, TN_LOOP_VECTOR, zero, nr, "j");
@@ -342,13 +338,13 @@ static void multiply(tile *t, uint32_t rows, tn_lx m0, tn_lx panel) {
 
 static void run_tile(tile *t, uint32_t rows, tn_lx m0, tn_lx panel) {
     multiply(t, rows, m0, panel);
-    epilogue(t, rows, m0, tn_l_mul(t->k, panel, tn_l_int(t->k, t->s.nr)));
+    epilogue(t, rows, m0, tn_l_mul(t->m.k, panel, tn_l_int(t->m.k, t->s.nr)));
 }
 
 /* All rows [lo, hi) of one panel: full tiles, then the remainder: its one possible height when M is
  * known, else by halves. */
 static void run_rows(tile *t, tn_lx lo, tn_lx hi, tn_lx m_total, tn_lx panel) {
-    tn_loop *k = t->k;
+    tn_loop *k = t->m.k;
     uint32_t mr = t->s.mr;
     tn_lx count = tn_l_sub(k, hi, lo), height = tn_l_int(k, mr);
     int64_t known;
@@ -389,11 +385,11 @@ static tn_lx panel_at(void *context, tn_lx x, tn_lx j) {
     panel_element *e = context;
     tile *t = e->t;
     tn_lx n[TN_MAX_RANK],
-        col = tn_l_add(t->k, tn_l_mul(t->k, e->panel, tn_l_int(t->k, t->s.nr)), j);
-    split_plain(t->k, col, t->c.n_extent, t->c.n, n);
+        col = tn_l_add(t->m.k, tn_l_mul(t->m.k, e->panel, tn_l_int(t->m.k, t->s.nr)), j);
+    split_plain(t->m.k, col, t->c.n_extent, t->c.n, n);
     e->k_index[t->c.k - 1] = x;
     uint32_t mark = tn_access_mark(&t->m.access);
-    tn_lx valid = columns_exact(t) ? TN_LX_NONE : tn_l_lt(t->k, col, t->n_total);
+    tn_lx valid = columns_exact(t) ? TN_LX_NONE : tn_l_lt(t->m.k, col, t->n_total);
     tn_lx value = rhs_at(t, t->b_index, e->k_index, n, valid);
     tn_access_release(&t->m.access, mark);
     return value;
@@ -401,7 +397,7 @@ static tn_lx panel_at(void *context, tn_lx x, tn_lx j) {
 
 /* The last k axis in tiles, loops over the others. */
 static void pack_panel_turned(tile *t, tn_lx panel, uint32_t to, tn_lx base) {
-    tn_loop *k = t->k;
+    tn_loop *k = t->m.k;
     panel_element e = {.t = t, .panel = panel};
     int last = t->c.k - 1, opened = 0;
     tn_lx linear = tn_l_int(k, 0);
@@ -430,7 +426,7 @@ static void pack_panel_turned(tile *t, tn_lx panel, uint32_t to, tn_lx base) {
 /* One panel of B, columns past the end as zero; element (k, j) goes to `base` + k*nr + j of `to`.
  */
 static void pack_panel(tile *t, tn_lx panel, uint32_t to, tn_lx base) {
-    tn_loop *k = t->k;
+    tn_loop *k = t->m.k;
     if (t->turned) {
         pack_panel_turned(t, panel, to, base);
         return;
@@ -457,15 +453,11 @@ static void tile_init(tile *t, const tn_lower_context *c, uint32_t group, const 
     tn_maker_init(&t->m, c, group, name);
     t->m.access.leaf = tile_leaf;
     t->m.access.context = t;
-    t->p = c->grouping;
-    t->g = t->m.group;
-    t->graph = t->p->graph;
-    t->k = t->m.k;
-    t->node = tn_graph_node(t->graph, t->g->anchor);
+    t->node = tn_graph_node(t->m.graph, t->m.group->anchor);
     t->rules = tn_op_rules_of(t->node->op)->lower.contraction;
-    t->rules->describe(t->graph, t->node, &t->c);
-    t->n_total = product(t->k, t->c.n_extent, t->c.n);
-    t->k_total = product(t->k, t->c.k_extent, t->c.k);
+    t->rules->describe(t->m.graph, t->node, &t->c);
+    t->n_total = product(t->m.k, t->c.n_extent, t->c.n);
+    t->k_total = product(t->m.k, t->c.k_extent, t->c.k);
 }
 
 static void open_axes(tn_loop *k, const tn_dim *d, int count, tn_lx *var, tn_lx *extent) {
@@ -480,12 +472,13 @@ static void open_axes(tn_loop *k, const tn_dim *d, int count, tn_lx *var, tn_lx 
 static bool splits(tile *t, tn_lx address, const tn_lx *var, const tn_lx *m_var) {
     for (int i = 0; i < t->c.k; i++) {
         tn_lx coefficient, rest;
-        if (!tn_l_affine(t->k, address, tn_l_expr(t->k, var[i])->index, &coefficient, &rest))
+        if (!tn_l_affine(t->m.k, address, tn_l_expr(t->m.k, var[i])->index, &coefficient, &rest))
             return false;
         for (int j = 0; j < t->c.m; j++)
-            if (tn_l_uses_var(t->k, coefficient, tn_l_expr(t->k, m_var[j])->index)) return false;
+            if (tn_l_uses_var(t->m.k, coefficient, tn_l_expr(t->m.k, m_var[j])->index))
+                return false;
         for (int j = 0; j < t->c.b; j++)
-            if (tn_l_uses_var(t->k, coefficient, tn_l_expr(t->k, t->b_index[j])->index))
+            if (tn_l_uses_var(t->m.k, coefficient, tn_l_expr(t->m.k, t->b_index[j])->index))
                 return false;
     }
     return true;
@@ -496,27 +489,27 @@ static bool unit_columns(tile *t, const tn_lx *k_var, const tn_lx *n_var) {
     for (int i = 0; i < t->c.n; i++) wide += t->c.n_extent[i] != 1;
     if (wide != 1 || t->c.n_extent[t->c.n - 1] == 1) return false;
     uint32_t buffer = 0;
-    tn_lx address = load_address(t->k, rhs_at(t, t->b_index, k_var, n_var, TN_LX_NONE), &buffer);
+    tn_lx address = load_address(t->m.k, rhs_at(t, t->b_index, k_var, n_var, TN_LX_NONE), &buffer);
     tn_lx coefficient, rest;
     int64_t one;
     return address != TN_LX_NONE &&
-           tn_l_affine(t->k, address, tn_l_expr(t->k, n_var[t->c.n - 1])->index, &coefficient,
+           tn_l_affine(t->m.k, address, tn_l_expr(t->m.k, n_var[t->c.n - 1])->index, &coefficient,
                        &rest) &&
-           tn_l_is_const_int(t->k, coefficient, &one) && one == 1;
+           tn_l_is_const_int(t->m.k, coefficient, &one) && one == 1;
 }
 
 /* B's rows run along the last k axis, which is long enough for whole vectors. */
 static bool unit_rows(tile *t, const tn_lx *k_var, const tn_lx *n_var) {
     if (t->c.k == 0 || tn_dtype_size(t->c.acc) < 4) return false;
     uint32_t buffer = 0;
-    tn_lx address = load_address(t->k, rhs_at(t, t->b_index, k_var, n_var, TN_LX_NONE), &buffer);
+    tn_lx address = load_address(t->m.k, rhs_at(t, t->b_index, k_var, n_var, TN_LX_NONE), &buffer);
     tn_lx coefficient, rest;
     int64_t one;
     return address != TN_LX_NONE &&
-           tn_dim_guess(t->graph->dims, t->c.k_extent[t->c.k - 1]) >= LEAST_TURNED &&
-           tn_l_affine(t->k, address, tn_l_expr(t->k, k_var[t->c.k - 1])->index, &coefficient,
+           tn_dim_guess(t->m.graph->dims, t->c.k_extent[t->c.k - 1]) >= LEAST_TURNED &&
+           tn_l_affine(t->m.k, address, tn_l_expr(t->m.k, k_var[t->c.k - 1])->index, &coefficient,
                        &rest) &&
-           tn_l_is_const_int(t->k, coefficient, &one) && one == 1;
+           tn_l_is_const_int(t->m.k, coefficient, &one) && one == 1;
 }
 
 typedef struct analysis {
@@ -541,15 +534,15 @@ static void check_merges(const tn_lower_context *c, uint32_t group, bool in_plac
     tile t;
     tile_init(&t, c, group, "analysis");
     t.direct = true;
-    tn_merge_probe probe = {.k = t.k, .arena = c->arena};
+    tn_merge_probe probe = {.k = t.m.k, .arena = c->arena};
     tn_lx b_ext[TN_MAX_RANK], m[TN_MAX_RANK], n[TN_MAX_RANK], n_ext[TN_MAX_RANK], k[TN_MAX_RANK];
-    open_axes(t.k, t.c.b_extent, t.c.b, t.b_index, b_ext);
-    open_merged(t.k, t.c.m_extent, t.c.m, a->merged_m, m);
-    open_axes(t.k, t.c.n_extent, t.c.n, n, n_ext);
-    open_merged(t.k, t.c.k_extent, t.c.k, a->merged_k, k);
+    open_axes(t.m.k, t.c.b_extent, t.c.b, t.b_index, b_ext);
+    open_merged(t.m.k, t.c.m_extent, t.c.m, a->merged_m, m);
+    open_axes(t.m.k, t.c.n_extent, t.c.n, n, n_ext);
+    open_merged(t.m.k, t.c.k_extent, t.c.k, a->merged_k, k);
     uint32_t buffer = 0;
-    tn_lx lhs = load_address(t.k, lhs_at(&t, t.b_index, m, k), &buffer), rhs = lhs;
-    if (in_place) rhs = load_address(t.k, rhs_at(&t, t.b_index, k, n, TN_LX_NONE), &buffer);
+    tn_lx lhs = load_address(t.m.k, lhs_at(&t, t.b_index, m, k), &buffer), rhs = lhs;
+    if (in_place) rhs = load_address(t.m.k, rhs_at(&t, t.b_index, k, n, TN_LX_NONE), &buffer);
     tn_vec_push(c->arena, &probe.offsets, lhs);
     tn_vec_push(c->arena, &probe.offsets, rhs);
     bool plain = lhs != TN_LX_NONE && rhs != TN_LX_NONE;
@@ -557,7 +550,7 @@ static void check_merges(const tn_lower_context *c, uint32_t group, bool in_plac
         memset(a->merged_k, 0, sizeof a->merged_k);
     t.probe = &probe;
     set_point(&t, m, n);
-    epilogue_point(&t, tn_l_number(t.k, t.c.acc, 0));
+    epilogue_point(&t, tn_l_number(t.m.k, t.c.acc, 0));
     if (!plain || !tn_merge_holds(&probe, m, t.c.m, a->merged_m))
         memset(a->merged_m, 0, sizeof a->merged_m);
 }
@@ -569,30 +562,31 @@ static void analyse(const tn_lower_context *c, uint32_t group, analysis *out) {
     out->a_leaf = TN_NO_VALUE;
     tn_lx b_ext[TN_MAX_RANK], m[TN_MAX_RANK], m_ext[TN_MAX_RANK], n[TN_MAX_RANK],
         n_ext[TN_MAX_RANK], k[TN_MAX_RANK], k_ext[TN_MAX_RANK];
-    open_axes(t.k, t.c.b_extent, t.c.b, t.b_index, b_ext);
-    open_axes(t.k, t.c.m_extent, t.c.m, m, m_ext);
-    open_axes(t.k, t.c.n_extent, t.c.n, n, n_ext);
-    open_axes(t.k, t.c.k_extent, t.c.k, k, k_ext);
+    open_axes(t.m.k, t.c.b_extent, t.c.b, t.b_index, b_ext);
+    open_axes(t.m.k, t.c.m_extent, t.c.m, m, m_ext);
+    open_axes(t.m.k, t.c.n_extent, t.c.n, n, n_ext);
+    open_axes(t.m.k, t.c.k_extent, t.c.k, k, k_ext);
     bool all[TN_MAX_RANK];
     memset(all, true, sizeof all);
     uint32_t buffer = 0;
     out->rhs_unit = unit_columns(&t, k, n);
     out->rhs_turned = !out->rhs_unit && unit_rows(&t, k, n);
-    bool prepared = t.p->constant[tn_graph_value(t.graph, t.node->in[1])->node] && !t.g->constant;
+    bool prepared = t.m.grouping->constant[tn_graph_value(t.m.graph, t.node->in[1])->node] &&
+                    !t.m.group->constant;
     bool in_place = out->rhs_unit && !prepared;
-    tn_lx a = lhs_at(&t, t.b_index, m, k), address = load_address(t.k, a, &buffer);
+    tn_lx a = lhs_at(&t, t.b_index, m, k), address = load_address(t.m.k, a, &buffer);
     if (address != TN_LX_NONE && splits(&t, address, k, m)) {
         out->direct = true;
-        out->a_leaf = t.k->buffers.data[buffer].binding;
-        tn_merge_probe probe = {.k = t.k, .arena = c->arena};
+        out->a_leaf = t.m.k->buffers.data[buffer].binding;
+        tn_merge_probe probe = {.k = t.m.k, .arena = c->arena};
         tn_vec_push(c->arena, &probe.offsets, address);
         if (in_place)
             tn_vec_push(c->arena, &probe.offsets,
-                        load_address(t.k, rhs_at(&t, t.b_index, k, n, TN_LX_NONE), &buffer));
+                        load_address(t.m.k, rhs_at(&t, t.b_index, k, n, TN_LX_NONE), &buffer));
         tn_merge_find(&probe, k, k_ext, t.c.k, all, out->merged_k);
         t.probe = &probe;
         set_point(&t, m, n);
-        tn_lx acc = tn_l_number(t.k, t.c.acc, 0);
+        tn_lx acc = tn_l_number(t.m.k, t.c.acc, 0);
         epilogue_point(&t, acc);
         tn_merge_find(&probe, m, m_ext, t.c.m, all, out->merged_m);
         t.probe = NULL;
@@ -603,22 +597,23 @@ static void analyse(const tn_lower_context *c, uint32_t group, analysis *out) {
 static void tile_setup(tile *t, const tn_lower_context *c, uint32_t group, const char *name,
                        const analysis *a) {
     tile_init(t, c, group, name);
-    t->s = tn_schedule_choose_contraction(t->p, t->g, (uint32_t)c->target->vector_bytes,
-                                          (uint32_t)c->target->vector_registers, a->rhs_unit);
+    t->s =
+        tn_schedule_choose_contraction(t->m.grouping, t->m.group, (uint32_t)c->target->vector_bytes,
+                                       (uint32_t)c->target->vector_registers, a->rhs_unit);
     t->direct = a->direct;
     t->turned = a->rhs_turned;
     t->a_leaf = a->a_leaf;
     memcpy(t->merged_m, a->merged_m, sizeof t->merged_m);
     memcpy(t->merged_k, a->merged_k, sizeof t->merged_k);
-    tn_lx nr = tn_l_int(t->k, t->s.nr);
-    t->panels = tn_l_div(t->k, tn_l_add(t->k, t->n_total, tn_l_int(t->k, t->s.nr - 1)), nr);
+    tn_lx nr = tn_l_int(t->m.k, t->s.nr);
+    t->panels = tn_l_div(t->m.k, tn_l_add(t->m.k, t->n_total, tn_l_int(t->m.k, t->s.nr - 1)), nr);
 }
 
 static void lower_pack(const tn_lower_context *c, uint32_t group, const analysis *a,
                        tn_lowered *out) {
     tile t;
     tile_setup(&t, c, group, "pack", a);
-    tn_loop *k = t.k;
+    tn_loop *k = t.m.k;
     uint32_t to = tn_l_buffer(k, TN_LBUF_OUTPUT, t.c.acc, "packed");
     k->buffers.data[to].binding = TN_BIND_PACK;
     k->tasks = tn_l_mul(k, product(k, t.c.b_extent, t.c.b), t.panels);
@@ -628,7 +623,7 @@ static void lower_pack(const tn_lower_context *c, uint32_t group, const analysis
     pack_panel(&t, panel, to, tn_l_mul(k, task, size));
     out->pack = k;
     out->pack_dtype = t.c.acc;
-    tn_dims *dims = t.graph->dims;
+    tn_dims *dims = t.m.graph->dims;
     tn_dim n = 1, count = tn_dim_const(dims, t.s.nr);
     for (int i = 0; i < t.c.n; i++) n = tn_dim_mul(dims, n, t.c.n_extent[i]);
     count = tn_dim_mul(dims, count, tn_dim_ceildiv(dims, n, tn_dim_const(dims, t.s.nr)));
@@ -642,7 +637,7 @@ static void lower_pack(const tn_lower_context *c, uint32_t group, const analysis
  */
 
 static void emit_tasks(tile *t) {
-    tn_loop *k = t->k;
+    tn_loop *k = t->m.k;
     tn_lx m_total = product(k, t->c.m_extent, t->c.m), block = tn_l_int(k, t->s.m_block);
     tn_lx blocks = tn_l_div(k, tn_l_add(k, m_total, tn_l_int(k, t->s.m_block - 1)), block);
     tn_lx per = tn_l_int(k, t->s.n_panels);
@@ -667,7 +662,7 @@ void tn_lower_contraction(const tn_lower_context *c, uint32_t group, tn_lowered 
     analyse(c, group, &a);
     tile t;
     tile_setup(&t, c, group, "contract", &a);
-    tn_loop *k = t.k;
+    tn_loop *k = t.m.k;
     uint32_t elements = t.s.mr * t.s.nr;
     t.acc = tn_l_register(k, t.c.acc, elements, "acc");
     if (t.direct) t.row = tn_l_register(k, TN_i64, t.s.mr, "row");

@@ -31,10 +31,6 @@ typedef struct kept {
 
 typedef struct rows {
     tn_kernel_maker m; /* first */
-    const tn_grouping *p;
-    const tn_group *g;
-    const tn_graph *graph;
-    tn_loop *k;
     tn_schedule s;
     tn_lx at[TN_MAX_RANK];     /* the current point of the space */
     tn_lx extent[TN_MAX_RANK]; /* after merging axes */
@@ -51,21 +47,21 @@ typedef struct rows {
 } rows;
 
 static const tn_type *type_of(const rows *r, tn_value v) {
-    return tn_graph_type(r->graph, v);
+    return tn_graph_type(r->m.graph, v);
 }
 
 static void member_point(const rows *r, const int8_t *axis, int rank, tn_lx *index) {
-    for (int i = 0; i < rank; i++) index[i] = axis[i] >= 0 ? r->at[axis[i]] : tn_l_int(r->k, 0);
+    for (int i = 0; i < rank; i++) index[i] = axis[i] >= 0 ? r->at[axis[i]] : tn_l_int(r->m.k, 0);
 }
 
 static void value_point(const rows *r, const tn_member *m, tn_lx *index) {
-    const tn_node_info *n = tn_graph_node(r->graph, m->node);
+    const tn_node_info *n = tn_graph_node(r->m.graph, m->node);
     member_point(r, m->axis, type_of(r, n->out)->shape.rank, index);
 }
 
 static const tn_member *member_of(const rows *r, tn_node n) {
-    for (uint32_t i = 0; i < r->g->members.len; i++)
-        if (r->g->members.data[i].node == n) return &r->g->members.data[i];
+    for (uint32_t i = 0; i < r->m.group->members.len; i++)
+        if (r->m.group->members.data[i].node == n) return &r->m.group->members.data[i];
     return NULL;
 }
 
@@ -85,31 +81,32 @@ static kept *kept_of(rows *r, tn_value v) {
 
 static tn_lx fold_lane_result(rows *r, fold_state *f, const tn_lx *index) {
     tn_lx acc[TN_FOLD_REGISTERS];
-    for (int i = 0; i < f->fold.registers; i++) acc[i] = tn_l_get(r->k, f->reg[i], r->lane);
+    for (int i = 0; i < f->fold.registers; i++) acc[i] = tn_l_get(r->m.k, f->reg[i], r->lane);
     return f->rules->finish(&r->m.access.emit, f->node, index, acc);
 }
 
 static tn_lx member_value(rows *r, tn_value v, tn_node node, const tn_lx *index) {
     fold_state *f = fold_of(r, node);
     if (f && r->probe) { /* the value does not matter, what it reads is looked at elsewhere */
-        uint32_t b = tn_l_buffer(r->k, TN_LBUF_INPUT, type_of(r, v)->dtype, "fold");
-        return tn_l_load(r->k, b, tn_l_int(r->k, 0), TN_LX_NONE, TN_LX_NONE);
+        uint32_t b = tn_l_buffer(r->m.k, TN_LBUF_INPUT, type_of(r, v)->dtype, "fold");
+        return tn_l_load(r->m.k, b, tn_l_int(r->m.k, 0), TN_LX_NONE, TN_LX_NONE);
     }
     if (f) return fold_lane_result(r, f, index);
     kept *keep = r->probe ? NULL : kept_of(r, v);
     if (keep && r->stage > keep->first) {
-        if (!keep->stored) return tn_l_load(r->k, keep->scratch, r->strip, TN_LX_NONE, TN_LX_NONE);
+        if (!keep->stored)
+            return tn_l_load(r->m.k, keep->scratch, r->strip, TN_LX_NONE, TN_LX_NONE);
         uint32_t buffer = tn_maker_buffer(&r->m, v, TN_LBUF_OUTPUT);
-        return tn_l_load(r->k, buffer, tn_maker_offset(&r->m, v, index), TN_LX_NONE, TN_LX_NONE);
+        return tn_l_load(r->m.k, buffer, tn_maker_offset(&r->m, v, index), TN_LX_NONE, TN_LX_NONE);
     }
-    const tn_node_info *n = tn_graph_node(r->graph, node);
+    const tn_node_info *n = tn_graph_node(r->m.graph, node);
     return tn_op_rules_of(n->op)->lower.expression(&r->m.access.emit, n, 0, index);
 }
 
 static tn_lx rows_leaf(tn_access *a, tn_value v, const tn_lx *index) {
     rows *r = a->context;
-    tn_node node = tn_graph_value(r->graph, v)->node;
-    if (r->p->group_of[node] == r->m.group_id || member_of(r, node))
+    tn_node node = tn_graph_value(r->m.graph, v)->node;
+    if (r->m.grouping->group_of[node] == r->m.group_id || member_of(r, node))
         return member_value(r, v, node, index);
     tn_lx value = tn_maker_load(&r->m, v, index);
     if (r->probe) {
@@ -124,8 +121,8 @@ static tn_lx rows_leaf(tn_access *a, tn_value v, const tn_lx *index) {
 static tn_lx emit_member(rows *r, const tn_member *m) {
     tn_lx index[TN_MAX_RANK];
     value_point(r, m, index);
-    tn_value v = tn_graph_node(r->graph, m->node)->out;
-    if (r->p->inlined[m->node]) return member_value(r, v, m->node, index);
+    tn_value v = tn_graph_node(r->m.graph, m->node)->out;
+    if (r->m.grouping->inlined[m->node]) return member_value(r, v, m->node, index);
     return tn_access_value(&r->m.access, v, index);
 }
 
@@ -139,8 +136,8 @@ typedef struct capture {
 
 static tn_lx capture_leaf(tn_access *a, tn_value v, const tn_lx *index) {
     capture *c = a->context;
-    const tn_node_info *n = tn_graph_producer(c->r->graph, v);
-    if (v != tn_graph_node(c->r->graph, c->r->g->anchor)->out) /* a view after it */
+    const tn_node_info *n = tn_graph_producer(c->r->m.graph, v);
+    if (v != tn_graph_node(c->r->m.graph, c->r->m.group->anchor)->out) /* a view after it */
         return tn_op_rules_of(n->op)->lower.expression(&a->emit, n, 0, index);
     int rank = type_of(c->r, v)->shape.rank;
     memcpy(c->index, index, (size_t)rank * sizeof *index);
@@ -150,11 +147,11 @@ static tn_lx capture_leaf(tn_access *a, tn_value v, const tn_lx *index) {
 static void anchor_point(rows *r, tn_lx *index) {
     capture c = {.r = r};
     tn_access a;
-    tn_access_init(&a, r->k, r->p, r->m.context->arena);
+    tn_access_init(&a, r->m.k, r->m.grouping, r->m.context->arena);
     a.leaf = capture_leaf;
     a.context = &c;
-    tn_access_value(&a, r->g->domain_value, r->at);
-    tn_value v = tn_graph_node(r->graph, r->g->anchor)->out;
+    tn_access_value(&a, r->m.group->domain_value, r->at);
+    tn_value v = tn_graph_node(r->m.graph, r->m.group->anchor)->out;
     memcpy(index, c.index, (size_t)type_of(r, v)->shape.rank * sizeof *index);
 }
 
@@ -168,32 +165,34 @@ static void fold_points(rows *r, const fold_state *f, const tn_lx *own, tn_lx *i
     value_point(r, f->member, index);
     for (int i = 0; i < a->axes.count; i++) {
         int8_t axis = f->member->operand[a->axes.at[i]];
-        at[i] = axis >= 0 ? r->at[axis] : tn_l_int(r->k, 0);
+        at[i] = axis >= 0 ? r->at[axis] : tn_l_int(r->m.k, 0);
     }
 }
 
 static void fold_step(rows *r, fold_state *f, const tn_lx *own) {
     tn_lx index[TN_MAX_RANK], at[TN_MAX_RANK], acc[TN_FOLD_REGISTERS], next[TN_FOLD_REGISTERS];
     fold_points(r, f, own, index, at);
-    for (int i = 0; i < f->fold.registers; i++) acc[i] = tn_l_get(r->k, f->reg[i], r->lane);
+    for (int i = 0; i < f->fold.registers; i++) acc[i] = tn_l_get(r->m.k, f->reg[i], r->lane);
     f->rules->step(&r->m.access.emit, f->node, index, at, acc, next);
-    for (int i = 0; i < f->fold.registers; i++) tn_l_set(r->k, f->reg[i], r->lane, next[i]);
+    for (int i = 0; i < f->fold.registers; i++) tn_l_set(r->m.k, f->reg[i], r->lane, next[i]);
 }
 
 static void folds_init(rows *r, uint32_t level, uint32_t width) {
     for (uint32_t j = 0; j < r->folds.len; j++) {
         fold_state *f = &r->folds.data[j];
         if (f->level != level) continue;
-        tn_lx lane = tn_l_for(r->k, TN_LOOP_VECTOR, tn_l_int(r->k, 0), tn_l_int(r->k, width), "l");
+        tn_lx lane =
+            tn_l_for(r->m.k, TN_LOOP_VECTOR, tn_l_int(r->m.k, 0), tn_l_int(r->m.k, width), "l");
         for (int i = 0; i < f->fold.registers; i++)
-            tn_l_set(r->k, f->reg[i], lane, tn_l_const(r->k, f->fold.dtype[i], f->fold.init[i]));
-        tn_l_end(r->k);
+            tn_l_set(r->m.k, f->reg[i], lane,
+                     tn_l_const(r->m.k, f->fold.dtype[i], f->fold.init[i]));
+        tn_l_end(r->m.k);
     }
 }
 
 /* Combines the lanes of a fold into scalars and makes the result known for the rest of the row. */
 static void fold_close(rows *r, fold_state *f, uint32_t width) {
-    tn_loop *k = r->k;
+    tn_loop *k = r->m.k;
     tn_lx acc[TN_FOLD_REGISTERS];
     if (f->fold.simple) {
         acc[0] = tn_l_fold(k, f->fold.op, f->reg[0]);
@@ -204,7 +203,7 @@ static void fold_close(rows *r, fold_state *f, uint32_t width) {
             a[i] = tn_l_get(k, f->reg[i], tn_l_int(k, 0));
             b[i] = tn_l_get(k, f->reg[i], lane);
         }
-        f->rules->combine(k, r->graph, f->node, a, b, c);
+        f->rules->combine(k, r->m.graph, f->node, a, b, c);
         for (int i = 0; i < f->fold.registers; i++) tn_l_set(k, f->reg[i], tn_l_int(k, 0), c[i]);
         tn_l_end(k);
         for (int i = 0; i < f->fold.registers; i++) acc[i] = tn_l_get(k, f->reg[i], tn_l_int(k, 0));
@@ -221,13 +220,13 @@ static void keep_values(rows *r) {
     for (uint32_t i = 0; i < r->keeps.len; i++) {
         kept *keep = &r->keeps.data[i];
         if (keep->first != r->stage) continue;
-        const tn_member *m = member_of(r, tn_graph_value(r->graph, keep->value)->node);
+        const tn_member *m = member_of(r, tn_graph_value(r->m.graph, keep->value)->node);
         tn_lx index[TN_MAX_RANK], value = emit_member(r, m);
         value_point(r, m, index);
         if (keep->stored)
             tn_maker_store(&r->m, keep->value, index, value);
         else
-            tn_l_store(r->k, keep->scratch, r->strip, value);
+            tn_l_store(r->m.k, keep->scratch, r->strip, value);
         tn_access_define(&r->m.access, keep->value, index, value);
     }
 }
@@ -238,9 +237,9 @@ static void element_work(rows *r, const tn_lx *own) {
     for (uint32_t j = 0; j < r->folds.len; j++)
         if (r->folds.data[j].level == r->stage) fold_step(r, &r->folds.data[j], own);
     if (r->stage == r->levels) {
-        for (uint32_t i = 0; i < r->g->stores.len; i++) {
-            tn_value v = r->g->stores.data[i];
-            const tn_member *m = member_of(r, tn_graph_value(r->graph, v)->node);
+        for (uint32_t i = 0; i < r->m.group->stores.len; i++) {
+            tn_value v = r->m.group->stores.data[i];
+            const tn_member *m = member_of(r, tn_graph_value(r->m.graph, v)->node);
             if (!m || !m->element || fold_of(r, m->node) || kept_of(r, v)) continue;
             tn_lx index[TN_MAX_RANK], value = emit_member(r, m);
             value_point(r, m, index);
@@ -252,15 +251,16 @@ static void element_work(rows *r, const tn_lx *own) {
 
 /* Stores of values that do not run along the folded axes. */
 static void row_stores(rows *r) {
-    for (uint32_t i = 0; i < r->g->stores.len; i++) {
-        tn_value v = r->g->stores.data[i];
-        if (v == r->g->domain_value) {
+    for (uint32_t i = 0; i < r->m.group->stores.len; i++) {
+        tn_value v = r->m.group->stores.data[i];
+        if (v == r->m.group->domain_value) {
             tn_maker_store(&r->m, v, r->at, tn_access_value(&r->m.access, v, r->at));
             continue;
         }
-        const tn_member *m = member_of(r, tn_graph_value(r->graph, v)->node);
+        const tn_member *m = member_of(r, tn_graph_value(r->m.graph, v)->node);
         TN_ASSERT(m != NULL);
-        if (m->element && (r->g->space.has_fold || r->g->anchor == TN_NO_NODE)) continue;
+        if (m->element && (r->m.group->space.has_fold || r->m.group->anchor == TN_NO_NODE))
+            continue;
         tn_lx index[TN_MAX_RANK], value = emit_member(r, m);
         value_point(r, m, index);
         tn_maker_store(&r->m, v, index, value);
@@ -268,19 +268,19 @@ static void row_stores(rows *r) {
 }
 
 static bool has_row_stores(const rows *r) {
-    for (uint32_t i = 0; i < r->g->stores.len; i++) {
-        tn_value v = r->g->stores.data[i];
-        const tn_member *m = member_of(r, tn_graph_value(r->graph, v)->node);
-        if (v == r->g->domain_value || (m && !m->element)) return true;
+    for (uint32_t i = 0; i < r->m.group->stores.len; i++) {
+        tn_value v = r->m.group->stores.data[i];
+        const tn_member *m = member_of(r, tn_graph_value(r->m.graph, v)->node);
+        if (v == r->m.group->domain_value || (m && !m->element)) return true;
     }
-    return r->g->anchor != TN_NO_NODE;
+    return r->m.group->anchor != TN_NO_NODE;
 }
 
 static bool has_element_stores(rows *r) {
-    if (r->g->anchor != TN_NO_NODE) return false;
-    for (uint32_t i = 0; i < r->g->stores.len; i++) {
-        tn_value v = r->g->stores.data[i];
-        const tn_member *m = member_of(r, tn_graph_value(r->graph, v)->node);
+    if (r->m.group->anchor != TN_NO_NODE) return false;
+    for (uint32_t i = 0; i < r->m.group->stores.len; i++) {
+        tn_value v = r->m.group->stores.data[i];
+        const tn_member *m = member_of(r, tn_graph_value(r->m.graph, v)->node);
         if (m && m->element && !kept_of(r, v)) return true;
     }
     return false;
@@ -300,7 +300,7 @@ static bool stage_has_element_work(rows *r) {
 typedef void strip_body(rows *r, tn_lx base, uint32_t width, tn_lx limit);
 
 static void strips(rows *r, tn_lx lo, tn_lx hi, strip_body *body) {
-    tn_loop *k = r->k;
+    tn_loop *k = r->m.k;
     uint32_t wide = r->s.lanes * r->s.unroll;
     tn_lx total = tn_l_sub(k, hi, lo), zero = tn_l_int(k, 0);
     tn_lx full = tn_l_div(k, total, tn_l_int(k, wide));
@@ -325,7 +325,7 @@ static void strips(rows *r, tn_lx lo, tn_lx hi, strip_body *body) {
 
 /* Opens the lanes of a strip; the vector axis is at base + lane. */
 static void lanes_open(rows *r, tn_lx base, uint32_t width, tn_lx limit) {
-    tn_loop *k = r->k;
+    tn_loop *k = r->m.k;
     r->lane = tn_l_for(k, TN_LOOP_VECTOR, tn_l_int(k, 0), tn_l_int(k, width), "l");
     tn_lx x = tn_l_add(k, base, r->lane);
     if (r->vector_axis >= 0) r->at[r->vector_axis] = x;
@@ -333,24 +333,24 @@ static void lanes_open(rows *r, tn_lx base, uint32_t width, tn_lx limit) {
 }
 
 static void lanes_close(rows *r, tn_lx limit) {
-    if (limit != TN_LX_NONE) tn_l_end(r->k);
-    tn_l_end(r->k);
+    if (limit != TN_LX_NONE) tn_l_end(r->m.k);
+    tn_l_end(r->m.k);
     r->lane = TN_LX_NONE;
 }
 
 /* The axes that serial fold loops run over, outermost first: all folded axes but the vector one. */
 static int fold_axes(const rows *r, int *axis) {
     int n = 0;
-    for (int i = 0; i < r->g->space.shape.rank; i++)
-        if (r->g->space.folded[i] && i != r->vector_axis && !r->merged[i] &&
-            r->g->space.shape.dim[i] != 1)
+    for (int i = 0; i < r->m.group->space.shape.rank; i++)
+        if (r->m.group->space.folded[i] && i != r->vector_axis && !r->merged[i] &&
+            r->m.group->space.shape.dim[i] != 1)
             axis[n++] = i;
     return n;
 }
 
 /* Position in the fold space (without the vector axis), for scratch addresses. */
 static tn_lx open_fold_loops(rows *r, int *opened) {
-    tn_loop *k = r->k;
+    tn_loop *k = r->m.k;
     int axis[TN_MAX_RANK], n = fold_axes(r, axis);
     tn_lx linear = tn_l_int(k, 0);
     for (int i = 0; i < n; i++) {
@@ -362,20 +362,20 @@ static tn_lx open_fold_loops(rows *r, int *opened) {
 }
 
 static void close_loops(rows *r, int n) {
-    for (int i = 0; i < n; i++) tn_l_end(r->k);
+    for (int i = 0; i < n; i++) tn_l_end(r->m.k);
 }
 
 /* ---- a row whose fold results are scalars (vectors along a folded axis) --------------------- */
 
 static void folded_strip(rows *r, tn_lx base, uint32_t width, tn_lx limit) {
     lanes_open(r, base, width, limit);
-    r->strip = tn_l_add(r->k, r->outer_strip, r->at[r->vector_axis]);
+    r->strip = tn_l_add(r->m.k, r->outer_strip, r->at[r->vector_axis]);
     element_work(r, NULL);
     lanes_close(r, limit);
 }
 
 static void folded_row(rows *r) {
-    tn_loop *k = r->k;
+    tn_loop *k = r->m.k;
     uint32_t wide = r->s.lanes * r->s.unroll;
     for (r->stage = 0; r->stage <= r->levels; r->stage++) {
         if (!stage_has_element_work(r)) continue;
@@ -395,14 +395,14 @@ static void folded_row(rows *r) {
 /* ---- a strip of rows whose fold results are vectors (vectors along a row axis) -------------- */
 
 static void row_strip(rows *r, tn_lx base, uint32_t width, tn_lx limit) {
-    tn_loop *k = r->k;
+    tn_loop *k = r->m.k;
     bool folds = r->folds.len > 0;
     for (r->stage = 0; r->stage <= r->levels; r->stage++) {
         if (!stage_has_element_work(r)) continue;
         if (folds) folds_init(r, r->stage, width);
         int opened = 0;
         tn_lx own[TN_MAX_RANK], linear = tn_l_int(k, 0);
-        if (r->g->anchor != TN_NO_NODE) {
+        if (r->m.group->anchor != TN_NO_NODE) {
             const tn_fold *f = &r->folds.data[0].fold;
             for (opened = 0; opened < f->axes; opened++)
                 own[opened] = tn_l_for(k, TN_LOOP_SERIAL, tn_l_int(k, 0),
@@ -443,7 +443,7 @@ static int unrolled_from(const fold_state *f) {
 }
 
 static void block_points(rows *r, tn_lx base, tn_lx limit, tn_lx first, int64_t count) {
-    tn_loop *k = r->k;
+    tn_loop *k = r->m.k;
     fold_state *f = &r->folds.data[0];
     tn_lx zero = tn_l_int(k, 0), lanes = tn_l_int(k, r->s.lanes), points = tn_l_int(k, count);
     tn_lx own[TN_MAX_RANK], p = tn_l_for(k, TN_LOOP_UNROLL, zero, points, "p");
@@ -473,9 +473,9 @@ static void block_points(rows *r, tn_lx base, tn_lx limit, tn_lx first, int64_t 
 }
 
 static void block_strip(rows *r, tn_lx base, uint32_t width, tn_lx limit) {
-    tn_loop *k = r->k;
+    tn_loop *k = r->m.k;
     (void)width; /* one vector */
-    int64_t extent = r->g->space.shape.dim[r->s.block_axis], size = r->s.block;
+    int64_t extent = r->m.group->space.shape.dim[r->s.block_axis], size = r->s.block;
     tn_lx i = tn_l_for(k, TN_LOOP_SERIAL, tn_l_int(k, 0), tn_l_int(k, extent / size), "block");
     block_points(r, base, limit, tn_l_mul(k, i, tn_l_int(k, size)), size);
     tn_l_end(k);
@@ -486,29 +486,29 @@ static void block_strip(rows *r, tn_lx base, uint32_t width, tn_lx limit) {
 /* ---- preparation ---------------------------------------------------------------------------- */
 
 static void add_fold(rows *r, const tn_member *m) {
-    const tn_node_info *n = tn_graph_node(r->graph, m->node);
+    const tn_node_info *n = tn_graph_node(r->m.graph, m->node);
     const tn_lower *l = &tn_op_rules_of(n->op)->lower;
     if (l->kind != TN_LOWER_FOLD && l->kind != TN_LOWER_CONTRACTION) return;
     fold_state f = {.node = n,
                     .rules = l->fold,
                     .level = m->level,
-                    .anchored = m->node == r->g->anchor,
+                    .anchored = m->node == r->m.group->anchor,
                     .member = m};
-    f.rules->describe(r->graph, n, &f.fold);
+    f.rules->describe(r->m.graph, n, &f.fold);
     tn_vec_push(r->m.context->arena, &r->folds, f);
     r->levels = TN_MAX(r->levels, m->level + 1);
 }
 
 /* Cost of computing a member again, and the stages that would. */
 static int expression_cost(const rows *r, tn_node n, int depth) {
-    const tn_node_info *info = tn_graph_node(r->graph, n);
+    const tn_node_info *info = tn_graph_node(r->m.graph, n);
     const char *family = tn_op_info_of(info->op)->family;
     int cost = !strcmp(family, "unary") ? 4 : !strcmp(family, "binary") ? 1 : 0;
     for (uint32_t i = 0; depth < 24 && i < info->in_count; i++) {
-        tn_node from = tn_graph_value(r->graph, info->in[i])->node;
-        if (r->p->inlined[from])
+        tn_node from = tn_graph_value(r->m.graph, info->in[i])->node;
+        if (r->m.grouping->inlined[from])
             cost += expression_cost(r, from, depth + 1);
-        else if (r->p->group_of[from] == r->m.group_id) {
+        else if (r->m.grouping->group_of[from] == r->m.group_id) {
             const tn_member *m = member_of(r, from);
             if (m && m->element) cost += expression_cost(r, from, depth + 1);
         } else
@@ -519,39 +519,39 @@ static int expression_cost(const rows *r, tn_node n, int depth) {
 }
 
 static void mark_stage(const rows *r, tn_node n, uint32_t stage, uint32_t *stages, uint32_t *seen) {
-    const tn_node_info *info = tn_graph_node(r->graph, n);
+    const tn_node_info *info = tn_graph_node(r->m.graph, n);
     for (uint32_t i = 0; i < info->in_count; i++) {
-        tn_node from = tn_graph_value(r->graph, info->in[i])->node;
+        tn_node from = tn_graph_value(r->m.graph, info->in[i])->node;
         if (seen[from] == stage + 1) continue;
         seen[from] = stage + 1;
-        if (r->p->group_of[from] == r->m.group_id) {
+        if (r->m.grouping->group_of[from] == r->m.group_id) {
             const tn_member *m = member_of(r, from);
-            tn_lower_kind kind = tn_op_rules_of(tn_graph_node(r->graph, from)->op)->lower.kind;
+            tn_lower_kind kind = tn_op_rules_of(tn_graph_node(r->m.graph, from)->op)->lower.kind;
             if (kind == TN_LOWER_FOLD || kind == TN_LOWER_CONTRACTION) continue;
-            if (m && m->element) stages[m - r->g->members.data] |= 1u << stage;
+            if (m && m->element) stages[m - r->m.group->members.data] |= 1u << stage;
             mark_stage(r, from, stage, stages, seen);
-        } else if (r->p->inlined[from]) {
+        } else if (r->m.grouping->inlined[from]) {
             mark_stage(r, from, stage, stages, seen);
         }
     }
 }
 
 static bool is_stored(const rows *r, tn_value v) {
-    for (uint32_t i = 0; i < r->g->stores.len; i++)
-        if (r->g->stores.data[i] == v) return true;
+    for (uint32_t i = 0; i < r->m.group->stores.len; i++)
+        if (r->m.group->stores.data[i] == v) return true;
     return false;
 }
 
 /* Which element values are kept between stages. */
 static void find_keeps(rows *r) {
-    if (!r->g->space.has_fold || r->levels > MAX_LEVELS) return;
+    if (!r->m.group->space.has_fold || r->levels > MAX_LEVELS) return;
     tn_arena *arena = r->m.context->arena;
-    uint32_t *stages = TN_NEW_N(arena, uint32_t, r->g->members.len);
-    uint32_t *seen = TN_NEW_N(arena, uint32_t, r->graph->nodes.len);
+    uint32_t *stages = TN_NEW_N(arena, uint32_t, r->m.group->members.len);
+    uint32_t *seen = TN_NEW_N(arena, uint32_t, r->m.graph->nodes.len);
     for (uint32_t stage = 0; stage <= r->levels; stage++)
-        for (uint32_t i = 0; i < r->g->members.len; i++) {
-            const tn_member *m = &r->g->members.data[i];
-            const tn_node_info *n = tn_graph_node(r->graph, m->node);
+        for (uint32_t i = 0; i < r->m.group->members.len; i++) {
+            const tn_member *m = &r->m.group->members.data[i];
+            const tn_node_info *n = tn_graph_node(r->m.graph, m->node);
             const fold_state *f = fold_of(r, m->node);
             if (f ? m->level == stage : stage == r->levels && is_stored(r, n->out)) {
                 if (!f && m->element) stages[i] |= 1u << stage;
@@ -559,28 +559,29 @@ static void find_keeps(rows *r) {
             }
         }
     tn_lx size =
-        r->s.fold_lanes ? tn_l_int(r->k, 1) : tn_l_int(r->k, (int64_t)r->s.lanes * r->s.unroll);
-    for (int i = 0; i < r->g->space.shape.rank; i++)
-        if (r->g->space.folded[i] && !r->merged[i]) size = tn_l_mul(r->k, size, r->extent[i]);
-    for (uint32_t i = 0; i < r->g->members.len; i++) {
-        const tn_member *m = &r->g->members.data[i];
-        tn_value v = tn_graph_node(r->graph, m->node)->out;
+        r->s.fold_lanes ? tn_l_int(r->m.k, 1) : tn_l_int(r->m.k, (int64_t)r->s.lanes * r->s.unroll);
+    for (int i = 0; i < r->m.group->space.shape.rank; i++)
+        if (r->m.group->space.folded[i] && !r->merged[i])
+            size = tn_l_mul(r->m.k, size, r->extent[i]);
+    for (uint32_t i = 0; i < r->m.group->members.len; i++) {
+        const tn_member *m = &r->m.group->members.data[i];
+        tn_value v = tn_graph_node(r->m.graph, m->node)->out;
         if (!m->element || !(stages[i] & (stages[i] - 1))) continue; /* one stage only */
         if (!is_stored(r, v) && expression_cost(r, m->node, 0) < KEEP_COST) continue;
         kept keep = {.value = v, .first = m->level, .stored = is_stored(r, v)};
-        if (!keep.stored) keep.scratch = tn_l_scratch(r->k, type_of(r, v)->dtype, size, "row");
+        if (!keep.stored) keep.scratch = tn_l_scratch(r->m.k, type_of(r, v)->dtype, size, "row");
         tn_vec_push(arena, &r->keeps, keep);
     }
 }
 
 static void set_extents(rows *r) {
-    const tn_space *s = &r->g->space;
+    const tn_space *s = &r->m.group->space;
     r->vector_axis = -1;
     for (int i = 0; i < s->shape.rank; i++) {
-        r->extent[i] = tn_l_dim(r->k, s->shape.dim[i]);
-        r->at[i] = tn_l_int(r->k, 0);
+        r->extent[i] = tn_l_dim(r->m.k, s->shape.dim[i]);
+        r->at[i] = tn_l_int(r->m.k, 0);
         if (i > 0 && r->merged[i - 1])
-            r->extent[i] = tn_l_mul(r->k, r->extent[i - 1], r->extent[i]);
+            r->extent[i] = tn_l_mul(r->m.k, r->extent[i - 1], r->extent[i]);
         if (s->shape.dim[i] != 1 && (r->s.fold_lanes || !s->folded[i])) r->vector_axis = i;
     }
 }
@@ -590,14 +591,12 @@ static void rows_init(rows *r, const tn_lower_context *c, uint32_t group, const 
     tn_maker_init(&r->m, c, group, "rows");
     r->m.access.leaf = rows_leaf;
     r->m.access.context = r;
-    r->p = c->grouping;
-    r->g = r->m.group;
-    r->graph = r->p->graph;
-    r->k = r->m.k;
     if (merged) memcpy(r->merged, merged, sizeof r->merged);
-    r->s = tn_schedule_choose_rows(r->p, r->g, (uint32_t)c->target->vector_bytes, r->merged);
+    r->s = tn_schedule_choose_rows(r->m.grouping, r->m.group, (uint32_t)c->target->vector_bytes,
+                                   r->merged);
     set_extents(r);
-    for (uint32_t i = 0; i < r->g->members.len; i++) add_fold(r, &r->g->members.data[i]);
+    for (uint32_t i = 0; i < r->m.group->members.len; i++)
+        add_fold(r, &r->m.group->members.data[i]);
 }
 
 /* ---- merging axes --------------------------------------------------------------------------- */
@@ -608,14 +607,14 @@ static void probe_values(rows *r, tn_merge_probe *probe) {
         tn_lx index[TN_MAX_RANK], at[TN_MAX_RANK], acc[TN_FOLD_REGISTERS], next[TN_FOLD_REGISTERS];
         fold_points(r, f, NULL, index, at);
         for (int i = 0; i < f->fold.registers; i++)
-            acc[i] = tn_l_const(r->k, f->fold.dtype[i], f->fold.init[i]);
+            acc[i] = tn_l_const(r->m.k, f->fold.dtype[i], f->fold.init[i]);
         f->rules->step(&r->m.access.emit, f->node, index, at, acc, next);
         for (int i = 0; i < f->fold.registers; i++)
             tn_vec_push(probe->arena, &probe->values, next[i]);
     }
-    for (uint32_t i = 0; i < r->g->stores.len; i++) {
-        tn_value v = r->g->stores.data[i];
-        const tn_member *m = member_of(r, tn_graph_value(r->graph, v)->node);
+    for (uint32_t i = 0; i < r->m.group->stores.len; i++) {
+        tn_value v = r->m.group->stores.data[i];
+        const tn_member *m = member_of(r, tn_graph_value(r->m.graph, v)->node);
         tn_lx index[TN_MAX_RANK], value = emit_member(r, m);
         value_point(r, m, index);
         tn_vec_push(probe->arena, &probe->values, value);
@@ -625,11 +624,11 @@ static void probe_values(rows *r, tn_merge_probe *probe) {
 
 /* Emits the group's work on a throw-away kernel with a variable per axis (merged ones aside). */
 static void probe_axes(rows *r, tn_merge_probe *probe) {
-    *probe = (tn_merge_probe){.k = r->k, .arena = r->m.context->arena};
+    *probe = (tn_merge_probe){.k = r->m.k, .arena = r->m.context->arena};
     r->probe = probe;
-    for (int i = 0; i < r->g->space.shape.rank; i++)
+    for (int i = 0; i < r->m.group->space.shape.rank; i++)
         if (!r->merged[i])
-            r->at[i] = tn_l_for(r->k, TN_LOOP_SERIAL, tn_l_int(r->k, 0), r->extent[i], "p");
+            r->at[i] = tn_l_for(r->m.k, TN_LOOP_SERIAL, tn_l_int(r->m.k, 0), r->extent[i], "p");
     probe_values(r, probe);
 }
 
@@ -637,8 +636,8 @@ static void find_merges(const tn_lower_context *c, uint32_t group, bool *merged)
     rows r;
     rows_init(&r, c, group, NULL);
     memset(merged, 0, TN_MAX_RANK * sizeof *merged);
-    if (r.g->anchor != TN_NO_NODE) return;
-    const tn_space *s = &r.g->space;
+    if (r.m.group->anchor != TN_NO_NODE) return;
+    const tn_space *s = &r.m.group->space;
     bool allowed[TN_MAX_RANK], any = false;
     for (int i = 0; i < s->shape.rank; i++)
         allowed[i] = i + 1 < s->shape.rank && s->folded[i] == s->folded[i + 1];
@@ -657,10 +656,10 @@ static void find_merges(const tn_lower_context *c, uint32_t group, bool *merged)
 
 /* Tasks over blocks of rows, or over chunks of the vector axis when rows are few and long. */
 static void emit_kernel(rows *r) {
-    tn_loop *k = r->k;
+    tn_loop *k = r->m.k;
     int axis[TN_MAX_RANK], n = 0;
     tn_lx extent[TN_MAX_RANK], count = tn_l_int(k, 1), one = tn_l_int(k, 1);
-    const tn_space *s = &r->g->space;
+    const tn_space *s = &r->m.group->space;
     for (int i = 0; i < s->shape.rank; i++) {
         if (s->folded[i] || i == r->vector_axis || r->merged[i] || s->shape.dim[i] == 1) continue;
         if (r->s.block && i == r->s.block_axis) continue;
@@ -712,6 +711,6 @@ void tn_lower_rows(const tn_lower_context *c, uint32_t group, tn_lowered *out) {
     rows r;
     rows_init(&r, c, group, merged);
     emit_kernel(&r);
-    out->kernel = r.k;
+    out->kernel = r.m.k;
     out->schedule = r.s;
 }

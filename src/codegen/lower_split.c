@@ -23,10 +23,6 @@ typedef struct split_fold {
 
 typedef struct split {
     tn_kernel_maker m; /* first */
-    const tn_grouping *p;
-    const tn_group *g;
-    const tn_graph *graph;
-    tn_loop *k;
     tn_schedule s;
     tn_lx at[TN_MAX_RANK], extent[TN_MAX_RANK];
     bool merged[TN_MAX_RANK];
@@ -46,20 +42,20 @@ static split_fold *fold_of(split *s, tn_node n) {
 }
 
 static const tn_member *member_of(const split *s, tn_value v) {
-    tn_node node = tn_graph_value(s->graph, v)->node;
-    const tn_member *m = s->g->members.data;
+    tn_node node = tn_graph_value(s->m.graph, v)->node;
+    const tn_member *m = s->m.group->members.data;
     while (m->node != node) m++;
     return m;
 }
 
 static tn_lx split_leaf(tn_access *a, tn_value v, const tn_lx *index) {
     split *s = a->context;
-    tn_node node = tn_graph_value(s->graph, v)->node;
-    const tn_node_info *n = tn_graph_node(s->graph, node);
+    tn_node node = tn_graph_value(s->m.graph, v)->node;
+    const tn_node_info *n = tn_graph_node(s->m.graph, node);
     split_fold *f = fold_of(s, node);
-    if (f && s->probe) return tn_l_number(s->k, tn_graph_type(s->graph, v)->dtype, 0);
+    if (f && s->probe) return tn_l_number(s->m.k, tn_graph_type(s->m.graph, v)->dtype, 0);
     if (f) return f->result;
-    if (s->p->group_of[node] == s->m.group_id)
+    if (s->m.grouping->group_of[node] == s->m.group_id)
         return tn_op_rules_of(n->op)->lower.expression(&a->emit, n, 0, index);
     if (s->probe) {
         tn_vec_push(a->arena, &s->probe->offsets, tn_maker_offset(&s->m, v, index));
@@ -69,12 +65,12 @@ static tn_lx split_leaf(tn_access *a, tn_value v, const tn_lx *index) {
 }
 
 static void point(const split *s, const int8_t *axis, int rank, tn_lx *index) {
-    for (int i = 0; i < rank; i++) index[i] = axis[i] >= 0 ? s->at[axis[i]] : tn_l_int(s->k, 0);
+    for (int i = 0; i < rank; i++) index[i] = axis[i] >= 0 ? s->at[axis[i]] : tn_l_int(s->m.k, 0);
 }
 
 static void result_point(const split *s, const tn_member *m, tn_lx *index) {
-    tn_value v = tn_graph_node(s->graph, m->node)->out;
-    point(s, m->axis, tn_graph_type(s->graph, v)->shape.rank, index);
+    tn_value v = tn_graph_node(s->m.graph, m->node)->out;
+    point(s, m->axis, tn_graph_type(s->m.graph, v)->shape.rank, index);
 }
 
 static void fold_step(split *s, split_fold *f, const tn_lx *acc, tn_lx *next) {
@@ -83,7 +79,7 @@ static void fold_step(split *s, split_fold *f, const tn_lx *acc, tn_lx *next) {
     result_point(s, f->member, index);
     for (int i = 0; i < a->axes.count; i++) {
         int8_t axis = f->member->operand[a->axes.at[i]];
-        at[i] = axis >= 0 ? s->at[axis] : tn_l_int(s->k, 0);
+        at[i] = axis >= 0 ? s->at[axis] : tn_l_int(s->m.k, 0);
     }
     f->rules->step(&s->m.access.emit, f->node, index, at, acc, next);
 }
@@ -91,7 +87,7 @@ static void fold_step(split *s, split_fold *f, const tn_lx *acc, tn_lx *next) {
 /* ---- one piece ------------------------------------------------------------------------------ */
 
 static void clear_registers(split *s, uint32_t width) {
-    tn_loop *k = s->k;
+    tn_loop *k = s->m.k;
     tn_lx lane = tn_l_for(k, TN_LOOP_VECTOR, tn_l_int(k, 0), tn_l_int(k, width), "l");
     for (uint32_t j = 0; j < s->folds.len; j++) {
         split_fold *f = &s->folds.data[j];
@@ -103,7 +99,7 @@ static void clear_registers(split *s, uint32_t width) {
 
 static void step_lanes(void *context, tn_lx base, uint32_t width, tn_lx limit) {
     split *s = context;
-    tn_loop *k = s->k;
+    tn_loop *k = s->m.k;
     tn_lx lane, acc[TN_FOLD_REGISTERS], next[TN_FOLD_REGISTERS];
     s->at[s->vector_axis] = tn_strip_open(k, base, width, limit, &lane);
     uint32_t mark = tn_access_mark(&s->m.access);
@@ -118,16 +114,16 @@ static void step_lanes(void *context, tn_lx base, uint32_t width, tn_lx limit) {
 }
 
 static bool is_one(const split *s, int axis) {
-    return s->merged[axis] || s->g->space.shape.dim[axis] == 1;
+    return s->merged[axis] || s->m.group->space.shape.dim[axis] == 1;
 }
 
 /* The loops over the folded axes, but the vector axis. */
 static int open_folded(split *s) {
     int opened = 0;
-    for (int i = 0; i < s->g->space.shape.rank; i++) {
-        if (!s->g->space.folded[i] || i == s->vector_axis || is_one(s, i)) continue;
+    for (int i = 0; i < s->m.group->space.shape.rank; i++) {
+        if (!s->m.group->space.folded[i] || i == s->vector_axis || is_one(s, i)) continue;
         bool cut = i == s->cut_axis;
-        s->at[i] = tn_l_for(s->k, TN_LOOP_SERIAL, cut ? s->lo : tn_l_int(s->k, 0),
+        s->at[i] = tn_l_for(s->m.k, TN_LOOP_SERIAL, cut ? s->lo : tn_l_int(s->m.k, 0),
                             cut ? s->hi : s->extent[i], "f");
         opened++;
     }
@@ -137,29 +133,30 @@ static int open_folded(split *s) {
 /* The loops over the row axes, but the vector axis; numbers the rows. */
 static int open_rows(split *s) {
     int opened = 0;
-    s->row = tn_l_int(s->k, 0);
-    for (int i = 0; i < s->g->space.shape.rank; i++) {
-        if (s->g->space.folded[i] || i == s->vector_axis || is_one(s, i)) continue;
-        s->at[i] = tn_l_for(s->k, TN_LOOP_SERIAL, tn_l_int(s->k, 0), s->extent[i], "row");
-        s->row = tn_l_add(s->k, tn_l_mul(s->k, s->row, s->extent[i]), s->at[i]);
+    s->row = tn_l_int(s->m.k, 0);
+    for (int i = 0; i < s->m.group->space.shape.rank; i++) {
+        if (s->m.group->space.folded[i] || i == s->vector_axis || is_one(s, i)) continue;
+        s->at[i] = tn_l_for(s->m.k, TN_LOOP_SERIAL, tn_l_int(s->m.k, 0), s->extent[i], "row");
+        s->row = tn_l_add(s->m.k, tn_l_mul(s->m.k, s->row, s->extent[i]), s->at[i]);
         opened++;
     }
     return opened;
 }
 
 static void close_loops(split *s, int n) {
-    while (n-- > 0) tn_l_end(s->k);
+    while (n-- > 0) tn_l_end(s->m.k);
 }
 
 /* Slot of row `row` of piece `piece`; with vectors along rows, of the point x of the vector axis. */
 static tn_lx slot(split *s, tn_lx piece, tn_lx x) {
     tn_lx row = s->row;
-    if (x != TN_LX_NONE) row = tn_l_add(s->k, tn_l_mul(s->k, row, s->extent[s->vector_axis]), x);
-    return tn_l_add(s->k, tn_l_mul(s->k, piece, s->rows), row);
+    if (x != TN_LX_NONE)
+        row = tn_l_add(s->m.k, tn_l_mul(s->m.k, row, s->extent[s->vector_axis]), x);
+    return tn_l_add(s->m.k, tn_l_mul(s->m.k, piece, s->rows), row);
 }
 
 static void combine_lanes(split *s, split_fold *f, uint32_t width) {
-    tn_loop *k = s->k;
+    tn_loop *k = s->m.k;
     tn_lx a[TN_FOLD_REGISTERS], b[TN_FOLD_REGISTERS], c[TN_FOLD_REGISTERS];
     tn_lx first = tn_l_int(k, 0);
     tn_lx lane = tn_l_for(k, TN_LOOP_SERIAL, tn_l_int(k, 1), tn_l_int(k, width), "lane");
@@ -167,14 +164,14 @@ static void combine_lanes(split *s, split_fold *f, uint32_t width) {
         a[i] = tn_l_get(k, f->reg[i], first);
         b[i] = tn_l_get(k, f->reg[i], lane);
     }
-    f->rules->combine(k, s->graph, f->node, a, b, c);
+    f->rules->combine(k, s->m.graph, f->node, a, b, c);
     for (int i = 0; i < f->fold.registers; i++) tn_l_set(k, f->reg[i], first, c[i]);
     tn_l_end(k);
 }
 
 /* A row whose vectors run along the folded axis: one slot. */
 static void folded_row(split *s) {
-    tn_loop *k = s->k;
+    tn_loop *k = s->m.k;
     uint32_t width = s->s.lanes * s->s.unroll;
     clear_registers(s, width);
     bool cut = s->cut_axis == s->vector_axis;
@@ -196,7 +193,7 @@ static void folded_row(split *s) {
 /* A strip of rows: one slot per lane. */
 static void row_strip(void *context, tn_lx base, uint32_t width, tn_lx limit) {
     split *s = context;
-    tn_loop *k = s->k;
+    tn_loop *k = s->m.k;
     tn_lx lane;
     clear_registers(s, width);
     int opened = open_folded(s);
@@ -216,7 +213,7 @@ static void over_rows(split *s, void (*row)(split *s), tn_strip_work *strip) {
     if (s->s.fold_lanes)
         row(s);
     else
-        tn_strips(s->k, s->s.lanes, s->s.unroll, tn_l_int(s->k, 0), s->extent[s->vector_axis],
+        tn_strips(s->m.k, s->s.lanes, s->s.unroll, tn_l_int(s->m.k, 0), s->extent[s->vector_axis],
                   strip, s);
     close_loops(s, opened);
 }
@@ -225,8 +222,8 @@ static void over_rows(split *s, void (*row)(split *s), tn_strip_work *strip) {
 
 static void store_results(split *s) {
     uint32_t mark = tn_access_mark(&s->m.access);
-    for (uint32_t i = 0; i < s->g->stores.len; i++) {
-        tn_value v = s->g->stores.data[i];
+    for (uint32_t i = 0; i < s->m.group->stores.len; i++) {
+        tn_value v = s->m.group->stores.data[i];
         tn_lx index[TN_MAX_RANK];
         result_point(s, member_of(s, v), index);
         tn_maker_store(&s->m, v, index, split_leaf(&s->m.access, v, index));
@@ -237,7 +234,7 @@ static void store_results(split *s) {
 /* The accumulators at `at` (a lane or 0) begin with the first piece's slot x. */
 static void fetch(split *s, split_fold *f, tn_lx piece, tn_lx x, tn_lx *out) {
     for (int i = 0; i < f->fold.registers; i++)
-        out[i] = tn_l_load(s->k, f->work[i], slot(s, piece, x), TN_LX_NONE, TN_LX_NONE);
+        out[i] = tn_l_load(s->m.k, f->work[i], slot(s, piece, x), TN_LX_NONE, TN_LX_NONE);
 }
 
 static void combine_slots(split *s, tn_lx piece, tn_lx x, tn_lx at, bool first) {
@@ -245,10 +242,11 @@ static void combine_slots(split *s, tn_lx piece, tn_lx x, tn_lx at, bool first) 
         split_fold *f = &s->folds.data[j];
         tn_lx a[TN_FOLD_REGISTERS], b[TN_FOLD_REGISTERS], c[TN_FOLD_REGISTERS];
         fetch(s, f, piece, x, b);
-        for (int i = 0; i < f->fold.registers && !first; i++) a[i] = tn_l_get(s->k, f->reg[i], at);
-        if (!first) f->rules->combine(s->k, s->graph, f->node, a, b, c);
+        for (int i = 0; i < f->fold.registers && !first; i++)
+            a[i] = tn_l_get(s->m.k, f->reg[i], at);
+        if (!first) f->rules->combine(s->m.k, s->m.graph, f->node, a, b, c);
         for (int i = 0; i < f->fold.registers; i++)
-            tn_l_set(s->k, f->reg[i], at, first ? b[i] : c[i]);
+            tn_l_set(s->m.k, f->reg[i], at, first ? b[i] : c[i]);
     }
 }
 
@@ -256,14 +254,14 @@ static void finish_folds(split *s, tn_lx at) {
     for (uint32_t j = 0; j < s->folds.len; j++) {
         split_fold *f = &s->folds.data[j];
         tn_lx acc[TN_FOLD_REGISTERS], index[TN_MAX_RANK];
-        for (int i = 0; i < f->fold.registers; i++) acc[i] = tn_l_get(s->k, f->reg[i], at);
+        for (int i = 0; i < f->fold.registers; i++) acc[i] = tn_l_get(s->m.k, f->reg[i], at);
         result_point(s, f->member, index);
         f->result = f->rules->finish(&s->m.access.emit, f->node, index, acc);
     }
 }
 
 static void combined_row(split *s) {
-    tn_loop *k = s->k;
+    tn_loop *k = s->m.k;
     tn_lx zero = tn_l_int(k, 0);
     combine_slots(s, zero, TN_LX_NONE, zero, true);
     tn_lx p = tn_l_for(k, TN_LOOP_SERIAL, tn_l_int(k, 1), tn_l_int(k, s->s.pieces), "piece");
@@ -275,7 +273,7 @@ static void combined_row(split *s) {
 
 static void combined_strip(void *context, tn_lx base, uint32_t width, tn_lx limit) {
     split *s = context;
-    tn_loop *k = s->k;
+    tn_loop *k = s->m.k;
     tn_lx lane, x = tn_strip_open(k, base, width, limit, &lane);
     combine_slots(s, tn_l_int(k, 0), x, lane, true);
     tn_strip_close(k, limit);
@@ -297,32 +295,28 @@ static void split_init(split *s, const tn_lower_context *c, uint32_t group, cons
     tn_maker_init(&s->m, c, group, "split");
     s->m.access.leaf = split_leaf;
     s->m.access.context = s;
-    s->p = c->grouping;
-    s->g = s->m.group;
-    s->graph = s->p->graph;
-    s->k = s->m.k;
     if (merged) memcpy(s->merged, merged, sizeof s->merged);
-    const tn_shape *shape = &s->g->space.shape;
+    const tn_shape *shape = &s->m.group->space.shape;
     for (int i = 0; i < shape->rank; i++) {
-        s->at[i] = tn_l_int(s->k, 0);
-        s->extent[i] = tn_l_dim(s->k, shape->dim[i]);
+        s->at[i] = tn_l_int(s->m.k, 0);
+        s->extent[i] = tn_l_dim(s->m.k, shape->dim[i]);
         if (i > 0 && s->merged[i - 1])
-            s->extent[i] = tn_l_mul(s->k, s->extent[i - 1], s->extent[i]);
+            s->extent[i] = tn_l_mul(s->m.k, s->extent[i - 1], s->extent[i]);
         if (shape->dim[i] != 1) s->vector_axis = i;
     }
-    for (uint32_t i = 0; i < s->g->members.len; i++) {
-        split_fold f = {.member = &s->g->members.data[i]};
-        f.node = tn_graph_node(s->graph, f.member->node);
+    for (uint32_t i = 0; i < s->m.group->members.len; i++) {
+        split_fold f = {.member = &s->m.group->members.data[i]};
+        f.node = tn_graph_node(s->m.graph, f.member->node);
         const tn_lower *l = &tn_op_rules_of(f.node->op)->lower;
         if (l->kind != TN_LOWER_FOLD) continue;
         f.rules = l->fold;
-        f.rules->describe(s->graph, f.node, &f.fold);
+        f.rules->describe(s->m.graph, f.node, &f.fold);
         tn_vec_push(c->arena, &s->folds, f);
     }
 }
 
 static void make_storage(split *s) {
-    tn_loop *k = s->k;
+    tn_loop *k = s->m.k;
     tn_lx slots = tn_l_mul(k, tn_l_int(k, s->s.pieces), s->rows);
     for (uint32_t j = 0; j < s->folds.len; j++) {
         split_fold *f = &s->folds.data[j];
@@ -335,10 +329,11 @@ static void make_storage(split *s) {
 }
 
 static void emit_kernel(split *s) {
-    tn_loop *k = s->k;
+    tn_loop *k = s->m.k;
     s->rows = tn_l_int(k, 1);
-    for (int i = 0; i < s->g->space.shape.rank; i++)
-        if (!s->g->space.folded[i] && !is_one(s, i)) s->rows = tn_l_mul(k, s->rows, s->extent[i]);
+    for (int i = 0; i < s->m.group->space.shape.rank; i++)
+        if (!s->m.group->space.folded[i] && !is_one(s, i))
+            s->rows = tn_l_mul(k, s->rows, s->extent[i]);
     make_storage(s);
     k->tasks = tn_l_int(k, s->s.pieces);
     k->counters = 1;
@@ -374,21 +369,21 @@ static bool fits(const tn_grouping *p, const tn_group *g) {
 /* The group's work on a throw-away kernel with a variable per axis (merged ones aside). */
 static void emit_probe(split *s, tn_merge_probe *probe) {
     tn_arena *arena = s->m.context->arena;
-    *probe = (tn_merge_probe){.k = s->k, .arena = arena};
+    *probe = (tn_merge_probe){.k = s->m.k, .arena = arena};
     s->probe = probe;
-    for (int i = 0; i < s->g->space.shape.rank; i++)
+    for (int i = 0; i < s->m.group->space.shape.rank; i++)
         if (!s->merged[i])
-            s->at[i] = tn_l_for(s->k, TN_LOOP_SERIAL, tn_l_int(s->k, 0), s->extent[i], "p");
+            s->at[i] = tn_l_for(s->m.k, TN_LOOP_SERIAL, tn_l_int(s->m.k, 0), s->extent[i], "p");
     for (uint32_t j = 0; j < s->folds.len; j++) {
         split_fold *f = &s->folds.data[j];
         tn_lx acc[TN_FOLD_REGISTERS], next[TN_FOLD_REGISTERS];
         for (int i = 0; i < f->fold.registers; i++)
-            acc[i] = tn_l_const(s->k, f->fold.dtype[i], f->fold.init[i]);
+            acc[i] = tn_l_const(s->m.k, f->fold.dtype[i], f->fold.init[i]);
         fold_step(s, f, acc, next);
         for (int i = 0; i < f->fold.registers; i++) tn_vec_push(arena, &probe->values, next[i]);
     }
-    for (uint32_t i = 0; i < s->g->stores.len; i++) {
-        tn_value v = s->g->stores.data[i];
+    for (uint32_t i = 0; i < s->m.group->stores.len; i++) {
+        tn_value v = s->m.group->stores.data[i];
         tn_lx index[TN_MAX_RANK];
         result_point(s, member_of(s, v), index);
         tn_vec_push(arena, &probe->values, split_leaf(&s->m.access, v, index));
@@ -401,7 +396,7 @@ static void find_merges(const tn_lower_context *c, uint32_t group, bool *merged)
     tn_merge_probe probe;
     bool allowed[TN_MAX_RANK];
     split_init(&s, c, group, NULL);
-    const tn_space *space = &s.g->space;
+    const tn_space *space = &s.m.group->space;
     int rank = space->shape.rank;
     for (int i = 0; i < rank; i++)
         allowed[i] = i + 1 < rank && space->folded[i] == space->folded[i + 1];
@@ -425,7 +420,7 @@ bool tn_lower_split(const tn_lower_context *c, uint32_t group, tn_lowered *out) 
                                    &s.cut_axis);
     if (s.s.shape != TN_SHAPE_SPLIT) return false;
     emit_kernel(&s);
-    out->kernel = s.k;
+    out->kernel = s.m.k;
     out->schedule = s.s;
     return true;
 }

@@ -28,10 +28,6 @@ typedef struct seen_load {
 
 typedef struct turn {
     tn_kernel_maker m; /* first */
-    const tn_grouping *p;
-    const tn_group *g;
-    const tn_graph *graph;
-    tn_loop *k;
     tn_schedule s;
     crosswise c;
     tn_dtype dtype; /* of the register */
@@ -51,8 +47,8 @@ static tn_dtype moved_as(tn_dtype dtype) {
 }
 
 static tn_lx read_operand(turn *t, tn_value v, const tn_lx *index) {
-    tn_loop *k = t->k;
-    tn_dtype dtype = tn_graph_type(t->graph, v)->dtype;
+    tn_loop *k = t->m.k;
+    tn_dtype dtype = tn_graph_type(t->m.graph, v)->dtype;
     if (t->element != TN_LX_NONE) return tn_l_bitcast(k, t->element, dtype);
     t->captured = tn_l_bitcast(k, tn_maker_load(&t->m, v, index), t->dtype);
     return tn_l_number(k, dtype, 0);
@@ -60,8 +56,8 @@ static tn_lx read_operand(turn *t, tn_value v, const tn_lx *index) {
 
 static tn_lx turn_leaf(tn_access *a, tn_value v, const tn_lx *index) {
     turn *t = a->context;
-    const tn_node_info *n = tn_graph_producer(t->graph, v);
-    if (t->p->group_of[tn_graph_value(t->graph, v)->node] == t->m.group_id)
+    const tn_node_info *n = tn_graph_producer(t->m.graph, v);
+    if (t->m.grouping->group_of[tn_graph_value(t->m.graph, v)->node] == t->m.group_id)
         return tn_op_rules_of(n->op)->lower.expression(&a->emit, n, 0, index);
     if (t->probe) {
         tn_lx offset = tn_maker_offset(&t->m, v, index);
@@ -75,17 +71,17 @@ static tn_lx turn_leaf(tn_access *a, tn_value v, const tn_lx *index) {
 }
 
 static void stored_index(const turn *t, tn_value v, tn_lx *index) {
-    tn_node node = tn_graph_value(t->graph, v)->node;
-    const tn_member *m = t->g->members.data;
+    tn_node node = tn_graph_value(t->m.graph, v)->node;
+    const tn_member *m = t->m.group->members.data;
     while (m->node != node) m++;
-    for (int i = 0; i < tn_graph_type(t->graph, v)->shape.rank; i++)
-        index[i] = m->axis[i] >= 0 ? t->at[m->axis[i]] : tn_l_int(t->k, 0);
+    for (int i = 0; i < tn_graph_type(t->m.graph, v)->shape.rank; i++)
+        index[i] = m->axis[i] >= 0 ? t->at[m->axis[i]] : tn_l_int(t->m.k, 0);
 }
 
 /* The value of a stored member at the current point, by its rule even where it is inlined. */
 static tn_lx stored_value(turn *t, tn_value v, const tn_lx *index) {
-    const tn_node_info *n = tn_graph_producer(t->graph, v);
-    if (t->p->inlined[tn_graph_value(t->graph, v)->node])
+    const tn_node_info *n = tn_graph_producer(t->m.graph, v);
+    if (t->m.grouping->inlined[tn_graph_value(t->m.graph, v)->node])
         return tn_op_rules_of(n->op)->lower.expression(&t->m.access.emit, n, 0, index);
     return tn_access_value(&t->m.access, v, index);
 }
@@ -97,10 +93,10 @@ static tn_lx stored_value(turn *t, tn_value v, const tn_lx *index) {
 static tn_lx capture(turn *t) {
     t->element = t->captured = TN_LX_NONE;
     uint32_t mark = tn_access_mark(&t->m.access);
-    for (uint32_t s = 0; s < t->g->stores.len && t->captured == TN_LX_NONE; s++) {
+    for (uint32_t s = 0; s < t->m.group->stores.len && t->captured == TN_LX_NONE; s++) {
         tn_lx index[TN_MAX_RANK];
-        stored_index(t, t->g->stores.data[s], index);
-        stored_value(t, t->g->stores.data[s], index);
+        stored_index(t, t->m.group->stores.data[s], index);
+        stored_value(t, t->m.group->stores.data[s], index);
     }
     tn_access_release(&t->m.access, mark);
     TN_ASSERT(t->captured != TN_LX_NONE);
@@ -108,7 +104,7 @@ static tn_lx capture(turn *t) {
 }
 
 static void load_tile(turn *t, tn_lx x, tn_lx y, bool whole) {
-    tn_loop *k = t->k;
+    tn_loop *k = t->m.k;
     tn_lx n = tn_l_int(k, t->s.lanes), zero = tn_l_int(k, 0);
     tn_lx i = tn_l_for(k, TN_LOOP_UNROLL, zero, n, "i"), last = tn_l_add(k, y, i);
     if (!whole) tn_l_if(k, tn_l_lt(k, last, t->extent[t->c.last]));
@@ -131,7 +127,7 @@ static void load_tile(turn *t, tn_lx x, tn_lx y, bool whole) {
 }
 
 static void store_tile(turn *t, tn_lx x, tn_lx y, bool whole) {
-    tn_loop *k = t->k;
+    tn_loop *k = t->m.k;
     tn_lx n = tn_l_int(k, t->s.lanes), zero = tn_l_int(k, 0);
     tn_lx i = tn_l_for(k, TN_LOOP_UNROLL, zero, n, "i");
     tn_lx cross = tn_l_add(k, x, i);
@@ -142,11 +138,11 @@ static void store_tile(turn *t, tn_lx x, tn_lx y, bool whole) {
     t->at[t->c.last] = last;
     t->element = tn_l_get(k, t->reg, tn_l_add(k, tn_l_mul(k, i, n), lane));
     uint32_t mark = tn_access_mark(&t->m.access);
-    for (uint32_t s = 0; s < t->g->stores.len; s++) {
+    for (uint32_t s = 0; s < t->m.group->stores.len; s++) {
         tn_lx index[TN_MAX_RANK];
-        stored_index(t, t->g->stores.data[s], index);
-        tn_maker_store(&t->m, t->g->stores.data[s], index,
-                       stored_value(t, t->g->stores.data[s], index));
+        stored_index(t, t->m.group->stores.data[s], index);
+        tn_maker_store(&t->m, t->m.group->stores.data[s], index,
+                       stored_value(t, t->m.group->stores.data[s], index));
     }
     tn_access_release(&t->m.access, mark);
     if (!whole) tn_l_end(k);
@@ -157,13 +153,13 @@ static void store_tile(turn *t, tn_lx x, tn_lx y, bool whole) {
 
 static void run_tile(turn *t, tn_lx x, tn_lx y, bool whole) {
     load_tile(t, x, y, whole);
-    tn_l_transpose(t->k, t->reg);
+    tn_l_transpose(t->m.k, t->reg);
     store_tile(t, x, y, whole);
 }
 
 /* All tiles of a task: [x_lo, x_hi) along the crosswise axis, [y_lo, y_hi) along the last. */
 static void run_tiles(turn *t, tn_lx x_lo, tn_lx x_hi, tn_lx y_lo, tn_lx y_hi) {
-    tn_loop *k = t->k;
+    tn_loop *k = t->m.k;
     tn_lx n = tn_l_int(k, t->s.lanes), more = tn_l_int(k, t->s.lanes - 1), zero = tn_l_int(k, 0);
     tn_lx across = tn_l_div(k, tn_l_add(k, tn_l_sub(k, x_hi, x_lo), more), n);
     tn_lx along = tn_l_div(k, tn_l_add(k, tn_l_sub(k, y_hi, y_lo), more), n);
@@ -196,36 +192,32 @@ static void turn_init(turn *t, const tn_lower_context *c, uint32_t group, const 
     tn_maker_init(&t->m, c, group, "transpose");
     t->m.access.leaf = turn_leaf;
     t->m.access.context = t;
-    t->p = c->grouping;
-    t->g = t->m.group;
-    t->graph = t->p->graph;
-    t->k = t->m.k;
-    const tn_shape *s = &t->g->space.shape;
+    const tn_shape *s = &t->m.group->space.shape;
     for (int i = 0; i < s->rank; i++) {
-        t->at[i] = tn_l_int(t->k, 0);
-        t->extent[i] = tn_l_dim(t->k, s->dim[i]);
+        t->at[i] = tn_l_int(t->m.k, 0);
+        t->extent[i] = tn_l_dim(t->m.k, s->dim[i]);
         if (merged && i > 0 && merged[i - 1])
-            t->extent[i] = tn_l_mul(t->k, t->extent[i - 1], t->extent[i]);
+            t->extent[i] = tn_l_mul(t->m.k, t->extent[i - 1], t->extent[i]);
     }
 }
 
 /* The number of blocks of `size` along an axis, and the one numbered `at` as [lo, hi). */
 static tn_lx block_count(turn *t, int axis, int64_t size) {
-    tn_lx last = tn_l_add(t->k, t->extent[axis], tn_l_int(t->k, size - 1));
-    return tn_l_div(t->k, last, tn_l_int(t->k, size));
+    tn_lx last = tn_l_add(t->m.k, t->extent[axis], tn_l_int(t->m.k, size - 1));
+    return tn_l_div(t->m.k, last, tn_l_int(t->m.k, size));
 }
 
 static void block_bounds(turn *t, int axis, int64_t size, tn_lx at, tn_lx *lo, tn_lx *hi) {
-    *lo = tn_l_mul(t->k, at, tn_l_int(t->k, size));
-    *hi = tn_l_min(t->k, t->extent[axis], tn_l_add(t->k, *lo, tn_l_int(t->k, size)));
+    *lo = tn_l_mul(t->m.k, at, tn_l_int(t->m.k, size));
+    *hi = tn_l_min(t->m.k, t->extent[axis], tn_l_add(t->m.k, *lo, tn_l_int(t->m.k, size)));
 }
 
 /* Tasks over points of the other axes and blocks of tiles. */
 static void emit_kernel(turn *t) {
-    tn_loop *k = t->k;
+    tn_loop *k = t->m.k;
     int axis[TN_MAX_RANK], n = 0;
     tn_lx extent[TN_MAX_RANK + 2], index[TN_MAX_RANK + 2], count = tn_l_int(k, 1);
-    const tn_shape *s = &t->g->space.shape;
+    const tn_shape *s = &t->m.group->space.shape;
     for (int i = 0; i < s->rank; i++) {
         if (t->c.merged[i] || s->dim[i] == 1 || i == t->c.cross || i == t->c.last) continue;
         axis[n] = i;
@@ -237,7 +229,7 @@ static void emit_kernel(turn *t) {
     k->tasks = count;
     tn_maker_split(k, tn_l_task(k), extent, n + 2, index);
     for (int i = 0; i < n; i++) t->at[axis[i]] = index[i];
-    t->dtype = moved_as(tn_graph_type(t->graph, t->c.value)->dtype);
+    t->dtype = moved_as(tn_graph_type(t->m.graph, t->c.value)->dtype);
     t->reg = tn_l_register(k, t->dtype, t->s.lanes * t->s.lanes, "tile");
     tn_lx x_lo, x_hi, y_lo, y_hi;
     block_bounds(t, t->c.cross, t->s.rows_per_task, index[n], &x_lo, &x_hi);
@@ -250,14 +242,15 @@ static void emit_kernel(turn *t) {
 static bool steps_by(turn *t, tn_lx offset, tn_lx var, int64_t *step) {
     tn_lx coefficient, rest;
     *step = -1; /* unknown at this time */
-    if (!tn_l_affine(t->k, offset, tn_l_expr(t->k, var)->index, &coefficient, &rest)) return false;
-    (void)tn_l_is_const_int(t->k, coefficient, step);
+    if (!tn_l_affine(t->m.k, offset, tn_l_expr(t->m.k, var)->index, &coefficient, &rest))
+        return false;
+    (void)tn_l_is_const_int(t->m.k, coefficient, step);
     return true;
 }
 
 /* The axis along which the load steps by one. */
 static int unit_axis(turn *t, const tn_lx *var, tn_lx offset, const bool *merged) {
-    const tn_shape *s = &t->g->space.shape;
+    const tn_shape *s = &t->m.group->space.shape;
     int64_t step;
     for (int i = s->rank - 1; i >= 0; i--)
         if (!merged[i] && s->dim[i] != 1 && steps_by(t, offset, var[i], &step) && step == 1)
@@ -266,7 +259,7 @@ static int unit_axis(turn *t, const tn_lx *var, tn_lx offset, const bool *merged
 }
 
 static bool find_crosswise(turn *t, const tn_lx *var, crosswise *out) {
-    const tn_shape *s = &t->g->space.shape;
+    const tn_shape *s = &t->m.group->space.shape;
     int found = 0;
     out->last = s->rank - 1;
     while (out->last >= 0 && s->dim[out->last] == 1) out->last--;
@@ -293,16 +286,17 @@ static bool find_crosswise(turn *t, const tn_lx *var, crosswise *out) {
 /* The group's work on a throw-away kernel with a variable per axis (merged ones aside). */
 static void emit_probe(turn *t, const bool *merged, tn_merge_probe *probe) {
     tn_arena *arena = t->m.context->arena;
-    *probe = (tn_merge_probe){.k = t->k, .arena = arena};
+    *probe = (tn_merge_probe){.k = t->m.k, .arena = arena};
     t->probe = probe;
-    for (int i = 0; i < t->g->space.shape.rank; i++)
+    for (int i = 0; i < t->m.group->space.shape.rank; i++)
         if (!merged[i])
-            t->at[i] = tn_l_for(t->k, TN_LOOP_SERIAL, tn_l_int(t->k, 0), t->extent[i], "p");
-    for (uint32_t i = 0; i < t->g->stores.len; i++) {
+            t->at[i] = tn_l_for(t->m.k, TN_LOOP_SERIAL, tn_l_int(t->m.k, 0), t->extent[i], "p");
+    for (uint32_t i = 0; i < t->m.group->stores.len; i++) {
         tn_lx index[TN_MAX_RANK];
-        stored_index(t, t->g->stores.data[i], index);
-        tn_vec_push(arena, &probe->values, stored_value(t, t->g->stores.data[i], index));
-        tn_vec_push(arena, &probe->offsets, tn_maker_offset(&t->m, t->g->stores.data[i], index));
+        stored_index(t, t->m.group->stores.data[i], index);
+        tn_vec_push(arena, &probe->values, stored_value(t, t->m.group->stores.data[i], index));
+        tn_vec_push(arena, &probe->offsets,
+                    tn_maker_offset(&t->m, t->m.group->stores.data[i], index));
     }
 }
 
@@ -312,8 +306,8 @@ static bool analyse(const tn_lower_context *c, uint32_t group, crosswise *out) {
     bool allowed[TN_MAX_RANK], none[TN_MAX_RANK] = {false};
     memset(out, 0, sizeof *out);
     turn_init(&t, c, group, NULL);
-    int rank = t.g->space.shape.rank;
-    if (t.g->anchor != TN_NO_NODE || t.g->space.has_fold || rank < 2) return false;
+    int rank = t.m.group->space.shape.rank;
+    if (t.m.group->anchor != TN_NO_NODE || t.m.group->space.has_fold || rank < 2) return false;
     for (int i = 0; i < rank; i++) allowed[i] = i + 1 < rank;
     emit_probe(&t, none, &probe);
     tn_merge_find(&probe, t.at, t.extent, rank, allowed, out->merged);
@@ -325,7 +319,7 @@ static bool analyse(const tn_lower_context *c, uint32_t group, crosswise *out) {
         emit_probe(&t, none, &probe);
     }
     if (!find_crosswise(&t, t.at, out)) return false;
-    tn_dtype dtype = tn_graph_type(t.graph, out->value)->dtype;
+    tn_dtype dtype = tn_graph_type(t.m.graph, out->value)->dtype;
     return dtype != TN_bool && tn_dtype_bits(dtype) >= 8;
 }
 
@@ -342,7 +336,7 @@ bool tn_lower_transpose(const tn_lower_context *c, uint32_t group, tn_lowered *o
     t.c = found;
     t.s = s;
     emit_kernel(&t);
-    out->kernel = t.k;
+    out->kernel = t.m.k;
     out->schedule = s;
     return true;
 }

@@ -4,52 +4,13 @@
  * argmax and argmin give the i64 row-major position within the reduced axes. Ties go to the lowest
  * position, and a NaN is more extreme than any number. The reference sums floats in f64. */
 #include "ops/ops_common.h"
+#include "ops/parts.h"
 
 /* A position that no element has: that of an empty fold. */
 #define NO_POSITION INT64_MAX
 
 static bool is_arg(tn_reduce_kind kind) {
     return kind == TN_REDUCE_argmax || kind == TN_REDUCE_argmin;
-}
-
-/* The combining operation; for argmax and argmin the comparison "is more extreme". */
-static tn_scalar_op op_of(tn_reduce_kind kind) {
-    switch (kind) {
-    case TN_REDUCE_sum:
-        return TN_S_add;
-    case TN_REDUCE_prod:
-        return TN_S_mul;
-    case TN_REDUCE_max:
-        return TN_S_max;
-    case TN_REDUCE_min:
-        return TN_S_min;
-    case TN_REDUCE_and:
-        return TN_S_and;
-    case TN_REDUCE_or:
-        return TN_S_or;
-    case TN_REDUCE_argmax:
-        return TN_S_gt;
-    case TN_REDUCE_argmin:
-        return TN_S_lt;
-    }
-    TN_BUG("no reduction %d", (int)kind);
-}
-
-static tn_cell start_of(tn_reduce_kind kind, tn_dtype dtype) {
-    switch (kind) {
-    case TN_REDUCE_sum:
-    case TN_REDUCE_or:
-        return tn_cell_of_int(dtype, 0);
-    case TN_REDUCE_prod:
-        return tn_cell_of_int(dtype, 1);
-    case TN_REDUCE_and:
-        return tn_cell_round(dtype, (tn_cell){.u = UINT64_MAX});
-    case TN_REDUCE_max:
-    case TN_REDUCE_argmax:
-        return tn_cell_lowest(dtype);
-    default:
-        return tn_cell_highest(dtype);
-    }
 }
 
 /* ---- infer ---------------------------------------------------------------------------------- */
@@ -81,8 +42,8 @@ static tn_status infer_reduce(tn_infer *i, tn_error *err) {
     const tn_type *x = i->in[0];
     if ((unsigned)a->kind > TN_REDUCE_argmin)
         return tn_infer_refuse_attr(i, err, "kind is %d; expected a reduction", (int)a->kind);
-    if (!tn_scalar_accepts(op_of(a->kind), x->dtype))
-        return tn_infer_refuse(i, 0, err, "expected %s", tn_scalar_domain(op_of(a->kind)));
+    if (!tn_scalar_accepts(tn_reduce_op(a->kind), x->dtype))
+        return tn_infer_refuse(i, 0, err, "expected %s", tn_scalar_domain(tn_reduce_op(a->kind)));
     TN_CHECK(check_accumulator(i, err));
     TN_CHECK(tn_infer_axes(i, "axes", &a->axes, x->shape.rank, err));
     for (int k = 1; k < a->axes.count; k++)
@@ -110,7 +71,7 @@ typedef struct running {
 
 static void see(running *r, tn_reduce_kind kind, tn_dtype dtype, tn_cell x) {
     int64_t position = r->seen++;
-    tn_cell combined = tn_scalar_apply(op_of(kind), dtype, is_arg(kind) ? x : r->value,
+    tn_cell combined = tn_scalar_apply(tn_reduce_op(kind), dtype, is_arg(kind) ? x : r->value,
                                        is_arg(kind) ? r->value : x, x);
     if (!is_arg(kind)) {
         r->value = combined;
@@ -129,7 +90,7 @@ static tn_status eval_reduce(tn_eval *e, tn_error *err) {
     int64_t results = tn_array_count(y), count = tn_array_count(x), index[TN_MAX_RANK] = {0};
     running *r = TN_NEW_N(e->arena, running, results);
     (void)err;
-    for (int64_t i = 0; i < results; i++) r[i].value = start_of(a->kind, work);
+    for (int64_t i = 0; i < results; i++) r[i].value = tn_reduce_identity(a->kind, work);
     for (int64_t i = 0; i < count; i++) {
         int64_t at = 0;
         for (int k = 0; k < x->rank; k++)
@@ -156,9 +117,9 @@ static void describe(const tn_graph *g, const tn_node_info *n, tn_fold *out) {
     const tn_attrs_reduce *a = n->attrs;
     const tn_shape *x = &tn_node_type(g, n, 0)->shape;
     bool arg = is_arg(a->kind);
-    *out = (tn_fold){.registers = arg ? 2 : 1, .simple = !arg, .op = op_of(a->kind)};
+    *out = (tn_fold){.registers = arg ? 2 : 1, .simple = !arg, .op = tn_reduce_op(a->kind)};
     out->dtype[0] = a->acc;
-    out->init[0] = start_of(a->kind, a->acc);
+    out->init[0] = tn_reduce_identity(a->kind, a->acc);
     out->dtype[1] = TN_i64;
     out->init[1] = (tn_cell){.i = NO_POSITION};
     out->axes = a->axes.count;
@@ -190,9 +151,9 @@ static void combine(tn_loop *k, const tn_graph *g, const tn_node_info *n, const 
     tn_reduce_kind kind = ((const tn_attrs_reduce *)n->attrs)->kind;
     (void)g;
     if (is_arg(kind))
-        emit_extreme(k, op_of(kind), a, b, out);
+        emit_extreme(k, tn_reduce_op(kind), a, b, out);
     else
-        out[0] = tn_l_op2(k, op_of(kind), a[0], b[0]);
+        out[0] = tn_l_op2(k, tn_reduce_op(kind), a[0], b[0]);
 }
 
 static void step(tn_emit *e, const tn_node_info *n, const tn_lx *index, const tn_lx *at,

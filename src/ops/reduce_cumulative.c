@@ -4,41 +4,14 @@
  * or greatest value); `reverse` runs from the other end. Kernels hold floats narrower than f32 in
  * f32 while they run; the reference runs in f64. */
 #include "ops/ops_common.h"
-
-static tn_scalar_op op_of(tn_reduce_kind kind) {
-    switch (kind) {
-    case TN_REDUCE_sum:
-        return TN_S_add;
-    case TN_REDUCE_prod:
-        return TN_S_mul;
-    case TN_REDUCE_max:
-        return TN_S_max;
-    case TN_REDUCE_min:
-        return TN_S_min;
-    default:
-        TN_BUG("no cumulative reduction %d", (int)kind);
-    }
-}
-
-static tn_cell start_of(tn_reduce_kind kind, tn_dtype dtype) {
-    switch (kind) {
-    case TN_REDUCE_sum:
-        return tn_cell_of_int(dtype, 0);
-    case TN_REDUCE_prod:
-        return tn_cell_of_int(dtype, 1);
-    case TN_REDUCE_max:
-        return tn_cell_lowest(dtype);
-    default:
-        return tn_cell_highest(dtype);
-    }
-}
+#include "ops/parts.h"
 
 static tn_status infer_cumulative(tn_infer *i, tn_error *err) {
     const tn_attrs_cumulative *a = i->attrs;
     if ((unsigned)a->kind > TN_REDUCE_min)
         return tn_infer_refuse_attr(i, err, "kind is none of sum, prod, max, min");
-    if (!tn_scalar_accepts(op_of(a->kind), i->in[0]->dtype))
-        return tn_infer_refuse(i, 0, err, "expected %s", tn_scalar_domain(op_of(a->kind)));
+    if (!tn_scalar_accepts(tn_reduce_op(a->kind), i->in[0]->dtype))
+        return tn_infer_refuse(i, 0, err, "expected %s", tn_scalar_domain(tn_reduce_op(a->kind)));
     TN_CHECK(tn_infer_axis(i, "axis", a->axis, i->in[0]->shape.rank, err));
     return tn_infer_identity(i, err);
 }
@@ -50,11 +23,11 @@ static void eval_run(const tn_eval *e, int64_t first, int64_t stride, int64_t si
     const tn_attrs_cumulative *a = e->node->attrs;
     const tn_array *x = &e->in[0];
     tn_dtype work = tn_dtype_is_float(x->dtype) ? TN_f64 : x->dtype;
-    tn_cell running = start_of(a->kind, work);
+    tn_cell running = tn_reduce_identity(a->kind, work);
     for (int64_t i = 0; i < size; i++) {
         int64_t at = first + (a->reverse ? size - 1 - i : i) * stride;
         tn_cell value = tn_cell_cast(x->dtype, work, tn_array_get(x, at));
-        tn_cell next = tn_scalar_apply(op_of(a->kind), work, running, value, value);
+        tn_cell next = tn_scalar_apply(tn_reduce_op(a->kind), work, running, value, value);
         tn_array_set(&e->out[0], at, tn_cell_cast(work, x->dtype, a->exclusive ? running : next));
         running = next;
     }
@@ -103,12 +76,12 @@ static void nest_body(tn_emit *e, const tn_node_info *n, tn_lx task) {
     tn_dtype acc = narrow ? TN_f32 : x->dtype;
     tn_lx size = tn_emit_dim(e, x->shape.dim[a->axis]);
     uint32_t reg = tn_l_register(k, acc, 1, "running");
-    tn_l_set(k, reg, zero, tn_l_const(k, acc, start_of(a->kind, acc)));
+    tn_l_set(k, reg, zero, tn_l_const(k, acc, tn_reduce_identity(a->kind, acc)));
     tn_lx at = tn_l_for(k, TN_LOOP_SERIAL, zero, size, "i");
     index[a->axis] = a->reverse ? tn_l_sub(k, tn_l_sub(k, size, tn_l_int(k, 1)), at) : at;
     tn_lx value = tn_l_cast(k, e->operand(e, n, 0, index), acc, false);
     tn_lx running = tn_l_get(k, reg, zero);
-    tn_lx next = tn_l_let(k, tn_l_op2(k, op_of(a->kind), running, value));
+    tn_lx next = tn_l_let(k, tn_l_op2(k, tn_reduce_op(a->kind), running, value));
     e->store(e, n, 0, index, tn_l_cast(k, a->exclusive ? running : next, x->dtype, false));
     tn_l_set(k, reg, zero, next);
     tn_l_end(k);

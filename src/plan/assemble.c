@@ -590,8 +590,6 @@ tn_status tn_assemble(const tn_graph *g, const tn_target *target, bool fuse, tn_
                                      .size = s->size,
                                      .mtime_ns = s->mtime_ns});
     }
-    new_block(&a);
-    new_block(&a);
     scope ports = {.a = &a, .g = g};
     uint32_t *inputs = TN_NEW_N(arena, uint32_t, g->inputs.len);
     uint32_t *outputs = TN_NEW_N(arena, uint32_t, g->outputs.len);

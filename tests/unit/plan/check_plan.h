@@ -453,7 +453,9 @@ static inline bool plan_compile(plan_case **cases, uint32_t count, tn_arena *are
 
 static inline bool plan_has_compiler(void) {
     tn_cc cc;
-    return tn_cc_find(&cc, NULL, NULL) == TN_OK;
+    bool found = tn_cc_find(&cc, NULL, NULL) == TN_OK;
+    if (!found) print_message("skipped: there is no C compiler to build kernels with\n");
+    return found;
 }
 
 /* ---- graphs built by functions -------------------------------------------------------------- */
