@@ -112,7 +112,7 @@ class Tenon:
     def measure(self, seconds: float, about_ms: float) -> dict:
         """Steady latency; about_ms, a guess of one run, sets how often to run."""
         runs = max(5, min(5000, int(seconds * 1e3 / about_ms)))
-        result = run(self._command("bench", "-r", str(runs), "--json"), self.environment)
+        result = run(self._command("bench", "--steady", "-r", str(runs), "--json"), self.environment)
         try:
             row = json.loads(result.stdout.strip().splitlines()[-1])
             latency = {key: float(row["latency_ms"][key]) for key in ("min", "median", "p95")}
@@ -321,6 +321,8 @@ def measure(options) -> dict:
             data["rows"].append(bench_model(options, case, threads))
             progress(data["rows"][-1])
             options.data.write_text(json.dumps(data, indent=1) + "\n")
+    data["roofs_after"] = roofs(options.tenon)
+    options.data.write_text(json.dumps(data, indent=1) + "\n")
     return data
 
 

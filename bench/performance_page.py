@@ -120,6 +120,17 @@ def disturbances(data: dict) -> list[str]:
     return lines
 
 
+def moved_cores(data: dict) -> list[str]:
+    """A virtual machine's host moves its cores; far apart, short steps on two threads take longer."""
+    every = (data["roofs"], data.get("roofs_after", {}))
+    times = [(doctor.get("roofs") or {}).get("handoff_ns", 0) for doctor in every]
+    if min(times) <= 0 or max(times) < 2 * min(times):
+        return []
+    before, after = (f"{t:.0f} ns" for t in times)
+    return [f"- Its host moved its cores: data passed from one to the other in {before} before the "
+            f"runs and in {after} after them, which matters to short steps on two threads."]  # fmt: skip
+
+
 def notes(data: dict) -> list[str]:
     lines = []
     for threads in dict.fromkeys(row["threads"] for row in data["rows"]):
@@ -144,7 +155,8 @@ def notes(data: dict) -> list[str]:
             lines.append(f"- {where}: Tenon's result is off by {off:.1e}; its time means nothing.")
     lines += disturbances(data)
     if data["machine"]["virtual"]:
-        lines.append("- The machine is virtual; other tenants may have disturbed single rounds.")
+        lines.append("- The machine is virtual: other tenants may have disturbed single rounds.")
+        lines += moved_cores(data)
     if data["machine"]["load_before"] > 0.5:
         load = data["machine"]["load_before"]
         lines.append(f"- The machine was not idle: the load was {load:.1f} before the first run.")
@@ -164,11 +176,13 @@ def flat(value, prefix: str = "") -> list[tuple[str, str]]:
     return []
 
 
-def roof_lines(doctor: dict) -> list[str]:
-    roofs = doctor.get("roofs") or doctor.get("measured") or {}
-    if not roofs:
+def roof_lines(before: dict, after: dict) -> list[str]:
+    first, last = (flat(doctor.get("roofs") or {}) for doctor in (before, after))
+    if not first:
         return ["`tenon doctor --measure` gave no figures."]
-    return table(["measured by `tenon doctor --measure`", ""], [list(pair) for pair in flat(roofs)])
+    later = dict(last)
+    rows = [[name, value, later.get(name, "–")] for name, value in first]
+    return table(["measured by `tenon doctor --measure`", "before", "after"], rows)
 
 
 def machine_lines(data: dict) -> list[str]:
@@ -218,5 +232,5 @@ def page(data: dict) -> str:
     for n in threads[:1]:
         lines += [f"## First result, ms, {counted(n)}", "", *first_table(data, n), ""]
         lines += [f"## Peak memory, {counted(n)}", "", *memory_table(data, n), ""]
-    lines += ["## Roofs", "", *roof_lines(data["roofs"]), ""]
+    lines += ["## Roofs", "", *roof_lines(data["roofs"], data.get("roofs_after", {})), ""]
     return "\n".join(lines) + "\n" + METHOD.format(**data) + "\n"

@@ -1,4 +1,5 @@
 /* tenon bench: steady latency, compile time, and how far from the machine's roofs. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -14,7 +15,7 @@ typedef struct latency {
 } latency;
 
 typedef struct compile_times {
-    double cold, warm; /* seconds from opening the file to a bound session */
+    double cold, warm; /* seconds from opening the file to a bound session; NaN: not measured */
 } compile_times;
 
 /* ---- compile time --------------------------------------------------------------------------- */
@@ -138,11 +139,11 @@ static tn_status print_json(cli *c, const cli_model *m, const result *r, tn_erro
                                     r->roofs.copy_gbs, "threads", r->roofs.threads)
                         : json_null();
     json_t *out = json_pack(
-        "{s:s, s:s, s:i, s:i, s:{s:f, s:f, s:f}, s:{s:f, s:f}, s:I, s:I, s:o, s:o, s:f, s:f, s:o}",
+        "{s:s, s:s, s:i, s:i, s:{s:f, s:f, s:f}, s:{s:o, s:o}, s:I, s:I, s:o, s:o, s:f, s:f, s:o}",
         "schema", "tenon.bench/1", "model", m->path, "threads", r->threads, "runs", r->latency.runs,
         "latency_ms", "min", r->latency.min * 1e3, "median", seconds * 1e3, "p95",
-        r->latency.p95 * 1e3, "compile_ms", "cold", r->compile.cold * 1e3, "warm",
-        r->compile.warm * 1e3, "peak_bytes", (json_int_t)r->peak, "weight_bytes",
+        r->latency.p95 * 1e3, "compile_ms", "cold", cli_json_number(r->compile.cold * 1e3), "warm",
+        cli_json_number(r->compile.warm * 1e3), "peak_bytes", (json_int_t)r->peak, "weight_bytes",
         (json_int_t)r->weights, "flops", cli_json_number(cli_steps_flops(&r->steps)), "bytes",
         cli_json_number(cli_steps_bytes(&r->steps)), "gflops",
         cli_steps_flops(&r->steps) / seconds * 1e-9, "gbs",
@@ -158,8 +159,9 @@ static void print_text(cli *c, const result *r) {
     printf("latency   %s%s%s median, %s min, %s p95  (%d runs, %d thread%s)\n",
            cli_style_on(c, CLI_BOLD), cli_time(c, seconds), CLI_OFF(c), cli_time(c, r->latency.min),
            cli_time(c, r->latency.p95), r->latency.runs, r->threads, r->threads > 1 ? "s" : "");
-    printf("compile   %s cold, %s warm\n", cli_time(c, r->compile.cold),
-           cli_time(c, r->compile.warm));
+    if (!isnan(r->compile.cold))
+        printf("compile   %s cold, %s warm\n", cli_time(c, r->compile.cold),
+               cli_time(c, r->compile.warm));
     printf("memory    %s, %s of it weights\n", cli_bytes(c, (double)r->peak),
            cli_bytes(c, (double)r->weights));
     if (r->roofs.known)
@@ -176,7 +178,7 @@ static void print_text(cli *c, const result *r) {
 }
 
 static tn_status bench(cli *c, cli_model *m, tn_session **s, tn_error *err) {
-    result r = {0};
+    result r = {.compile = {NAN, NAN}};
     double first;
     bool cold;
     m->path = c->options.positional.at[0];
@@ -192,7 +194,7 @@ static tn_status bench(cli *c, cli_model *m, tn_session **s, tn_error *err) {
     r.roofs = cli_roofs_read(c);
     tn_session_release(*s); /* its memory is not needed while compiling again */
     *s = NULL;
-    TN_CHECK(measure_compile(c, m, first, cold, &r.compile, err));
+    if (!c->options.steady) TN_CHECK(measure_compile(c, m, first, cold, &r.compile, err));
     if (c->options.json) return print_json(c, m, &r, err);
     print_text(c, &r);
     return TN_OK;

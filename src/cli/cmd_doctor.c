@@ -133,6 +133,7 @@ static void print_roofs(cli *c, const findings *f) {
     cli_table_print(&t);
     row(c, "copy", "%.1f GB/s with 1 thread, %.1f GB/s with %d (bytes read and written)",
         r->copy_gbs_1, r->copy_gbs, r->threads);
+    if (r->handoff_ns > 0) row(c, "hand-off", "%.0f ns from thread to thread", r->handoff_ns);
 }
 
 /* ---- JSON ----------------------------------------------------------------------------------- */

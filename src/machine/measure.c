@@ -2,14 +2,20 @@
 #include "machine/measure.h"
 
 #include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
 #include "base/io.h"
 
-enum { REPETITIONS = 6, FMA_SECONDS_PART = 50 }; /* a repetition of fma takes 1/50 s */
+enum {
+    REPETITIONS = 6,
+    FMA_SECONDS_PART = 50, /* a repetition of fma takes 1/50 s */
+    HANDOFFS = 20000,      /* of a repetition; even */
+};
 
-typedef enum work_kind { WORK_FMA, WORK_READ, WORK_COPY, WORK_TOUCH } work_kind;
+typedef enum work_kind { WORK_FMA, WORK_READ, WORK_COPY, WORK_TOUCH, WORK_HANDOFF } work_kind;
 
 typedef struct bench {
     const tn_measure_kernels *k;
@@ -17,8 +23,9 @@ typedef struct bench {
     int threads;
     int64_t rounds; /* of fma */
     float *from, *to;
-    int64_t count; /* floats of each array */
-    pthread_barrier_t barrier;
+    int64_t count;                /* floats of each array */
+    _Alignas(64) atomic_int ball; /* handed off so many times */
+    _Alignas(64) pthread_barrier_t barrier;
     pthread_mutex_t gate; /* held until all threads are there */
     bool abandoned;       /* some could not be started: go home */
     double best;          /* seconds of the fastest repetition */
@@ -34,6 +41,15 @@ typedef struct worker {
 /* The part of the arrays that is thread `index`'s: a multiple of 256 floats. */
 static int64_t part_begin(const bench *b, int index) {
     return b->count / b->threads / 256 * 256 * index;
+}
+
+/* Two threads by turns. Waiting gives up the core after a while: there may be only one. */
+static void hand_off(atomic_int *ball, int index) {
+    for (int n = index; n < HANDOFFS; n += 2) {
+        for (int spins = 0; atomic_load_explicit(ball, memory_order_acquire) != n; spins++)
+            if (spins > 10000) sched_yield();
+        atomic_store_explicit(ball, n + 1, memory_order_release);
+    }
 }
 
 static void work(worker *w) {
@@ -52,6 +68,9 @@ static void work(worker *w) {
     case WORK_TOUCH: /* pages are placed near the thread that first writes them */
         for (int64_t i = 0; i < count; i++) b->from[begin + i] = b->to[begin + i] = 1;
         break;
+    case WORK_HANDOFF:
+        hand_off(&b->ball, w->index);
+        break;
     }
 }
 
@@ -68,6 +87,7 @@ static void *work_repeatedly(void *argument) {
         pthread_barrier_wait(&b->barrier);
         double seconds = tn_seconds() - start;
         if (w->index == 0 && (r == 0 || seconds < b->best)) b->best = seconds;
+        if (w->index == 0) atomic_store(&b->ball, 0); /* before the next barrier */
         if (b->kind == WORK_TOUCH) break;
     }
     return NULL;
@@ -146,6 +166,8 @@ static tn_status measure_all(bench *b, int threads, tn_roofs *out, tn_error *err
     out->copy_gbs_1 = gbs(b, 2);
     TN_CHECK(run(b, WORK_COPY, threads, err));
     out->copy_gbs = gbs(b, 2);
+    if (threads > 1) TN_CHECK(run(b, WORK_HANDOFF, 2, err));
+    out->handoff_ns = threads > 1 ? b->best / HANDOFFS * 1e9 : 0;
     out->gflops_1 = out->scale[0].gflops;
     out->read_gbs_1 = out->scale[0].read_gbs;
     out->gflops = out->scale[out->scale_count - 1].gflops;

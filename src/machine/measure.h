@@ -1,4 +1,5 @@
-/* The roofs of this machine, measured: arithmetic, bandwidth out of cache, how threads scale.
+/* The roofs of this machine, measured: arithmetic, bandwidth out of cache, how threads scale, how
+ * long data take between two of them (30 ns within one last cache, several times that beyond).
  *
  * The kernels are compiled for the machine by whoever measures (this room knows no compiler). Each
  * figure is the best of several repetitions. */
@@ -23,6 +24,7 @@ typedef struct tn_roofs {
     double gflops_1, gflops; /* f32 multiply-adds, two operations each: one thread, all threads */
     double read_gbs_1, read_gbs; /* 10⁹ bytes read a second */
     double copy_gbs_1, copy_gbs; /* 10⁹ bytes read plus written a second */
+    double handoff_ns;           /* a cache line from one thread to another; 0 with one thread */
     int scale_count;
     struct {
         int threads;

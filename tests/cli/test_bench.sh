@@ -4,10 +4,13 @@
 
 expect 0 "$tenon" bench "$digits" -r 20 --warmup=2 --threads 1
 out_has "20 runs, 1 thread"
-expect 0 "$tenon" bench "$digits" -i "$images" -r 20 --json -v
+expect 0 "$tenon" bench "$digits" -i "$images" -r 20 --json
 json "x['schema'] == 'tenon.bench/1' and x['runs'] == 20"
 json "0 < x['latency_ms']['min'] <= x['latency_ms']['median'] <= x['latency_ms']['p95']"
 json "x['compile_ms']['cold'] > x['compile_ms']['warm'] > 0 and x['peak_bytes'] > x['weight_bytes'] > 0"
+expect 0 "$tenon" bench "$digits" -r 5 --json --steady
+json "x['latency_ms']['min'] > 0 and x['compile_ms'] == {'cold': None, 'warm': None}"
+expect 0 "$tenon" bench "$digits" -i "$images" -r 20 --json -v
 json "len(x['steps']) > 3 and all(s['launches'] == 1 for s in x['steps'])"
 expect 0 "$tenon" bench "$digits" -v -r 5
 out_has "conv"

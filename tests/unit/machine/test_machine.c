@@ -55,7 +55,7 @@ static void test_measure__gives_positive_figures(void **state) {
     assert_int_equal(r.threads, 3);
     assert_int_equal(r.scale_count, 3); /* 1, 2, 3 */
     assert_true(r.gflops > 0 && r.gflops_1 > 0 && r.read_gbs > 0 && r.read_gbs_1 > 0);
-    assert_true(r.copy_gbs > 0 && r.copy_gbs_1 > 0);
+    assert_true(r.copy_gbs > 0 && r.copy_gbs_1 > 0 && r.handoff_ns > 0);
 }
 
 static void test_profile__reads_back(void **state) {
@@ -64,8 +64,12 @@ static void test_profile__reads_back(void **state) {
     assert_non_null(mkdtemp(folder));
     snprintf(path, sizeof path, "%s/machine.json", folder);
     tn_profile p = {.cpu = "a processor", .target = "generic"}, back;
-    p.roofs =
-        (tn_roofs){.threads = 2, .gflops = 10, .gflops_1 = 5, .read_gbs = 3, .scale_count = 1};
+    p.roofs = (tn_roofs){.threads = 2,
+                         .gflops = 10,
+                         .gflops_1 = 5,
+                         .read_gbs = 3,
+                         .handoff_ns = 30,
+                         .scale_count = 1};
     p.roofs.scale[0].threads = 1;
     p.roofs.scale[0].gflops = 5;
     assert_false(tn_profile_read(&back, path, "a processor"));
@@ -75,6 +79,7 @@ static void test_profile__reads_back(void **state) {
     assert_string_equal(back.id, p.id);
     assert_int_equal(strlen(back.id), 16);
     assert_true(back.roofs.gflops == 10 && back.roofs.scale[0].gflops == 5);
+    assert_true(back.roofs.handoff_ns == 30);
     assert_int_equal(back.roofs.scale_count, 1);
     assert_false(tn_profile_read(&back, path, "another one"));
 
