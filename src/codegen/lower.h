@@ -1,8 +1,9 @@
 /* From a fusion group and a schedule record to loop IR.
  *
- * lower_rows.c: pointwise work and folds; lower_contraction.c: dot and conv on a register tile;
- * lower_nest.c: operations with loops of their own. Each kernel's buffers say in `binding` which
- * value they stand for. */
+ * lower_rows.c: pointwise work and folds; lower_split.c: folds of few, long rows in pieces;
+ * lower_transpose.c: reads across the rows, by tiles; lower_place.c: concat and pad as copies;
+ * lower_contraction.c: dot and conv on a register tile; lower_nest.c: operations with loops of their
+ * own. Each kernel's buffers say in `binding` which value they stand for. */
 #ifndef TENON_CODEGEN_LOWER_H
 #define TENON_CODEGEN_LOWER_H
 

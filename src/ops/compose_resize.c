@@ -139,7 +139,7 @@ tn_value tn_b_resize_axis(tn_builder *b, tn_value x, int axis, int64_t size, dou
     int rank = tn_b_rank(b, x);
     if (axis < 0) axis += rank;
     if (!tn_b_ok(b)) return TN_NO_VALUE;
-    if (axis < 0 || axis >= rank || size < 0 || size > INT32_MAX)
+    if (axis < 0 || axis >= rank || size < 0)
         return tn_b_fail(b, TN_INVALID, "resize: axis %d of %d to size %lld", axis, rank,
                          (long long)size);
     if (!tn_dim_const_value(b->graph->dims, tn_b_dim(b, x, axis), &m.from))

@@ -46,6 +46,7 @@ tn_status tn_plan(const tn_graph *g, const tn_plan_options *options, tn_arena *a
     transform.float_unsafe = options->unsafe_math;
     transform.dump = dump_graph;
     transform.context = (void *)(uintptr_t)options;
+    dump_graph(transform.context, "import", g);
     if (!options->no_opt) {
         const tn_pass *const late[] = {&tn_pass_inline_constants, &tn_pass_explicit_pad,
                                        &tn_pass_sink, &tn_pass_dce};

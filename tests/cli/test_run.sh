@@ -79,5 +79,7 @@ same "$work/plain/logits.npy" "$work/pb/logits.npy" 0
 expect 0 "$tenon" run "$digits" -i "$images" --dump-after=loops
 err_has "---- after loops ----"
 out_has "logits"
+expect 0 "$tenon" run "$digits" -i "$images" --dump-after=import
+err_has "---- after import ----"
 expect 2 "$tenon" run "$digits" -i "$images" --dump-after=lopps
 err_has "no stage 'lopps'; there are: all,"

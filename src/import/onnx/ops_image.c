@@ -8,7 +8,6 @@
 static const char *const resize_modes[] = {"nearest", "linear", "cubic", NULL};
 static const char *const aspect_policies[] = {"stretch", "not_larger", "not_smaller", NULL};
 enum { ASPECT_STRETCH, ASPECT_NOT_LARGER, ASPECT_NOT_SMALLER };
-enum { SIZE_LARGEST = 1 << 24 }; /* along a resized axis, whose weights become tables */
 
 /* What Resize does with each axis of its input. */
 typedef struct resize {
@@ -118,9 +117,8 @@ static bool settle_sizes(tn_o *o, resize *r, tn_value x, int policy) {
             r->size[a] = (int64_t)fmin(floor(r->scale[a] * (double)have[a]), 1e18);
         else if (policy == ASPECT_STRETCH)
             r->scale[a] = (double)r->size[a] / (double)TN_MAX(have[a], 1);
-        if (r->size[a] < 0 || r->size[a] > SIZE_LARGEST)
-            tn_o_fail(o, TN_UNSUPPORTED, "axis %d resized to %lld elements; at most %d", a,
-                      (long long)r->size[a], SIZE_LARGEST);
+        if (r->size[a] < 0)
+            tn_o_fail(o, TN_INVALID, "axis %d resized to %lld elements", a, (long long)r->size[a]);
     }
     return tn_o_ok(o);
 }

@@ -368,6 +368,16 @@ static void test_resize__interpolates(void **state) {
                  (2 * 0.25 + 3 * 0.75 + 4 * 0.75 + 4 * 0.25) / 2);
 }
 
+/* A size that a hostile file can ask for with a few bytes must not make large tables. */
+static void test_resize__refuses_huge_tables(void **state) {
+    op_test *t = *state;
+    tn_value x = op_input(t, TN_f32, SHAPE_OF(1, 4));
+    tn_resize_options o = {.mode = TN_RESIZE_CUBIC};
+    assert_int_equal(tn_b_resize_axis(&t->b, x, 1, 1 << 21, 0, NULL, &o), TN_NO_VALUE);
+    assert_int_equal(t->err.status, TN_UNSUPPORTED);
+    assert_non_null(strstr(t->err.message, "axis 1 to size 2097152 with 4 weights each"));
+}
+
 static void test_window__is_symmetric_or_periodic(void **state) {
     op_test *t = *state;
     tn_array out = op_eval(t, tn_b_window(&t->b, TN_WINDOW_HANN, 4, true, TN_f64), NULL);
@@ -412,6 +422,7 @@ int main(void) {
         OP_TEST(test_triangle__keeps_one_side),
         OP_TEST(test_einsum__sums_named_axes),
         OP_TEST(test_resize__interpolates),
+        OP_TEST(test_resize__refuses_huge_tables),
         OP_TEST(test_window__is_symmetric_or_periodic),
         OP_TEST(test_dft__inverts_itself),
     };
