@@ -259,7 +259,7 @@ def versions(tenon: Path) -> dict:
     git = first_line("git", "-C", str(ROOT), "describe", "--always", "--dirty")
     packages = ("onnxruntime", "torch", "transformers", "onnx", "numpy")
     return {
-        "tenon": first_line(str(tenon), "--version") or git or "unknown",
+        "tenon": (first_line(str(tenon), "--version") or git or "unknown").removeprefix("tenon "),
         "commit": git,
         **{package: version(package) for package in packages},
         "python": platform.python_version(),
