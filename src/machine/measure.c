@@ -17,8 +17,11 @@ enum {
 
 typedef enum work_kind { WORK_FMA, WORK_READ, WORK_COPY, WORK_TOUCH, WORK_HANDOFF } work_kind;
 
+typedef struct worker worker;
+
 typedef struct bench {
     const tn_measure_kernels *k;
+    worker *workers; /* one per thread, for every measurement */
     work_kind kind;
     int threads;
     int64_t rounds; /* of fma */
@@ -31,12 +34,12 @@ typedef struct bench {
     double best;          /* seconds of the fastest repetition */
 } bench;
 
-typedef struct worker {
+struct worker {
     bench *b;
     int index;
     pthread_t thread;
     float sink;
-} worker;
+};
 
 /* The part of the arrays that is thread `index`'s: a multiple of 256 floats. */
 static int64_t part_begin(const bench *b, int index) {
@@ -93,7 +96,8 @@ static void *work_repeatedly(void *argument) {
     return NULL;
 }
 
-static void start_and_join(bench *b, worker *workers) {
+static void start_and_join(bench *b) {
+    worker *workers = b->workers;
     int started = 1;
     pthread_mutex_lock(&b->gate);
     while (started < b->threads &&
@@ -107,17 +111,14 @@ static void start_and_join(bench *b, worker *workers) {
 
 /* Seconds of the best repetition, in b->best. */
 static tn_status run(bench *b, work_kind kind, int threads, tn_error *err) {
-    worker *workers = calloc((size_t)threads, sizeof *workers);
-    if (!workers) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
     b->kind = kind;
     b->threads = threads;
-    for (int i = 0; i < threads; i++) workers[i] = (worker){.b = b, .index = i};
+    for (int i = 0; i < threads; i++) b->workers[i] = (worker){.b = b, .index = i};
     pthread_barrier_init(&b->barrier, NULL, (unsigned)threads);
     pthread_mutex_init(&b->gate, NULL);
-    start_and_join(b, workers);
+    start_and_join(b);
     pthread_mutex_destroy(&b->gate);
     pthread_barrier_destroy(&b->barrier);
-    free(workers);
     if (b->abandoned)
         return tn_error_set(err, TN_RUNTIME, "cannot start %d threads; ask for fewer (--threads)",
                             threads);
@@ -186,7 +187,10 @@ tn_status tn_measure(const tn_measure_kernels *k, int threads, uint64_t array_by
                             2 * size);
     int64_t count = (int64_t)(size / sizeof(float));
     bench b = {.k = k, .from = memory, .to = memory + count, .count = count};
-    tn_status status = measure_all(&b, threads, out, err);
+    b.workers = calloc((size_t)threads, sizeof *b.workers);
+    tn_status status = b.workers ? measure_all(&b, threads, out, err)
+                                 : tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
+    free(b.workers);
     munmap(memory, 2 * size);
     return status;
 }
