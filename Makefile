@@ -54,7 +54,7 @@ test-aarch64:
 # ONNX's node tests on AArch64, as above.
 conformance-aarch64: test-aarch64
 	@tools/venv.sh
-	@$(PYTHON) tests/conformance/run_onnx_suites.py --tenon scripts/tenon-aarch64.sh
+	@$(PYTHON) tests/conformance/run_onnx_suites.py --require 700 --tenon scripts/tenon-aarch64.sh
 
 # The tests with kernels for the first x86-64 (no AVX).
 test-baseline:
