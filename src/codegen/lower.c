@@ -110,6 +110,7 @@ tn_status tn_lower_group(const tn_lower_context *c, uint32_t group, tn_lowered *
     if (out->pack) out->pack->note = "packs a constant operand into panels";
     TN_TRY(err, tn_loop_verify(out->kernel, err), "in the kernel '%s'", out->kernel->note);
     if (out->pack) TN_TRY(err, tn_loop_verify(out->pack, err), "in a packing kernel");
-    out->in_place_count = tn_find_in_place(out->kernel, c->arena, out->in_place);
+    out->in_place_count =
+        tn_find_in_place(out->kernel, g->kind != TN_GROUP_NEST, c->arena, out->in_place);
     return TN_OK;
 }

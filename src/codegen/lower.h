@@ -36,8 +36,9 @@ typedef struct tn_lower_context {
 
 tn_status tn_lower_group(const tn_lower_context *c, uint32_t group, tn_lowered *out, tn_error *err);
 
-/* in_place.c: finds up to TN_MOST_IN_PLACE such inputs of a kernel; returns their number. */
-uint32_t tn_find_in_place(const tn_loop *k, tn_arena *arena, tn_value *found);
+/* in_place.c: finds up to TN_MOST_IN_PLACE such inputs of a kernel, which stores no element twice
+ * (stores_once) or may; returns their number. */
+uint32_t tn_find_in_place(const tn_loop *k, bool stores_once, tn_arena *arena, tn_value *found);
 
 /* ---- shared by the lowerings ---------------------------------------------------------------- */
 

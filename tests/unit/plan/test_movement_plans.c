@@ -204,6 +204,17 @@ static void not_in_place(tn_builder *b) {
     tn_value w = tn_b_cumulative(b, TN_REDUCE_sum, tn_b_exp(b, z), 1, false, false);
     out(b, tn_b_add(b, w, z));
 }
+/* The copy of `x` is written before the updates are read: they may not share memory. */
+static void scatter_updates_stay(tn_builder *b) {
+    tn_value x = INPUT(b, 2, 1, 24);
+    tn_shape where = {.rank = 2, .dim = {2, 1}};
+    tn_value updates = tn_b_cumulative(b, TN_REDUCE_sum, INPUT(b, 2, 24), 1, false, false);
+    tn_attrs_scatter a = {.batch = 1, .mode = TN_INDEX_clamp, .combine = TN_COMBINE_set};
+    a.axes.count = 1;
+    a.axes.at[0] = 1;
+    tn_value in[] = {x, tn_b_full(b, TN_i32, &where, 0), updates};
+    out(b, tn_b_exp(b, tn_b_node(b, TN_OP_scatter, in, 3, &a)));
+}
 
 /* ---- running -------------------------------------------------------------------------------- */
 
@@ -235,6 +246,7 @@ static const movement_case cases[] = {
     CASE(concat_flags, "shape=place", 0, 0),
     CASE(place_symbolic, "shape=place", 1, 1),
     CASE(place_symbolic, "shape=place", 3, 50),
+    CASE(scatter_updates_stay, NULL, 0, 0),
     CASE(transposed, "shape=transpose", 0, 0),
     CASE(transposed_uneven, "shape=transpose", 0, 0),
     CASE(transposed_long, "shape=transpose", 0, 0),
