@@ -1,0 +1,129 @@
+/* Contractions: elements of the operands, and the way from a result to the group's space. */
+#include "codegen/contraction.h"
+
+/* ---- operand elements ----------------------------------------------------------------------- */
+
+tn_lx tn__tile_leaf(tn_access *a, tn_value v, const tn_lx *index) {
+    tn__tile *t = a->context;
+    tn_node node = tn_graph_value(t->m.graph, v)->node;
+    if (t->m.grouping->group_of[node] == t->m.group_id && node != t->m.group->anchor)
+        return tn_op_rules_of(tn_graph_node(t->m.graph, node)->op)
+            ->lower.expression(&a->emit, tn_graph_node(t->m.graph, node), 0, index);
+    if (t->probe) {
+        tn_vec_push(a->arena, &t->probe->offsets, tn_maker_offset(&t->m, v, index));
+        if (a->emit.guard != TN_LX_NONE) tn_vec_push(a->arena, &t->probe->values, a->emit.guard);
+    }
+    return tn_maker_load(&t->m, v, index);
+}
+
+static tn_lx operand(tn__tile *t, uint32_t which, const tn_lx *index, tn_lx guard) {
+    tn_emit *e = &t->m.access.emit;
+    tn_dtype dtype = tn_node_type(t->m.graph, t->node, which)->dtype;
+    tn_lx x = guard == TN_LX_NONE
+                  ? e->operand(e, t->node, which, index)
+                  : tn_emit_guarded(e, t->node, which, index, guard, tn_l_number(t->m.k, dtype, 0));
+    return tn_l_cast(t->m.k, x, t->c.acc, false);
+}
+
+/* Where A is read in place, the analysis has shown that no element lies in padding; the bounds of a
+ * tile's rows may be too wide to show it again. */
+tn_lx tn__tile_lhs(tn__tile *t, const tn_lx *b, const tn_lx *m, const tn_lx *k) {
+    tn_lx index[TN_MAX_RANK], guard = TN_LX_NONE;
+    t->rules->lhs(&t->m.access.emit, t->node, b, m, k, index, &guard);
+    return operand(t, 0, index, t->direct ? TN_LX_NONE : guard);
+}
+
+tn_lx tn__tile_rhs(tn__tile *t, const tn_lx *b, const tn_lx *k, const tn_lx *n, tn_lx valid) {
+    tn_lx index[TN_MAX_RANK], guard = TN_LX_NONE;
+    t->rules->rhs(&t->m.access.emit, t->node, b, k, n, index, &guard);
+    return operand(t, 1, index, tn_l_and(t->m.k, guard, valid));
+}
+
+/* The address of a plain load (casts aside), or NONE. */
+tn_lx tn__load_address(const tn_loop *k, tn_lx e, uint32_t *buffer) {
+    const tn_lexpr *x = tn_l_expr(k, e);
+    while (x->kind == TN_LX_CAST) x = tn_l_expr(k, x->a);
+    if (x->kind != TN_LX_LOAD || x->b != TN_LX_NONE) return TN_LX_NONE;
+    *buffer = x->index;
+    return x->a;
+}
+
+/* ---- sizes ---------------------------------------------------------------------------------- */
+
+tn_lx tn__tile_product(tn_loop *k, const tn_dim *d, int count) {
+    tn_lx p = tn_l_int(k, 1);
+    for (int i = 0; i < count; i++) p = tn_l_mul(k, p, tn_l_dim(k, d[i]));
+    return p;
+}
+
+/* Splits a linear number over axes of which some run inside the next one. */
+void tn__split_axes(tn_loop *k, tn_lx linear, const tn_dim *d, int count, const bool *merged,
+                    tn_lx *index) {
+    tn_lx extent[TN_MAX_RANK], part[TN_MAX_RANK];
+    int axis[TN_MAX_RANK], n = 0;
+    tn_lx run = tn_l_int(k, 1);
+    for (int i = 0; i < count; i++) {
+        run = tn_l_mul(k, run, tn_l_dim(k, d[i]));
+        index[i] = tn_l_int(k, 0);
+        if (merged[i]) continue;
+        axis[n] = i;
+        extent[n++] = run;
+        run = tn_l_int(k, 1);
+    }
+    tn_maker_split(k, linear, extent, n, part);
+    for (int i = 0; i < n; i++) index[axis[i]] = part[i];
+}
+
+void tn__split_plain(tn_loop *k, tn_lx linear, const tn_dim *d, int count, tn_lx *index) {
+    bool none[TN_MAX_RANK] = {false};
+    tn__split_axes(k, linear, d, count, none, index);
+}
+
+/* ---- from a result point to the group's space: through the views after the anchor ----------- */
+
+static void push_reshape(tn_loop *k, const tn_shape *from, const tn_shape *to, const tn_lx *in,
+                         tn_lx *out) {
+    int lo = 0, hi = 0;
+    while (lo < from->rank && lo < to->rank && from->dim[lo] == to->dim[lo]) {
+        out[lo] = in[lo];
+        lo++;
+    }
+    while (hi < from->rank - lo && hi < to->rank - lo &&
+           from->dim[from->rank - 1 - hi] == to->dim[to->rank - 1 - hi]) {
+        out[to->rank - 1 - hi] = in[from->rank - 1 - hi];
+        hi++;
+    }
+    tn_lx linear = tn_l_int(k, 0);
+    for (int i = lo; i < from->rank - hi; i++)
+        linear = tn_l_add(k, tn_l_mul(k, linear, tn_l_dim(k, from->dim[i])), in[i]);
+    if (to->rank - hi > lo) tn__split_plain(k, linear, to->dim + lo, to->rank - hi - lo, out + lo);
+}
+
+static void push_views(tn__tile *t, tn_value v, const tn_lx *result, tn_lx *out) {
+    const tn_node_info *n = tn_graph_producer(t->m.graph, v);
+    if (v == t->node->out) {
+        memcpy(out, result, sizeof(tn_lx) * TN_MAX_RANK);
+        return;
+    }
+    tn_lx in[TN_MAX_RANK];
+    push_views(t, n->in[0], result, in);
+    if (n->op == TN_OP_permute) {
+        const tn_attrs_permute *a = n->attrs;
+        for (int i = 0; i < a->perm.count; i++) out[i] = in[a->perm.at[i]];
+    } else {
+        push_reshape(t->m.k, &tn_node_type(t->m.graph, n, 0)->shape,
+                     &tn_graph_type(t->m.graph, v)->shape, in, out);
+    }
+}
+
+void tn__tile_point(tn__tile *t, const tn_lx *m, const tn_lx *n) {
+    tn_lx result[TN_MAX_RANK];
+    int at = 0;
+    for (int i = 0; i < t->c.b; i++) result[at++] = t->b_index[i];
+    for (int i = 0; i < t->c.m; i++) result[at++] = m[i];
+    for (int i = 0; i < t->c.n; i++) result[at++] = n[i];
+    push_views(t, t->m.group->domain_value, result, t->at);
+    const tn_shape *s = &t->m.group->space.shape;
+    for (int i = 0; i < s->rank; i++)
+        if (s->dim[i] == 1) t->at[i] = tn_l_int(t->m.k, 0);
+}

@@ -1,0 +1,212 @@
+/* Contractions: the register tile and its epilogue. */
+#include "codegen/contraction.h"
+
+/* ---- epilogue ------------------------------------------------------------------------------- */
+
+static const tn_member *member_of(const tn__tile *t, tn_node node) {
+    for (uint32_t i = 1; i < t->m.group->members.len; i++)
+        if (t->m.group->members.data[i].node == node) return &t->m.group->members.data[i];
+    return NULL;
+}
+
+void tn__epilogue_point(tn__tile *t, tn_lx acc) {
+    uint32_t mark = tn_access_mark(&t->m.access);
+    tn_access_define(&t->m.access, t->m.group->domain_value, t->at, acc);
+    for (uint32_t i = 0; i < t->m.group->stores.len; i++) {
+        tn_value v = t->m.group->stores.data[i];
+        const tn_type *type = tn_graph_type(t->m.graph, v);
+        tn_lx index[TN_MAX_RANK];
+        const tn_member *m = member_of(t, tn_graph_value(t->m.graph, v)->node);
+        for (int j = 0; j < type->shape.rank; j++)
+            index[j] = !m ? t->at[j] : m->axis[j] >= 0 ? t->at[m->axis[j]] : tn_l_int(t->m.k, 0);
+        tn_lx value = tn_access_value(&t->m.access, v, index);
+        if (t->probe) {
+            tn_vec_push(t->probe->arena, &t->probe->offsets, tn_maker_offset(&t->m, v, index));
+            tn_vec_push(t->probe->arena, &t->probe->values, value);
+        } else {
+            tn_maker_store(&t->m, v, index, value);
+        }
+    }
+    tn_access_release(&t->m.access, mark);
+}
+
+bool tn__columns_exact(const tn__tile *t) {
+    int64_t n;
+    return tn_l_is_const_int(t->m.k, t->n_total, &n) && n % t->s.nr == 0;
+}
+
+/* One row of the tile: lanes over the columns of the panel. */
+static void epilogue_row(tn__tile *t, tn_lx m_linear, tn_lx i, tn_lx n0) {
+    tn_loop *k = t->m.k;
+    tn_lx m[TN_MAX_RANK], n[TN_MAX_RANK];
+    tn__split_axes(k, m_linear, t->c.m_extent, t->c.m, t->merged_m, m);
+    tn_lx j = tn_l_for(k, TN_LOOP_VECTOR, tn_l_int(k, 0), tn_l_int(k, t->s.nr), "j");
+    tn_lx col = tn_l_add(k, n0, j), at = tn_l_add(k, tn_l_mul(k, i, tn_l_int(k, t->s.nr)), j);
+    bool masked = !tn__columns_exact(t);
+    if (masked) tn_l_if(k, tn_l_lt(k, col, t->n_total));
+    tn__split_plain(k, col, t->c.n_extent, t->c.n, n);
+    tn__tile_point(t, m, n);
+    tn__epilogue_point(t, t->s.staged_epilogue
+                              ? tn_l_load(k, t->scratch, at, TN_LX_NONE, TN_LX_NONE)
+                              : tn_l_get(k, t->acc, at));
+    if (masked) tn_l_end(k);
+    tn_l_end(k);
+}
+
+static void epilogue(tn__tile *t, uint32_t rows, tn_lx m0, tn_lx n0) {
+    tn_loop *k = t->m.k;
+    tn_lx zero = tn_l_int(k, 0), height = tn_l_int(k, rows);
+    if (t->s.staged_epilogue) {
+        tn_lx i = tn_l_for(k, TN_LOOP_UNROLL, zero, height, "i");
+        tn_lx j = tn_l_for(k, TN_LOOP_VECTOR, zero, tn_l_int(k, t->s.nr), "j");
+        tn_lx at = tn_l_add(k, tn_l_mul(k, i, tn_l_int(k, t->s.nr)), j);
+        tn_l_store(k, t->scratch, at, tn_l_get(k, t->acc, at));
+        tn_l_end(k);
+        tn_l_end(k);
+    }
+    tn_loop_kind kind = t->s.staged_epilogue ? TN_LOOP_SERIAL : TN_LOOP_UNROLL;
+    tn_lx i = tn_l_for(k, kind, zero, height, "i");
+    epilogue_row(t, tn_l_add(k, m0, i), i, n0);
+    tn_l_end(k);
+}
+
+/* ---- the tile ------------------------------------------------------------------------------- */
+
+/* Opens the loops over k; `linear` is the position in packed order, the same however axes merge. */
+int tn__open_k(tn__tile *t, const bool *merged, tn_lx *index, tn_lx *linear) {
+    tn_loop *k = t->m.k;
+    int opened = 0;
+    tn_lx run = tn_l_int(k, 1);
+    *linear = tn_l_int(k, 0);
+    for (int i = 0; i < t->c.k; i++) {
+        index[i] = tn_l_int(k, 0);
+        run = tn_l_mul(k, run, tn_l_dim(k, t->c.k_extent[i]));
+        if (merged[i]) continue;
+        int64_t one;
+        if (!tn_l_is_const_int(k, run, &one) || one != 1) {
+            index[i] = tn_l_for(k, TN_LOOP_SERIAL, tn_l_int(k, 0), run, "k");
+            opened++;
+        }
+        *linear = tn_l_add(k, tn_l_mul(k, *linear, run), index[i]);
+        run = tn_l_int(k, 1);
+    }
+    return opened;
+}
+
+void tn__close_loops(tn_loop *k, int n) {
+    for (int i = 0; i < n; i++) tn_l_end(k);
+}
+
+static void zeros(tn_loop *k, tn_lx *index) {
+    for (int i = 0; i < TN_MAX_RANK; i++) index[i] = tn_l_int(k, 0);
+}
+
+/* The address part that depends on k: the address at (0, 0, k) less the address at the origin. */
+static tn_lx k_address(tn__tile *t, const tn_lx *k_index) {
+    tn_lx zero[TN_MAX_RANK];
+    uint32_t buffer = 0;
+    zeros(t->m.k, zero);
+    tn_lx here = tn__load_address(t->m.k, tn__tile_lhs(t, zero, zero, k_index), &buffer);
+    tn_lx origin = tn__load_address(t->m.k, tn__tile_lhs(t, zero, zero, zero), &buffer);
+    TN_ASSERT(here != TN_LX_NONE && origin != TN_LX_NONE);
+    return tn_l_sub(t->m.k, here, origin);
+}
+
+static void row_addresses(tn__tile *t, uint32_t rows, tn_lx m0) {
+    tn_loop *k = t->m.k;
+    tn_lx m[TN_MAX_RANK], zero[TN_MAX_RANK];
+    uint32_t buffer = 0;
+    zeros(k, zero);
+    tn_lx i = tn_l_for(k, TN_LOOP_UNROLL, tn_l_int(k, 0), tn_l_int(k, rows), "i");
+    tn__split_axes(k, tn_l_add(k, m0, i), t->c.m_extent, t->c.m, t->merged_m, m);
+    tn_l_set(k, t->row, i, tn__load_address(k, tn__tile_lhs(t, t->b_index, m, zero), &buffer));
+    tn_l_end(k);
+}
+
+static tn_lx rhs_element(tn__tile *t, const tn_lx *k_index, tn_lx k_linear, tn_lx panel, tn_lx j) {
+    tn_loop *k = t->m.k;
+    tn_lx nr = tn_l_int(k, t->s.nr);
+    if (t->s.rhs == TN_RHS_PREPARED) {
+        tn_lx line = tn_l_add(k, tn_l_mul(k, t->b_linear, t->panels), panel);
+        tn_lx at = tn_l_mul(k, tn_l_mul(k, line, t->k_total), nr);
+        return tn_l_load(k, t->packed, tn_l_add(k, at, tn_l_add(k, tn_l_mul(k, k_linear, nr), j)),
+                         TN_LX_NONE, TN_LX_NONE);
+    }
+    if (t->s.rhs == TN_RHS_PACKED)
+        return tn_l_load(k, t->packed, tn_l_add(k, tn_l_mul(k, k_linear, nr), j), TN_LX_NONE,
+                         TN_LX_NONE);
+    tn_lx n[TN_MAX_RANK], col = tn_l_add(k, tn_l_mul(k, panel, nr), j);
+    tn__split_plain(k, col, t->c.n_extent, t->c.n, n);
+    return tn__tile_rhs(t, t->b_index, k_index, n,
+                        tn__columns_exact(t) ? TN_LX_NONE : tn_l_lt(k, col, t->n_total));
+}
+
+static void multiply(tn__tile *t, uint32_t rows, tn_lx m0, tn_lx panel) {
+    tn_loop *k = t->m.k;
+    tn_lx zero = tn_l_int(k, 0), nr = tn_l_int(k, t->s.nr), height = tn_l_int(k, rows);
+    tn_lx i = tn_l_for(k, TN_LOOP_UNROLL, zero, height, "i");
+    tn_lx j = tn_l_for(k, TN_LOOP_VECTOR, zero, nr, "j");
+    tn_l_set(k, t->acc, tn_l_add(k, tn_l_mul(k, i, nr), j), tn_l_number(k, t->c.acc, 0));
+    tn_l_end(k);
+    tn_l_end(k);
+    if (t->direct) row_addresses(t, rows, m0);
+    tn_lx k_index[TN_MAX_RANK], k_linear;
+    int opened = tn__open_k(t, t->merged_k, k_index, &k_linear);
+    uint32_t mark = tn_access_mark(&t->m.access);
+    tn_lx k_part = t->direct ? k_address(t, k_index) : TN_LX_NONE;
+    i = tn_l_for(k, TN_LOOP_UNROLL, zero, height, "i");
+    tn_lx a;
+    if (t->direct) {
+        tn_lx address = tn_l_add(k, tn_l_get(k, t->row, i), k_part);
+        uint32_t buffer = tn_maker_buffer(&t->m, t->a_leaf, TN_LBUF_INPUT);
+        a = tn_l_cast(k, tn_l_load(k, buffer, address, TN_LX_NONE, TN_LX_NONE), t->c.acc, false);
+    } else {
+        tn_lx m[TN_MAX_RANK];
+        tn__split_axes(k, tn_l_add(k, m0, i), t->c.m_extent, t->c.m, t->merged_m, m);
+        a = tn_l_let(k, tn__tile_lhs(t, t->b_index, m, k_index));
+    }
+    j = tn_l_for(k, TN_LOOP_VECTOR, zero, nr, "j");
+    tn_lx at = tn_l_add(k, tn_l_mul(k, i, nr), j);
+    tn_lx b = rhs_element(t, k_index, k_linear, panel, j);
+    tn_l_set(k, t->acc, at, tn_l_op3(k, TN_S_mad, a, b, tn_l_get(k, t->acc, at)));
+    tn_l_end(k);
+    tn_l_end(k);
+    tn_access_release(&t->m.access, mark);
+    tn__close_loops(k, opened);
+}
+
+static void run_tile(tn__tile *t, uint32_t rows, tn_lx m0, tn_lx panel) {
+    multiply(t, rows, m0, panel);
+    epilogue(t, rows, m0, tn_l_mul(t->m.k, panel, tn_l_int(t->m.k, t->s.nr)));
+}
+
+/* All rows [lo, hi) of one panel: full tiles, then the remainder: its one possible height when M is
+ * known, else by halves. */
+void tn__run_rows(tn__tile *t, tn_lx lo, tn_lx hi, tn_lx m_total, tn_lx panel) {
+    tn_loop *k = t->m.k;
+    uint32_t mr = t->s.mr;
+    tn_lx count = tn_l_sub(k, hi, lo), height = tn_l_int(k, mr);
+    int64_t known;
+    bool fixed = tn_l_is_const_int(k, m_total, &known);
+    if (!fixed || known >= mr) {
+        tn_lx i = tn_l_for(k, TN_LOOP_SERIAL, tn_l_int(k, 0), tn_l_div(k, count, height), "tile");
+        run_tile(t, mr, tn_l_add(k, lo, tn_l_mul(k, i, height)), panel);
+        tn_l_end(k);
+    }
+    if (fixed && known % mr == 0) return;
+    tn_lx rest = tn_l_mod(k, count, height);
+    if (fixed) {
+        uint32_t rows = (uint32_t)(known % mr);
+        tn_l_if(k, tn_l_lt(k, tn_l_int(k, 0), rest));
+        run_tile(t, rows, tn_l_sub(k, hi, tn_l_int(k, rows)), panel);
+        tn_l_end(k);
+        return;
+    }
+    for (uint32_t rows = 4; rows > 0; rows /= 2) {
+        if (rows >= mr) continue;
+        tn_lx two = tn_l_int(k, 2 * rows), here = tn_l_mod(k, rest, two);
+        tn_l_if(k, tn_l_le(k, tn_l_int(k, rows), here));
+        run_tile(t, rows, tn_l_sub(k, hi, here), panel);
+        tn_l_end(k);
+    }
+}
