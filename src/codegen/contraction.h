@@ -5,18 +5,36 @@
 #include "codegen/lower.h"
 #include "codegen/merge.h"
 
+/* A fold in the epilogue. */
+typedef struct tn__tile_fold {
+    const tn_member *member;
+    const tn_node_info *node;
+    const tn_fold_rules *rules;
+    tn_fold fold;
+    uint32_t reg[TN_FOLD_REGISTERS];  /* nr lanes */
+    uint32_t rows[TN_FOLD_REGISTERS]; /* over columns: nr lanes per row of the task, in scratch */
+    uint32_t work[TN_FOLD_REGISTERS]; /* slots for partial results */
+} tn__tile_fold;
+
 typedef struct tn__tile {
     tn_kernel_maker m; /* first */
     const tn_node_info *node;
     const tn_contraction_rules *rules;
     tn_contraction c;
     tn_schedule s;
-    bool direct; /* A's address splits into row and k parts */
-    bool turned; /* B is contiguous along its last k axis and not along n */
+    bool turned;       /* B is contiguous along its last k axis and not along n */
+    bool stage_turned; /* A along m and not along k: scratch is [k][row], else [row][k] */
     bool merged_m[TN_MAX_RANK], merged_k[TN_MAX_RANK];
     tn_lx b_index[TN_MAX_RANK], b_linear, panels, n_total, k_total;
-    uint32_t acc, row, scratch, packed;
-    tn_value a_leaf; /* direct: the value A is read from */
+    uint32_t acc, row, scratch, packed, stage;
+    tn_value a_leaf; /* DIRECT: the value A is read from */
+    tn_lx first_row; /* of the task */
+    struct {
+        tn_lx rows, batch;   /* of the result */
+        tn_lx blocks, block; /* of rows; the task's */
+        tn_lx ranges, range; /* of panels; the task's */
+    } tasks;
+    TN_VEC(tn__tile_fold) folds;
     tn_merge_probe *probe;
     tn_lx at[TN_MAX_RANK]; /* the current point of the group's space */
 } tn__tile;
@@ -40,17 +58,36 @@ void tn__tile_point(tn__tile *t, const tn_lx *m, const tn_lx *n);
 /* ---- contraction_tile.c --------------------------------------------------------------------- */
 
 bool tn__columns_exact(const tn__tile *t);
-/* Stores, or lists for the probe, what the group makes of the accumulator at t->at. */
-void tn__epilogue_point(tn__tile *t, tn_lx acc);
+/* Stores, or lists for the probe, what the group makes of the accumulator at t->at, which is lane
+ * `lane` of row `row`. */
+void tn__epilogue_point(tn__tile *t, tn_lx acc, tn_lx row, tn_lx lane);
 /* Opens the loops over k; `linear` is the position in packed order, the same however axes merge. */
 int tn__open_k(tn__tile *t, const bool *merged, tn_lx *index, tn_lx *linear);
 void tn__close_loops(tn_loop *k, int n);
 /* All rows [lo, hi) of one panel. */
 void tn__run_rows(tn__tile *t, tn_lx lo, tn_lx hi, tn_lx m_total, tn_lx panel);
 
+/* ---- contraction_fold.c --------------------------------------------------------------------- */
+
+void tn__tile_find_folds(tn__tile *t);
+/* Registers, scratch and slots; t->tasks is known. */
+void tn__tile_make_folds(tn__tile *t);
+/* Folds in the element at t->at: lane of the panel, row of the result. */
+void tn__fold_point(tn__tile *t, tn_lx row, tn_lx lane);
+/* Around what is folded: a task's rows [lo, hi), or a panel that begins at column lo, or a task. */
+void tn__folds_begin(tn__tile *t, tn_along along, tn_lx lo, tn_lx hi);
+void tn__folds_keep(tn__tile *t, tn_along along, tn_lx lo, tn_lx hi);
+/* The last task puts all results together. */
+void tn__folds_finish(tn__tile *t);
+
 /* ---- contraction_pack.c --------------------------------------------------------------------- */
 
 /* One panel of B, columns past the end as zero; element (k, j) goes to `base` + k*nr + j of `to`. */
 void tn__pack_panel(tn__tile *t, tn_lx panel, uint32_t to, tn_lx base);
+/* STAGED: evaluates the rows [lo, hi) of A, at most m_block, into t->stage. */
+void tn__stage_rows(tn__tile *t, tn_lx lo, tn_lx hi);
+/* The parts of an element's place in t->stage: of the row, counted from the task's first, and of k. */
+tn_lx tn__stage_row(const tn__tile *t, tn_lx row);
+tn_lx tn__stage_k(const tn__tile *t, tn_lx k_linear);
 
 #endif

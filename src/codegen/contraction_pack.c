@@ -1,6 +1,9 @@
 /* Contractions: operands that are put in order before the tiles read them. */
 #include "codegen/contraction.h"
 #include "codegen/pack_turned.h"
+#include "codegen/strips.h"
+
+/* ---- panels of B ---------------------------------------------------------------------------- */
 
 typedef struct panel_element {
     tn__tile *t;
@@ -49,8 +52,6 @@ static void pack_panel_turned(tn__tile *t, tn_lx panel, uint32_t to, tn_lx base)
     tn__close_loops(k, opened);
 }
 
-/* One panel of B, columns past the end as zero; element (k, j) goes to `base` + k*nr + j of `to`.
- */
 void tn__pack_panel(tn__tile *t, tn_lx panel, uint32_t to, tn_lx base) {
     tn_loop *k = t->m.k;
     if (t->turned) {
@@ -69,5 +70,65 @@ void tn__pack_panel(tn__tile *t, tn_lx panel, uint32_t to, tn_lx base) {
     tn_l_store(k, to, at, tn__tile_rhs(t, t->b_index, k_index, n, valid));
     tn_l_end(k);
     tn_access_release(&t->m.access, mark);
+    tn__close_loops(k, opened);
+}
+
+/* ---- rows of A ------------------------------------------------------------------------------ */
+
+tn_lx tn__stage_row(const tn__tile *t, tn_lx row) {
+    return t->stage_turned ? row : tn_l_mul(t->m.k, row, t->k_total);
+}
+
+tn_lx tn__stage_k(const tn__tile *t, tn_lx k_linear) {
+    return t->stage_turned ? tn_l_mul(t->m.k, k_linear, tn_l_int(t->m.k, t->s.m_block)) : k_linear;
+}
+
+typedef struct stage_line {
+    tn__tile *t;
+    tn_lx row, k_index[TN_MAX_RANK];
+    tn_lx k_before; /* position of the line along k; turned: of its only k */
+} stage_line;
+
+static void stage_strip(void *context, tn_lx base, uint32_t width, tn_lx limit) {
+    stage_line *s = context;
+    tn__tile *t = s->t;
+    tn_loop *k = t->m.k;
+    tn_lx lane, x = tn_strip_open(k, base, width, limit, &lane), m[TN_MAX_RANK];
+    tn_lx row = t->stage_turned ? x : s->row;
+    tn_lx k_linear = t->stage_turned ? s->k_before : tn_l_add(k, s->k_before, x);
+    if (!t->stage_turned) s->k_index[t->c.k - 1] = x;
+    tn__split_axes(k, row, t->c.m_extent, t->c.m, t->merged_m, m);
+    uint32_t mark = tn_access_mark(&t->m.access);
+    tn_lx at =
+        tn_l_add(k, tn__stage_row(t, tn_l_sub(k, row, t->first_row)), tn__stage_k(t, k_linear));
+    tn_l_store(k, t->stage, at, tn__tile_lhs(t, t->b_index, m, s->k_index));
+    tn_access_release(&t->m.access, mark);
+    tn_strip_close(k, limit);
+}
+
+/* Vectors run along the last k axis, or along the rows. */
+void tn__stage_rows(tn__tile *t, tn_lx lo, tn_lx hi) {
+    tn_loop *k = t->m.k;
+    stage_line s = {.t = t};
+    int loops = t->stage_turned ? t->c.k : t->c.k - 1, opened = 0;
+    tn_lx zero = tn_l_int(k, 0), last = tn_l_dim(k, t->c.k_extent[t->c.k - 1]);
+    if (!t->stage_turned) s.row = tn_l_for(k, TN_LOOP_SERIAL, lo, hi, "row");
+    s.k_before = zero;
+    for (int i = 0; i < loops; i++) {
+        tn_lx extent = tn_l_dim(k, t->c.k_extent[i]);
+        s.k_index[i] = zero;
+        if (t->c.k_extent[i] != 1) {
+            s.k_index[i] = tn_l_for(k, TN_LOOP_SERIAL, zero, extent, "k");
+            opened++;
+        }
+        s.k_before = tn_l_add(k, tn_l_mul(k, s.k_before, extent), s.k_index[i]);
+    }
+    if (t->stage_turned) {
+        tn_strips(k, t->s.lanes, 1, lo, hi, stage_strip, &s);
+    } else {
+        s.k_before = tn_l_mul(k, s.k_before, last);
+        tn_strips(k, t->s.lanes, 1, zero, last, stage_strip, &s);
+        opened++;
+    }
     tn__close_loops(k, opened);
 }

@@ -30,7 +30,7 @@ static tn_lx operand(tn__tile *t, uint32_t which, const tn_lx *index, tn_lx guar
 tn_lx tn__tile_lhs(tn__tile *t, const tn_lx *b, const tn_lx *m, const tn_lx *k) {
     tn_lx index[TN_MAX_RANK], guard = TN_LX_NONE;
     t->rules->lhs(&t->m.access.emit, t->node, b, m, k, index, &guard);
-    return operand(t, 0, index, t->direct ? TN_LX_NONE : guard);
+    return operand(t, 0, index, t->s.lhs == TN_LHS_DIRECT ? TN_LX_NONE : guard);
 }
 
 tn_lx tn__tile_rhs(tn__tile *t, const tn_lx *b, const tn_lx *k, const tn_lx *n, tn_lx valid) {
@@ -39,7 +39,6 @@ tn_lx tn__tile_rhs(tn__tile *t, const tn_lx *b, const tn_lx *k, const tn_lx *n, 
     return operand(t, 1, index, tn_l_and(t->m.k, guard, valid));
 }
 
-/* The address of a plain load (casts aside), or NONE. */
 tn_lx tn__load_address(const tn_loop *k, tn_lx e, uint32_t *buffer) {
     const tn_lexpr *x = tn_l_expr(k, e);
     while (x->kind == TN_LX_CAST) x = tn_l_expr(k, x->a);
@@ -56,7 +55,6 @@ tn_lx tn__tile_product(tn_loop *k, const tn_dim *d, int count) {
     return p;
 }
 
-/* Splits a linear number over axes of which some run inside the next one. */
 void tn__split_axes(tn_loop *k, tn_lx linear, const tn_dim *d, int count, const bool *merged,
                     tn_lx *index) {
     tn_lx extent[TN_MAX_RANK], part[TN_MAX_RANK];

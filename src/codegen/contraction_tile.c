@@ -9,7 +9,7 @@ static const tn_member *member_of(const tn__tile *t, tn_node node) {
     return NULL;
 }
 
-void tn__epilogue_point(tn__tile *t, tn_lx acc) {
+void tn__epilogue_point(tn__tile *t, tn_lx acc, tn_lx row, tn_lx lane) {
     uint32_t mark = tn_access_mark(&t->m.access);
     tn_access_define(&t->m.access, t->m.group->domain_value, t->at, acc);
     for (uint32_t i = 0; i < t->m.group->stores.len; i++) {
@@ -17,6 +17,7 @@ void tn__epilogue_point(tn__tile *t, tn_lx acc) {
         const tn_type *type = tn_graph_type(t->m.graph, v);
         tn_lx index[TN_MAX_RANK];
         const tn_member *m = member_of(t, tn_graph_value(t->m.graph, v)->node);
+        if (m && m->along != TN_ALONG_SPACE) continue; /* stored by tn__folds_finish */
         for (int j = 0; j < type->shape.rank; j++)
             index[j] = !m ? t->at[j] : m->axis[j] >= 0 ? t->at[m->axis[j]] : tn_l_int(t->m.k, 0);
         tn_lx value = tn_access_value(&t->m.access, v, index);
@@ -27,6 +28,7 @@ void tn__epilogue_point(tn__tile *t, tn_lx acc) {
             tn_maker_store(&t->m, v, index, value);
         }
     }
+    tn__fold_point(t, row, lane);
     tn_access_release(&t->m.access, mark);
 }
 
@@ -46,9 +48,10 @@ static void epilogue_row(tn__tile *t, tn_lx m_linear, tn_lx i, tn_lx n0) {
     if (masked) tn_l_if(k, tn_l_lt(k, col, t->n_total));
     tn__split_plain(k, col, t->c.n_extent, t->c.n, n);
     tn__tile_point(t, m, n);
-    tn__epilogue_point(t, t->s.staged_epilogue
-                              ? tn_l_load(k, t->scratch, at, TN_LX_NONE, TN_LX_NONE)
-                              : tn_l_get(k, t->acc, at));
+    tn__epilogue_point(t,
+                       t->s.staged_epilogue ? tn_l_load(k, t->scratch, at, TN_LX_NONE, TN_LX_NONE)
+                                            : tn_l_get(k, t->acc, at),
+                       m_linear, j);
     if (masked) tn_l_end(k);
     tn_l_end(k);
 }
@@ -72,7 +75,6 @@ static void epilogue(tn__tile *t, uint32_t rows, tn_lx m0, tn_lx n0) {
 
 /* ---- the tile ------------------------------------------------------------------------------- */
 
-/* Opens the loops over k; `linear` is the position in packed order, the same however axes merge. */
 int tn__open_k(tn__tile *t, const bool *merged, tn_lx *index, tn_lx *linear) {
     tn_loop *k = t->m.k;
     int opened = 0;
@@ -112,15 +114,35 @@ static tn_lx k_address(tn__tile *t, const tn_lx *k_index) {
     return tn_l_sub(t->m.k, here, origin);
 }
 
-static void row_addresses(tn__tile *t, uint32_t rows, tn_lx m0) {
+static tn_lx row_address(tn__tile *t, tn_lx row) {
     tn_loop *k = t->m.k;
     tn_lx m[TN_MAX_RANK], zero[TN_MAX_RANK];
     uint32_t buffer = 0;
+    if (t->s.lhs == TN_LHS_STAGED) return tn__stage_row(t, tn_l_sub(k, row, t->first_row));
     zeros(k, zero);
+    tn__split_axes(k, row, t->c.m_extent, t->c.m, t->merged_m, m);
+    return tn__load_address(k, tn__tile_lhs(t, t->b_index, m, zero), &buffer);
+}
+
+static void row_addresses(tn__tile *t, uint32_t rows, tn_lx m0) {
+    tn_loop *k = t->m.k;
     tn_lx i = tn_l_for(k, TN_LOOP_UNROLL, tn_l_int(k, 0), tn_l_int(k, rows), "i");
-    tn__split_axes(k, tn_l_add(k, m0, i), t->c.m_extent, t->c.m, t->merged_m, m);
-    tn_l_set(k, t->row, i, tn__load_address(k, tn__tile_lhs(t, t->b_index, m, zero), &buffer));
+    tn_l_set(k, t->row, i, row_address(t, tn_l_add(k, m0, i)));
     tn_l_end(k);
+}
+
+/* Row `i` of the tile; k_part: of the address. */
+static tn_lx lhs_element(tn__tile *t, tn_lx i, tn_lx m0, const tn_lx *k_index, tn_lx k_part) {
+    tn_loop *k = t->m.k;
+    if (t->s.lhs == TN_LHS_ELEMENT) {
+        tn_lx m[TN_MAX_RANK];
+        tn__split_axes(k, tn_l_add(k, m0, i), t->c.m_extent, t->c.m, t->merged_m, m);
+        return tn_l_let(k, tn__tile_lhs(t, t->b_index, m, k_index));
+    }
+    tn_lx address = tn_l_add(k, tn_l_get(k, t->row, i), k_part);
+    uint32_t buffer =
+        t->s.lhs == TN_LHS_STAGED ? t->stage : tn_maker_buffer(&t->m, t->a_leaf, TN_LBUF_INPUT);
+    return tn_l_cast(k, tn_l_load(k, buffer, address, TN_LX_NONE, TN_LX_NONE), t->c.acc, false);
 }
 
 static tn_lx rhs_element(tn__tile *t, const tn_lx *k_index, tn_lx k_linear, tn_lx panel, tn_lx j) {
@@ -149,22 +171,15 @@ static void multiply(tn__tile *t, uint32_t rows, tn_lx m0, tn_lx panel) {
     tn_l_set(k, t->acc, tn_l_add(k, tn_l_mul(k, i, nr), j), tn_l_number(k, t->c.acc, 0));
     tn_l_end(k);
     tn_l_end(k);
-    if (t->direct) row_addresses(t, rows, m0);
+    if (t->s.lhs != TN_LHS_ELEMENT) row_addresses(t, rows, m0);
     tn_lx k_index[TN_MAX_RANK], k_linear;
     int opened = tn__open_k(t, t->merged_k, k_index, &k_linear);
     uint32_t mark = tn_access_mark(&t->m.access);
-    tn_lx k_part = t->direct ? k_address(t, k_index) : TN_LX_NONE;
+    tn_lx k_part = t->s.lhs == TN_LHS_DIRECT   ? k_address(t, k_index)
+                   : t->s.lhs == TN_LHS_STAGED ? tn__stage_k(t, k_linear)
+                                               : TN_LX_NONE;
     i = tn_l_for(k, TN_LOOP_UNROLL, zero, height, "i");
-    tn_lx a;
-    if (t->direct) {
-        tn_lx address = tn_l_add(k, tn_l_get(k, t->row, i), k_part);
-        uint32_t buffer = tn_maker_buffer(&t->m, t->a_leaf, TN_LBUF_INPUT);
-        a = tn_l_cast(k, tn_l_load(k, buffer, address, TN_LX_NONE, TN_LX_NONE), t->c.acc, false);
-    } else {
-        tn_lx m[TN_MAX_RANK];
-        tn__split_axes(k, tn_l_add(k, m0, i), t->c.m_extent, t->c.m, t->merged_m, m);
-        a = tn_l_let(k, tn__tile_lhs(t, t->b_index, m, k_index));
-    }
+    tn_lx a = lhs_element(t, i, m0, k_index, k_part);
     j = tn_l_for(k, TN_LOOP_VECTOR, zero, nr, "j");
     tn_lx at = tn_l_add(k, tn_l_mul(k, i, nr), j);
     tn_lx b = rhs_element(t, k_index, k_linear, panel, j);
@@ -180,7 +195,7 @@ static void run_tile(tn__tile *t, uint32_t rows, tn_lx m0, tn_lx panel) {
     epilogue(t, rows, m0, tn_l_mul(t->m.k, panel, tn_l_int(t->m.k, t->s.nr)));
 }
 
-/* All rows [lo, hi) of one panel: full tiles, then the remainder: its one possible height when M is
+/* Full tiles, then the remainder: its one possible height when M is
  * known, else by halves. */
 void tn__run_rows(tn__tile *t, tn_lx lo, tn_lx hi, tn_lx m_total, tn_lx panel) {
     tn_loop *k = t->m.k;

@@ -8,8 +8,9 @@
  * Measured choices (see schedule/record.c): A is read in place, row by row, so mr is at most 8; K
  * is not split; a constant B is packed once into panels [N/nr][K][nr] by a kernel of its own, B
  * with contiguous rows is read in place, any other is packed by the task. When A's address is a
- * function of the row plus a function of k, the row part is computed once per tile; else A is any
- * expression. Each element is one chain over ascending k, so bits do not depend on the tiling. */
+ * function of the row plus a function of k, the row part is computed once per tile; any other A, such
+ * as pointwise work on the way into the product, is evaluated by the task for all its rows first, in
+ * vectors. Each element is one chain over ascending k, so bits do not depend on the tiling. */
 #include "codegen/contraction.h"
 
 /* Elements along k from which on turning square tiles pays. */
@@ -27,6 +28,8 @@ static void tile_init(tn__tile *t, const tn_lower_context *c, uint32_t group, co
     t->rules->describe(t->m.graph, t->node, &t->c);
     t->n_total = tn__tile_product(t->m.k, t->c.n_extent, t->c.n);
     t->k_total = tn__tile_product(t->m.k, t->c.k_extent, t->c.k);
+    t->s.lhs = TN_LHS_ELEMENT; /* until chosen: with its guard */
+    tn__tile_find_folds(t);
 }
 
 static void open_axes(tn_loop *k, const tn_dim *d, int count, tn_lx *var, tn_lx *extent) {
@@ -53,6 +56,14 @@ static bool splits(tn__tile *t, tn_lx address, const tn_lx *var, const tn_lx *m_
     return true;
 }
 
+static bool steps_by_one(tn_loop *k, tn_lx address, tn_lx var) {
+    tn_lx coefficient, rest;
+    int64_t one;
+    return address != TN_LX_NONE && tn_l_expr(k, var)->kind == TN_LX_VAR &&
+           tn_l_affine(k, address, tn_l_expr(k, var)->index, &coefficient, &rest) &&
+           tn_l_is_const_int(k, coefficient, &one) && one == 1;
+}
+
 static bool unit_columns(tn__tile *t, const tn_lx *k_var, const tn_lx *n_var) {
     int wide = 0;
     for (int i = 0; i < t->c.n; i++) wide += t->c.n_extent[i] != 1;
@@ -60,12 +71,7 @@ static bool unit_columns(tn__tile *t, const tn_lx *k_var, const tn_lx *n_var) {
     uint32_t buffer = 0;
     tn_lx address =
         tn__load_address(t->m.k, tn__tile_rhs(t, t->b_index, k_var, n_var, TN_LX_NONE), &buffer);
-    tn_lx coefficient, rest;
-    int64_t one;
-    return address != TN_LX_NONE &&
-           tn_l_affine(t->m.k, address, tn_l_expr(t->m.k, n_var[t->c.n - 1])->index, &coefficient,
-                       &rest) &&
-           tn_l_is_const_int(t->m.k, coefficient, &one) && one == 1;
+    return steps_by_one(t->m.k, address, n_var[t->c.n - 1]);
 }
 
 /* B's rows run along the last k axis, which is long enough for whole vectors. */
@@ -74,17 +80,12 @@ static bool unit_rows(tn__tile *t, const tn_lx *k_var, const tn_lx *n_var) {
     uint32_t buffer = 0;
     tn_lx address =
         tn__load_address(t->m.k, tn__tile_rhs(t, t->b_index, k_var, n_var, TN_LX_NONE), &buffer);
-    tn_lx coefficient, rest;
-    int64_t one;
-    return address != TN_LX_NONE &&
-           tn_dim_guess(t->m.graph->dims, t->c.k_extent[t->c.k - 1]) >= LEAST_TURNED &&
-           tn_l_affine(t->m.k, address, tn_l_expr(t->m.k, k_var[t->c.k - 1])->index, &coefficient,
-                       &rest) &&
-           tn_l_is_const_int(t->m.k, coefficient, &one) && one == 1;
+    return tn_dim_guess(t->m.graph->dims, t->c.k_extent[t->c.k - 1]) >= LEAST_TURNED &&
+           steps_by_one(t->m.k, address, k_var[t->c.k - 1]);
 }
 
 typedef struct analysis {
-    bool direct, rhs_unit, rhs_turned;
+    bool direct, stage_turned, rhs_unit, rhs_turned;
     bool merged_m[TN_MAX_RANK], merged_k[TN_MAX_RANK];
     tn_value a_leaf;
 } analysis;
@@ -104,7 +105,7 @@ static void open_merged(tn_loop *k, const tn_dim *d, int count, const bool *merg
 static void check_merges(const tn_lower_context *c, uint32_t group, bool in_place, analysis *a) {
     tn__tile t;
     tile_init(&t, c, group, "analysis");
-    t.direct = true;
+    t.s.lhs = TN_LHS_DIRECT;
     tn_merge_probe probe = {.k = t.m.k, .arena = c->arena};
     tn_lx b_ext[TN_MAX_RANK], m[TN_MAX_RANK], n[TN_MAX_RANK], n_ext[TN_MAX_RANK], k[TN_MAX_RANK];
     open_axes(t.m.k, t.c.b_extent, t.c.b, t.b_index, b_ext);
@@ -122,9 +123,24 @@ static void check_merges(const tn_lower_context *c, uint32_t group, bool in_plac
         memset(a->merged_k, 0, sizeof a->merged_k);
     t.probe = &probe;
     tn__tile_point(&t, m, n);
-    tn__epilogue_point(&t, tn_l_number(t.m.k, t.c.acc, 0));
+    tn__epilogue_point(&t, tn_l_number(t.m.k, t.c.acc, 0), TN_LX_NONE, TN_LX_NONE);
     if (!plain || !tn_merge_holds(&probe, m, t.c.m, a->merged_m))
         memset(a->merged_m, 0, sizeof a->merged_m);
+}
+
+/* Whether most loads of A's expression step by one along the rows, and not along k. */
+static bool loads_along_rows(tn__tile *t, const tn_lx *k_var, const tn_lx *m_var) {
+    tn_merge_probe probe = {.k = t->m.k, .arena = t->m.context->arena};
+    int along_rows = 0;
+    if (t->c.k == 0 || t->c.m == 0) return false;
+    t->probe = &probe;
+    (void)tn__tile_lhs(t, t->b_index, m_var, k_var);
+    t->probe = NULL;
+    for (uint32_t i = 0; i < probe.offsets.len; i++) {
+        along_rows += steps_by_one(t->m.k, probe.offsets.data[i], m_var[t->c.m - 1]);
+        along_rows -= steps_by_one(t->m.k, probe.offsets.data[i], k_var[t->c.k - 1]);
+    }
+    return along_rows > 0;
 }
 
 static void analyse(const tn_lower_context *c, uint32_t group, analysis *out) {
@@ -160,20 +176,23 @@ static void analyse(const tn_lower_context *c, uint32_t group, analysis *out) {
         t.probe = &probe;
         tn__tile_point(&t, m, n);
         tn_lx acc = tn_l_number(t.m.k, t.c.acc, 0);
-        tn__epilogue_point(&t, acc);
+        tn__epilogue_point(&t, acc, TN_LX_NONE, TN_LX_NONE);
         tn_merge_find(&probe, m, m_ext, t.c.m, all, out->merged_m);
         t.probe = NULL;
         check_merges(c, group, in_place, out);
+        return;
     }
+    out->stage_turned = loads_along_rows(&t, k, m);
+    for (int i = 0; i + 1 < t.c.k && !in_place; i++) out->merged_k[i] = true; /* both are packed */
 }
 
 static void tile_setup(tn__tile *t, const tn_lower_context *c, uint32_t group, const char *name,
                        const analysis *a) {
     tile_init(t, c, group, name);
-    t->s =
-        tn_schedule_choose_contraction(t->m.grouping, t->m.group, (uint32_t)c->target->vector_bytes,
-                                       (uint32_t)c->target->vector_registers, a->rhs_unit);
-    t->direct = a->direct;
+    t->s = tn_schedule_choose_contraction(
+        t->m.grouping, t->m.group, (uint32_t)c->target->vector_bytes,
+        (uint32_t)c->target->vector_registers, a->direct, a->rhs_unit);
+    t->stage_turned = a->stage_turned;
     t->turned = a->rhs_turned;
     t->a_leaf = a->a_leaf;
     memcpy(t->merged_m, a->merged_m, sizeof t->merged_m);
@@ -207,25 +226,44 @@ static void lower_pack(const tn_lower_context *c, uint32_t group, const analysis
 
 /* ---- the kernel ----------------------------------------------------------------------------- */
 
-static void emit_tasks(tn__tile *t) {
+static tn_lx ceil_div(tn_loop *k, tn_lx a, int64_t b) {
+    return tn_l_div(k, tn_l_add(k, a, tn_l_int(k, b - 1)), tn_l_int(k, b));
+}
+
+/* Which part of the result a task makes. */
+static void cut_tasks(tn__tile *t) {
     tn_loop *k = t->m.k;
-    tn_lx m_total = tn__tile_product(k, t->c.m_extent, t->c.m), block = tn_l_int(k, t->s.m_block);
-    tn_lx blocks = tn_l_div(k, tn_l_add(k, m_total, tn_l_int(k, t->s.m_block - 1)), block);
-    tn_lx per = tn_l_int(k, t->s.n_panels);
-    tn_lx ranges = tn_l_div(k, tn_l_add(k, t->panels, tn_l_int(k, t->s.n_panels - 1)), per);
-    tn_lx batch = tn__tile_product(k, t->c.b_extent, t->c.b);
-    k->tasks = tn_l_mul(k, tn_l_mul(k, batch, ranges), blocks);
-    tn_lx task = tn_l_task(k), line = tn_l_div(k, task, blocks);
-    t->b_linear = tn_l_div(k, line, ranges);
+    t->tasks.rows = tn__tile_product(k, t->c.m_extent, t->c.m);
+    t->tasks.batch = tn__tile_product(k, t->c.b_extent, t->c.b);
+    t->tasks.blocks = ceil_div(k, t->tasks.rows, t->s.m_block);
+    t->tasks.ranges = ceil_div(k, t->panels, t->s.n_panels);
+    k->tasks = tn_l_mul(k, tn_l_mul(k, t->tasks.batch, t->tasks.ranges), t->tasks.blocks);
+    tn_lx task = tn_l_task(k), line = tn_l_div(k, task, t->tasks.blocks);
+    t->b_linear = tn_l_div(k, line, t->tasks.ranges);
     tn__split_plain(k, t->b_linear, t->c.b_extent, t->c.b, t->b_index);
-    tn_lx lo = tn_l_mul(k, tn_l_mod(k, task, blocks), block);
-    tn_lx hi = tn_l_min(k, m_total, tn_l_add(k, lo, block));
-    tn_lx first = tn_l_mul(k, tn_l_mod(k, line, ranges), per);
-    tn_lx last = tn_l_min(k, t->panels, tn_l_add(k, first, per));
+    t->tasks.block = tn_l_mod(k, task, t->tasks.blocks);
+    t->tasks.range = tn_l_mod(k, line, t->tasks.ranges);
+    t->first_row = tn_l_mul(k, t->tasks.block, tn_l_int(k, t->s.m_block));
+}
+
+static void emit_task(tn__tile *t) {
+    tn_loop *k = t->m.k;
+    tn_lx lo = t->first_row, nr = tn_l_int(k, t->s.nr);
+    tn_lx hi = tn_l_min(k, t->tasks.rows, tn_l_add(k, lo, tn_l_int(k, t->s.m_block)));
+    tn_lx first = tn_l_mul(k, t->tasks.range, tn_l_int(k, t->s.n_panels));
+    tn_lx last = tn_l_min(k, t->panels, tn_l_add(k, first, tn_l_int(k, t->s.n_panels)));
+    if (t->s.lhs == TN_LHS_STAGED) tn__stage_rows(t, lo, hi);
+    tn__folds_begin(t, TN_ALONG_ROWS, lo, hi);
+    tn__folds_begin(t, TN_ALONG_NOTHING, lo, hi);
     tn_lx panel = tn_l_for(k, TN_LOOP_SERIAL, first, last, "panel");
     if (t->s.rhs == TN_RHS_PACKED) tn__pack_panel(t, panel, t->packed, tn_l_int(k, 0));
-    tn__run_rows(t, lo, hi, m_total, panel);
+    tn__folds_begin(t, TN_ALONG_COLUMNS, lo, hi);
+    tn__run_rows(t, lo, hi, t->tasks.rows, panel);
+    tn__folds_keep(t, TN_ALONG_COLUMNS, tn_l_mul(k, panel, nr), TN_LX_NONE);
     tn_l_end(k);
+    tn__folds_keep(t, TN_ALONG_ROWS, lo, hi);
+    tn__folds_keep(t, TN_ALONG_NOTHING, lo, hi);
+    tn__folds_finish(t);
 }
 
 void tn_lower_contraction(const tn_lower_context *c, uint32_t group, tn_lowered *out) {
@@ -236,7 +274,10 @@ void tn_lower_contraction(const tn_lower_context *c, uint32_t group, tn_lowered 
     tn_loop *k = t.m.k;
     uint32_t elements = t.s.mr * t.s.nr;
     t.acc = tn_l_register(k, t.c.acc, elements, "acc");
-    if (t.direct) t.row = tn_l_register(k, TN_i64, t.s.mr, "row");
+    if (t.s.lhs != TN_LHS_ELEMENT) t.row = tn_l_register(k, TN_i64, t.s.mr, "row");
+    if (t.s.lhs == TN_LHS_STAGED)
+        t.stage =
+            tn_l_scratch(k, t.c.acc, tn_l_mul(k, t.k_total, tn_l_int(k, t.s.m_block)), "rows");
     if (t.s.staged_epilogue) t.scratch = tn_l_scratch(k, t.c.acc, tn_l_int(k, elements), "tile");
     if (t.s.rhs == TN_RHS_PREPARED) {
         t.packed = tn_l_buffer(k, TN_LBUF_INPUT, t.c.acc, "packed");
@@ -246,7 +287,9 @@ void tn_lower_contraction(const tn_lower_context *c, uint32_t group, tn_lowered 
         tn_lx size = tn_l_mul(k, t.k_total, tn_l_int(k, t.s.nr));
         t.packed = tn_l_scratch(k, t.c.acc, size, "panel");
     }
-    emit_tasks(&t);
+    cut_tasks(&t);
+    tn__tile_make_folds(&t);
+    emit_task(&t);
     out->kernel = k;
     out->schedule = t.s;
 }

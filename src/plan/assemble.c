@@ -113,9 +113,12 @@ static tn_dim size_of(const assembler *a, const tn_loop *k, tn_lx e) {
     tn_dims *dims = a->p->dims;
     if (x->kind == TN_LX_CONST) return tn_dim_const(dims, x->value.i);
     if (x->kind == TN_LX_SCALAR) return k->scalars.data[x->index].dim;
-    TN_ASSERT(x->kind == TN_LX_OP && (x->op == TN_S_mul || x->op == TN_S_add));
+    TN_ASSERT(x->kind == TN_LX_OP);
     tn_dim p = size_of(a, k, x->a), q = size_of(a, k, x->b);
-    return x->op == TN_S_mul ? tn_dim_mul(dims, p, q) : tn_dim_add(dims, p, q);
+    if (x->op == TN_S_mul) return tn_dim_mul(dims, p, q);
+    if (x->op == TN_S_add) return tn_dim_add(dims, p, q);
+    TN_ASSERT(x->op == TN_S_div);
+    return tn_dim_floordiv(dims, p, q);
 }
 
 /* Slots that the tasks of one launch share. */

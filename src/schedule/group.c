@@ -29,16 +29,10 @@ tn_value tn_group_storage(const tn_grouping *p, tn_value v) {
 
 /* ---- what is inlined ------------------------------------------------------------------------ */
 
-typedef struct reader {
-    uint32_t count; /* effective uses: through views */
-    tn_node node;   /* the only one, when count is 1 */
-    uint32_t which; /* operand of `node` */
-    bool repeated;  /* a broadcast lies between: its elements are read more than once */
-    bool product;   /* some reader is a contraction */
-} reader;
+typedef tn__reader reader;
 
 /* Readers of every value, looking through views; from the last node to the first. */
-static reader *find_readers(const tn_grouping *p) {
+static const reader *find_readers(const tn_grouping *p) {
     const tn_graph *g = p->graph;
     reader *r = TN_NEW_N(p->arena, reader, g->values.len);
     for (uint32_t i = 0; i < g->outputs.len; i++) {
@@ -92,9 +86,13 @@ static bool is_inlined(const tn_graph *g, tn_node n, const reader *r) {
     return is_view(g, n) || inline_into(g, r);
 }
 
+static bool chosen(const tn_grouping *p, tn_node n, tn__choice choice) {
+    return p->choices && (p->choices[n] & choice);
+}
+
 static void find_inlined(tn_grouping *p) {
     const tn_graph *g = p->graph;
-    const reader *readers = find_readers(p);
+    p->readers = find_readers(p);
     for (tn_node n = 0; n < g->nodes.len; n++) {
         const tn_node_info *info = tn_graph_node(g, n);
         const tn_lower *l = lower_of(g, n);
@@ -109,7 +107,8 @@ static void find_inlined(tn_grouping *p) {
         if (info->in_count == 0)
             p->inlined[n] = true; /* iota */
         else if (p->fuse)
-            p->inlined[n] = is_inlined(g, n, &readers[info->out]);
+            p->inlined[n] =
+                chosen(p, n, TN__RECOMPUTED) || is_inlined(g, n, &p->readers[info->out]);
     }
 }
 
@@ -210,17 +209,45 @@ static bool match_axes(const tn_shape *shape, const tn_space *space, bool rows_o
     return true;
 }
 
+/* The axes of the space that a member of a CONTRACTION group is folded over. */
+static void folded_along(const tn_grouping *p, const tn_group *group, tn_along along,
+                         bool folded[TN_MAX_RANK]) {
+    const tn_node_info *n = tn_graph_node(p->graph, group->anchor);
+    tn_contraction c;
+    tn_op_rules_of(n->op)->lower.contraction->describe(p->graph, n, &c);
+    for (int i = 0; i < c.b + c.m + c.n; i++)
+        folded[i] = along == TN_ALONG_NOTHING || (along == TN_ALONG_ROWS) == (i >= c.b + c.m);
+}
+
+/* A fold over whole kinds of axes of the tile; with views behind the anchor they are not apart. */
+static bool tile_fold_fits(const tn_grouping *p, const tn_group *group, const bool *folded,
+                           tn_member *m) {
+    const tn_shape *s = &group->space.shape;
+    if (group->constant || group->domain_value != tn_graph_node(p->graph, group->anchor)->out)
+        return false;
+    for (tn_along along = TN_ALONG_ROWS; along <= TN_ALONG_NOTHING; along++) {
+        bool wanted[TN_MAX_RANK] = {false}, same = true;
+        folded_along(p, group, along, wanted);
+        for (int i = 0; i < s->rank; i++) same &= s->dim[i] == 1 || wanted[i] == folded[i];
+        m->along = along;
+        if (same) return true;
+    }
+    return false;
+}
+
 static bool reduce_fits(const tn_grouping *p, const tn_group *group, const tn_node_info *info,
                         tn_space *space, tn_member *m) {
     const tn_attrs_reduce *a = info->attrs;
     const tn_shape *x = &tn_node_type(p->graph, info, 0)->shape;
-    if (group->kind != TN_GROUP_ROWS || group->anchor != TN_NO_NODE) return false;
+    if (group->kind == TN_GROUP_ROWS && group->anchor != TN_NO_NODE) return false;
     *space = group->space;
     if (!match_axes(x, space, false, m->operand)) return false;
     bool folded[TN_MAX_RANK] = {false};
     for (int i = 0; i < a->axes.count; i++)
         if (m->operand[a->axes.at[i]] >= 0) folded[m->operand[a->axes.at[i]]] = true;
-    if (space->has_fold) {
+    if (group->kind == TN_GROUP_CONTRACTION) {
+        if (!tile_fold_fits(p, group, folded, m)) return false;
+    } else if (space->has_fold) {
         for (int i = 0; i < space->shape.rank; i++)
             if (space->shape.dim[i] != 1 && space->folded[i] != folded[i]) return false;
     } else {
@@ -248,7 +275,7 @@ static bool depends_on(const tn_grouping *p, uint32_t from, uint32_t to, uint8_t
 }
 
 /* The groups that a root reads, looking through what is inlined. */
-typedef TN_VEC(uint32_t) group_list;
+typedef tn__group_list group_list;
 
 static void add_group(tn_arena *arena, group_list *list, uint32_t id) {
     for (uint32_t i = 0; i < list->len; i++)
@@ -277,8 +304,63 @@ static bool joining_makes_cycle(const tn_grouping *p, uint32_t id, const group_l
     return false;
 }
 
+/* The kinds of members of a CONTRACTION group that `n` reads, as bits 1 << tn_along. */
+static uint32_t kinds_read(const tn_grouping *p, uint32_t id, tn_node n, uint32_t mark) {
+    const tn_node_info *info = tn_graph_node(p->graph, n);
+    uint32_t kinds = 0;
+    for (uint32_t i = 0; i < info->in_count; i++) {
+        tn_node from = tn_graph_value(p->graph, info->in[i])->node;
+        if (p->seen[from] == mark) continue;
+        p->seen[from] = mark;
+        if (p->group_of[from] == id) {
+            const tn_member *m = find_member(&p->groups.data[id], from);
+            kinds |= 1u << (m ? m->along : TN_ALONG_SPACE); /* else views of the anchor */
+        } else if (p->group_of[from] == TN_NO_GROUP) {
+            kinds |= kinds_read(p, id, from, mark);
+        }
+    }
+    return kinds;
+}
+
+/* Whether something reads both the fold `n` and elements of group `id`, as softmax does: it needs the
+ * elements in memory anyway, and folds them as well as the product could. */
+static bool is_read_with_elements(const tn_grouping *p, uint32_t id, tn_node n) {
+    enum { FOLD = 1, ELEMENT = 2 };
+    const tn_graph *g = p->graph;
+    const tn_group *group = &p->groups.data[id];
+    uint8_t *of = TN_NEW_N(p->arena, uint8_t, g->nodes.len); /* what a node is made from */
+    of[n] = FOLD;
+    for (tn_node k = group->anchor; k < g->nodes.len; k++) {
+        const tn_node_info *info = tn_graph_node(g, k);
+        const tn_member *m = p->group_of[k] == id ? find_member(group, k) : NULL;
+        uint8_t reads = 0;
+        for (uint32_t i = 0; i < info->in_count; i++)
+            reads |= of[tn_graph_value(g, info->in[i])->node];
+        if (reads == (FOLD | ELEMENT)) return true;
+        if (p->group_of[k] == id)
+            of[k] = !m || m->along == TN_ALONG_SPACE ? ELEMENT : 0;
+        else if (k != n && lower_of(g, k)->kind == TN_LOWER_EXPRESSION)
+            of[k] = p->inlined[k] ? reads : reads & FOLD;
+    }
+    return false;
+}
+
+/* How `n` may run in a CONTRACTION group: at every element, as a fold of elements, or after folds of
+ * one kind. */
+static bool runs_in_tile(tn_grouping *p, uint32_t id, tn_node n, bool fold, tn_member *m) {
+    const tn_group *group = &p->groups.data[id];
+    uint32_t kinds = kinds_read(p, id, n, ++p->seen_mark);
+    if ((kinds & ~(1u << TN_ALONG_SPACE)) == 0) return !fold || !is_read_with_elements(p, id, n);
+    if (fold || (kinds & (kinds - 1))) return false;
+    m->along = (tn_along)__builtin_ctz(kinds);
+    tn_space rest = group->space;
+    folded_along(p, group, m->along, rest.folded);
+    tn_value out = tn_graph_node(p->graph, n)->out;
+    return match_axes(&tn_graph_type(p->graph, out)->shape, &rest, true, m->axis);
+}
+
 /* Whether root `n` may join group `id`; fills the member and the group's new space. */
-static bool fits(const tn_grouping *p, uint32_t id, tn_node n, tn_member *m, tn_space *space) {
+static bool fits(tn_grouping *p, uint32_t id, tn_node n, tn_member *m, tn_space *space) {
     const tn_group *group = &p->groups.data[id];
     const tn_node_info *info = tn_graph_node(p->graph, n);
     const tn_type *type = tn_graph_type(p->graph, info->out);
@@ -286,8 +368,11 @@ static bool fits(const tn_grouping *p, uint32_t id, tn_node n, tn_member *m, tn_
     if (group->kind != TN_GROUP_ROWS && group->kind != TN_GROUP_CONTRACTION) return false;
     if (group->constant != p->constant[n]) return false;
     bool fold = lower_of(p->graph, n)->kind == TN_LOWER_FOLD;
+    if (group->kind == TN_GROUP_CONTRACTION && !runs_in_tile(p, id, n, fold, m)) return false;
     if (fold) {
         if (info->op != TN_OP_reduce || !reduce_fits(p, group, info, space, m)) return false;
+    } else if (m->along != TN_ALONG_SPACE) {
+        *space = group->space;
     } else {
         *space = group->space;
         if (match_axes(&type->shape, space, false, m->axis))
@@ -333,6 +418,28 @@ static uint32_t level_of(const tn_grouping *p, const tn_group *group, uint32_t i
     return level;
 }
 
+void tn__loaded_by(const tn_grouping *p, uint32_t id, tn_node n, tn__value_list *out) {
+    const tn_node_info *info = tn_graph_node(p->graph, n);
+    for (uint32_t i = 0; i < info->in_count; i++) {
+        tn_node from = tn_graph_value(p->graph, info->in[i])->node;
+        if (p->group_of[from] == id && id != TN_NO_GROUP) continue;
+        if (p->seen[from] == p->seen_mark) continue;
+        p->seen[from] = p->seen_mark;
+        if (p->inlined[from])
+            tn__loaded_by(p, id, from, out);
+        else
+            tn_vec_push(p->arena, out, tn_group_storage(p, info->in[i]));
+    }
+}
+
+/* Remembers that group `id`, which `n` is now in, loads what `n` does. */
+static void note_loads(tn_grouping *p, uint32_t id, tn_node n) {
+    tn__value_list loads = {0};
+    p->seen_mark++;
+    tn__loaded_by(p, id, n, &loads);
+    for (uint32_t i = 0; i < loads.len; i++) add_group(p->arena, &p->loaders[loads.data[i]], id);
+}
+
 static void join(tn_grouping *p, uint32_t id, tn_member m, const tn_space *space,
                  const group_list *reads, uint32_t *stamp, uint32_t *mark) {
     tn_group *group = &p->groups.data[id];
@@ -341,7 +448,8 @@ static void join(tn_grouping *p, uint32_t id, tn_member m, const tn_space *space
     tn_vec_push(p->arena, &group->members, m);
     p->group_of[m.node] = id;
     for (uint32_t i = 0; i < reads->len; i++)
-        if (reads->data[i] != id) add_group(p->arena, (group_list *)&group->deps, reads->data[i]);
+        if (reads->data[i] != id) add_group(p->arena, &group->deps, reads->data[i]);
+    note_loads(p, id, m.node);
 }
 
 /* ---- new groups ----------------------------------------------------------------------------- */
@@ -415,10 +523,10 @@ static void new_group(tn_grouping *p, tn_node n, const group_list *reads) {
     }
     uint32_t id = p->groups.len;
     tn_vec_push(p->arena, &group.members, m);
-    for (uint32_t i = 0; i < reads->len; i++)
-        add_group(p->arena, (group_list *)&group.deps, reads->data[i]);
+    for (uint32_t i = 0; i < reads->len; i++) add_group(p->arena, &group.deps, reads->data[i]);
     tn_vec_push(p->arena, &p->groups, group);
     p->group_of[n] = id;
+    note_loads(p, id, n);
     if (group.domain_value != TN_NO_VALUE && group.domain_value != info->out) {
         tn_node view = tn_graph_value(g, group.domain_value)->node; /* what others read */
         p->group_of[view] = id;
@@ -436,6 +544,88 @@ static bool better(const tn_grouping *p, uint32_t a, uint32_t b) {
     return ca != cb ? ca : a > b;
 }
 
+static tn_dim count_of(tn_dims *dims, tn_dim count, const tn_dim *extent, int axes) {
+    for (int i = 0; i < axes; i++) count = tn_dim_mul(dims, count, extent[i]);
+    return count;
+}
+
+bool tn__reads_once(const tn_graph *g, const tn_node_info *n, uint32_t which) {
+    tn_contraction c;
+    tn_op_rules_of(n->op)->lower.contraction->describe(g, n, &c);
+    tn_dim count = count_of(g->dims, count_of(g->dims, 1, c.b_extent, c.b), c.k_extent, c.k);
+    count = which == 0 ? count_of(g->dims, count, c.m_extent, c.m)
+                       : count_of(g->dims, count, c.n_extent, c.n);
+    return count == tn_shape_count(g->dims, &tn_node_type(g, n, which)->shape);
+}
+
+/* Pointwise work that would need a kernel of its own, on its way into one contraction: done in that
+ * one's mainloop, it is never stored. */
+static bool goes_into_product(const tn_grouping *p, tn_node n) {
+    const tn_graph *g = p->graph;
+    const tn_node_info *info = tn_graph_node(g, n);
+    const reader *r = &p->readers[info->out];
+    return p->fuse && lower_of(g, n)->kind == TN_LOWER_EXPRESSION && r->count == 1 && r->product &&
+           !r->repeated && info->op != TN_OP_pad && info->op != TN_OP_concat &&
+           tn__reads_once(g, tn_graph_node(g, r->node), r->which);
+}
+
+/* ---- side by side --------------------------------------------------------------------------- */
+
+/* Whether group `id` may take `n`, which reads nothing of it, beside its members: folds beside folds,
+ * pointwise work beside pointwise work. */
+static bool is_sibling(const tn_grouping *p, uint32_t id, tn_node n) {
+    const tn_group *group = &p->groups.data[id];
+    bool fold = lower_of(p->graph, n)->kind == TN_LOWER_FOLD;
+    if (group->kind != TN_GROUP_ROWS || group->anchor != TN_NO_NODE ||
+        group->space.has_fold != fold)
+        return false;
+    for (uint32_t i = 0; i < group->members.len; i++) {
+        tn_op op = tn_graph_node(p->graph, group->members.data[i].node)->op;
+        if (op == TN_OP_pad || op == TN_OP_concat || op == TN_OP_gather) return false;
+        if ((lower_of(p->graph, group->members.data[i].node)->kind == TN_LOWER_FOLD) != fold)
+            return false;
+    }
+    tn_op op = tn_graph_node(p->graph, n)->op;
+    return op != TN_OP_pad && op != TN_OP_concat && op != TN_OP_gather;
+}
+
+/* The groups that load a whole tensor which `n` loads too. */
+static void find_siblings(tn_grouping *p, tn_node n, group_list *out) {
+    const tn_graph *g = p->graph;
+    const tn_node_info *info = tn_graph_node(g, n);
+    bool fold = lower_of(g, n)->kind == TN_LOWER_FOLD;
+    const tn_type *over = fold ? tn_node_type(g, info, 0) : tn_graph_type(g, info->out);
+    tn_dim whole = tn_shape_count(g->dims, &over->shape);
+    tn__value_list loads = {0};
+    p->seen_mark++;
+    tn__loaded_by(p, TN_NO_GROUP, n, &loads);
+    for (uint32_t i = 0; i < loads.len; i++) {
+        tn_value v = loads.data[i];
+        if (whole == 1 || tn_shape_count(g->dims, &tn_graph_type(g, v)->shape) != whole) continue;
+        for (uint32_t j = 0; j < p->loaders[v].len; j++)
+            if (is_sibling(p, p->loaders[v].data[j], n))
+                add_group(p->arena, out, p->loaders[v].data[j]);
+    }
+}
+
+static bool try_groups(tn_grouping *p, tn_node n, const group_list *candidates,
+                       const group_list *reads, uint32_t *stamp, uint32_t *mark) {
+    bool skip = chosen(p, n, TN__SECOND_GROUP);
+    for (uint32_t i = 0; i < candidates->len; i++) {
+        tn_member m;
+        tn_space space;
+        uint32_t id = candidates->data[i];
+        if (!fits(p, id, n, &m, &space) || joining_makes_cycle(p, id, reads)) continue;
+        if (skip) {
+            skip = false;
+            continue;
+        }
+        join(p, id, m, &space, reads, stamp, mark);
+        return true;
+    }
+    return false;
+}
+
 static void place_root(tn_grouping *p, tn_node n, uint32_t *stamp, uint32_t *mark) {
     group_list reads = {0};
     read_groups(p, n, stamp, ++*mark, &reads);
@@ -449,14 +639,16 @@ static void place_root(tn_grouping *p, tn_node n, uint32_t *stamp, uint32_t *mar
                 reads.data[j] = reads.data[j - 1];
                 reads.data[j - 1] = t;
             }
-        for (uint32_t i = 0; i < reads.len; i++) {
-            tn_member m;
-            tn_space space;
-            uint32_t id = reads.data[i];
-            if (!fits(p, id, n, &m, &space) || joining_makes_cycle(p, id, &reads)) continue;
-            join(p, id, m, &space, &reads, stamp, mark);
-            return;
-        }
+        if (try_groups(p, n, &reads, &reads, stamp, mark)) return;
+    }
+    if (goes_into_product(p, n)) {
+        p->inlined[n] = true;
+        return;
+    }
+    if (joins) {
+        group_list siblings = {0};
+        find_siblings(p, n, &siblings);
+        if (try_groups(p, n, &siblings, &reads, stamp, mark)) return;
     }
     new_group(p, n, &reads);
 }
@@ -494,7 +686,7 @@ static void add_store_dep(tn_grouping *p, uint32_t id, tn_value v) {
     for (uint32_t i = 0; i < p->groups.len; i++)
         for (uint32_t j = 0; j < p->groups.data[i].stores.len; j++)
             if (tn_group_storage(p, p->groups.data[i].stores.data[j]) == v && i != id)
-                add_group(p->arena, (group_list *)&p->groups.data[id].deps, i);
+                add_group(p->arena, &p->groups.data[id].deps, i);
 }
 
 /* Values that group `id` reads from memory: leaves of its members that it does not hold itself. */
@@ -546,14 +738,17 @@ static void visit(tn_grouping *p, uint32_t id, uint8_t *done) {
     tn_vec_push(p->arena, &p->order, id);
 }
 
-tn_grouping *tn_group_graph(const tn_graph *g, bool fuse, tn_arena *arena) {
+tn_grouping *tn__form_groups(const tn_graph *g, bool fuse, const uint8_t *choices,
+                             tn_arena *arena) {
     tn_grouping *p = TN_NEW(arena, tn_grouping);
-    *p = (tn_grouping){.graph = g, .arena = arena, .fuse = fuse};
+    *p = (tn_grouping){.graph = g, .arena = arena, .fuse = fuse, .choices = choices};
     p->inlined = TN_NEW_N(arena, uint8_t, g->nodes.len);
     p->constant = TN_NEW_N(arena, uint8_t, g->nodes.len);
     p->group_of = TN_NEW_N(arena, uint32_t, g->nodes.len);
     p->stored = TN_NEW_N(arena, uint8_t, g->values.len);
     p->use_count = tn_graph_use_counts(g, arena);
+    p->seen = TN_NEW_N(arena, uint32_t, g->nodes.len);
+    p->loaders = TN_NEW_N(arena, tn__group_list, g->values.len);
     memset(p->group_of, 0xff, g->nodes.len * sizeof *p->group_of);
     find_inlined(p);
     uint32_t *stamp = TN_NEW_N(arena, uint32_t, g->nodes.len);

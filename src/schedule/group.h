@@ -2,7 +2,8 @@
  *
  * Every node is a source, inlined (recomputed inside whoever reads it: views and single-use
  * pointwise operations), or a *root* that belongs to exactly one group. A group is one kernel:
- *   CONTRACTION  an anchor (dot, conv) and pointwise roots as its epilogue on the result tile;
+ *   CONTRACTION  an anchor (dot, conv), pointwise roots as its epilogue on the result tile, folds of
+ *                these over the columns, the rows or all, and pointwise roots on such folds;
  *   ROWS         pointwise roots and folds over one space, whose axes are row axes or folded axes:
  *                softmax, norms, reductions, pooling, plain pointwise chains and copies;
  *   NEST         one operation with loops of its own;   CONTROL  if, while, scan: run by the
@@ -33,13 +34,25 @@ typedef struct tn_space {
     bool has_fold;
 } tn_space;
 
+/* What a member of a CONTRACTION group runs along. */
+typedef enum tn_along {
+    TN_ALONG_SPACE,   /* every element */
+    TN_ALONG_ROWS,    /* folded over the columns, and what follows from such folds */
+    TN_ALONG_COLUMNS, /* folded over batch and rows */
+    TN_ALONG_NOTHING, /* folded over everything */
+} tn_along;
+
 typedef struct tn_member {
     tn_node node;
     int8_t axis[TN_MAX_RANK];    /* of its (first) result */
     int8_t operand[TN_MAX_RANK]; /* reduce members: of the operand's axes */
     bool element;                /* runs along folded axes too (or the group folds nothing) */
+    tn_along along;              /* CONTRACTION */
     uint32_t level;              /* number of folds it waits for, one after another */
 } tn_member;
+
+typedef TN_VEC(uint32_t) tn__group_list;
+typedef TN_VEC(tn_value) tn__value_list;
 
 typedef struct tn_group {
     tn_group_kind kind;
@@ -49,10 +62,19 @@ typedef struct tn_group {
     tn_space space;
     bool constant; /* depends on constants only: runs once, in `prepare` */
     TN_VEC(tn_member) members;
-    TN_VEC(tn_value) stores; /* in the memory of tn_group_storage() of each */
-    TN_VEC(uint32_t) deps;   /* groups whose values it reads */
+    tn__value_list stores; /* in the memory of tn_group_storage() of each */
+    tn__group_list deps;   /* groups whose values it reads */
     const char *note;
 } tn_group;
+
+/* Who reads a value, looking through views; while groups are formed. */
+typedef struct tn__reader {
+    uint32_t count; /* effective uses */
+    tn_node node;   /* the only one, when count is 1 */
+    uint32_t which; /* operand of `node` */
+    bool repeated;  /* a broadcast lies between: its elements are read more than once */
+    bool product;   /* some reader is a contraction */
+} tn__reader;
 
 struct tn_grouping {
     const tn_graph *graph;
@@ -63,9 +85,29 @@ struct tn_grouping {
     uint32_t *group_of;  /* per node: its group, or TN_NO_GROUP */
     uint8_t *stored;     /* per value: lives in memory (besides sources) */
     uint32_t *use_count; /* per value */
+    const tn__reader *readers;
+    const uint8_t *choices;    /* per node: bits of tn__choice; may be NULL */
+    tn__group_list *loaders;   /* per value: groups that load it */
+    uint32_t *seen, seen_mark; /* per node: of walks */
     TN_VEC(tn_group) groups;
     TN_VEC(uint32_t) order; /* execution order */
 };
+
+/* What choose.c decides about a node. */
+typedef enum tn__choice {
+    TN__RECOMPUTED = 1,   /* inlined though it has several readers */
+    TN__SECOND_GROUP = 2, /* joins the second group that would take it, not the first */
+} tn__choice;
+
+/* Forms groups greedily under these choices. */
+tn_grouping *tn__form_groups(const tn_graph *g, bool fuse, const uint8_t *choices, tn_arena *arena);
+
+/* Lists the values that `n` loads from outside group `id`, looking through what is inlined; nodes that
+ * carry p->seen_mark are left out. */
+void tn__loaded_by(const tn_grouping *p, uint32_t id, tn_node n, tn__value_list *out);
+/* Whether a contraction reads each element of its operand for one (row, k) or (k, column) only; the
+ * windows of a convolution overlap. */
+bool tn__reads_once(const tn_graph *g, const tn_node_info *n, uint32_t which);
 
 /* Forms the groups of one graph (sub-graphs are grouped on their own). Without `fuse` every node is
  * a root in a group of its own. */

@@ -4,7 +4,13 @@
  * microseconds. */
 #include "schedule/record.h"
 
-enum { TASK_ELEMENTS = 16384, TASK_FLOPS = 4 << 20, TYPICAL_SIZE = 64 };
+enum {
+    TASK_ELEMENTS = 16384,
+    TASK_FLOPS = 4 << 20,
+    STAGE_ELEMENTS = 1 << 20, /* read once per panel, so the last cache will do */
+    STAGED_TASKS = 8,         /* a task takes all columns: rows must make the tasks */
+    TYPICAL_SIZE = 64,
+};
 
 int64_t tn_dim_guess(const tn_dims *t, tn_dim d) {
     int64_t value;
@@ -123,7 +129,7 @@ static bool long_epilogue(const tn_grouping *p, tn_node n, tn_value stop, int de
 
 tn_schedule tn_schedule_choose_contraction(const tn_grouping *p, const tn_group *g,
                                            uint32_t vector_bytes, uint32_t registers,
-                                           bool rhs_unit) {
+                                           bool lhs_direct, bool rhs_unit) {
     tn_schedule schedule = {.lanes = TN_MAX(4, vector_bytes / 4), .unroll = 1, .rows_per_task = 1};
     tn_schedule *s = &schedule;
     const tn_dims *dims = p->graph->dims;
@@ -153,13 +159,20 @@ tn_schedule tn_schedule_choose_contraction(const tn_grouping *p, const tn_group 
     s->rhs = p->constant[rhs] && !g->constant ? TN_RHS_PREPARED
              : rhs_unit                       ? TN_RHS_DIRECT
                                               : TN_RHS_PACKED;
+    s->lhs = lhs_direct ? TN_LHS_DIRECT : c.k > 0 ? TN_LHS_STAGED : TN_LHS_ELEMENT;
     int64_t block = m >= 192 ? 192 : s->rhs == TN_RHS_PACKED ? 512 : 96;
+    if (s->lhs == TN_LHS_STAGED) {
+        block = TN_MIN(block, STAGE_ELEMENTS / TN_MAX(1, k));
+        if (b < STAGED_TASKS) block = TN_MIN(block, m * b / STAGED_TASKS);
+        block = TN_MAX(block, 2 * (int64_t)s->mr);
+    }
     s->m_block = (TN_MIN(block, TN_MAX(1, m)) + s->mr - 1) / s->mr * s->mr;
     int64_t panels = (cols + s->nr - 1) / s->nr;
     int64_t blocks = clamp_product(b, (m + s->m_block - 1) / s->m_block);
     int64_t panel_flops = clamp_product(clamp_product(2 * TN_MIN(m, s->m_block), s->nr), k);
     int64_t per = TN_MAX(1, TASK_FLOPS / TN_MAX(1, panel_flops));
     int64_t most_per = TN_MAX(1, clamp_product(panels, blocks) / 8); /* at least 8 tasks or so */
+    if (s->lhs == TN_LHS_STAGED) per = panels; /* each task evaluates its rows anew */
     s->n_panels = TN_MIN(panels, TN_MAX(1, TN_MIN(per, most_per)));
     for (uint32_t i = 1; i < g->members.len; i++)
         s->staged_epilogue |= long_epilogue(p, g->members.data[i].node, g->domain_value, 0);
@@ -168,10 +181,11 @@ tn_schedule tn_schedule_choose_contraction(const tn_grouping *p, const tn_group 
 
 void tn_schedule_print(const tn_schedule *s, tn_group_kind kind, tn_str *out) {
     static const char *const shapes[] = {"rows", "place", "transpose", "split"};
+    static const char *const lhs[] = {"", " lhs=element", " lhs=staged"};
     static const char *const rhs[] = {"prepared", "direct", "packed"};
     if (kind == TN_GROUP_CONTRACTION)
-        tn_str_appendf(out, "tile=%ux%u m_block=%lld n_panels=%lld rhs=%s%s", s->mr, s->nr,
-                       (long long)s->m_block, (long long)s->n_panels, rhs[s->rhs],
+        tn_str_appendf(out, "tile=%ux%u m_block=%lld n_panels=%lld%s rhs=%s%s", s->mr, s->nr,
+                       (long long)s->m_block, (long long)s->n_panels, lhs[s->lhs], rhs[s->rhs],
                        s->staged_epilogue ? " staged" : "");
     else if (kind == TN_GROUP_ROWS && s->shape != TN_SHAPE_ROWS)
         tn_str_appendf(out, "shape=%s lanes=%ux%u rows=%lld pieces=%lld", shapes[s->shape],

@@ -15,6 +15,13 @@ typedef enum tn_rhs_mode {
     TN_RHS_PACKED,   /* packed by the task, one panel at a time, into scratch */
 } tn_rhs_mode;
 
+/* How the left operand does. */
+typedef enum tn_lhs_mode {
+    TN_LHS_DIRECT,  /* read in place: its address is a part of the row and a part of k */
+    TN_LHS_ELEMENT, /* evaluated where it is used */
+    TN_LHS_STAGED,  /* evaluated by the task, all its rows at once, into scratch */
+} tn_lhs_mode;
+
 /* Which lowering makes a ROWS group. */
 typedef enum tn_rows_shape {
     TN_SHAPE_ROWS,      /* lower_rows.c: any */
@@ -39,6 +46,7 @@ typedef struct tn_schedule {
     uint32_t mr, nr;  /* register tile: mr rows of nr elements */
     int64_t m_block;  /* rows per task, a multiple of mr */
     int64_t n_panels; /* panels of nr columns per task */
+    tn_lhs_mode lhs;
     tn_rhs_mode rhs;
     bool staged_epilogue; /* the tile goes through scratch: for long epilogues */
 } tn_schedule;
@@ -47,10 +55,11 @@ typedef struct tn_schedule {
  * + 1. */
 tn_schedule tn_schedule_choose_rows(const tn_grouping *p, const tn_group *g, uint32_t vector_bytes,
                                     const bool *merged);
-/* `registers`: vector registers of the target; `rhs_unit`: the right operand is contiguous along n. */
+/* `registers`: vector registers of the target; `lhs_direct`: the left operand can be read in place;
+ * `rhs_unit`: the right operand is contiguous along n. */
 tn_schedule tn_schedule_choose_contraction(const tn_grouping *p, const tn_group *g,
                                            uint32_t vector_bytes, uint32_t registers,
-                                           bool rhs_unit);
+                                           bool lhs_direct, bool rhs_unit);
 /* A row of the result holds segments along `axis` and is whole behind it. Shape ROWS: not worth it.
  */
 tn_schedule tn_schedule_choose_place(const tn_grouping *p, const tn_group *g, uint32_t vector_bytes,

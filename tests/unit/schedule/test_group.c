@@ -1,4 +1,5 @@
-/* Fusion groups of small graphs, as text (tests/golden/groups.txt), and what every grouping holds. */
+/* Fusion groups of small graphs as they are formed, before any choice by cost, as text
+ * (tests/golden/groups.txt), and what every grouping holds. */
 #include "unit/test.h"
 
 #include "unit/graph_test.h"
@@ -13,7 +14,7 @@ static void test_group__gives_the_golden_groups(void **state) {
     graph_test_init(&t);
     tn_str_init(&text);
     tn_graph *g = graph_of_n(&t, s->part[0], s->len[0]);
-    tn_grouping_print(tn_group_graph(g, true, &t.arena), &text);
+    tn_grouping_print(tn__form_groups(g, true, NULL, &t.arena), &text);
     const char *wrong = grouping_check(g, &t.arena);
     if (wrong) fail_msg("%s", wrong);
     golden_check(&cases, s, tn_str_text(&text));

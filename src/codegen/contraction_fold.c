@@ -1,0 +1,311 @@
+/* Contractions: folds of the epilogue's elements over the columns, the rows, or all.
+ *
+ * A task folds what it computes, lane by lane: over rows into a register that lives as long as a
+ * panel, over everything into one that lives as long as the task, over columns into a row of scratch
+ * per row of the task. Partial results go to numbered slots; the task that takes the last ticket
+ * combines the slots of each result in the order of their numbers, so bits do not depend on who
+ * computed what, and stores the folds and what follows from them.
+ *
+ *   over            slots of one result                       results
+ *   columns (ROWS)     ranges of panels                       batch, row
+ *   rows (COLUMNS)     batch, block of rows                   column
+ *   all (NOTHING)      tasks                                  one */
+#include "codegen/contraction.h"
+#include "codegen/strips.h"
+
+/* ---- finding and making --------------------------------------------------------------------- */
+
+void tn__tile_find_folds(tn__tile *t) {
+    for (uint32_t i = 1; i < t->m.group->members.len; i++) {
+        tn__tile_fold f = {.member = &t->m.group->members.data[i]};
+        f.node = tn_graph_node(t->m.graph, f.member->node);
+        const tn_lower *l = &tn_op_rules_of(f.node->op)->lower;
+        if (l->kind != TN_LOWER_FOLD) continue;
+        f.rules = l->fold;
+        f.rules->describe(t->m.graph, f.node, &f.fold);
+        tn_vec_push(t->m.context->arena, &t->folds, f);
+    }
+}
+
+/* Slots of all results, one after another for each slot number. */
+static tn_lx results_of(const tn__tile *t, tn_along along) {
+    tn_loop *k = t->m.k;
+    if (along == TN_ALONG_NOTHING) return tn_l_int(k, 1);
+    if (along == TN_ALONG_COLUMNS) return t->n_total;
+    return tn_l_mul(k, t->tasks.batch, t->tasks.rows);
+}
+
+static tn_lx slots_of(const tn__tile *t, tn_along along) {
+    if (along == TN_ALONG_NOTHING) return t->m.k->tasks;
+    if (along == TN_ALONG_COLUMNS) return tn_l_mul(t->m.k, t->tasks.batch, t->tasks.blocks);
+    return t->tasks.ranges;
+}
+
+static tn_lx slot_number(const tn__tile *t, tn_along along) {
+    tn_loop *k = t->m.k;
+    if (along == TN_ALONG_NOTHING) return tn_l_task(k);
+    if (along == TN_ALONG_ROWS) return t->tasks.range;
+    return tn_l_add(k, tn_l_mul(k, t->b_linear, t->tasks.blocks), t->tasks.block);
+}
+
+static tn_lx slot(const tn__tile *t, tn_along along, tn_lx number, tn_lx result) {
+    return tn_l_add(t->m.k, tn_l_mul(t->m.k, number, results_of(t, along)), result);
+}
+
+void tn__tile_make_folds(tn__tile *t) {
+    tn_loop *k = t->m.k;
+    for (uint32_t j = 0; j < t->folds.len; j++) {
+        tn__tile_fold *f = &t->folds.data[j];
+        tn_along along = f->member->along;
+        for (int i = 0; i < f->fold.registers; i++) {
+            tn_dtype dtype = f->fold.dtype[i];
+            f->reg[i] = tn_l_register(k, dtype, t->s.nr, "part");
+            if (along == TN_ALONG_ROWS)
+                f->rows[i] = tn_l_scratch(k, dtype, tn_l_int(k, t->s.m_block * t->s.nr), "parts");
+            f->work[i] = tn_l_buffer(k, TN_LBUF_WORK, dtype, "slots");
+            k->buffers.data[f->work[i]].size =
+                tn_l_mul(k, slots_of(t, along), results_of(t, along));
+        }
+        k->counters = 1;
+    }
+}
+
+/* ---- folding -------------------------------------------------------------------------------- */
+
+static tn_lx lane_place(const tn__tile *t, tn_lx row, tn_lx lane) {
+    tn_loop *k = t->m.k;
+    tn_lx local = tn_l_sub(k, row, t->first_row);
+    return tn_l_add(k, tn_l_mul(k, local, tn_l_int(k, t->s.nr)), lane);
+}
+
+static void point_of(const tn__tile *t, const int8_t *axis, int rank, tn_lx *index) {
+    for (int i = 0; i < rank; i++) index[i] = axis[i] >= 0 ? t->at[axis[i]] : tn_l_int(t->m.k, 0);
+}
+
+static void step(tn__tile *t, const tn__tile_fold *f, const tn_lx *acc, tn_lx *next) {
+    const tn_attrs_reduce *a = f->node->attrs;
+    tn_lx index[TN_MAX_RANK], at[TN_MAX_RANK];
+    point_of(t, f->member->axis, tn_graph_type(t->m.graph, f->node->out)->shape.rank, index);
+    for (int i = 0; i < a->axes.count; i++) {
+        int8_t axis = f->member->operand[a->axes.at[i]];
+        at[i] = axis >= 0 ? t->at[axis] : tn_l_int(t->m.k, 0);
+    }
+    f->rules->step(&t->m.access.emit, f->node, index, at, acc, next);
+}
+
+void tn__fold_point(tn__tile *t, tn_lx row, tn_lx lane) {
+    tn_loop *k = t->m.k;
+    for (uint32_t j = 0; j < t->folds.len; j++) {
+        tn__tile_fold *f = &t->folds.data[j];
+        bool rows = f->member->along == TN_ALONG_ROWS;
+        tn_lx acc[TN_FOLD_REGISTERS], next[TN_FOLD_REGISTERS];
+        for (int i = 0; i < f->fold.registers; i++)
+            acc[i] =
+                t->probe ? tn_l_const(k, f->fold.dtype[i], f->fold.init[i])
+                : rows ? tn_l_load(k, f->rows[i], lane_place(t, row, lane), TN_LX_NONE, TN_LX_NONE)
+                       : tn_l_get(k, f->reg[i], lane);
+        step(t, f, acc, next);
+        for (int i = 0; i < f->fold.registers; i++) {
+            if (t->probe)
+                tn_vec_push(t->probe->arena, &t->probe->values, next[i]);
+            else if (rows)
+                tn_l_store(k, f->rows[i], lane_place(t, row, lane), next[i]);
+            else
+                tn_l_set(k, f->reg[i], lane, next[i]);
+        }
+    }
+}
+
+static void clear(tn__tile *t, const tn__tile_fold *f, tn_lx row) {
+    tn_loop *k = t->m.k;
+    tn_lx lane = tn_l_for(k, TN_LOOP_VECTOR, tn_l_int(k, 0), tn_l_int(k, t->s.nr), "l");
+    for (int i = 0; i < f->fold.registers; i++) {
+        tn_lx init = tn_l_const(k, f->fold.dtype[i], f->fold.init[i]);
+        if (row == TN_LX_NONE)
+            tn_l_set(k, f->reg[i], lane, init);
+        else
+            tn_l_store(k, f->rows[i], lane_place(t, row, lane), init);
+    }
+    tn_l_end(k);
+}
+
+void tn__folds_begin(tn__tile *t, tn_along along, tn_lx lo, tn_lx hi) {
+    for (uint32_t j = 0; j < t->folds.len; j++) {
+        const tn__tile_fold *f = &t->folds.data[j];
+        if (f->member->along != along) continue;
+        bool rows = along == TN_ALONG_ROWS;
+        tn_lx row = rows ? tn_l_for(t->m.k, TN_LOOP_SERIAL, lo, hi, "row") : TN_LX_NONE;
+        clear(t, f, row);
+        if (rows) tn_l_end(t->m.k);
+    }
+}
+
+/* ---- slots ---------------------------------------------------------------------------------- */
+
+/* The lanes of f->reg, in order, as one value per register. */
+static void fold_lanes(tn__tile *t, const tn__tile_fold *f, tn_lx *out) {
+    tn_loop *k = t->m.k;
+    tn_lx zero = tn_l_int(k, 0);
+    if (f->fold.simple && (t->s.nr & (t->s.nr - 1)) == 0) {
+        out[0] = tn_l_fold(k, f->fold.op, f->reg[0]);
+        return;
+    }
+    tn_lx a[TN_FOLD_REGISTERS], b[TN_FOLD_REGISTERS], c[TN_FOLD_REGISTERS];
+    tn_lx lane = tn_l_for(k, TN_LOOP_SERIAL, tn_l_int(k, 1), tn_l_int(k, t->s.nr), "lane");
+    for (int i = 0; i < f->fold.registers; i++) {
+        a[i] = tn_l_get(k, f->reg[i], zero);
+        b[i] = tn_l_get(k, f->reg[i], lane);
+    }
+    f->rules->combine(k, t->m.graph, f->node, a, b, c);
+    for (int i = 0; i < f->fold.registers; i++) tn_l_set(k, f->reg[i], zero, c[i]);
+    tn_l_end(k);
+    for (int i = 0; i < f->fold.registers; i++) out[i] = tn_l_get(k, f->reg[i], zero);
+}
+
+static void keep_columns(tn__tile *t, const tn__tile_fold *f, tn_lx n0) {
+    tn_loop *k = t->m.k;
+    tn_lx lane, limit = tn__columns_exact(t) ? TN_LX_NONE : t->n_total;
+    tn_lx column = tn_strip_open(k, n0, t->s.nr, limit, &lane);
+    tn_lx at = slot(t, TN_ALONG_COLUMNS, slot_number(t, TN_ALONG_COLUMNS), column);
+    for (int i = 0; i < f->fold.registers; i++)
+        tn_l_store(k, f->work[i], at, tn_l_get(k, f->reg[i], lane));
+    tn_strip_close(k, limit);
+}
+
+static void keep_rows(tn__tile *t, const tn__tile_fold *f, tn_lx lo, tn_lx hi) {
+    tn_loop *k = t->m.k;
+    tn_lx value[TN_FOLD_REGISTERS], row = tn_l_for(k, TN_LOOP_SERIAL, lo, hi, "row");
+    tn_lx lane = tn_l_for(k, TN_LOOP_VECTOR, tn_l_int(k, 0), tn_l_int(k, t->s.nr), "l");
+    for (int i = 0; i < f->fold.registers; i++)
+        tn_l_set(k, f->reg[i], lane,
+                 tn_l_load(k, f->rows[i], lane_place(t, row, lane), TN_LX_NONE, TN_LX_NONE));
+    tn_l_end(k);
+    fold_lanes(t, f, value);
+    tn_lx result = tn_l_add(k, tn_l_mul(k, t->b_linear, t->tasks.rows), row);
+    tn_lx at = slot(t, TN_ALONG_ROWS, slot_number(t, TN_ALONG_ROWS), result);
+    for (int i = 0; i < f->fold.registers; i++) tn_l_store(k, f->work[i], at, value[i]);
+    tn_l_end(k);
+}
+
+static void keep_one(tn__tile *t, const tn__tile_fold *f) {
+    tn_lx value[TN_FOLD_REGISTERS];
+    fold_lanes(t, f, value);
+    for (int i = 0; i < f->fold.registers; i++)
+        tn_l_store(t->m.k, f->work[i], tn_l_task(t->m.k), value[i]);
+}
+
+void tn__folds_keep(tn__tile *t, tn_along along, tn_lx lo, tn_lx hi) {
+    for (uint32_t j = 0; j < t->folds.len; j++) {
+        const tn__tile_fold *f = &t->folds.data[j];
+        if (f->member->along != along) continue;
+        if (along == TN_ALONG_ROWS)
+            keep_rows(t, f, lo, hi);
+        else if (along == TN_ALONG_COLUMNS)
+            keep_columns(t, f, lo);
+        else
+            keep_one(t, f);
+    }
+}
+
+/* ---- putting the slots together ------------------------------------------------------------- */
+
+typedef struct finish {
+    tn__tile *t;
+    tn_along along;
+} finish;
+
+static void combine_slot(const finish *e, tn_lx number, tn_lx x, tn_lx lane, bool first) {
+    tn__tile *t = e->t;
+    tn_loop *k = t->m.k;
+    for (uint32_t j = 0; j < t->folds.len; j++) {
+        tn__tile_fold *f = &t->folds.data[j];
+        if (f->member->along != e->along) continue;
+        tn_lx a[TN_FOLD_REGISTERS], b[TN_FOLD_REGISTERS], c[TN_FOLD_REGISTERS];
+        for (int i = 0; i < f->fold.registers; i++) {
+            b[i] = tn_l_load(k, f->work[i], slot(t, e->along, number, x), TN_LX_NONE, TN_LX_NONE);
+            if (!first) a[i] = tn_l_get(k, f->reg[i], lane);
+        }
+        if (!first) f->rules->combine(k, t->m.graph, f->node, a, b, c);
+        for (int i = 0; i < f->fold.registers; i++)
+            tn_l_set(k, f->reg[i], lane, first ? b[i] : c[i]);
+    }
+}
+
+/* The point of the space that result x stands for; axes that are folded stay at 0. */
+static void result_point(const finish *e, tn_lx x) {
+    tn__tile *t = e->t;
+    tn_loop *k = t->m.k;
+    tn_lx rows = t->tasks.rows, index[TN_MAX_RANK];
+    for (int i = 0; i < TN_MAX_RANK; i++) t->at[i] = tn_l_int(k, 0);
+    if (e->along == TN_ALONG_COLUMNS) {
+        tn__split_plain(k, x, t->c.n_extent, t->c.n, index);
+        memcpy(t->at + t->c.b + t->c.m, index, sizeof(tn_lx) * (size_t)t->c.n);
+    } else if (e->along == TN_ALONG_ROWS) {
+        tn__split_plain(k, tn_l_div(k, x, rows), t->c.b_extent, t->c.b, index);
+        memcpy(t->at, index, sizeof(tn_lx) * (size_t)t->c.b);
+        tn__split_plain(k, tn_l_mod(k, x, rows), t->c.m_extent, t->c.m, index);
+        memcpy(t->at + t->c.b, index, sizeof(tn_lx) * (size_t)t->c.m);
+    }
+}
+
+static const tn_member *member_of(const tn__tile *t, tn_value v) {
+    tn_node node = tn_graph_value(t->m.graph, v)->node;
+    for (uint32_t i = 0; i < t->m.group->members.len; i++)
+        if (t->m.group->members.data[i].node == node) return &t->m.group->members.data[i];
+    return NULL;
+}
+
+static void store_results(const finish *e, tn_lx lane) {
+    tn__tile *t = e->t;
+    uint32_t mark = tn_access_mark(&t->m.access);
+    for (uint32_t j = 0; j < t->folds.len; j++) {
+        tn__tile_fold *f = &t->folds.data[j];
+        if (f->member->along != e->along) continue;
+        tn_lx acc[TN_FOLD_REGISTERS], index[TN_MAX_RANK];
+        for (int i = 0; i < f->fold.registers; i++) acc[i] = tn_l_get(t->m.k, f->reg[i], lane);
+        point_of(t, f->member->axis, tn_graph_type(t->m.graph, f->node->out)->shape.rank, index);
+        tn_access_define(&t->m.access, f->node->out, index,
+                         f->rules->finish(&t->m.access.emit, f->node, index, acc));
+    }
+    for (uint32_t i = 0; i < t->m.group->stores.len; i++) {
+        tn_value v = t->m.group->stores.data[i];
+        const tn_member *m = member_of(t, v);
+        tn_lx index[TN_MAX_RANK];
+        if (!m || m->along != e->along) continue;
+        point_of(t, m->axis, tn_graph_type(t->m.graph, v)->shape.rank, index);
+        tn_maker_store(&t->m, v, index, tn_access_value(&t->m.access, v, index));
+    }
+    tn_access_release(&t->m.access, mark);
+}
+
+static void finish_strip(void *context, tn_lx base, uint32_t width, tn_lx limit) {
+    const finish *e = context;
+    tn_loop *k = e->t->m.k;
+    tn_lx lane, x = tn_strip_open(k, base, width, limit, &lane);
+    combine_slot(e, tn_l_int(k, 0), x, lane, true);
+    tn_strip_close(k, limit);
+    tn_lx number = tn_l_for(k, TN_LOOP_SERIAL, tn_l_int(k, 1), slots_of(e->t, e->along), "slot");
+    x = tn_strip_open(k, base, width, limit, &lane);
+    combine_slot(e, number, x, lane, false);
+    tn_strip_close(k, limit);
+    tn_l_end(k);
+    x = tn_strip_open(k, base, width, limit, &lane);
+    result_point(e, x);
+    store_results(e, lane);
+    tn_strip_close(k, limit);
+}
+
+void tn__folds_finish(tn__tile *t) {
+    tn_loop *k = t->m.k;
+    if (t->folds.len == 0) return;
+    tn_lx last = tn_l_sub(k, k->tasks, tn_l_int(k, 1)), ticket = tn_l_ticket(k, tn_l_int(k, 0));
+    tn_l_if(k, tn_l_le(k, last, ticket));
+    for (tn_along along = TN_ALONG_ROWS; along <= TN_ALONG_NOTHING; along++) {
+        finish e = {.t = t, .along = along};
+        bool any = false;
+        for (uint32_t j = 0; j < t->folds.len; j++) any |= t->folds.data[j].member->along == along;
+        if (any)
+            tn_strips(k, t->s.lanes, 1, tn_l_int(k, 0), results_of(t, along), finish_strip, &e);
+    }
+    tn_l_end(k);
+}
