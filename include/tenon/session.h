@@ -48,7 +48,6 @@ typedef struct tn_model_options {
     tn_compile_mode mode;
     bool no_opt;   /* no rewrites, no fusion */
     bool no_cache; /* neither read nor write the caches on disk */
-    bool trust;    /* load native code embedded in a .tn file */
     const char
         *cache; /* folder; NULL: TENON_CACHE, else XDG_CACHE_HOME/tenon, else ~/.cache/tenon */
     const tn_dim_binding *dims; /* sizes fixed at compile time */
