@@ -4,6 +4,8 @@
  * are compiled, loads it and runs every kernel on special, neighbouring and sampled values. */
 #include "prelude_lab.h"
 
+#include "codegen/render_c.h"
+
 static bool cast_fragment(int mode, tn_dtype from, tn_dtype to, char *name, size_t size) {
     snprintf(name, size, "%s_%s_%s", mode ? "sat" : "cast", tn_dtype_name(from), tn_dtype_name(to));
     return tn_prelude_has(name);
@@ -70,8 +72,41 @@ static void test_cast__is_complete(void **state) {
                 fail_msg("no fragment %s", name);
 }
 
+/* With the fragments it names and nothing else that happens to be there. */
+static void check_alone(const char *fragment) {
+    tn_prelude prelude;
+    tn_str text;
+    tn_error err = TN_ERROR_INIT;
+    char path[] = "/tmp/tn_castXXXXXX", command[160];
+    tn_prelude_init(&prelude);
+    tn_str_init(&text);
+    assert_int_equal(tn_prelude_require(&prelude, fragment, 16, &err), TN_OK);
+    tn_render_c_head(&prelude, &text);
+    int fd = mkstemp(path);
+    assert_true(fd >= 0 && write(fd, text.data, text.len) == (ssize_t)text.len);
+    close(fd);
+    const char *cc = getenv("CC");
+    snprintf(command, sizeof command, "%s -x c -fsyntax-only -w %s", cc ? cc : "cc", path);
+    if (system(command) != 0) fail_msg("%s does not compile alone", fragment);
+    unlink(path);
+    tn_str_deinit(&text);
+    tn_prelude_deinit(&prelude);
+}
+
+static void test_cast__names_what_it_needs(void **state) {
+    (void)state;
+    for (int from = 0; from < TN_DTYPE_COUNT; from++)
+        for (int to = 0; to < TN_DTYPE_COUNT; to++) {
+            char name[64];
+            if (tn_dtype_is_float((tn_dtype)from) &&
+                cast_fragment(0, (tn_dtype)from, (tn_dtype)to, name, sizeof name))
+                check_alone(name);
+        }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_cast__names_what_it_needs),
         cmocka_unit_test(test_cast__is_complete),
         cmocka_unit_test(test_cast__agrees_with_reference),
     };
