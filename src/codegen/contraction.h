@@ -41,7 +41,11 @@ typedef struct tn__tile {
 
 /* ---- contraction_point.c -------------------------------------------------------------------- */
 
+/* Everything but the schedule; the fields that depend on it are left to the caller. */
+void tn__tile_init(tn__tile *t, const tn_lower_context *c, uint32_t group, const char *name);
 tn_lx tn__tile_leaf(tn_access *a, tn_value v, const tn_lx *index);
+/* Element `index` of operand `which` in the accumulator's type; zero where `guard` does not hold. */
+tn_lx tn__tile_operand(tn__tile *t, uint32_t which, const tn_lx *index, tn_lx guard);
 /* Elements of the operands, in the accumulator's type; B's is zero where not `valid`. */
 tn_lx tn__tile_lhs(tn__tile *t, const tn_lx *b, const tn_lx *m, const tn_lx *k);
 tn_lx tn__tile_rhs(tn__tile *t, const tn_lx *b, const tn_lx *k, const tn_lx *n, tn_lx valid);
@@ -61,11 +65,25 @@ bool tn__columns_exact(const tn__tile *t);
 /* Stores, or lists for the probe, what the group makes of the accumulator at t->at, which is lane
  * `lane` of row `row`. */
 void tn__epilogue_point(tn__tile *t, tn_lx acc, tn_lx row, tn_lx lane);
+/* The register tile: acc = 0; acc[i][j] += a * b, inside a VECTOR loop over j; row i to `first` + i *
+ * stride of buffer `to`. */
+void tn__tile_clear(tn__tile *t, uint32_t rows);
+void tn__tile_add(tn__tile *t, tn_lx i, tn_lx j, tn_lx a, tn_lx b);
+void tn__tile_spill(tn__tile *t, uint32_t rows, uint32_t to, tn_lx first, tn_lx stride);
+/* The epilogue for a row of the result, at m, whose columns from n0 on are at `first` of the register
+ * tile, or of t->scratch when the epilogue is staged. */
+void tn__tile_store_row(tn__tile *t, const tn_lx *m, tn_lx row, tn_lx first, tn_lx n0);
 /* Opens the loops over k; `linear` is the position in packed order, the same however axes merge. */
 int tn__open_k(tn__tile *t, const bool *merged, tn_lx *index, tn_lx *linear);
 void tn__close_loops(tn_loop *k, int n);
 /* All rows [lo, hi) of one panel. */
 void tn__run_rows(tn__tile *t, tn_lx lo, tn_lx hi, tn_lx m_total, tn_lx panel);
+/* Emits the work on `height` rows from `row` on. */
+typedef void tn__row_tile_work(void *context, uint32_t height, tn_lx row);
+/* Rows [lo, hi), a block of m_total that starts at a multiple of mr: full tiles, then the remainder:
+ * its one possible height when m_total is known, else by halves. */
+void tn__row_tiles(tn_loop *k, uint32_t mr, tn_lx lo, tn_lx hi, tn_lx m_total,
+                   tn__row_tile_work *work, void *context);
 
 /* ---- contraction_fold.c --------------------------------------------------------------------- */
 

@@ -16,7 +16,7 @@ tn_lx tn__tile_leaf(tn_access *a, tn_value v, const tn_lx *index) {
     return tn_maker_load(&t->m, v, index);
 }
 
-static tn_lx operand(tn__tile *t, uint32_t which, const tn_lx *index, tn_lx guard) {
+tn_lx tn__tile_operand(tn__tile *t, uint32_t which, const tn_lx *index, tn_lx guard) {
     tn_emit *e = &t->m.access.emit;
     tn_dtype dtype = tn_node_type(t->m.graph, t->node, which)->dtype;
     tn_lx x = guard == TN_LX_NONE
@@ -30,13 +30,13 @@ static tn_lx operand(tn__tile *t, uint32_t which, const tn_lx *index, tn_lx guar
 tn_lx tn__tile_lhs(tn__tile *t, const tn_lx *b, const tn_lx *m, const tn_lx *k) {
     tn_lx index[TN_MAX_RANK], guard = TN_LX_NONE;
     t->rules->lhs(&t->m.access.emit, t->node, b, m, k, index, &guard);
-    return operand(t, 0, index, t->s.lhs == TN_LHS_DIRECT ? TN_LX_NONE : guard);
+    return tn__tile_operand(t, 0, index, t->s.lhs == TN_LHS_DIRECT ? TN_LX_NONE : guard);
 }
 
 tn_lx tn__tile_rhs(tn__tile *t, const tn_lx *b, const tn_lx *k, const tn_lx *n, tn_lx valid) {
     tn_lx index[TN_MAX_RANK], guard = TN_LX_NONE;
     t->rules->rhs(&t->m.access.emit, t->node, b, k, n, index, &guard);
-    return operand(t, 1, index, tn_l_and(t->m.k, guard, valid));
+    return tn__tile_operand(t, 1, index, tn_l_and(t->m.k, guard, valid));
 }
 
 tn_lx tn__load_address(const tn_loop *k, tn_lx e, uint32_t *buffer) {
@@ -45,6 +45,20 @@ tn_lx tn__load_address(const tn_loop *k, tn_lx e, uint32_t *buffer) {
     if (x->kind != TN_LX_LOAD || x->b != TN_LX_NONE) return TN_LX_NONE;
     *buffer = x->index;
     return x->a;
+}
+
+void tn__tile_init(tn__tile *t, const tn_lower_context *c, uint32_t group, const char *name) {
+    memset(t, 0, sizeof *t);
+    tn_maker_init(&t->m, c, group, name);
+    t->m.access.leaf = tn__tile_leaf;
+    t->m.access.context = t;
+    t->node = tn_graph_node(t->m.graph, t->m.group->anchor);
+    t->rules = tn_op_rules_of(t->node->op)->lower.contraction;
+    t->rules->describe(t->m.graph, t->node, &t->c);
+    t->n_total = tn__tile_product(t->m.k, t->c.n_extent, t->c.n);
+    t->k_total = tn__tile_product(t->m.k, t->c.k_extent, t->c.k);
+    t->s.lhs = TN_LHS_ELEMENT; /* until chosen: with its guard */
+    tn__tile_find_folds(t);
 }
 
 /* ---- sizes ---------------------------------------------------------------------------------- */

@@ -37,13 +37,11 @@ bool tn__columns_exact(const tn__tile *t) {
     return tn_l_is_const_int(t->m.k, t->n_total, &n) && n % t->s.nr == 0;
 }
 
-/* One row of the tile: lanes over the columns of the panel. */
-static void epilogue_row(tn__tile *t, tn_lx m_linear, tn_lx i, tn_lx n0) {
+void tn__tile_store_row(tn__tile *t, const tn_lx *m, tn_lx row, tn_lx first, tn_lx n0) {
     tn_loop *k = t->m.k;
-    tn_lx m[TN_MAX_RANK], n[TN_MAX_RANK];
-    tn__split_axes(k, m_linear, t->c.m_extent, t->c.m, t->merged_m, m);
+    tn_lx n[TN_MAX_RANK];
     tn_lx j = tn_l_for(k, TN_LOOP_VECTOR, tn_l_int(k, 0), tn_l_int(k, t->s.nr), "j");
-    tn_lx col = tn_l_add(k, n0, j), at = tn_l_add(k, tn_l_mul(k, i, tn_l_int(k, t->s.nr)), j);
+    tn_lx col = tn_l_add(k, n0, j), at = tn_l_add(k, first, j);
     bool masked = !tn__columns_exact(t);
     if (masked) tn_l_if(k, tn_l_lt(k, col, t->n_total));
     tn__split_plain(k, col, t->c.n_extent, t->c.n, n);
@@ -51,29 +49,50 @@ static void epilogue_row(tn__tile *t, tn_lx m_linear, tn_lx i, tn_lx n0) {
     tn__epilogue_point(t,
                        t->s.staged_epilogue ? tn_l_load(k, t->scratch, at, TN_LX_NONE, TN_LX_NONE)
                                             : tn_l_get(k, t->acc, at),
-                       m_linear, j);
+                       row, j);
     if (masked) tn_l_end(k);
     tn_l_end(k);
 }
 
 static void epilogue(tn__tile *t, uint32_t rows, tn_lx m0, tn_lx n0) {
     tn_loop *k = t->m.k;
-    tn_lx zero = tn_l_int(k, 0), height = tn_l_int(k, rows);
-    if (t->s.staged_epilogue) {
-        tn_lx i = tn_l_for(k, TN_LOOP_UNROLL, zero, height, "i");
-        tn_lx j = tn_l_for(k, TN_LOOP_VECTOR, zero, tn_l_int(k, t->s.nr), "j");
-        tn_lx at = tn_l_add(k, tn_l_mul(k, i, tn_l_int(k, t->s.nr)), j);
-        tn_l_store(k, t->scratch, at, tn_l_get(k, t->acc, at));
-        tn_l_end(k);
-        tn_l_end(k);
-    }
+    tn_lx zero = tn_l_int(k, 0), nr = tn_l_int(k, t->s.nr), m[TN_MAX_RANK];
+    if (t->s.staged_epilogue) tn__tile_spill(t, rows, t->scratch, zero, nr);
     tn_loop_kind kind = t->s.staged_epilogue ? TN_LOOP_SERIAL : TN_LOOP_UNROLL;
-    tn_lx i = tn_l_for(k, kind, zero, height, "i");
-    epilogue_row(t, tn_l_add(k, m0, i), i, n0);
+    tn_lx i = tn_l_for(k, kind, zero, tn_l_int(k, rows), "i"), row = tn_l_add(k, m0, i);
+    tn__split_axes(k, row, t->c.m_extent, t->c.m, t->merged_m, m);
+    tn__tile_store_row(t, m, row, tn_l_mul(k, i, nr), n0);
     tn_l_end(k);
 }
 
 /* ---- the tile ------------------------------------------------------------------------------- */
+
+void tn__tile_clear(tn__tile *t, uint32_t rows) {
+    tn_loop *k = t->m.k;
+    tn_lx zero = tn_l_int(k, 0), nr = tn_l_int(k, t->s.nr);
+    tn_lx i = tn_l_for(k, TN_LOOP_UNROLL, zero, tn_l_int(k, rows), "i");
+    tn_lx j = tn_l_for(k, TN_LOOP_VECTOR, zero, nr, "j");
+    tn_l_set(k, t->acc, tn_l_add(k, tn_l_mul(k, i, nr), j), tn_l_number(k, t->c.acc, 0));
+    tn_l_end(k);
+    tn_l_end(k);
+}
+
+void tn__tile_add(tn__tile *t, tn_lx i, tn_lx j, tn_lx a, tn_lx b) {
+    tn_loop *k = t->m.k;
+    tn_lx at = tn_l_add(k, tn_l_mul(k, i, tn_l_int(k, t->s.nr)), j);
+    tn_l_set(k, t->acc, at, tn_l_op3(k, TN_S_mad, a, b, tn_l_get(k, t->acc, at)));
+}
+
+void tn__tile_spill(tn__tile *t, uint32_t rows, uint32_t to, tn_lx first, tn_lx stride) {
+    tn_loop *k = t->m.k;
+    tn_lx zero = tn_l_int(k, 0), nr = tn_l_int(k, t->s.nr);
+    tn_lx i = tn_l_for(k, TN_LOOP_UNROLL, zero, tn_l_int(k, rows), "i");
+    tn_lx j = tn_l_for(k, TN_LOOP_VECTOR, zero, nr, "j");
+    tn_lx row = tn_l_add(k, first, tn_l_mul(k, i, stride));
+    tn_l_store(k, to, tn_l_add(k, row, j), tn_l_get(k, t->acc, tn_l_add(k, tn_l_mul(k, i, nr), j)));
+    tn_l_end(k);
+    tn_l_end(k);
+}
 
 int tn__open_k(tn__tile *t, const bool *merged, tn_lx *index, tn_lx *linear) {
     tn_loop *k = t->m.k;
@@ -165,12 +184,8 @@ static tn_lx rhs_element(tn__tile *t, const tn_lx *k_index, tn_lx k_linear, tn_l
 
 static void multiply(tn__tile *t, uint32_t rows, tn_lx m0, tn_lx panel) {
     tn_loop *k = t->m.k;
-    tn_lx zero = tn_l_int(k, 0), nr = tn_l_int(k, t->s.nr), height = tn_l_int(k, rows);
-    tn_lx i = tn_l_for(k, TN_LOOP_UNROLL, zero, height, "i");
-    tn_lx j = tn_l_for(k, TN_LOOP_VECTOR, zero, nr, "j");
-    tn_l_set(k, t->acc, tn_l_add(k, tn_l_mul(k, i, nr), j), tn_l_number(k, t->c.acc, 0));
-    tn_l_end(k);
-    tn_l_end(k);
+    tn_lx zero = tn_l_int(k, 0), nr = tn_l_int(k, t->s.nr);
+    tn__tile_clear(t, rows);
     if (t->s.lhs != TN_LHS_ELEMENT) row_addresses(t, rows, m0);
     tn_lx k_index[TN_MAX_RANK], k_linear;
     int opened = tn__open_k(t, t->merged_k, k_index, &k_linear);
@@ -178,34 +193,41 @@ static void multiply(tn__tile *t, uint32_t rows, tn_lx m0, tn_lx panel) {
     tn_lx k_part = t->s.lhs == TN_LHS_DIRECT   ? k_address(t, k_index)
                    : t->s.lhs == TN_LHS_STAGED ? tn__stage_k(t, k_linear)
                                                : TN_LX_NONE;
-    i = tn_l_for(k, TN_LOOP_UNROLL, zero, height, "i");
+    tn_lx i = tn_l_for(k, TN_LOOP_UNROLL, zero, tn_l_int(k, rows), "i");
     tn_lx a = lhs_element(t, i, m0, k_index, k_part);
-    j = tn_l_for(k, TN_LOOP_VECTOR, zero, nr, "j");
-    tn_lx at = tn_l_add(k, tn_l_mul(k, i, nr), j);
-    tn_lx b = rhs_element(t, k_index, k_linear, panel, j);
-    tn_l_set(k, t->acc, at, tn_l_op3(k, TN_S_mad, a, b, tn_l_get(k, t->acc, at)));
+    tn_lx j = tn_l_for(k, TN_LOOP_VECTOR, zero, nr, "j");
+    tn__tile_add(t, i, j, a, rhs_element(t, k_index, k_linear, panel, j));
     tn_l_end(k);
     tn_l_end(k);
     tn_access_release(&t->m.access, mark);
     tn__close_loops(k, opened);
 }
 
-static void run_tile(tn__tile *t, uint32_t rows, tn_lx m0, tn_lx panel) {
-    multiply(t, rows, m0, panel);
-    epilogue(t, rows, m0, tn_l_mul(t->m.k, panel, tn_l_int(t->m.k, t->s.nr)));
+typedef struct panel_rows {
+    tn__tile *t;
+    tn_lx panel;
+} panel_rows;
+
+static void run_tile(void *context, uint32_t rows, tn_lx m0) {
+    const panel_rows *p = context;
+    tn__tile *t = p->t;
+    multiply(t, rows, m0, p->panel);
+    epilogue(t, rows, m0, tn_l_mul(t->m.k, p->panel, tn_l_int(t->m.k, t->s.nr)));
 }
 
-/* Full tiles, then the remainder: its one possible height when M is
- * known, else by halves. */
 void tn__run_rows(tn__tile *t, tn_lx lo, tn_lx hi, tn_lx m_total, tn_lx panel) {
-    tn_loop *k = t->m.k;
-    uint32_t mr = t->s.mr;
+    panel_rows p = {t, panel};
+    tn__row_tiles(t->m.k, t->s.mr, lo, hi, m_total, run_tile, &p);
+}
+
+void tn__row_tiles(tn_loop *k, uint32_t mr, tn_lx lo, tn_lx hi, tn_lx m_total,
+                   tn__row_tile_work *work, void *context) {
     tn_lx count = tn_l_sub(k, hi, lo), height = tn_l_int(k, mr);
     int64_t known;
     bool fixed = tn_l_is_const_int(k, m_total, &known);
     if (!fixed || known >= mr) {
         tn_lx i = tn_l_for(k, TN_LOOP_SERIAL, tn_l_int(k, 0), tn_l_div(k, count, height), "tile");
-        run_tile(t, mr, tn_l_add(k, lo, tn_l_mul(k, i, height)), panel);
+        work(context, mr, tn_l_add(k, lo, tn_l_mul(k, i, height)));
         tn_l_end(k);
     }
     if (fixed && known % mr == 0) return;
@@ -213,7 +235,7 @@ void tn__run_rows(tn__tile *t, tn_lx lo, tn_lx hi, tn_lx m_total, tn_lx panel) {
     if (fixed) {
         uint32_t rows = (uint32_t)(known % mr);
         tn_l_if(k, tn_l_lt(k, tn_l_int(k, 0), rest));
-        run_tile(t, rows, tn_l_sub(k, hi, tn_l_int(k, rows)), panel);
+        work(context, rows, tn_l_sub(k, hi, tn_l_int(k, rows)));
         tn_l_end(k);
         return;
     }
@@ -221,7 +243,7 @@ void tn__run_rows(tn__tile *t, tn_lx lo, tn_lx hi, tn_lx m_total, tn_lx panel) {
         if (rows >= mr) continue;
         tn_lx two = tn_l_int(k, 2 * rows), here = tn_l_mod(k, rest, two);
         tn_l_if(k, tn_l_le(k, tn_l_int(k, rows), here));
-        run_tile(t, rows, tn_l_sub(k, hi, here), panel);
+        work(context, rows, tn_l_sub(k, hi, here));
         tn_l_end(k);
     }
 }

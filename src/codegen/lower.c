@@ -98,7 +98,10 @@ tn_status tn_lower_group(const tn_lower_context *c, uint32_t group, tn_lowered *
             tn_lower_rows(c, group, out);
         break;
     case TN_GROUP_CONTRACTION:
-        tn_lower_contraction(c, group, out);
+        if (!tn_lower_winograd(c, group, out)) tn_lower_contraction(c, group, out);
+        break;
+    case TN_GROUP_ATTENTION:
+        tn_lower_attention(c, group, out);
         break;
     case TN_GROUP_NEST:
         tn_lower_nest(c, group, out);

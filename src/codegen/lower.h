@@ -2,8 +2,9 @@
  *
  * lower_rows.c: pointwise work and folds; lower_split.c: folds of few, long rows in pieces;
  * lower_transpose.c: reads across the rows, by tiles; lower_place.c: concat and pad as copies;
- * lower_contraction.c: dot and conv on a register tile; lower_nest.c: operations with loops of their
- * own. Each kernel's buffers say in `binding` which value they stand for. */
+ * lower_contraction.c: dot and conv on a register tile; lower_winograd.c: 3×3 convolutions with fewer
+ * products; lower_attention.c: softmax between two products; lower_nest.c: operations with loops of
+ * their own. Each kernel's buffers say in `binding` which value they stand for. */
 #ifndef TENON_CODEGEN_LOWER_H
 #define TENON_CODEGEN_LOWER_H
 
@@ -69,8 +70,11 @@ void tn_maker_split(tn_loop *k, tn_lx linear, const tn_lx *extent, int count, tn
 bool tn_lower_place(const tn_lower_context *c, uint32_t group, tn_lowered *out);
 bool tn_lower_split(const tn_lower_context *c, uint32_t group, tn_lowered *out);
 bool tn_lower_transpose(const tn_lower_context *c, uint32_t group, tn_lowered *out);
+/* False: not a 3×3 convolution of this kind, or better off with tn_lower_contraction. */
+bool tn_lower_winograd(const tn_lower_context *c, uint32_t group, tn_lowered *out);
 void tn_lower_rows(const tn_lower_context *c, uint32_t group, tn_lowered *out);
 void tn_lower_contraction(const tn_lower_context *c, uint32_t group, tn_lowered *out);
+void tn_lower_attention(const tn_lower_context *c, uint32_t group, tn_lowered *out);
 void tn_lower_nest(const tn_lower_context *c, uint32_t group, tn_lowered *out);
 
 #endif

@@ -18,20 +18,6 @@ enum { LEAST_TURNED = 16 };
 
 /* ---- analysis on a throw-away kernel -------------------------------------------------------- */
 
-static void tile_init(tn__tile *t, const tn_lower_context *c, uint32_t group, const char *name) {
-    memset(t, 0, sizeof *t);
-    tn_maker_init(&t->m, c, group, name);
-    t->m.access.leaf = tn__tile_leaf;
-    t->m.access.context = t;
-    t->node = tn_graph_node(t->m.graph, t->m.group->anchor);
-    t->rules = tn_op_rules_of(t->node->op)->lower.contraction;
-    t->rules->describe(t->m.graph, t->node, &t->c);
-    t->n_total = tn__tile_product(t->m.k, t->c.n_extent, t->c.n);
-    t->k_total = tn__tile_product(t->m.k, t->c.k_extent, t->c.k);
-    t->s.lhs = TN_LHS_ELEMENT; /* until chosen: with its guard */
-    tn__tile_find_folds(t);
-}
-
 static void open_axes(tn_loop *k, const tn_dim *d, int count, tn_lx *var, tn_lx *extent) {
     for (int i = 0; i < count; i++) {
         extent[i] = tn_l_dim(k, d[i]);
@@ -104,7 +90,7 @@ static void open_merged(tn_loop *k, const tn_dim *d, int count, const bool *merg
 /* Takes back merges that do not hold once the work is emitted with them (see tn_merge_holds). */
 static void check_merges(const tn_lower_context *c, uint32_t group, bool in_place, analysis *a) {
     tn__tile t;
-    tile_init(&t, c, group, "analysis");
+    tn__tile_init(&t, c, group, "analysis");
     t.s.lhs = TN_LHS_DIRECT;
     tn_merge_probe probe = {.k = t.m.k, .arena = c->arena};
     tn_lx b_ext[TN_MAX_RANK], m[TN_MAX_RANK], n[TN_MAX_RANK], n_ext[TN_MAX_RANK], k[TN_MAX_RANK];
@@ -145,7 +131,7 @@ static bool loads_along_rows(tn__tile *t, const tn_lx *k_var, const tn_lx *m_var
 
 static void analyse(const tn_lower_context *c, uint32_t group, analysis *out) {
     tn__tile t;
-    tile_init(&t, c, group, "analysis");
+    tn__tile_init(&t, c, group, "analysis");
     memset(out, 0, sizeof *out);
     out->a_leaf = TN_NO_VALUE;
     tn_lx b_ext[TN_MAX_RANK], m[TN_MAX_RANK], m_ext[TN_MAX_RANK], n[TN_MAX_RANK],
@@ -188,7 +174,7 @@ static void analyse(const tn_lower_context *c, uint32_t group, analysis *out) {
 
 static void tile_setup(tn__tile *t, const tn_lower_context *c, uint32_t group, const char *name,
                        const analysis *a) {
-    tile_init(t, c, group, name);
+    tn__tile_init(t, c, group, name);
     t->s = tn_schedule_choose_contraction(
         t->m.grouping, t->m.group, (uint32_t)c->target->vector_bytes,
         (uint32_t)c->target->vector_registers, a->direct, a->rhs_unit);

@@ -207,13 +207,15 @@ static const char *node_label(const scope *s, tn_node n) {
 static const char *step_name(const scope *s, const tn_group *g) {
     tn_str text;
     tn_str_init_with(&text, tn_arena_allocator(s->a->arena));
-    for (uint32_t i = 0; i < g->members.len; i++) {
-        if (i == 4) {
+    uint32_t first = g->attention ? 1 + g->attention->inner.len : 0; /* the epilogue */
+    if (g->attention) tn_str_append(&text, first < g->members.len ? "attention+" : "attention");
+    for (uint32_t i = first; i < g->members.len; i++) {
+        if (i == first + 4) {
             tn_str_appendf(&text, "+%u more", g->members.len - i);
             break;
         }
         tn_op op = tn_graph_node(s->g, g->members.data[i].node)->op;
-        tn_str_appendf(&text, "%s%s", i ? "+" : "", tn_op_info_of(op)->name);
+        tn_str_appendf(&text, "%s%s", i > first ? "+" : "", tn_op_info_of(op)->name);
     }
     const char *name = tn_arena_strdup(s->a->arena, tn_str_text(&text));
     tn_str_deinit(&text);
@@ -275,12 +277,10 @@ static void describe_group(scope *s, const tn_group *g, const tn_schedule *sched
 
 /* ---- groups --------------------------------------------------------------------------------- */
 
-static tn_dim group_flops(const scope *s, const tn_group *g) {
+/* Of a contraction or window fold. */
+static tn_dim anchor_flops(const scope *s, tn_node anchor) {
     tn_dims *dims = s->g->dims;
-    tn_dim flops = tn_dim_mul(dims, tn_shape_count(dims, &g->space.shape),
-                              tn_dim_const(dims, (int64_t)g->members.len));
-    if (g->anchor == TN_NO_NODE) return flops;
-    const tn_node_info *n = tn_graph_node(s->g, g->anchor);
+    const tn_node_info *n = tn_graph_node(s->g, anchor);
     const tn_lower *l = &tn_op_rules_of(n->op)->lower;
     tn_dim work = tn_dim_const(dims, 2);
     if (l->kind == TN_LOWER_CONTRACTION) {
@@ -293,7 +293,22 @@ static tn_dim group_flops(const scope *s, const tn_group *g) {
         for (int i = 0; i < f.axes; i++) work = tn_dim_mul(dims, work, f.extent[i]);
     }
     const tn_shape *result = &tn_graph_type(s->g, n->out)->shape;
-    return tn_dim_add(dims, flops, tn_dim_mul(dims, work, tn_shape_count(dims, result)));
+    return tn_dim_mul(dims, work, tn_shape_count(dims, result));
+}
+
+static tn_dim group_flops(const scope *s, const tn_group *g) {
+    tn_dims *dims = s->g->dims;
+    const tn_attention_parts *x = g->attention;
+    uint32_t inner = x ? x->inner.len : 0;
+    tn_dim flops = tn_dim_mul(dims, tn_shape_count(dims, &g->space.shape),
+                              tn_dim_const(dims, (int64_t)(g->members.len - inner)));
+    if (g->anchor != TN_NO_NODE) flops = tn_dim_add(dims, flops, anchor_flops(s, g->anchor));
+    if (!x) return flops;
+    flops = tn_dim_add(dims, flops, anchor_flops(s, x->score));
+    const tn_shape *scores = &tn_graph_type(s->g, x->scores)->shape;
+    return tn_dim_add(
+        dims, flops,
+        tn_dim_mul(dims, tn_shape_count(dims, scores), tn_dim_const(dims, (int64_t)inner)));
 }
 
 /* Finds the values that steps outside of `prepare` may read: through nodes that are inlined, too. */

@@ -43,11 +43,35 @@ void tn_access_define(tn_access *a, tn_value v, const tn_lx *index, tn_lx result
     memo_add(a, v, index, TN_LX_NONE, result);
 }
 
-/* A one-element constant is a number in the text of the kernel. */
-static bool access_immediate(tn_access *a, tn_value v, tn_lx *out) {
+/* Whether element i of integers is the first one + i * step. */
+static bool is_progression(const tn_array *array, int64_t *step) {
+    int64_t count = tn_array_count(array), first = tn_array_get(array, 0).i;
+    *step = tn_array_get(array, 1).i - first;
+    if (first > INT32_MAX || first < INT32_MIN || *step > INT32_MAX || *step < INT32_MIN)
+        return false;
+    for (int64_t i = 2; i < count; i++)
+        if (tn_array_get(array, i).i != first + i * *step) return false;
+    return true;
+}
+
+/* A one-element constant is a number in the text of the kernel, a row of evenly spaced indices (what
+ * exports make of Range) an expression of its index. */
+static bool access_immediate(tn_access *a, tn_value v, const tn_lx *index, tn_lx *out) {
     tn_array array;
-    if (!tn_graph_constant(a->emit.graph, v, &array) || tn_array_count(&array) != 1) return false;
-    *out = tn_l_const(a->emit.k, array.dtype, tn_array_get(&array, 0));
+    tn_loop *k = a->emit.k;
+    if (!tn_graph_constant(a->emit.graph, v, &array)) return false;
+    int64_t count = tn_array_count(&array), step;
+    int axis = 0;
+    if (count == 1) {
+        *out = tn_l_const(k, array.dtype, tn_array_get(&array, 0));
+        return true;
+    }
+    while (axis < array.rank && array.dim[axis] == 1) axis++;
+    if (array.dtype != TN_i64 || count == 0 || axis == array.rank || array.dim[axis] != count ||
+        !is_progression(&array, &step))
+        return false;
+    *out = tn_l_add(k, tn_l_int(k, tn_array_get(&array, 0).i),
+                    tn_l_mul(k, index[axis], tn_l_int(k, step)));
     return true;
 }
 
@@ -61,7 +85,7 @@ tn_lx tn_access_value(tn_access *a, tn_value v, const tn_lx *index) {
     const tn_access_memo *known = memo_find(a, v, rank, at);
     if (known) return known->result;
     tn_lx result;
-    if (access_immediate(a, v, &result)) return result;
+    if (access_immediate(a, v, at, &result)) return result;
     const tn_node_info *n = tn_graph_node(g, info->node);
     if (a->grouping->inlined[info->node])
         result = tn_op_rules_of(n->op)->lower.expression(&a->emit, n, info->result, at);

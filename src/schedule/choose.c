@@ -100,7 +100,11 @@ static double worthwhile(const tn_graph *g, tn_node n) {
 
 /* Only readers that evaluate their operands element by element, each element a fixed number of
  * times. */
-static bool reader_allows(const tn_graph *g, const tn_node_info *reader, uint32_t which) {
+static bool reader_allows(const tn_grouping *p, tn_node n, uint32_t which) {
+    const tn_graph *g = p->graph;
+    const tn_node_info *reader = tn_graph_node(g, n);
+    uint32_t id = p->group_of[n];
+    if (id != TN_NO_GROUP && p->groups.data[id].kind == TN_GROUP_ATTENTION) return false;
     switch (tn_op_rules_of(reader->op)->lower.kind) {
     case TN_LOWER_EXPRESSION:
         return !(reader->op == TN_OP_gather && which == 0);
@@ -113,13 +117,14 @@ static bool reader_allows(const tn_graph *g, const tn_node_info *reader, uint32_
     }
 }
 
-static bool readers_allow(const tn_graph *g, tn_value v) {
+static bool readers_allow(const tn_grouping *p, tn_value v) {
+    const tn_graph *g = p->graph;
     for (tn_node n = tn_graph_value(g, v)->node + 1; n < g->nodes.len; n++) {
         const tn_node_info *info = tn_graph_node(g, n);
         for (uint32_t i = 0; i < info->in_count; i++) {
             if (info->in[i] != v) continue;
-            if (!reader_allows(g, info, i)) return false;
-            if (tn_op_rules_of(info->op)->lower.view && !readers_allow(g, info->out)) return false;
+            if (!reader_allows(p, n, i)) return false;
+            if (tn_op_rules_of(info->op)->lower.view && !readers_allow(p, info->out)) return false;
         }
     }
     return true;
@@ -163,7 +168,7 @@ static bool is_candidate(tn_grouping *p, tn_node n) {
         return false;
     for (uint32_t i = 0; i < g->outputs.len; i++)
         if (tn_group_storage(p, g->outputs.data[i].value) == info->out) return false;
-    return most_gain(p, n) > worthwhile(g, n) && readers_allow(g, info->out);
+    return most_gain(p, n) > worthwhile(g, n) && readers_allow(p, info->out);
 }
 
 /* ---- the search ----------------------------------------------------------------------------- */

@@ -2,7 +2,7 @@
  *
  * Three steps: find what is inlined, put each root into the best group in topological order, find
  * what must be stored. Read next: access.c (how inlining works), codegen/lower_rows.c. */
-#include "schedule/group.h"
+#include "schedule/record.h"
 
 static const tn_lower *lower_of(const tn_graph *g, tn_node n) {
     return &tn_op_rules_of(g->nodes.data[n].op)->lower;
@@ -78,11 +78,30 @@ static bool inline_into(const tn_graph *g, const reader *r) {
     }
 }
 
+/* Padding by at most one before, of what is in memory as it is read. */
+static bool is_thin_pad(const tn_grouping *p, tn_node n) {
+    const tn_node_info *info = tn_graph_node(p->graph, n);
+    if (info->op != TN_OP_pad || p->inlined[tn_graph_value(p->graph, info->in[0])->node])
+        return false;
+    const tn_attrs_pad *a = info->attrs;
+    for (int i = 0; i < a->lo.count; i++) {
+        int64_t lo, hi;
+        if (!tn_dim_const_value(p->graph->dims, a->lo.at[i], &lo) || lo < 0 || lo > 1 ||
+            !tn_dim_const_value(p->graph->dims, a->hi.at[i], &hi) || hi < 0 || a->interior.at[i])
+            return false;
+    }
+    return true;
+}
+
 /* A contraction reads its operands many times, in place: what would put a test on every element
- * (padding, concatenation) is made in memory first. */
-static bool is_inlined(const tn_graph *g, tn_node n, const reader *r) {
+ * (padding, concatenation) is made in memory first. A filter by tiles tests once per tile and row. */
+static bool is_inlined(const tn_grouping *p, tn_node n, const reader *r) {
+    const tn_graph *g = p->graph;
     tn_op op = g->nodes.data[n].op;
-    if (r->product && (op == TN_OP_pad || op == TN_OP_concat)) return false;
+    if (r->product && (op == TN_OP_pad || op == TN_OP_concat))
+        return r->count == 1 && r->which == 0 && is_thin_pad(p, n) &&
+               tn_graph_node(g, r->node)->in[0] == tn_graph_node(g, n)->out &&
+               tn_schedule_winograd_side(p, r->node) != 0;
     return is_view(g, n) || inline_into(g, r);
 }
 
@@ -103,12 +122,16 @@ static void find_inlined(tn_grouping *p) {
         for (uint32_t i = 0; i < info->out_count; i++) /* `prepare` knows no sizes */
             constant &= tn_shape_is_const(&tn_graph_type(g, info->out + i)->shape);
         p->constant[n] = constant;
+    }
+    for (tn_node n = 0; n < g->nodes.len; n++) {
+        const tn_node_info *info = tn_graph_node(g, n);
+        const tn_lower *l = lower_of(g, n);
         if (l->kind != TN_LOWER_EXPRESSION) continue;
         if (info->in_count == 0)
             p->inlined[n] = true; /* iota */
         else if (p->fuse)
             p->inlined[n] =
-                chosen(p, n, TN__RECOMPUTED) || is_inlined(g, n, &p->readers[info->out]);
+                chosen(p, n, TN__RECOMPUTED) || is_inlined(p, n, &p->readers[info->out]);
     }
 }
 
@@ -219,11 +242,13 @@ static void folded_along(const tn_grouping *p, const tn_group *group, tn_along a
         folded[i] = along == TN_ALONG_NOTHING || (along == TN_ALONG_ROWS) == (i >= c.b + c.m);
 }
 
-/* A fold over whole kinds of axes of the tile; with views behind the anchor they are not apart. */
+/* A fold over whole kinds of axes of the tile; with views behind the anchor they are not apart. A
+ * filter by tiles has another tile. */
 static bool tile_fold_fits(const tn_grouping *p, const tn_group *group, const bool *folded,
                            tn_member *m) {
     const tn_shape *s = &group->space.shape;
-    if (group->constant || group->domain_value != tn_graph_node(p->graph, group->anchor)->out)
+    if (group->constant || group->domain_value != tn_graph_node(p->graph, group->anchor)->out ||
+        tn_schedule_winograd_side(p, group->anchor) != 0)
         return false;
     for (tn_along along = TN_ALONG_ROWS; along <= TN_ALONG_NOTHING; along++) {
         bool wanted[TN_MAX_RANK] = {false}, same = true;
@@ -239,7 +264,9 @@ static bool reduce_fits(const tn_grouping *p, const tn_group *group, const tn_no
                         tn_space *space, tn_member *m) {
     const tn_attrs_reduce *a = info->attrs;
     const tn_shape *x = &tn_node_type(p->graph, info, 0)->shape;
-    if (group->kind == TN_GROUP_ROWS && group->anchor != TN_NO_NODE) return false;
+    if (group->kind != TN_GROUP_CONTRACTION &&
+        (group->kind != TN_GROUP_ROWS || group->anchor != TN_NO_NODE))
+        return false;
     *space = group->space;
     if (!match_axes(x, space, false, m->operand)) return false;
     bool folded[TN_MAX_RANK] = {false};
@@ -365,7 +392,9 @@ static bool fits(tn_grouping *p, uint32_t id, tn_node n, tn_member *m, tn_space 
     const tn_node_info *info = tn_graph_node(p->graph, n);
     const tn_type *type = tn_graph_type(p->graph, info->out);
     *m = (tn_member){.node = n};
-    if (group->kind != TN_GROUP_ROWS && group->kind != TN_GROUP_CONTRACTION) return false;
+    if (group->kind != TN_GROUP_ROWS && group->kind != TN_GROUP_CONTRACTION &&
+        group->kind != TN_GROUP_ATTENTION)
+        return false;
     if (group->constant != p->constant[n]) return false;
     bool fold = lower_of(p->graph, n)->kind == TN_LOWER_FOLD;
     if (group->kind == TN_GROUP_CONTRACTION && !runs_in_tile(p, id, n, fold, m)) return false;
@@ -502,7 +531,10 @@ static void new_group(tn_grouping *p, tn_node n, const group_list *reads) {
         group.anchor = n;
     } else if (kind == TN_LOWER_CONTRACTION ||
                (kind == TN_LOWER_FOLD && info->op != TN_OP_reduce)) {
-        if (kind == TN_LOWER_CONTRACTION && !runs_as_fold(g, info))
+        group.attention = p->attention[n];
+        if (group.attention)
+            group.kind = TN_GROUP_ATTENTION;
+        else if (kind == TN_LOWER_CONTRACTION && !runs_as_fold(g, info))
             group.kind = TN_GROUP_CONTRACTION;
         group.anchor = n;
         group.domain_value = domain_of(p, info->out);
@@ -523,6 +555,11 @@ static void new_group(tn_grouping *p, tn_node n, const group_list *reads) {
     }
     uint32_t id = p->groups.len;
     tn_vec_push(p->arena, &group.members, m);
+    for (uint32_t i = 0; group.attention && i < group.attention->inner.len; i++) {
+        tn_node inner = group.attention->inner.data[i];
+        tn_vec_push(p->arena, &group.members, ((tn_member){.node = inner}));
+        p->group_of[inner] = id;
+    }
     for (uint32_t i = 0; i < reads->len; i++) add_group(p->arena, &group.deps, reads->data[i]);
     tn_vec_push(p->arena, &p->groups, group);
     p->group_of[n] = id;
@@ -536,12 +573,25 @@ static void new_group(tn_grouping *p, tn_node n, const group_list *reads) {
 
 /* ---- the walk ------------------------------------------------------------------------------- */
 
-/* Candidates in order of preference: contractions (their result is in registers), then the group
- * formed last. */
+static bool is_product(const tn_group *group) {
+    return group->kind == TN_GROUP_CONTRACTION || group->kind == TN_GROUP_ATTENTION;
+}
+
+/* Candidates in order of preference: products (their result is in registers), then the group formed
+ * last. */
 static bool better(const tn_grouping *p, uint32_t a, uint32_t b) {
-    bool ca = p->groups.data[a].kind == TN_GROUP_CONTRACTION;
-    bool cb = p->groups.data[b].kind == TN_GROUP_CONTRACTION;
-    return ca != cb ? ca : a > b;
+    bool pa = is_product(&p->groups.data[a]), pb = is_product(&p->groups.data[b]);
+    return pa != pb ? pa : a > b;
+}
+
+static void find_attention(tn_grouping *p) {
+    p->attention = TN_NEW_N(p->arena, const tn_attention_parts *, p->graph->nodes.len);
+    p->enclosed = TN_NEW_N(p->arena, uint8_t, p->graph->nodes.len);
+    for (tn_node n = 0; p->fuse && n < p->graph->nodes.len; n++) {
+        const tn_attention_parts *x = p->attention[n] = tn_attention_find(p, n);
+        for (uint32_t i = 0; x && i < x->inner.len; i++) p->enclosed[x->inner.data[i]] = true;
+    }
+    if (p->fuse) tn_attention_inline_masks(p);
 }
 
 static tn_dim count_of(tn_dims *dims, tn_dim count, const tn_dim *extent, int axes) {
@@ -565,7 +615,8 @@ static bool goes_into_product(const tn_grouping *p, tn_node n) {
     const tn_node_info *info = tn_graph_node(g, n);
     const reader *r = &p->readers[info->out];
     return p->fuse && lower_of(g, n)->kind == TN_LOWER_EXPRESSION && r->count == 1 && r->product &&
-           !r->repeated && info->op != TN_OP_pad && info->op != TN_OP_concat &&
+           !r->repeated && !p->enclosed[r->node] && !p->attention[r->node] &&
+           info->op != TN_OP_pad && info->op != TN_OP_concat &&
            tn__reads_once(g, tn_graph_node(g, r->node), r->which);
 }
 
@@ -751,10 +802,11 @@ tn_grouping *tn__form_groups(const tn_graph *g, bool fuse, const uint8_t *choice
     p->loaders = TN_NEW_N(arena, tn__group_list, g->values.len);
     memset(p->group_of, 0xff, g->nodes.len * sizeof *p->group_of);
     find_inlined(p);
+    find_attention(p);
     uint32_t *stamp = TN_NEW_N(arena, uint32_t, g->nodes.len);
     uint32_t mark = 0;
     for (tn_node n = 0; n < g->nodes.len; n++)
-        if (!p->inlined[n] && p->group_of[n] == TN_NO_GROUP &&
+        if (!p->inlined[n] && !p->enclosed[n] && p->group_of[n] == TN_NO_GROUP &&
             lower_of(g, n)->kind != TN_LOWER_SOURCE)
             place_root(p, n, stamp, &mark);
     find_stores(p, stamp, &mark);
@@ -764,7 +816,7 @@ tn_grouping *tn__form_groups(const tn_graph *g, bool fuse, const uint8_t *choice
 }
 
 void tn_grouping_print(const tn_grouping *p, tn_str *out) {
-    static const char *const kinds[] = {"rows", "contraction", "nest", "control"};
+    static const char *const kinds[] = {"rows", "contraction", "attention", "nest", "control"};
     for (uint32_t i = 0; i < p->order.len; i++) {
         const tn_group *g = &p->groups.data[p->order.data[i]];
         tn_str_appendf(out, "group %u %s%s ", i, kinds[g->kind], g->constant ? " (prepare)" : "");

@@ -4,6 +4,7 @@
  * pointwise operations), or a *root* that belongs to exactly one group. A group is one kernel:
  *   CONTRACTION  an anchor (dot, conv), pointwise roots as its epilogue on the result tile, folds of
  *                these over the columns, the rows or all, and pointwise roots on such folds;
+ *   ATTENTION    two dots and the softmax between them (attention.h), with an epilogue as above;
  *   ROWS         pointwise roots and folds over one space, whose axes are row axes or folded axes:
  *                softmax, norms, reductions, pooling, plain pointwise chains and copies;
  *   NEST         one operation with loops of its own;   CONTROL  if, while, scan: run by the
@@ -14,11 +15,12 @@
 #define TENON_SCHEDULE_GROUP_H
 
 #include "ir/rules.h"
-#include "schedule/access.h"
+#include "schedule/attention.h"
 
 typedef enum tn_group_kind {
     TN_GROUP_ROWS,
     TN_GROUP_CONTRACTION,
+    TN_GROUP_ATTENTION,
     TN_GROUP_NEST,
     TN_GROUP_CONTROL,
 } tn_group_kind;
@@ -56,9 +58,12 @@ typedef TN_VEC(tn_value) tn__value_list;
 
 typedef struct tn_group {
     tn_group_kind kind;
-    tn_node anchor; /* CONTRACTION, NEST, CONTROL, and ROWS around a window fold; else NO_NODE */
-    tn_value domain_value; /* CONTRACTION, window fold: the anchor's result seen through the views
-                              that follow it; its shape is the space */
+    tn_node anchor; /* CONTRACTION, ATTENTION (its second product), NEST, CONTROL, and ROWS around a
+                       window fold; else NO_NODE */
+    tn_value domain_value; /* CONTRACTION, ATTENTION, window fold: the anchor's result seen through
+                              the views that follow it; its shape is the space */
+    const tn_attention_parts
+        *attention; /* ATTENTION; what is inside it follows the anchor in `members` */
     tn_space space;
     bool constant; /* depends on constants only: runs once, in `prepare` */
     TN_VEC(tn_member) members;
@@ -80,9 +85,11 @@ struct tn_grouping {
     const tn_graph *graph;
     tn_arena *arena;
     bool fuse;
-    uint8_t *inlined;    /* per node */
-    uint8_t *constant;   /* per node: depends on constants only */
-    uint32_t *group_of;  /* per node: its group, or TN_NO_GROUP */
+    uint8_t *inlined;                     /* per node */
+    uint8_t *constant;                    /* per node: depends on constants only */
+    uint32_t *group_of;                   /* per node: its group, or TN_NO_GROUP */
+    const tn_attention_parts **attention; /* per node: what it is the second product of, or NULL */
+    uint8_t *enclosed;   /* per node: inside an attention that is yet to be placed */
     uint8_t *stored;     /* per value: lives in memory (besides sources) */
     uint32_t *use_count; /* per value */
     const tn__reader *readers;

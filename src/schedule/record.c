@@ -127,6 +127,13 @@ static bool long_epilogue(const tn_grouping *p, tn_node n, tn_value stop, int de
     return false;
 }
 
+/* Rows of a tile that leave no remainder of m, for a little less reuse. */
+static uint32_t whole_rows(uint32_t most, uint32_t vectors, int64_t m) {
+    for (uint32_t mr = most; mr + 2 >= most && mr >= 4 && mr * vectors >= 10; mr--)
+        if (m % mr == 0) return mr;
+    return most;
+}
+
 tn_schedule tn_schedule_choose_contraction(const tn_grouping *p, const tn_group *g,
                                            uint32_t vector_bytes, uint32_t registers,
                                            bool lhs_direct, bool rhs_unit) {
@@ -149,11 +156,7 @@ tn_schedule tn_schedule_choose_contraction(const tn_grouping *p, const tn_group 
     s->mr = TN_MIN(8, TN_MAX(1, most));
     if (fixed_m) {
         if (m < s->mr) s->mr = (uint32_t)TN_MAX(1, m);
-        for (uint32_t mr = s->mr; mr + 2 >= s->mr && mr >= 4 && mr * vectors >= 10; mr--)
-            if (m % mr == 0) { /* no remainder for a little less reuse */
-                s->mr = mr;
-                break;
-            }
+        s->mr = whole_rows(s->mr, vectors, m);
     }
     tn_node rhs = tn_graph_value(p->graph, n->in[1])->node;
     s->rhs = p->constant[rhs] && !g->constant ? TN_RHS_PREPARED
@@ -179,14 +182,59 @@ tn_schedule tn_schedule_choose_contraction(const tn_grouping *p, const tn_group 
     return schedule;
 }
 
+/* Rows of a register tile whose rows are `vectors` wide: accumulators, a row of the right operand and
+ * a broadcast fit the file. */
+static uint32_t tile_rows(uint32_t vectors, uint32_t registers) {
+    return TN_MAX(1, TN_MIN(8, (registers - vectors - 2) / vectors));
+}
+
+/* A block of keys and values and a tile of scores stay in the L1 cache while the rows of the task pass;
+ * the more rows, the less packing of keys. */
+tn_schedule tn_schedule_choose_attention(const tn_grouping *p, const tn_group *g,
+                                         uint32_t vector_bytes, uint32_t registers) {
+    enum { BLOCK_COLUMNS = 128, BLOCK_ROWS = 128 };
+    tn_schedule schedule = {.lanes = TN_MAX(4, vector_bytes / 4), .unroll = 2};
+    tn_schedule *s = &schedule;
+    const tn_dims *dims = p->graph->dims;
+    const tn_node_info *n = tn_graph_node(p->graph, g->anchor);
+    tn_contraction c;
+    tn_op_rules_of(n->op)->lower.contraction->describe(p->graph, n, &c);
+    int64_t m = product(dims, c.m_extent, c.m), width = product(dims, c.n_extent, c.n);
+    int64_t columns = tn_dim_guess(dims, c.k_extent[0]);
+    bool fixed_n = true, fixed_m = true;
+    for (int i = 0; i < c.n; i++) fixed_n &= tn_dim_is_const(c.n_extent[i]);
+    for (int i = 0; i < c.m; i++) fixed_m &= tn_dim_is_const(c.m_extent[i]);
+    if (tn_dtype_size(c.acc) == 8) s->lanes = TN_MAX(2, s->lanes / 2);
+    uint32_t across = tile_vectors(width, fixed_n, s->lanes, registers);
+    uint32_t along = tile_vectors(columns, tn_dim_is_const(c.k_extent[0]), s->lanes, registers);
+    s->nr = across * s->lanes;
+    s->score_nr = along * s->lanes;
+    s->mr = TN_MIN(tile_rows(across, registers), tile_rows(along, registers));
+    if (fixed_m) {
+        s->mr = (uint32_t)TN_MAX(1, TN_MIN((int64_t)s->mr, m));
+        s->mr = whole_rows(s->mr, across, m);
+    }
+    s->m_block = fixed_m ? TN_MIN(m, (int64_t)BLOCK_ROWS) : BLOCK_ROWS;
+    s->m_block = (s->m_block + s->mr - 1) / s->mr * s->mr;
+    s->kv_block =
+        tn_dim_is_const(c.k_extent[0]) ? TN_MIN(columns, (int64_t)BLOCK_COLUMNS) : BLOCK_COLUMNS;
+    s->kv_block = (s->kv_block + s->score_nr - 1) / s->score_nr * s->score_nr;
+    return schedule;
+}
+
 void tn_schedule_print(const tn_schedule *s, tn_group_kind kind, tn_str *out) {
     static const char *const shapes[] = {"rows", "place", "transpose", "split"};
     static const char *const lhs[] = {"", " lhs=element", " lhs=staged"};
     static const char *const rhs[] = {"prepared", "direct", "packed"};
+    if (kind == TN_GROUP_CONTRACTION && s->winograd)
+        tn_str_appendf(out, "winograd=%ux%u ", s->winograd, s->winograd);
     if (kind == TN_GROUP_CONTRACTION)
         tn_str_appendf(out, "tile=%ux%u m_block=%lld n_panels=%lld%s rhs=%s%s", s->mr, s->nr,
                        (long long)s->m_block, (long long)s->n_panels, lhs[s->lhs], rhs[s->rhs],
                        s->staged_epilogue ? " staged" : "");
+    else if (kind == TN_GROUP_ATTENTION)
+        tn_str_appendf(out, "scores=%ux%u result=%ux%u m_block=%lld kv_block=%lld", s->mr,
+                       s->score_nr, s->mr, s->nr, (long long)s->m_block, (long long)s->kv_block);
     else if (kind == TN_GROUP_ROWS && s->shape != TN_SHAPE_ROWS)
         tn_str_appendf(out, "shape=%s lanes=%ux%u rows=%lld pieces=%lld", shapes[s->shape],
                        s->lanes, s->unroll, (long long)s->rows_per_task, (long long)s->pieces);

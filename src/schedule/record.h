@@ -49,6 +49,10 @@ typedef struct tn_schedule {
     tn_lhs_mode lhs;
     tn_rhs_mode rhs;
     bool staged_epilogue; /* the tile goes through scratch: for long epilogues */
+    uint32_t winograd; /* conv by tiles of so many results squared; m_block counts tiles. 0: no */
+    /* ATTENTION: mr and m_block as above, nr for the second product */
+    uint32_t score_nr; /* columns of the first product's register tile */
+    int64_t kv_block;  /* columns of the scores at a time, a multiple of score_nr */
 } tn_schedule;
 
 /* `vector_bytes` is the target's vector size; merged[i]: axis i of the space runs inside axis i
@@ -60,6 +64,14 @@ tn_schedule tn_schedule_choose_rows(const tn_grouping *p, const tn_group *g, uin
 tn_schedule tn_schedule_choose_contraction(const tn_grouping *p, const tn_group *g,
                                            uint32_t vector_bytes, uint32_t registers,
                                            bool lhs_direct, bool rhs_unit);
+/* The side of the tiles by which a 3×3 convolution is computed faster than in the general way: 2 or 4;
+ * else 0. Decided from shapes alone, before groups are formed. */
+uint32_t tn_schedule_winograd_side(const tn_grouping *p, tn_node conv);
+/* For a group around such a convolution. */
+tn_schedule tn_schedule_choose_winograd(const tn_grouping *p, const tn_group *g,
+                                        uint32_t vector_bytes, uint32_t registers);
+tn_schedule tn_schedule_choose_attention(const tn_grouping *p, const tn_group *g,
+                                         uint32_t vector_bytes, uint32_t registers);
 /* A row of the result holds segments along `axis` and is whole behind it. Shape ROWS: not worth it.
  */
 tn_schedule tn_schedule_choose_place(const tn_grouping *p, const tn_group *g, uint32_t vector_bytes,

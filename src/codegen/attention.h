@@ -1,0 +1,59 @@
+/* What the parts of the attention lowering share; lower_attention.c says how it works. */
+#ifndef TENON_CODEGEN_ATTENTION_H
+#define TENON_CODEGEN_ATTENTION_H
+
+#include "codegen/contraction.h"
+#include "codegen/mask_range.h"
+
+typedef struct tn__flash {
+    tn__tile t; /* first: the second product, with the views and the epilogue behind it */
+    const tn_attention_parts *x;
+    const tn_node_info *score;
+    const tn_contraction_rules *score_rules;
+    tn_contraction c;  /* of the first product */
+    bool packs_values; /* rows of v are not contiguous: blocks of it are packed, too */
+    tn_dtype dtype;
+    bool single;           /* all columns are one block: nothing is carried from block to block */
+    bool turned;           /* k is contiguous along what the first product contracts */
+    tn_lx depth, columns;  /* what the first product contracts; of the whole score matrix */
+    tn_lx first_row, rows; /* of the task */
+    tn_lx first_column, count; /* of the block */
+    tn_lx row, column, raw;    /* where the scores are evaluated, and the product there */
+    uint32_t q, k, v, s, o, largest, sum; /* scratch */
+    uint32_t tile_fold, shift, shrink;    /* of the rows of a tile */
+    uint32_t score_acc, lane_acc;         /* registers */
+    int conditions;                       /* comparisons that hide whole tiles: see mask_range.h */
+    bool usable[TN_MOST_CONDITIONS], high_row[TN_MOST_CONDITIONS], high_column[TN_MOST_CONDITIONS];
+} tn__flash;
+
+static inline tn_lx tn__flash_sum(tn__flash *f, tn_lx a, tn_lx b) {
+    return tn_l_add(f->t.m.k, a, b);
+}
+static inline tn_lx tn__flash_at(tn__flash *f, tn_lx row, tn_lx width, tn_lx column) {
+    return tn_l_add(f->t.m.k, tn_l_mul(f->t.m.k, row, width), column);
+}
+static inline tn_lx tn__flash_int(tn__flash *f, int64_t n) {
+    return tn_l_int(f->t.m.k, n);
+}
+static inline tn_lx tn__flash_load(tn__flash *f, uint32_t buffer, tn_lx at) {
+    return tn_l_load(f->t.m.k, buffer, at, TN_LX_NONE, TN_LX_NONE);
+}
+
+/* ---- lower_attention.c ---------------------------------------------------------------------- */
+
+/* An element of q (which = 0) or k; where not `valid`, zero. */
+tn_lx tn__flash_operand(tn__flash *f, uint32_t which, tn_lx row, tn_lx column, tn_lx x,
+                        tn_lx valid);
+/* What the softmax is of, at f->row and f->column, where the product is f->raw. */
+tn_lx tn__flash_score(tn__flash *f);
+
+/* ---- attention_tile.c ----------------------------------------------------------------------- */
+
+/* Packs the block of k into panels [depth][width], and v into panels [kv_block][nr] where needed. */
+void tn__flash_pack(tn__flash *f);
+/* All work of the block on the rows [row, row + height) of the task; a tn__row_tile_work. */
+void tn__flash_tile(void *context, uint32_t height, tn_lx row);
+/* Whether the mask lets anything of rows and block through; NONE when indices do not tell. */
+tn_lx tn__flash_shows(tn__flash *f, tn_lx row, tn_lx rows);
+
+#endif

@@ -1,0 +1,331 @@
+/* Attention: what happens to a tile of rows in one block of columns. */
+#include <math.h>
+
+#include "codegen/attention.h"
+#include "codegen/pack_turned.h"
+#include "codegen/strips.h"
+
+/* ---- panels of the first product ------------------------------------------------------------ */
+
+typedef struct panel {
+    tn__flash *f;
+    tn_lx base; /* its first column within the block */
+    uint32_t width;
+} panel;
+
+typedef void panel_work(tn__flash *f, const panel *p, void *context);
+
+/* The columns of the block: panels of score_nr, then of one vector. */
+static void over_panels(tn__flash *f, panel_work *work, void *context) {
+    tn_loop *k = f->t.m.k;
+    tn_lx lo = tn__flash_int(f, 0);
+    for (int tail = 0; tail < 2; tail++) {
+        panel p = {.f = f, .width = tail ? f->t.s.lanes : f->t.s.score_nr};
+        tn_lx left = tn_l_sub(k, f->count, lo), width = tn__flash_int(f, p.width);
+        tn_lx up = tail ? tn__flash_sum(f, left, tn__flash_int(f, p.width - 1)) : left;
+        tn_lx i = tn_l_for(k, TN_LOOP_SERIAL, tn__flash_int(f, 0), tn_l_div(k, up, width), "panel");
+        p.base = tn__flash_sum(f, lo, tn_l_mul(k, i, width));
+        work(f, &p, context);
+        tn_l_end(k);
+        int64_t known;
+        if (tn_l_is_const_int(k, f->columns, &known) && known % p.width == 0) break;
+        lo = tn_l_mul(k, tn_l_div(k, left, width), width);
+    }
+}
+
+static tn_lx panel_element(void *context, tn_lx x, tn_lx j) {
+    const panel *p = context;
+    tn__flash *f = p->f;
+    tn_lx column = tn__flash_sum(f, f->first_column, tn__flash_sum(f, p->base, j));
+    int64_t known;
+    bool exact = p->width == f->t.s.score_nr ||
+                 (tn_l_is_const_int(f->t.m.k, f->columns, &known) && known % p->width == 0);
+    uint32_t mark = tn_access_mark(&f->t.m.access);
+    tn_lx value = tn__flash_operand(f, 1, tn__flash_int(f, 0), column, x,
+                                    exact ? TN_LX_NONE : tn_l_lt(f->t.m.k, column, f->columns));
+    tn_access_release(&f->t.m.access, mark);
+    return value;
+}
+
+/* [depth][width] from base * depth on, columns past the end as zero. */
+static void pack_panel(tn__flash *f, const panel *p, void *context) {
+    tn_loop *k = f->t.m.k;
+    (void)context;
+    panel own = *p;
+    tn_lx width = tn__flash_int(f, p->width);
+    tn_turned_pack pack = {.k = k,
+                           .dtype = f->dtype,
+                           .lanes = f->t.s.lanes,
+                           .nr = p->width,
+                           .to = f->k,
+                           .base = tn_l_mul(k, p->base, f->depth),
+                           .count = f->depth,
+                           .element = panel_element,
+                           .context = &own};
+    if (f->turned) {
+        tn_pack_turned(&pack);
+        return;
+    }
+    tn_lx x = tn_l_for(k, TN_LOOP_SERIAL, tn__flash_int(f, 0), f->depth, "k");
+    tn_lx j = tn_l_for(k, TN_LOOP_VECTOR, tn__flash_int(f, 0), width, "j");
+    tn_l_store(k, f->k, tn__flash_sum(f, pack.base, tn__flash_at(f, x, width, j)),
+               panel_element(&own, x, j));
+    tn_l_end(k);
+    tn_l_end(k);
+}
+
+/* An element of v: column `x` of the block, `across` of the result. */
+static tn_lx value_element(tn__flash *f, tn_lx x, tn_lx across) {
+    tn_loop *k = f->t.m.k;
+    tn_lx n[TN_MAX_RANK], column = tn__flash_sum(f, f->first_column, x);
+    tn__split_plain(k, across, f->t.c.n_extent, f->t.c.n, n);
+    return tn__tile_rhs(&f->t, f->t.b_index, &column, n,
+                        tn__columns_exact(&f->t) ? TN_LX_NONE : tn_l_lt(k, across, f->t.n_total));
+}
+
+static tn_lx value_to_pack(void *context, tn_lx x, tn_lx j) {
+    const panel *p = context;
+    uint32_t mark = tn_access_mark(&p->f->t.m.access);
+    tn_lx value = value_element(p->f, x, tn__flash_sum(p->f, p->base, j));
+    tn_access_release(&p->f->t.m.access, mark);
+    return value;
+}
+
+static void pack_values(tn__flash *f) {
+    tn_loop *k = f->t.m.k;
+    tn_lx i = tn_l_for(k, TN_LOOP_SERIAL, tn__flash_int(f, 0), f->t.panels, "panel");
+    panel p = {f, tn_l_mul(k, i, tn__flash_int(f, f->t.s.nr)), f->t.s.nr};
+    tn_turned_pack pack = {.k = k,
+                           .dtype = f->dtype,
+                           .lanes = f->t.s.lanes,
+                           .nr = f->t.s.nr,
+                           .to = f->v,
+                           .base = tn_l_mul(k, p.base, tn__flash_int(f, f->t.s.kv_block)),
+                           .count = f->count,
+                           .element = value_to_pack,
+                           .context = &p};
+    tn_pack_turned(&pack);
+    tn_l_end(k);
+}
+
+void tn__flash_pack(tn__flash *f) {
+    over_panels(f, pack_panel, NULL);
+    if (f->packs_values) pack_values(f);
+}
+
+/* ---- a tile of rows ------------------------------------------------------------------------- */
+
+typedef struct tile {
+    tn__flash *f;
+    uint32_t height;
+    tn_lx row; /* of the task */
+} tile;
+
+/* q·kᵀ of a tile and a panel, into s. */
+static void multiply_panel(tn__flash *f, const panel *p, void *context) {
+    const tile *t = context;
+    tn_loop *k = f->t.m.k;
+    tn_lx zero = tn__flash_int(f, 0), width = tn__flash_int(f, p->width),
+          rows = tn__flash_int(f, t->height);
+    tn_lx i = tn_l_for(k, TN_LOOP_UNROLL, zero, rows, "i");
+    tn_lx j = tn_l_for(k, TN_LOOP_VECTOR, zero, width, "j");
+    tn_l_set(k, f->score_acc, tn__flash_at(f, i, width, j), tn_l_number(k, f->dtype, 0));
+    tn_l_end(k);
+    tn_l_end(k);
+    tn_lx x = tn_l_for(k, TN_LOOP_SERIAL, zero, f->depth, "k");
+    tn_lx line = tn__flash_sum(f, tn_l_mul(k, p->base, f->depth), tn_l_mul(k, x, width));
+    i = tn_l_for(k, TN_LOOP_UNROLL, zero, rows, "i");
+    tn_lx a = tn__flash_load(f, f->q, tn__flash_at(f, tn__flash_sum(f, t->row, i), f->depth, x));
+    j = tn_l_for(k, TN_LOOP_VECTOR, zero, width, "j");
+    tn_lx at = tn__flash_at(f, i, width, j), b = tn__flash_load(f, f->k, tn__flash_sum(f, line, j));
+    tn_l_set(k, f->score_acc, at, tn_l_op3(k, TN_S_mad, a, b, tn_l_get(k, f->score_acc, at)));
+    tn_l_end(k);
+    tn_l_end(k);
+    tn_l_end(k);
+    i = tn_l_for(k, TN_LOOP_UNROLL, zero, rows, "i");
+    j = tn_l_for(k, TN_LOOP_VECTOR, zero, width, "j");
+    tn_lx to = tn__flash_at(f, i, tn__flash_int(f, f->t.s.kv_block), tn__flash_sum(f, p->base, j));
+    tn_l_store(k, f->s, to, tn_l_get(k, f->score_acc, tn__flash_at(f, i, width, j)));
+    tn_l_end(k);
+    tn_l_end(k);
+}
+
+static void fill_lanes(tn__flash *f, double value) {
+    tn_loop *k = f->t.m.k;
+    tn_lx width = tn__flash_int(f, f->t.s.lanes * f->t.s.unroll);
+    tn_lx lane = tn_l_for(k, TN_LOOP_VECTOR, tn__flash_int(f, 0), width, "l");
+    tn_l_set(k, f->lane_acc, lane, tn_l_number(k, f->dtype, value));
+    tn_l_end(k);
+}
+
+static void into_lanes(tn__flash *f, tn_scalar_op op, tn_lx lane, tn_lx value) {
+    tn_loop *k = f->t.m.k;
+    tn_l_set(k, f->lane_acc, lane, tn_l_op2(k, op, tn_l_get(k, f->lane_acc, lane), value));
+}
+
+typedef struct row_pass {
+    tn__flash *f;
+    tn_lx i;     /* of the tile */
+    tn_lx shift; /* to subtract */
+} row_pass;
+
+/* s = f(s) and its maximum. */
+static void modify_strip(void *context, tn_lx base, uint32_t width, tn_lx limit) {
+    row_pass *r = context;
+    tn__flash *f = r->f;
+    tn_loop *k = f->t.m.k;
+    tn_lx lane, x = tn_strip_open(k, base, width, limit, &lane);
+    tn_lx at = tn__flash_at(f, r->i, tn__flash_int(f, f->t.s.kv_block), x);
+    uint32_t mark = tn_access_mark(&f->t.m.access);
+    f->raw = tn__flash_load(f, f->s, at);
+    f->column = tn__flash_sum(f, f->first_column, x);
+    tn_lx value = tn__flash_score(f);
+    if (value != f->raw) tn_l_store(k, f->s, at, value);
+    into_lanes(f, TN_S_max, lane, value);
+    tn_access_release(&f->t.m.access, mark);
+    tn_strip_close(k, limit);
+}
+
+static tn_lx not_nan(tn__flash *f, tn_lx value) {
+    tn_loop *k = f->t.m.k;
+    if (!f->x->zero_nan) return value;
+    return tn_l_select(k, tn_l_op1(k, TN_S_is_nan, value), tn_l_number(k, f->dtype, 0), value);
+}
+
+/* s = exp(s - shift) and its sum. */
+static void weigh_strip(void *context, tn_lx base, uint32_t width, tn_lx limit) {
+    row_pass *r = context;
+    tn__flash *f = r->f;
+    tn_loop *k = f->t.m.k;
+    tn_lx lane, x = tn_strip_open(k, base, width, limit, &lane);
+    tn_lx at = tn__flash_at(f, r->i, tn__flash_int(f, f->t.s.kv_block), x);
+    tn_lx value =
+        tn_l_op1(k, TN_S_exp, tn_l_op2(k, TN_S_sub, tn__flash_load(f, f->s, at), r->shift));
+    tn_l_store(k, f->s, at, not_nan(f, value));
+    into_lanes(f, TN_S_add, lane, value);
+    tn_strip_close(k, limit);
+}
+
+/* The maximum so far, and what it takes to go on from there: lanes are rows of the tile. */
+static void raise_maxima(void *context, tn_lx base, uint32_t width, tn_lx limit) {
+    const tile *t = context;
+    tn__flash *f = t->f;
+    tn_loop *k = f->t.m.k;
+    tn_lx lane, i = tn_strip_open(k, base, width, limit, &lane), row = tn__flash_sum(f, t->row, i);
+    tn_lx now = tn__flash_load(f, f->tile_fold, i), zero = tn_l_number(k, f->dtype, 0);
+    tn_lx before = f->single ? TN_LX_NONE : tn__flash_load(f, f->largest, row);
+    if (!f->single) now = tn_l_op2(k, TN_S_max, before, now);
+    tn_lx none = tn_l_op2(k, TN_S_eq, now, tn_l_number(k, f->dtype, -INFINITY));
+    tn_lx shift = tn_l_select(k, none, zero, now);
+    tn_l_store(k, f->shift, i, shift);
+    if (!f->single) {
+        tn_lx shrink = tn_l_op1(k, TN_S_exp, tn_l_op2(k, TN_S_sub, before, shift));
+        tn_l_store(k, f->largest, row, now);
+        tn_l_store(k, f->shrink, i, not_nan(f, shrink));
+        tn_l_store(k, f->sum, row, tn_l_op2(k, TN_S_mul, tn__flash_load(f, f->sum, row), shrink));
+    }
+    tn_strip_close(k, limit);
+}
+
+static void add_sums(void *context, tn_lx base, uint32_t width, tn_lx limit) {
+    const tile *t = context;
+    tn__flash *f = t->f;
+    tn_loop *k = f->t.m.k;
+    tn_lx lane, i = tn_strip_open(k, base, width, limit, &lane), row = tn__flash_sum(f, t->row, i);
+    tn_lx sum = tn__flash_load(f, f->tile_fold, i);
+    if (!f->single) sum = tn_l_op2(k, TN_S_add, tn__flash_load(f, f->sum, row), sum);
+    tn_l_store(k, f->sum, row, sum);
+    tn_strip_close(k, limit);
+}
+
+/* One pass over the rows of a tile: what `strip` folds with `op` goes to tile_fold. */
+static void pass_over_rows(tile *t, tn_scalar_op op, double start, tn_strip_work *strip) {
+    tn__flash *f = t->f;
+    tn_loop *k = f->t.m.k;
+    row_pass r = {.f = f};
+    r.i = tn_l_for(k, TN_LOOP_SERIAL, tn__flash_int(f, 0), tn__flash_int(f, t->height), "i");
+    f->row = tn__flash_sum(f, f->first_row, tn__flash_sum(f, t->row, r.i));
+    r.shift = op == TN_S_add ? tn__flash_load(f, f->shift, r.i) : TN_LX_NONE;
+    fill_lanes(f, start);
+    tn_strips(k, f->t.s.lanes, f->t.s.unroll, tn__flash_int(f, 0), f->count, strip, &r);
+    tn_l_store(k, f->tile_fold, r.i, tn_l_fold(k, op, f->lane_acc));
+    tn_l_end(k);
+}
+
+/* The scores of a tile become weights. */
+static void weigh(tile *t) {
+    tn__flash *f = t->f;
+    tn_lx zero = tn__flash_int(f, 0), rows = tn__flash_int(f, t->height);
+    pass_over_rows(t, TN_S_max, -INFINITY, modify_strip);
+    tn_strips(f->t.m.k, f->t.s.lanes, 1, zero, rows, raise_maxima, t);
+    pass_over_rows(t, TN_S_add, 0, weigh_strip);
+    tn_strips(f->t.m.k, f->t.s.lanes, 1, zero, rows, add_sums, t);
+}
+
+/* o = o * shrink + s·v */
+static void multiply_values(tn__flash *f, uint32_t height, tn_lx row) {
+    tn_loop *k = f->t.m.k;
+    tn_lx zero = tn__flash_int(f, 0), nr = tn__flash_int(f, f->t.s.nr),
+          rows = tn__flash_int(f, height);
+    tn_lx p = tn_l_for(k, TN_LOOP_SERIAL, zero, f->t.panels, "panel");
+    tn_lx size = tn__flash_int(f, f->t.s.kv_block);
+    tn_lx width = tn_l_mul(k, f->t.panels, nr), before = tn_l_mul(k, p, nr);
+    tn_lx i = tn_l_for(k, TN_LOOP_UNROLL, zero, rows, "i");
+    tn_lx shrink = f->single ? TN_LX_NONE : tn__flash_load(f, f->shrink, i);
+    tn_lx j = tn_l_for(k, TN_LOOP_VECTOR, zero, nr, "j"), start = tn_l_number(k, f->dtype, 0);
+    tn_lx place = tn__flash_at(f, tn__flash_sum(f, row, i), width, tn__flash_sum(f, before, j));
+    if (!f->single) start = tn_l_op2(k, TN_S_mul, tn__flash_load(f, f->o, place), shrink);
+    tn_l_set(k, f->t.acc, tn__flash_at(f, i, nr, j), start);
+    tn_l_end(k);
+    tn_l_end(k);
+    tn_lx x = tn_l_for(k, TN_LOOP_SERIAL, zero, f->count, "column");
+    tn_lx line = tn_l_mul(k, tn__flash_sum(f, x, tn_l_mul(k, p, size)), nr);
+    uint32_t mark = tn_access_mark(&f->t.m.access);
+    i = tn_l_for(k, TN_LOOP_UNROLL, zero, rows, "i");
+    tn_lx a = tn__flash_load(f, f->s, tn__flash_at(f, i, size, x));
+    j = tn_l_for(k, TN_LOOP_VECTOR, zero, nr, "j");
+    tn_lx at = tn__flash_at(f, i, nr, j);
+    tn_lx b = f->packs_values ? tn__flash_load(f, f->v, tn__flash_sum(f, line, j))
+                              : value_element(f, x, tn__flash_sum(f, before, j));
+    tn_l_set(k, f->t.acc, at, tn_l_op3(k, TN_S_mad, a, b, tn_l_get(k, f->t.acc, at)));
+    tn_l_end(k);
+    tn_l_end(k);
+    tn_access_release(&f->t.m.access, mark);
+    tn_l_end(k);
+    i = tn_l_for(k, TN_LOOP_UNROLL, zero, rows, "i");
+    j = tn_l_for(k, TN_LOOP_VECTOR, zero, nr, "j");
+    tn_l_store(k, f->o,
+               tn__flash_at(f, tn__flash_sum(f, row, i), width, tn__flash_sum(f, before, j)),
+               tn_l_get(k, f->t.acc, tn__flash_at(f, i, nr, j)));
+    tn_l_end(k);
+    tn_l_end(k);
+    tn_l_end(k);
+}
+
+tn_lx tn__flash_shows(tn__flash *f, tn_lx row, tn_lx rows) {
+    tn_loop *k = f->t.m.k;
+    tn_lx one = tn__flash_int(f, 1), result = TN_LX_NONE, found[TN_MOST_CONDITIONS];
+    for (int i = 0; i < f->conditions; i++) {
+        if (!f->usable[i]) continue;
+        uint32_t mark = tn_access_mark(&f->t.m.access);
+        f->raw = tn_l_number(k, f->dtype, 0);
+        f->row = f->high_row[i] ? tn_l_sub(k, tn__flash_sum(f, row, rows), one) : row;
+        f->column = f->first_column;
+        if (f->high_column[i]) f->column = tn_l_sub(k, tn__flash_sum(f, f->column, f->count), one);
+        bool same = tn_mask_conditions(k, tn__flash_score(f), found) == f->conditions;
+        if (same) result = tn_l_and(k, result, found[i]);
+        tn_access_release(&f->t.m.access, mark);
+    }
+    return result;
+}
+
+void tn__flash_tile(void *context, uint32_t height, tn_lx row) {
+    tn__flash *f = context;
+    tile t = {f, height, row};
+    tn_lx some = tn__flash_shows(f, tn__flash_sum(f, f->first_row, row), tn__flash_int(f, height));
+    if (some != TN_LX_NONE) tn_l_if(f->t.m.k, some);
+    over_panels(f, multiply_panel, &t);
+    weigh(&t);
+    multiply_values(f, height, row);
+    if (some != TN_LX_NONE) tn_l_end(f->t.m.k);
+}

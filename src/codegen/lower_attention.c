@@ -1,0 +1,269 @@
+/* softmax(f(q·kᵀ))·v in one pass over the columns: memory grows with the number of rows, not with
+ * rows times columns (Dao et al. 2022, after Milakov & Gimelshein 2018).
+ *
+ *   task = (batch point, block of rows)
+ *   copy the rows of q
+ *   for each block of columns:  pack the block of k into panels [depth][width]
+ *     for each tile of mr rows:
+ *       s[row][column] = q·kᵀ on a register tile
+ *       s = f(s) and the maximum of each row so far
+ *       s = exp(s - maximum) and its sum; the sum so far shrinks by exp(old maximum - new maximum)
+ *       o[row] = o[row] * shrink + s·v on a register tile
+ *   result = o / sum, with the group's epilogue
+ *
+ * f is whatever the graph has between the product and the softmax, evaluated along columns at the
+ * index of each element. A maximum of -inf counts as 0, so that columns masked so far weigh nothing;
+ * a row that has nothing else ends as 0 / 0, which is what the softmax gives. Tiles that a mask is
+ * seen to hide by index arithmetic (mask_range.h) are left out. */
+#include <math.h>
+
+#include "codegen/attention.h"
+#include "codegen/strips.h"
+
+/* ---- elements ------------------------------------------------------------------------------- */
+
+static tn_lx flash_leaf(tn_access *a, tn_value v, const tn_lx *index) {
+    tn__flash *f = a->context;
+    tn_node node = tn_graph_value(f->t.m.graph, v)->node;
+    if (node == f->x->score) return f->raw;
+    if (f->t.m.grouping->group_of[node] == f->t.m.group_id)
+        return tn_op_rules_of(tn_graph_node(f->t.m.graph, node)->op)
+            ->lower.expression(&a->emit, tn_graph_node(f->t.m.graph, node), 0, index);
+    return tn_maker_load(&f->t.m, v, index);
+}
+
+static void locate(tn__flash *f, tn_lx row, tn_lx column, tn_attention_point *at) {
+    tn_lx m[TN_MAX_RANK];
+    tn__split_plain(f->t.m.k, row, f->t.c.m_extent, f->t.c.m, m);
+    tn_attention_locate(f->t.m.grouping, f->x, f->t.m.k, f->t.b_index, m, column, at);
+}
+
+tn_lx tn__flash_operand(tn__flash *f, uint32_t which, tn_lx row, tn_lx column, tn_lx x,
+                        tn_lx valid) {
+    tn_loop *k = f->t.m.k;
+    tn_emit *e = &f->t.m.access.emit;
+    tn_attention_point at;
+    tn_lx index[TN_MAX_RANK], guard = TN_LX_NONE;
+    locate(f, row, column, &at);
+    const tn_lx *b = at.score, *m = b + f->c.b, *n = m + f->c.m;
+    if (which == 0)
+        f->score_rules->lhs(e, f->score, b, m, &x, index, &guard);
+    else
+        f->score_rules->rhs(e, f->score, b, &x, n, index, &guard);
+    tn_dtype dtype = tn_node_type(f->t.m.graph, f->score, which)->dtype;
+    tn_lx value = valid == TN_LX_NONE
+                      ? e->operand(e, f->score, which, index)
+                      : tn_emit_guarded(e, f->score, which, index, valid, tn_l_number(k, dtype, 0));
+    return tn_l_cast(k, value, f->dtype, false);
+}
+
+tn_lx tn__flash_score(tn__flash *f) {
+    tn_attention_point at;
+    if (tn_graph_value(f->t.m.graph, f->x->scores)->node == f->x->score) return f->raw;
+    locate(f, f->row, f->column, &at);
+    return tn_access_value(&f->t.m.access, f->x->scores, at.scores);
+}
+
+/* ---- the task ------------------------------------------------------------------------------- */
+
+static void clear_row(void *context, tn_lx base, uint32_t width, tn_lx limit) {
+    tn__flash *f = context;
+    tn_loop *k = f->t.m.k;
+    tn_lx lane, x = tn_strip_open(k, base, width, limit, &lane);
+    tn_l_store(k, f->o, x, tn_l_number(k, f->dtype, 0));
+    tn_strip_close(k, limit);
+}
+
+static void clear(tn__flash *f) {
+    tn_loop *k = f->t.m.k;
+    tn_lx width = tn_l_mul(k, f->t.panels, tn__flash_int(f, f->t.s.nr)), zero = tn__flash_int(f, 0);
+    tn_strips(k, f->t.s.lanes, 1, zero, tn_l_mul(k, f->rows, width), clear_row, f);
+    tn_lx row = tn_l_for(k, TN_LOOP_SERIAL, zero, f->rows, "row");
+    tn_l_store(k, f->largest, row, tn_l_number(k, f->dtype, -INFINITY));
+    tn_l_store(k, f->sum, row, tn_l_number(k, f->dtype, 0));
+    tn_l_end(k);
+}
+
+/* What a row of o is multiplied with: without columns the result is 0, and where quotients that are
+ * NaN count as zero, o holds the zeros' products. */
+static tn_lx row_scale(tn__flash *f, tn_lx row) {
+    tn_loop *k = f->t.m.k;
+    tn_lx one = tn_l_number(k, f->dtype, 1), zero = tn_l_number(k, f->dtype, 0);
+    tn_lx sum = tn__flash_load(f, f->sum, row), inverse = tn_l_op2(k, TN_S_div, one, sum);
+    if (f->x->zero_nan) inverse = tn_l_select(k, tn_l_op2(k, TN_S_lt, zero, sum), inverse, one);
+    return tn_l_let(k, tn_l_select(k, tn_l_lt(k, tn__flash_int(f, 0), f->columns), inverse, zero));
+}
+
+static void finish(tn__flash *f) {
+    tn_loop *k = f->t.m.k;
+    tn_lx m[TN_MAX_RANK], n[TN_MAX_RANK], zero = tn__flash_int(f, 0),
+                                          nr = tn__flash_int(f, f->t.s.nr);
+    tn_lx width = tn_l_mul(k, f->t.panels, nr);
+    tn_lx row = tn_l_for(k, TN_LOOP_SERIAL, zero, f->rows, "row"), scale = row_scale(f, row);
+    tn__split_plain(k, tn__flash_sum(f, f->first_row, row), f->t.c.m_extent, f->t.c.m, m);
+    tn_lx p = tn_l_for(k, TN_LOOP_SERIAL, zero, f->t.panels, "panel");
+    tn_lx j = tn_l_for(k, TN_LOOP_VECTOR, zero, nr, "j"), column = tn__flash_at(f, p, nr, j);
+    bool masked = !tn__columns_exact(&f->t);
+    if (masked) tn_l_if(k, tn_l_lt(k, column, f->t.n_total));
+    tn_lx o = tn__flash_load(f, f->o, tn__flash_at(f, row, width, column));
+    tn__split_plain(k, column, f->t.c.n_extent, f->t.c.n, n);
+    tn__tile_point(&f->t, m, n);
+    tn__epilogue_point(&f->t, tn_l_op2(k, TN_S_mul, o, scale), TN_LX_NONE, TN_LX_NONE);
+    if (masked) tn_l_end(k);
+    tn_l_end(k);
+    tn_l_end(k);
+    tn_l_end(k);
+}
+
+typedef struct row_copy {
+    tn__flash *f;
+    tn_lx row; /* within the task */
+} row_copy;
+
+static void copy_strip(void *context, tn_lx base, uint32_t width, tn_lx limit) {
+    row_copy *c = context;
+    tn__flash *f = c->f;
+    tn_lx lane, x = tn_strip_open(f->t.m.k, base, width, limit, &lane);
+    uint32_t mark = tn_access_mark(&f->t.m.access);
+    tn_lx value = tn__flash_operand(f, 0, tn__flash_sum(f, f->first_row, c->row),
+                                    tn__flash_int(f, 0), x, TN_LX_NONE);
+    tn_l_store(f->t.m.k, f->q, tn__flash_at(f, c->row, f->depth, x), value);
+    tn_access_release(&f->t.m.access, mark);
+    tn_strip_close(f->t.m.k, limit);
+}
+
+static void copy_rows(tn__flash *f) {
+    row_copy c = {.f = f};
+    c.row = tn_l_for(f->t.m.k, TN_LOOP_SERIAL, tn__flash_int(f, 0), f->rows, "row");
+    tn_strips(f->t.m.k, f->t.s.lanes, 1, tn__flash_int(f, 0), f->depth, copy_strip, &c);
+    tn_l_end(f->t.m.k);
+}
+
+static void emit_blocks(tn__flash *f, tn_lx row_total) {
+    tn_loop *k = f->t.m.k;
+    tn_lx size = tn__flash_int(f, f->t.s.kv_block), zero = tn__flash_int(f, 0);
+    tn_lx blocks =
+        tn_l_div(k, tn__flash_sum(f, f->columns, tn__flash_int(f, f->t.s.kv_block - 1)), size);
+    tn_lx block = tn_l_for(k, TN_LOOP_SERIAL, zero, blocks, "block");
+    int64_t known;
+    bool exact = tn_l_is_const_int(k, f->columns, &known) && known % f->t.s.kv_block == 0;
+    f->first_column = tn_l_mul(k, block, size);
+    f->count = exact ? size : tn_l_min(k, size, tn_l_sub(k, f->columns, f->first_column));
+    tn_lx some = tn__flash_shows(f, f->first_row, f->rows);
+    if (some != TN_LX_NONE) tn_l_if(k, some);
+    tn__flash_pack(f);
+    tn__row_tiles(k, f->t.s.mr, zero, f->rows, row_total, tn__flash_tile, f);
+    if (some != TN_LX_NONE) tn_l_end(k);
+    tn_l_end(k);
+}
+
+static void emit_task(tn__flash *f) {
+    tn_loop *k = f->t.m.k;
+    tn_lx row_total = tn__tile_product(k, f->t.c.m_extent, f->t.c.m);
+    tn_lx size = tn__flash_int(f, f->t.s.m_block);
+    tn_lx blocks =
+        tn_l_div(k, tn__flash_sum(f, row_total, tn__flash_int(f, f->t.s.m_block - 1)), size);
+    k->tasks = tn_l_mul(k, tn__tile_product(k, f->t.c.b_extent, f->t.c.b), blocks);
+    tn_lx task = tn_l_task(k);
+    f->t.b_linear = tn_l_div(k, task, blocks);
+    tn__split_plain(k, f->t.b_linear, f->t.c.b_extent, f->t.c.b, f->t.b_index);
+    f->first_row = tn_l_mul(k, tn_l_mod(k, task, blocks), size);
+    f->rows = tn_l_min(k, size, tn_l_sub(k, row_total, f->first_row));
+    if (!f->single) clear(f);
+    copy_rows(f);
+    emit_blocks(f, row_total);
+    finish(f);
+}
+
+/* ---- preparation ---------------------------------------------------------------------------- */
+
+static void flash_init(tn__flash *f, const tn_lower_context *c, uint32_t group) {
+    memset(f, 0, sizeof *f);
+    tn__tile *t = &f->t;
+    tn_maker_init(&t->m, c, group, "attention");
+    t->m.access.leaf = flash_leaf;
+    t->m.access.context = f;
+    t->node = tn_graph_node(t->m.graph, t->m.group->anchor);
+    t->rules = tn_op_rules_of(t->node->op)->lower.contraction;
+    t->rules->describe(t->m.graph, t->node, &t->c);
+    t->s =
+        tn_schedule_choose_attention(t->m.grouping, t->m.group, (uint32_t)c->target->vector_bytes,
+                                     (uint32_t)c->target->vector_registers);
+    t->n_total = tn__tile_product(t->m.k, t->c.n_extent, t->c.n);
+    tn_lx nr = tn_l_int(t->m.k, t->s.nr);
+    t->panels = tn_l_div(t->m.k, tn_l_add(t->m.k, t->n_total, tn_l_int(t->m.k, t->s.nr - 1)), nr);
+    f->x = t->m.group->attention;
+    f->dtype = t->c.acc;
+    f->score = tn_graph_node(t->m.graph, f->x->score);
+    f->score_rules = tn_op_rules_of(f->score->op)->lower.contraction;
+    f->score_rules->describe(t->m.graph, f->score, &f->c);
+    f->depth = tn_l_dim(t->m.k, f->c.k_extent[0]);
+    f->columns = tn_l_dim(t->m.k, t->c.k_extent[0]);
+    int64_t known;
+    f->single = tn_l_is_const_int(t->m.k, f->columns, &known) && known <= t->s.kv_block;
+}
+
+static tn_lx probe_axis(tn_loop *k, tn_lx extent) {
+    return tn_l_for(k, TN_LOOP_SERIAL, tn_l_int(k, 0), extent, "p");
+}
+
+/* On a throw-away kernel: whether k lies contiguous along the contracted axis, v along rows, and what the mask says
+ * of whole tiles. */
+static void analyse(tn__flash *out, const tn_lower_context *c, uint32_t group) {
+    tn__flash f;
+    flash_init(&f, c, group);
+    tn_loop *k = f.t.m.k;
+    for (int i = 0; i < f.t.c.b; i++)
+        f.t.b_index[i] = probe_axis(k, tn_l_dim(k, f.t.c.b_extent[i]));
+    f.row = probe_axis(k, tn__tile_product(k, f.t.c.m_extent, f.t.c.m));
+    f.column = probe_axis(k, f.columns);
+    tn_lx x = probe_axis(k, f.depth), coefficient, rest, condition[TN_MOST_CONDITIONS];
+    uint32_t buffer;
+    int64_t one;
+    tn_lx address = tn__load_address(
+        k, tn__flash_operand(&f, 1, tn_l_int(k, 0), f.column, x, TN_LX_NONE), &buffer);
+    out->turned = address != TN_LX_NONE && tn_dtype_size(f.dtype) >= 4 &&
+                  tn_l_affine(k, address, tn_l_expr(k, x)->index, &coefficient, &rest) &&
+                  tn_l_is_const_int(k, coefficient, &one) && one == 1;
+    tn_lx n[TN_MAX_RANK];
+    int last = f.t.c.n - 1;
+    for (int i = 0; i <= last; i++) n[i] = probe_axis(k, tn_l_dim(k, f.t.c.n_extent[i]));
+    address =
+        tn__load_address(k, tn__tile_rhs(&f.t, f.t.b_index, &f.column, n, TN_LX_NONE), &buffer);
+    out->packs_values =
+        address == TN_LX_NONE || last < 0 ||
+        !tn_l_affine(k, address, tn_l_expr(k, n[last])->index, &coefficient, &rest) ||
+        !tn_l_is_const_int(k, coefficient, &one) || one != 1;
+    if (f.single) return;
+    f.raw = tn_l_number(k, f.dtype, 0);
+    out->conditions = tn_mask_conditions(k, tn__flash_score(&f), condition);
+    for (int i = 0; i < out->conditions; i++)
+        out->usable[i] = tn_mask_corner(k, condition[i], f.row, f.column, &out->high_row[i],
+                                        &out->high_column[i]);
+}
+
+void tn_lower_attention(const tn_lower_context *c, uint32_t group, tn_lowered *out) {
+    tn__flash f;
+    flash_init(&f, c, group);
+    analyse(&f, c, group);
+    tn_loop *k = f.t.m.k;
+    const tn_schedule *s = &f.t.s;
+    tn_lx rows = tn_l_int(k, s->m_block), width = tn_l_mul(k, f.t.panels, tn_l_int(k, s->nr));
+    f.q = tn_l_scratch(k, f.dtype, tn_l_mul(k, rows, f.depth), "q");
+    f.k = tn_l_scratch(k, f.dtype, tn_l_mul(k, tn_l_int(k, s->kv_block), f.depth), "k");
+    if (f.packs_values)
+        f.v = tn_l_scratch(k, f.dtype, tn_l_mul(k, tn_l_int(k, s->kv_block), width), "v");
+    f.s = tn_l_scratch(k, f.dtype, tn_l_int(k, s->mr * s->kv_block), "s");
+    f.o = tn_l_scratch(k, f.dtype, tn_l_mul(k, rows, width), "o");
+    if (!f.single) f.largest = tn_l_scratch(k, f.dtype, rows, "largest");
+    f.sum = tn_l_scratch(k, f.dtype, rows, "sum");
+    f.tile_fold = tn_l_scratch(k, f.dtype, tn_l_int(k, s->mr), "fold");
+    f.shift = tn_l_scratch(k, f.dtype, tn_l_int(k, s->mr), "shift");
+    if (!f.single) f.shrink = tn_l_scratch(k, f.dtype, tn_l_int(k, s->mr), "shrink");
+    f.score_acc = tn_l_register(k, f.dtype, s->mr * s->score_nr, "score");
+    f.t.acc = tn_l_register(k, f.dtype, s->mr * s->nr, "acc");
+    f.lane_acc = tn_l_register(k, f.dtype, s->lanes * s->unroll, "lanes");
+    emit_task(&f);
+    out->kernel = k;
+    out->schedule = f.t.s;
+}

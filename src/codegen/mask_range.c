@@ -1,0 +1,64 @@
+/* Tiles that a mask hides. See mask_range.h. */
+#include "codegen/mask_range.h"
+
+#include <math.h>
+
+typedef struct list {
+    tn_lx *out;
+    int count;
+} list;
+
+static bool is_hidden(const tn_lexpr *e) {
+    return e->kind == TN_LX_CONST && tn_dtype_is_float(e->dtype) && e->value.f == -INFINITY;
+}
+
+static void add_conjuncts(const tn_loop *k, tn_lx flag, list *l) {
+    const tn_lexpr *e = tn_l_expr(k, flag);
+    if (e->kind != TN_LX_OP) return;
+    if (e->op == TN_S_and) {
+        add_conjuncts(k, e->a, l);
+        add_conjuncts(k, e->b, l);
+        return;
+    }
+    bool compares = e->op == TN_S_lt || e->op == TN_S_le || e->op == TN_S_gt || e->op == TN_S_ge;
+    if (compares && tn_l_type(k, e->a) == TN_i64 && l->count < TN_MOST_CONDITIONS)
+        l->out[l->count++] = flag;
+}
+
+static void add_terms(const tn_loop *k, tn_lx score, list *l) {
+    const tn_lexpr *e = tn_l_expr(k, score);
+    if (e->kind == TN_LX_SELECT && is_hidden(tn_l_expr(k, e->c))) add_conjuncts(k, e->a, l);
+    if (e->kind != TN_LX_OP || e->op != TN_S_add) return;
+    add_terms(k, e->a, l);
+    add_terms(k, e->b, l);
+}
+
+int tn_mask_conditions(const tn_loop *k, tn_lx e, tn_lx *out) {
+    list l = {.out = out};
+    add_terms(k, e, &l);
+    return l.count;
+}
+
+/* The constant coefficient of `var` in *e, which loses the term. */
+static bool take_coefficient(tn_loop *k, tn_lx *e, tn_lx var, int64_t *out) {
+    tn_lx coefficient, rest;
+    if (!tn_l_affine(k, *e, tn_l_expr(k, var)->index, &coefficient, &rest) ||
+        !tn_l_is_const_int(k, coefficient, out))
+        return false;
+    *e = rest;
+    return true;
+}
+
+bool tn_mask_corner(tn_loop *k, tn_lx condition, tn_lx row, tn_lx column, bool *high_row,
+                    bool *high_column) {
+    tn_lexpr c = *tn_l_expr(k, condition);
+    tn_lx difference = tn_l_sub(k, c.a, c.b);
+    int64_t by_row, by_column;
+    if (!take_coefficient(k, &difference, row, &by_row) ||
+        !take_coefficient(k, &difference, column, &by_column))
+        return false;
+    bool grows = c.op == TN_S_gt || c.op == TN_S_ge; /* the greater, the truer */
+    *high_row = (by_row > 0) == grows;
+    *high_column = (by_column > 0) == grows;
+    return true;
+}

@@ -1,0 +1,140 @@
+/* When a 3×3 convolution runs by minimal filtering, and how. See record.h, codegen/lower_winograd.c.
+ *
+ * The two sizes of tiles and the general way are compared by a cost in multiply-adds. Measured within
+ * ResNet-18 on an AVX-512 machine with 1 MB of L2 cache, one thread, ms, general way / F(2×2) / F(4×4):
+ *   56×56×64 → 64    2.02 / 1.02 / 0.66      28×28×128 → 128   2.00 / 0.97 / 0.61
+ *   14×14×256 → 256  2.02 / 0.99 / 0.78      7×7×512 → 512     2.14 / 1.38 / 1.30
+ * Small images are bound by the weights, which F(4×4) makes four times as many: where it wins little the
+ * smaller weights are preferred, because threads share the memory. */
+#include "schedule/record.h"
+
+enum {
+    CACHE_ELEMENTS = 160 << 10, /* f32 of V and M that leave room in an L2 cache of 1 MB */
+    LEAST_TASKS = 8,            /* wanted by cutting the tiles … */
+    LEAST_RANGES = 4, /* … and by cutting the columns, which repeats the input transform */
+    WEIGHT_COST = 8,  /* multiply-adds in the time that a weight from memory adds */
+    /* The largest error of a result, over the largest result, grows with the square root of C: 1e-6 at
+     * 64 and 3.5e-6 at 512 with F(4×4), of the 1e-5 that are allowed. The general way has 2.4e-6. */
+    MOST_CHANNELS = 1024,
+    LEAST_CHANNELS = 16, /* whole vectors, in and out */
+};
+
+typedef struct filter {
+    int64_t images, height, width, channels, columns;
+} filter;
+
+static int64_t ceil_div(int64_t a, int64_t b) {
+    return (a + b - 1) / b;
+}
+
+/* Tiles of m×m results. */
+static int64_t tile_count(const filter *f, int64_t m) {
+    return f->images * ceil_div(f->height, m) * ceil_div(f->width, m);
+}
+
+static filter filter_of(const tn_graph *g, const tn_node_info *n) {
+    tn_contraction c;
+    tn_op_rules_of(n->op)->lower.contraction->describe(g, n, &c);
+    /* An open batch is taken as the smallest: one image has the least tiles to share the weights. */
+    return (filter){.images = TN_MAX(1, tn_dim_lo(g->dims, c.m_extent[0])),
+                    .height = tn_dim_guess(g->dims, c.m_extent[1]),
+                    .width = tn_dim_guess(g->dims, c.m_extent[2]),
+                    .channels = tn_dim_guess(g->dims, c.k_extent[2]),
+                    .columns = tn_dim_guess(g->dims, c.n_extent[0])};
+}
+
+/* ---- whether -------------------------------------------------------------------------------- */
+
+static bool all_are(const tn_ints *list, int64_t value) {
+    for (int i = 0; i < list->count; i++)
+        if (list->at[i] != value) return false;
+    return true;
+}
+
+/* A plain 3×3 correlation of f32 in the plane. */
+static bool is_filter(const tn_graph *g, const tn_node_info *n) {
+    if (n->op != TN_OP_conv) return false;
+    const tn_attrs_conv *a = n->attrs;
+    const tn_type *x = tn_node_type(g, n, 0), *w = tn_node_type(g, n, 1);
+    return a->batch == 0 && a->stride.count == 2 && w->shape.dim[0] == 3 && w->shape.dim[1] == 3 &&
+           all_are(&a->stride, 1) && all_are(&a->window_dilation, 1) &&
+           all_are(&a->base_dilation, 1) && x->dtype == TN_f32 && w->dtype == TN_f32 &&
+           a->acc == TN_f32;
+}
+
+static double tiled_cost(const filter *f, int64_t m) {
+    double tiles = (double)tile_count(f, m), points = (double)((m + 2) * (m + 2));
+    double channels = (double)f->channels, columns = (double)f->columns;
+    double transforms = m == 2 ? 100 : 230; /* operations, loads and stores per tile, as measured */
+    return points * channels * columns * (tiles + WEIGHT_COST) +
+           tiles * transforms * (channels + columns);
+}
+
+static double general_cost(const filter *f) {
+    double points = (double)(f->images * f->height * f->width);
+    return 9.0 * (double)f->channels * (double)f->columns * (points + WEIGHT_COST);
+}
+
+uint32_t tn_schedule_winograd_side(const tn_grouping *p, tn_node node) {
+    const tn_node_info *n = tn_graph_node(p->graph, node);
+    if (!p->fuse || !is_filter(p->graph, n) || p->constant[node]) return 0;
+    if (!p->constant[tn_graph_value(p->graph, n->in[1])->node]) return 0;
+    filter f = filter_of(p->graph, n);
+    if (f.channels > MOST_CHANNELS || f.channels < LEAST_CHANNELS || f.columns < LEAST_CHANNELS)
+        return 0;
+    double two = tiled_cost(&f, 2), four = tiled_cost(&f, 4);
+    if (TN_MIN(two, four) >= general_cost(&f)) return 0;
+    return two < four ? 2 : 4;
+}
+
+/* ---- how ------------------------------------------------------------------------------------ */
+
+/* Rows of register tiles as time: the remainder has a tile of its own, with less reuse. */
+static double row_cost(int64_t tiles, int64_t mr) {
+    int64_t rest = tiles % mr;
+    return (double)tiles + (rest ? 1.5 : 0);
+}
+
+/* The register tile that loses least by its remainders and by columns past the end; the last factor is
+ * the loads that its multiply-adds wait for. */
+static void choose_tile(const filter *f, int64_t tiles, uint32_t registers, tn_schedule *s) {
+    double best = 0;
+    uint32_t spare = s->lanes < 16 ? 1 : 0; /* for the broadcast; AVX-512 takes it from memory */
+    for (uint32_t v = registers >= 32 ? 4 : 3; v >= 1; v--) {
+        uint32_t most = TN_MIN(8, (registers - v - spare) / v);
+        for (uint32_t mr = (uint32_t)TN_MIN(most, tiles); mr >= 1; mr--) {
+            int64_t wide = (int64_t)v * s->lanes;
+            double columns = (double)(ceil_div(f->columns, wide) * wide);
+            double cost = row_cost(tiles, mr) * columns * (1 + 0.1 / v + 0.4 / mr);
+            if (best > 0 && cost >= best) continue;
+            best = cost;
+            s->mr = mr;
+            s->nr = v * s->lanes;
+        }
+    }
+}
+
+static void choose_tasks(const filter *f, int64_t tiles, tn_schedule *s) {
+    int64_t points = (s->winograd + 2) * (s->winograd + 2), mr = s->mr;
+    int64_t fits = CACHE_ELEMENTS / (points * (f->channels + s->nr)) / mr * mr;
+    int64_t enough = TN_MAX(2 * mr, ceil_div(ceil_div(tiles, LEAST_TASKS), mr) * mr);
+    int64_t most = TN_MAX(mr, TN_MIN(fits, enough));
+    int64_t blocks = ceil_div(tiles, most), panels = ceil_div(f->columns, s->nr);
+    s->m_block = ceil_div(ceil_div(tiles, blocks), mr) * mr;
+    s->n_panels = ceil_div(panels, TN_MIN(panels, ceil_div(LEAST_RANGES, blocks)));
+}
+
+tn_schedule tn_schedule_choose_winograd(const tn_grouping *p, const tn_group *g,
+                                        uint32_t vector_bytes, uint32_t registers) {
+    filter f = filter_of(p->graph, tn_graph_node(p->graph, g->anchor));
+    tn_schedule s = {.lanes = TN_MAX(4, vector_bytes / 4),
+                     .unroll = 1,
+                     .rows_per_task = 1,
+                     .rhs = TN_RHS_PREPARED,
+                     .staged_epilogue = true,
+                     .winograd = tn_schedule_winograd_side(p, g->anchor)};
+    int64_t tiles = tile_count(&f, s.winograd);
+    choose_tile(&f, tiles, registers, &s);
+    choose_tasks(&f, tiles, &s);
+    return s;
+}
