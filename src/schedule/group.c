@@ -2,15 +2,11 @@
  *
  * Three steps: find what is inlined, put each root into the best group in topological order, find
  * what must be stored. Read next: access.c (how inlining works), codegen/lower_rows.c. */
-#include "schedule/record.h"
-
-static const tn_lower *lower_of(const tn_graph *g, tn_node n) {
-    return &tn_op_rules_of(g->nodes.data[n].op)->lower;
-}
+#include "schedule/group_inner.h"
 
 /* Moves elements only. A barrier is one whose operand is not recomputed (see find_readers). */
 static bool is_view(const tn_graph *g, tn_node n) {
-    const tn_lower *l = lower_of(g, n);
+    const tn_lower *l = tn__lower_of(g, n);
     return l->kind == TN_LOWER_EXPRESSION && (l->view || g->nodes.data[n].op == TN_OP_barrier);
 }
 
@@ -46,7 +42,7 @@ static const reader *find_readers(const tn_grouping *p) {
         const reader *out = &r[info->out];
         for (uint32_t i = 0; i < info->in_count; i++) {
             reader *in = &r[info->in[i]];
-            bool product = lower_of(g, n)->kind == TN_LOWER_CONTRACTION;
+            bool product = tn__lower_of(g, n)->kind == TN_LOWER_CONTRACTION;
             if (!view) {
                 *in = (reader){in->count + 1, n, i, false, in->product || product};
                 continue;
@@ -67,7 +63,7 @@ static const reader *find_readers(const tn_grouping *p) {
 static bool inline_into(const tn_graph *g, const reader *r) {
     if (r->count != 1 || r->repeated) return false;
     const tn_node_info *user = tn_graph_node(g, r->node);
-    switch (lower_of(g, r->node)->kind) {
+    switch (tn__lower_of(g, r->node)->kind) {
     case TN_LOWER_EXPRESSION:
         /* what is indexed by data may be read any number of times */
         return !(user->op == TN_OP_gather && r->which == 0);
@@ -114,7 +110,7 @@ static void find_inlined(tn_grouping *p) {
     p->readers = find_readers(p);
     for (tn_node n = 0; n < g->nodes.len; n++) {
         const tn_node_info *info = tn_graph_node(g, n);
-        const tn_lower *l = lower_of(g, n);
+        const tn_lower *l = tn__lower_of(g, n);
         bool constant =
             info->op == TN_OP_constant || (info->in_count > 0 && l->kind != TN_LOWER_CONTROL);
         for (uint32_t i = 0; i < info->in_count; i++)
@@ -125,7 +121,7 @@ static void find_inlined(tn_grouping *p) {
     }
     for (tn_node n = 0; n < g->nodes.len; n++) {
         const tn_node_info *info = tn_graph_node(g, n);
-        const tn_lower *l = lower_of(g, n);
+        const tn_lower *l = tn__lower_of(g, n);
         if (l->kind != TN_LOWER_EXPRESSION) continue;
         if (info->in_count == 0)
             p->inlined[n] = true; /* iota */
@@ -135,161 +131,7 @@ static void find_inlined(tn_grouping *p) {
     }
 }
 
-/* ---- probing: at which index does a root read the members of a group? ----------------------- */
-
-typedef struct probe {
-    tn_access access;
-    tn_loop loop;
-    tn_lx var[TN_MAX_RANK]; /* one per space axis */
-    const tn_group *group;
-    uint32_t group_id;
-    const tn_grouping *grouping;
-    bool ok;
-} probe;
-
-static const tn_member *find_member(const tn_group *group, tn_node n) {
-    for (uint32_t i = 0; i < group->members.len; i++)
-        if (group->members.data[i].node == n) return &group->members.data[i];
-    return NULL;
-}
-
-static tn_lx probe_leaf(tn_access *a, tn_value v, const tn_lx *index) {
-    probe *p = a->context;
-    const tn_value_info *info = tn_graph_value(p->grouping->graph, v);
-    if (p->grouping->group_of[info->node] == p->group_id) {
-        int rank = info->type.shape.rank;
-        const tn_member *m = find_member(p->group, info->node);
-        if (info->node == p->group->anchor) {
-            p->ok = false; /* read past the views that follow the anchor */
-        } else if (!m || info->result != 0) {
-            p->ok = false;
-        } else {
-            for (int i = 0; i < rank; i++) {
-                int axis = m->axis[i];
-                if (axis >= 0 && p->group->space.shape.dim[axis] != 1 && index[i] != p->var[axis])
-                    p->ok = false;
-            }
-        }
-    }
-    uint32_t buffer = tn_l_buffer(&p->loop, TN_LBUF_INPUT, info->type.dtype, "leaf");
-    return tn_l_load(&p->loop, buffer, tn_l_int(&p->loop, 0), TN_LX_NONE, TN_LX_NONE);
-}
-
-static tn_kernel_error probe_error(tn_emit *e, const tn_node_info *n) {
-    (void)e;
-    (void)n;
-    return 1; /* the probe's kernel never runs */
-}
-
-static void probe_init(probe *p, const tn_grouping *grouping, uint32_t group_id) {
-    *p = (probe){.grouping = grouping,
-                 .group = &grouping->groups.data[group_id],
-                 .group_id = group_id,
-                 .ok = true};
-    tn_loop_init(&p->loop, grouping->arena, grouping->graph->dims, "probe");
-    const tn_shape *s = &p->group->space.shape;
-    for (int i = 0; i < s->rank; i++)
-        p->var[i] = tn_l_for(&p->loop, TN_LOOP_SERIAL, tn_l_int(&p->loop, 0),
-                             tn_l_dim(&p->loop, s->dim[i]), "i");
-    tn_access_init(&p->access, &p->loop, grouping, grouping->arena);
-    p->access.leaf = probe_leaf;
-    p->access.context = p;
-    p->access.emit.error = probe_error;
-    if (p->group->domain_value != TN_NO_VALUE) { /* the anchor's result, seen through its views */
-        tn_lx at[TN_MAX_RANK];
-        for (int i = 0; i < s->rank; i++)
-            at[i] = s->dim[i] == 1 ? tn_l_int(&p->loop, 0) : p->var[i];
-        tn_dtype dtype = tn_graph_type(grouping->graph, p->group->domain_value)->dtype;
-        uint32_t buffer = tn_l_buffer(&p->loop, TN_LBUF_INPUT, dtype, "anchor");
-        tn_access_define(
-            &p->access, p->group->domain_value, at,
-            tn_l_load(&p->loop, buffer, tn_l_int(&p->loop, 0), TN_LX_NONE, TN_LX_NONE));
-    }
-}
-
-static void member_index(const probe *p, const int8_t *axis, const tn_shape *shape, tn_lx *index) {
-    for (int i = 0; i < shape->rank; i++)
-        index[i] = axis[i] >= 0 ? p->var[axis[i]] : tn_l_int(&((probe *)p)->loop, 0);
-}
-
-/* ---- joining a group ------------------------------------------------------------------------ */
-
-/* Matches the axes of `shape` that are not 1, in order, with the space axes that are not 1 (all of
- * them, or only the row axes). */
-static bool match_axes(const tn_shape *shape, const tn_space *space, bool rows_only, int8_t *axis) {
-    int at = 0;
-    for (int i = 0; i < shape->rank; i++) {
-        axis[i] = -1;
-        if (shape->dim[i] == 1) continue;
-        while (at < space->shape.rank &&
-               (space->shape.dim[at] == 1 || (rows_only && space->folded[at])))
-            at++;
-        if (at >= space->shape.rank || space->shape.dim[at] != shape->dim[i]) return false;
-        axis[i] = (int8_t)at++;
-    }
-    for (; at < space->shape.rank; at++)
-        if (space->shape.dim[at] != 1 && !(rows_only && space->folded[at])) return false;
-    return true;
-}
-
-/* The axes of the space that a member of a CONTRACTION group is folded over. */
-static void folded_along(const tn_grouping *p, const tn_group *group, tn_along along,
-                         bool folded[TN_MAX_RANK]) {
-    const tn_node_info *n = tn_graph_node(p->graph, group->anchor);
-    tn_contraction c;
-    tn_op_rules_of(n->op)->lower.contraction->describe(p->graph, n, &c);
-    for (int i = 0; i < c.b + c.m + c.n; i++)
-        folded[i] = along == TN_ALONG_NOTHING || (along == TN_ALONG_ROWS) == (i >= c.b + c.m);
-}
-
-/* A fold over whole kinds of axes of the tile; with views behind the anchor they are not apart. A
- * filter by tiles has another tile. */
-static bool tile_fold_fits(const tn_grouping *p, const tn_group *group, const bool *folded,
-                           tn_member *m) {
-    const tn_shape *s = &group->space.shape;
-    if (group->constant || group->domain_value != tn_graph_node(p->graph, group->anchor)->out ||
-        tn_schedule_winograd_side(p, group->anchor) != 0)
-        return false;
-    for (tn_along along = TN_ALONG_ROWS; along <= TN_ALONG_NOTHING; along++) {
-        bool wanted[TN_MAX_RANK] = {false}, same = true;
-        folded_along(p, group, along, wanted);
-        for (int i = 0; i < s->rank; i++) same &= s->dim[i] == 1 || wanted[i] == folded[i];
-        m->along = along;
-        if (same) return true;
-    }
-    return false;
-}
-
-static bool reduce_fits(const tn_grouping *p, const tn_group *group, const tn_node_info *info,
-                        tn_space *space, tn_member *m) {
-    const tn_attrs_reduce *a = info->attrs;
-    const tn_shape *x = &tn_node_type(p->graph, info, 0)->shape;
-    if (group->kind != TN_GROUP_CONTRACTION &&
-        (group->kind != TN_GROUP_ROWS || group->anchor != TN_NO_NODE))
-        return false;
-    *space = group->space;
-    if (!match_axes(x, space, false, m->operand)) return false;
-    bool folded[TN_MAX_RANK] = {false};
-    for (int i = 0; i < a->axes.count; i++)
-        if (m->operand[a->axes.at[i]] >= 0) folded[m->operand[a->axes.at[i]]] = true;
-    if (group->kind == TN_GROUP_CONTRACTION) {
-        if (!tile_fold_fits(p, group, folded, m)) return false;
-    } else if (space->has_fold) {
-        for (int i = 0; i < space->shape.rank; i++)
-            if (space->shape.dim[i] != 1 && space->folded[i] != folded[i]) return false;
-    } else {
-        memcpy(space->folded, folded, sizeof folded);
-        space->has_fold = true;
-    }
-    int to = 0;
-    for (int i = 0; i < x->rank; i++) {
-        bool gone = false;
-        for (int j = 0; j < a->axes.count; j++) gone |= a->axes.at[j] == i;
-        if (!gone) m->axis[to++] = m->operand[i];
-    }
-    m->element = false;
-    return true;
-}
+/* ---- dependencies between groups ------------------------------------------------------------ */
 
 static bool depends_on(const tn_grouping *p, uint32_t from, uint32_t to, uint8_t *seen) {
     if (from == to) return true;
@@ -331,97 +173,6 @@ static bool joining_makes_cycle(const tn_grouping *p, uint32_t id, const group_l
     return false;
 }
 
-/* The kinds of members of a CONTRACTION group that `n` reads, as bits 1 << tn_along. */
-static uint32_t kinds_read(const tn_grouping *p, uint32_t id, tn_node n, uint32_t mark) {
-    const tn_node_info *info = tn_graph_node(p->graph, n);
-    uint32_t kinds = 0;
-    for (uint32_t i = 0; i < info->in_count; i++) {
-        tn_node from = tn_graph_value(p->graph, info->in[i])->node;
-        if (p->seen[from] == mark) continue;
-        p->seen[from] = mark;
-        if (p->group_of[from] == id) {
-            const tn_member *m = find_member(&p->groups.data[id], from);
-            kinds |= 1u << (m ? m->along : TN_ALONG_SPACE); /* else views of the anchor */
-        } else if (p->group_of[from] == TN_NO_GROUP) {
-            kinds |= kinds_read(p, id, from, mark);
-        }
-    }
-    return kinds;
-}
-
-/* Whether something reads both the fold `n` and elements of group `id`, as softmax does: it needs the
- * elements in memory anyway, and folds them as well as the product could. */
-static bool is_read_with_elements(const tn_grouping *p, uint32_t id, tn_node n) {
-    enum { FOLD = 1, ELEMENT = 2 };
-    const tn_graph *g = p->graph;
-    const tn_group *group = &p->groups.data[id];
-    uint8_t *of = TN_NEW_N(p->arena, uint8_t, g->nodes.len); /* what a node is made from */
-    of[n] = FOLD;
-    for (tn_node k = group->anchor; k < g->nodes.len; k++) {
-        const tn_node_info *info = tn_graph_node(g, k);
-        const tn_member *m = p->group_of[k] == id ? find_member(group, k) : NULL;
-        uint8_t reads = 0;
-        for (uint32_t i = 0; i < info->in_count; i++)
-            reads |= of[tn_graph_value(g, info->in[i])->node];
-        if (reads == (FOLD | ELEMENT)) return true;
-        if (p->group_of[k] == id)
-            of[k] = !m || m->along == TN_ALONG_SPACE ? ELEMENT : 0;
-        else if (k != n && lower_of(g, k)->kind == TN_LOWER_EXPRESSION)
-            of[k] = p->inlined[k] ? reads : reads & FOLD;
-    }
-    return false;
-}
-
-/* How `n` may run in a CONTRACTION group: at every element, as a fold of elements, or after folds of
- * one kind. */
-static bool runs_in_tile(tn_grouping *p, uint32_t id, tn_node n, bool fold, tn_member *m) {
-    const tn_group *group = &p->groups.data[id];
-    uint32_t kinds = kinds_read(p, id, n, ++p->seen_mark);
-    if ((kinds & ~(1u << TN_ALONG_SPACE)) == 0) return !fold || !is_read_with_elements(p, id, n);
-    if (fold || (kinds & (kinds - 1))) return false;
-    m->along = (tn_along)__builtin_ctz(kinds);
-    tn_space rest = group->space;
-    folded_along(p, group, m->along, rest.folded);
-    tn_value out = tn_graph_node(p->graph, n)->out;
-    return match_axes(&tn_graph_type(p->graph, out)->shape, &rest, true, m->axis);
-}
-
-/* Whether root `n` may join group `id`; fills the member and the group's new space. */
-static bool fits(tn_grouping *p, uint32_t id, tn_node n, tn_member *m, tn_space *space) {
-    const tn_group *group = &p->groups.data[id];
-    const tn_node_info *info = tn_graph_node(p->graph, n);
-    const tn_type *type = tn_graph_type(p->graph, info->out);
-    *m = (tn_member){.node = n};
-    if (group->kind != TN_GROUP_ROWS && group->kind != TN_GROUP_CONTRACTION &&
-        group->kind != TN_GROUP_ATTENTION)
-        return false;
-    if (group->constant != p->constant[n]) return false;
-    bool fold = lower_of(p->graph, n)->kind == TN_LOWER_FOLD;
-    if (group->kind == TN_GROUP_CONTRACTION && !runs_in_tile(p, id, n, fold, m)) return false;
-    if (fold) {
-        if (info->op != TN_OP_reduce || !reduce_fits(p, group, info, space, m)) return false;
-    } else if (m->along != TN_ALONG_SPACE) {
-        *space = group->space;
-    } else {
-        *space = group->space;
-        if (match_axes(&type->shape, space, false, m->axis))
-            m->element = true;
-        else if (!space->has_fold || !match_axes(&type->shape, space, true, m->axis))
-            return false;
-    }
-    probe t;
-    probe_init(&t, p, id);
-    tn_lx index[TN_MAX_RANK];
-    if (fold) {
-        member_index(&t, m->operand, &tn_node_type(p->graph, info, 0)->shape, index);
-        tn_access_value(&t.access, info->in[0], index);
-    } else {
-        member_index(&t, m->axis, &type->shape, index);
-        lower_of(p->graph, n)->expression(&t.access.emit, info, 0, index);
-    }
-    return t.ok;
-}
-
 /* ---- levels: how many folds, one after another, a member waits for -------------------------- */
 
 static uint32_t level_of(const tn_grouping *p, const tn_group *group, uint32_t id, tn_node n,
@@ -434,8 +185,9 @@ static uint32_t level_of(const tn_grouping *p, const tn_group *group, uint32_t i
         stamp[from] = mark;
         uint32_t below;
         if (p->group_of[from] == id) {
-            const tn_member *m = find_member(group, from);
-            bool fold = lower_of(p->graph, from)->kind == TN_LOWER_FOLD || from == group->anchor;
+            const tn_member *m = tn__find_member(group, from);
+            bool fold =
+                tn__lower_of(p->graph, from)->kind == TN_LOWER_FOLD || from == group->anchor;
             below = m ? m->level + (fold ? 1 : 0) : 1; /* else the anchor, seen through views */
         } else if (p->group_of[from] == TN_NO_GROUP) {
             below = level_of(p, group, id, from, stamp, mark);
@@ -519,7 +271,7 @@ static bool runs_as_fold(const tn_graph *g, const tn_node_info *info) {
 static void new_group(tn_grouping *p, tn_node n, const group_list *reads) {
     const tn_graph *g = p->graph;
     const tn_node_info *info = tn_graph_node(g, n);
-    tn_lower_kind kind = lower_of(g, n)->kind;
+    tn_lower_kind kind = tn__lower_of(g, n)->kind;
     tn_group group = {.kind = TN_GROUP_ROWS,
                       .anchor = TN_NO_NODE,
                       .domain_value = TN_NO_VALUE,
@@ -614,8 +366,8 @@ static bool goes_into_product(const tn_grouping *p, tn_node n) {
     const tn_graph *g = p->graph;
     const tn_node_info *info = tn_graph_node(g, n);
     const reader *r = &p->readers[info->out];
-    return p->fuse && lower_of(g, n)->kind == TN_LOWER_EXPRESSION && r->count == 1 && r->product &&
-           !r->repeated && !p->enclosed[r->node] && !p->attention[r->node] &&
+    return p->fuse && tn__lower_of(g, n)->kind == TN_LOWER_EXPRESSION && r->count == 1 &&
+           r->product && !r->repeated && !p->enclosed[r->node] && !p->attention[r->node] &&
            info->op != TN_OP_pad && info->op != TN_OP_concat &&
            tn__reads_once(g, tn_graph_node(g, r->node), r->which);
 }
@@ -626,14 +378,14 @@ static bool goes_into_product(const tn_grouping *p, tn_node n) {
  * pointwise work beside pointwise work. */
 static bool is_sibling(const tn_grouping *p, uint32_t id, tn_node n) {
     const tn_group *group = &p->groups.data[id];
-    bool fold = lower_of(p->graph, n)->kind == TN_LOWER_FOLD;
+    bool fold = tn__lower_of(p->graph, n)->kind == TN_LOWER_FOLD;
     if (group->kind != TN_GROUP_ROWS || group->anchor != TN_NO_NODE ||
         group->space.has_fold != fold)
         return false;
     for (uint32_t i = 0; i < group->members.len; i++) {
         tn_op op = tn_graph_node(p->graph, group->members.data[i].node)->op;
         if (op == TN_OP_pad || op == TN_OP_concat || op == TN_OP_gather) return false;
-        if ((lower_of(p->graph, group->members.data[i].node)->kind == TN_LOWER_FOLD) != fold)
+        if ((tn__lower_of(p->graph, group->members.data[i].node)->kind == TN_LOWER_FOLD) != fold)
             return false;
     }
     tn_op op = tn_graph_node(p->graph, n)->op;
@@ -644,7 +396,7 @@ static bool is_sibling(const tn_grouping *p, uint32_t id, tn_node n) {
 static void find_siblings(tn_grouping *p, tn_node n, group_list *out) {
     const tn_graph *g = p->graph;
     const tn_node_info *info = tn_graph_node(g, n);
-    bool fold = lower_of(g, n)->kind == TN_LOWER_FOLD;
+    bool fold = tn__lower_of(g, n)->kind == TN_LOWER_FOLD;
     const tn_type *over = fold ? tn_node_type(g, info, 0) : tn_graph_type(g, info->out);
     tn_dim whole = tn_shape_count(g->dims, &over->shape);
     tn__value_list loads = {0};
@@ -666,7 +418,7 @@ static bool try_groups(tn_grouping *p, tn_node n, const group_list *candidates,
         tn_member m;
         tn_space space;
         uint32_t id = candidates->data[i];
-        if (!fits(p, id, n, &m, &space) || joining_makes_cycle(p, id, reads)) continue;
+        if (!tn__fits(p, id, n, &m, &space) || joining_makes_cycle(p, id, reads)) continue;
         if (skip) {
             skip = false;
             continue;
@@ -680,7 +432,7 @@ static bool try_groups(tn_grouping *p, tn_node n, const group_list *candidates,
 static void place_root(tn_grouping *p, tn_node n, uint32_t *stamp, uint32_t *mark) {
     group_list reads = {0};
     read_groups(p, n, stamp, ++*mark, &reads);
-    tn_lower_kind kind = lower_of(p->graph, n)->kind;
+    tn_lower_kind kind = tn__lower_of(p->graph, n)->kind;
     bool joins = p->fuse && (kind == TN_LOWER_EXPRESSION ||
                              (kind == TN_LOWER_FOLD && p->graph->nodes.data[n].op == TN_OP_reduce));
     if (joins) {
@@ -712,7 +464,7 @@ static bool is_domain_of(const tn_grouping *p, const tn_group *group, tn_value v
 static void store(tn_grouping *p, tn_value v) {
     v = tn_group_storage(p, v);
     tn_node node = tn_graph_value(p->graph, v)->node;
-    if (p->stored[v] || lower_of(p->graph, node)->kind == TN_LOWER_SOURCE) return;
+    if (p->stored[v] || tn__lower_of(p->graph, node)->kind == TN_LOWER_SOURCE) return;
     p->stored[v] = true;
     if (p->group_of[node] == TN_NO_GROUP) { /* an inlined view that must exist in memory */
         for (uint32_t i = 0; i < p->groups.len; i++)
@@ -807,7 +559,7 @@ tn_grouping *tn__form_groups(const tn_graph *g, bool fuse, const uint8_t *choice
     uint32_t mark = 0;
     for (tn_node n = 0; n < g->nodes.len; n++)
         if (!p->inlined[n] && !p->enclosed[n] && p->group_of[n] == TN_NO_GROUP &&
-            lower_of(g, n)->kind != TN_LOWER_SOURCE)
+            tn__lower_of(g, n)->kind != TN_LOWER_SOURCE)
             place_root(p, n, stamp, &mark);
     find_stores(p, stamp, &mark);
     uint8_t *done = TN_NEW_N(arena, uint8_t, p->groups.len);

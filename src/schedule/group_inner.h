@@ -1,0 +1,16 @@
+/* Between the files that form groups: group.c, fit.c. */
+#ifndef TENON_SCHEDULE_GROUP_INNER_H
+#define TENON_SCHEDULE_GROUP_INNER_H
+
+#include "schedule/record.h"
+
+static inline const tn_lower *tn__lower_of(const tn_graph *g, tn_node n) {
+    return &tn_op_rules_of(g->nodes.data[n].op)->lower;
+}
+
+/* NULL: none of its members. */
+const tn_member *tn__find_member(const tn_group *group, tn_node n);
+/* Whether root `n` may join group `id`, cycles aside; fills the member and the group's new space. */
+bool tn__fits(tn_grouping *p, uint32_t id, tn_node n, tn_member *m, tn_space *space);
+
+#endif
