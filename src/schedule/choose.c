@@ -24,17 +24,20 @@ static double bytes_of(const tn_graph *g, tn_value v) {
     return count_of(g, v) * (double)tn_dtype_bits(tn_graph_type(g, v)->dtype) / 8;
 }
 
+/* Open sizes are mostly smaller at run time than the guess. */
+static bool fits_cache(const tn_graph *g, tn_value v) {
+    return bytes_of(g, v) <= CACHED_BYTES || !tn_shape_is_const(&tn_graph_type(g, v)->shape);
+}
+
 /* Of storing or loading a value. */
 static double seconds_of(const tn_graph *g, tn_value v) {
-    double bytes = bytes_of(g, v);
-    return bytes / (bytes > CACHED_BYTES ? BYTES_PER_SECOND : CACHED_PER_SECOND);
+    return bytes_of(g, v) / (fits_cache(g, v) ? CACHED_PER_SECOND : BYTES_PER_SECOND);
 }
 
 /* Of an operand that a contraction evaluates into scratch: a write, and a read, which a large operand
  * in memory would cost as well. */
 static double scratch_seconds(const tn_graph *g, tn_value v) {
-    double bytes = bytes_of(g, v);
-    return (bytes > CACHED_BYTES ? bytes : 2 * bytes) / CACHED_PER_SECOND;
+    return bytes_of(g, v) * (fits_cache(g, v) ? 2 : 1) / CACHED_PER_SECOND;
 }
 
 /* ---- what a grouping costs ------------------------------------------------------------------ */

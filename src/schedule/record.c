@@ -8,7 +8,6 @@ enum {
     TASK_ELEMENTS = 16384,
     TASK_FLOPS = 4 << 20,
     STAGE_ELEMENTS = 1 << 20, /* read once per panel, so the last cache will do */
-    STAGED_TASKS = 8,         /* a task takes all columns: rows must make the tasks */
     TYPICAL_SIZE = 64,
 };
 
@@ -164,19 +163,18 @@ tn_schedule tn_schedule_choose_contraction(const tn_grouping *p, const tn_group 
                                               : TN_RHS_PACKED;
     s->lhs = lhs_direct ? TN_LHS_DIRECT : c.k > 0 ? TN_LHS_STAGED : TN_LHS_ELEMENT;
     int64_t block = m >= 192 ? 192 : s->rhs == TN_RHS_PACKED ? 512 : 96;
-    if (s->lhs == TN_LHS_STAGED) {
-        block = TN_MIN(block, STAGE_ELEMENTS / TN_MAX(1, k));
-        if (b < STAGED_TASKS) block = TN_MIN(block, m * b / STAGED_TASKS);
-        block = TN_MAX(block, 2 * (int64_t)s->mr);
-    }
+    if (s->lhs == TN_LHS_STAGED)
+        block = TN_MAX(s->mr, TN_MIN(block, STAGE_ELEMENTS / TN_MAX(1, k)));
     s->m_block = (TN_MIN(block, TN_MAX(1, m)) + s->mr - 1) / s->mr * s->mr;
     int64_t panels = (cols + s->nr - 1) / s->nr;
     int64_t blocks = clamp_product(b, (m + s->m_block - 1) / s->m_block);
     int64_t panel_flops = clamp_product(clamp_product(2 * TN_MIN(m, s->m_block), s->nr), k);
     int64_t per = TN_MAX(1, TASK_FLOPS / TN_MAX(1, panel_flops));
     int64_t most_per = TN_MAX(1, clamp_product(panels, blocks) / 8); /* at least 8 tasks or so */
-    if (s->lhs == TN_LHS_STAGED) per = panels; /* each task evaluates its rows anew */
     s->n_panels = TN_MIN(panels, TN_MAX(1, TN_MIN(per, most_per)));
+    if (s->lhs ==
+        TN_LHS_STAGED) /* each task evaluates its rows anew: a few percent of 128 columns */
+        s->n_panels = TN_MIN(panels, TN_MAX(s->n_panels, TN_MAX(2, TN_MIN(8, panels / 4))));
     for (uint32_t i = 1; i < g->members.len; i++)
         s->staged_epilogue |= long_epilogue(p, g->members.data[i].node, g->domain_value, 0);
     return schedule;
