@@ -51,6 +51,9 @@ tn_lx tn__tile_lhs(tn__tile *t, const tn_lx *b, const tn_lx *m, const tn_lx *k);
 tn_lx tn__tile_rhs(tn__tile *t, const tn_lx *b, const tn_lx *k, const tn_lx *n, tn_lx valid);
 /* The address of a plain load (casts aside), or NONE. */
 tn_lx tn__load_address(const tn_loop *k, tn_lx e, uint32_t *buffer);
+/* Whether an address (NONE: no) grows by one with a loop's variable. */
+bool tn__steps_by_one(tn_loop *k, tn_lx address, tn_lx var);
+tn_lx tn__ceil_div(tn_loop *k, tn_lx a, int64_t b);
 tn_lx tn__tile_product(tn_loop *k, const tn_dim *d, int count);
 /* Splits a linear number over axes of which some run inside the next one. */
 void tn__split_axes(tn_loop *k, tn_lx linear, const tn_dim *d, int count, const bool *merged,
@@ -62,6 +65,8 @@ void tn__tile_point(tn__tile *t, const tn_lx *m, const tn_lx *n);
 /* ---- contraction_tile.c --------------------------------------------------------------------- */
 
 bool tn__columns_exact(const tn__tile *t);
+/* The member of the group that makes `v`; NULL: the anchor, or views of it. */
+const tn_member *tn__tile_member(const tn__tile *t, tn_value v);
 /* Stores, or lists for the probe, what the group makes of the accumulator at t->at, which is lane
  * `lane` of row `row`. */
 void tn__epilogue_point(tn__tile *t, tn_lx acc, tn_lx row, tn_lx lane);

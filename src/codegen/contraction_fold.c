@@ -20,7 +20,8 @@ void tn__tile_find_folds(tn__tile *t) {
         tn__tile_fold f = {.member = &t->m.group->members.data[i]};
         f.node = tn_graph_node(t->m.graph, f.member->node);
         const tn_lower *l = &tn_op_rules_of(f.node->op)->lower;
-        if (l->kind != TN_LOWER_FOLD) continue;
+        /* Folds inside of an attention are not of its epilogue. */
+        if (l->kind != TN_LOWER_FOLD || f.member->along == TN_ALONG_SPACE) continue;
         f.rules = l->fold;
         f.rules->describe(t->m.graph, f.node, &f.fold);
         tn_vec_push(t->m.context->arena, &t->folds, f);
@@ -248,13 +249,6 @@ static void result_point(const finish *e, tn_lx x) {
     }
 }
 
-static const tn_member *member_of(const tn__tile *t, tn_value v) {
-    tn_node node = tn_graph_value(t->m.graph, v)->node;
-    for (uint32_t i = 0; i < t->m.group->members.len; i++)
-        if (t->m.group->members.data[i].node == node) return &t->m.group->members.data[i];
-    return NULL;
-}
-
 static void store_results(const finish *e, tn_lx lane) {
     tn__tile *t = e->t;
     uint32_t mark = tn_access_mark(&t->m.access);
@@ -269,7 +263,7 @@ static void store_results(const finish *e, tn_lx lane) {
     }
     for (uint32_t i = 0; i < t->m.group->stores.len; i++) {
         tn_value v = t->m.group->stores.data[i];
-        const tn_member *m = member_of(t, v);
+        const tn_member *m = tn__tile_member(t, v);
         tn_lx index[TN_MAX_RANK];
         if (!m || m->along != e->along) continue;
         point_of(t, m->axis, tn_graph_type(t->m.graph, v)->shape.rank, index);

@@ -61,12 +61,24 @@ void tn__tile_init(tn__tile *t, const tn_lower_context *c, uint32_t group, const
     tn__tile_find_folds(t);
 }
 
+bool tn__steps_by_one(tn_loop *k, tn_lx address, tn_lx var) {
+    tn_lx coefficient, rest;
+    int64_t one;
+    return address != TN_LX_NONE && tn_l_expr(k, var)->kind == TN_LX_VAR &&
+           tn_l_affine(k, address, tn_l_expr(k, var)->index, &coefficient, &rest) &&
+           tn_l_is_const_int(k, coefficient, &one) && one == 1;
+}
+
 /* ---- sizes ---------------------------------------------------------------------------------- */
 
 tn_lx tn__tile_product(tn_loop *k, const tn_dim *d, int count) {
     tn_lx p = tn_l_int(k, 1);
     for (int i = 0; i < count; i++) p = tn_l_mul(k, p, tn_l_dim(k, d[i]));
     return p;
+}
+
+tn_lx tn__ceil_div(tn_loop *k, tn_lx a, int64_t b) {
+    return tn_l_div(k, tn_l_add(k, a, tn_l_int(k, b - 1)), tn_l_int(k, b));
 }
 
 void tn__split_axes(tn_loop *k, tn_lx linear, const tn_dim *d, int count, const bool *merged,

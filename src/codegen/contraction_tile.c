@@ -3,7 +3,8 @@
 
 /* ---- epilogue ------------------------------------------------------------------------------- */
 
-static const tn_member *member_of(const tn__tile *t, tn_node node) {
+const tn_member *tn__tile_member(const tn__tile *t, tn_value v) {
+    tn_node node = tn_graph_value(t->m.graph, v)->node;
     for (uint32_t i = 1; i < t->m.group->members.len; i++)
         if (t->m.group->members.data[i].node == node) return &t->m.group->members.data[i];
     return NULL;
@@ -16,7 +17,7 @@ void tn__epilogue_point(tn__tile *t, tn_lx acc, tn_lx row, tn_lx lane) {
         tn_value v = t->m.group->stores.data[i];
         const tn_type *type = tn_graph_type(t->m.graph, v);
         tn_lx index[TN_MAX_RANK];
-        const tn_member *m = member_of(t, tn_graph_value(t->m.graph, v)->node);
+        const tn_member *m = tn__tile_member(t, v);
         if (m && m->along != TN_ALONG_SPACE) continue; /* stored by tn__folds_finish */
         for (int j = 0; j < type->shape.rank; j++)
             index[j] = !m ? t->at[j] : m->axis[j] >= 0 ? t->at[m->axis[j]] : tn_l_int(t->m.k, 0);

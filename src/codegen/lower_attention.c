@@ -142,8 +142,7 @@ static void copy_rows(tn__flash *f) {
 static void emit_blocks(tn__flash *f, tn_lx row_total) {
     tn_loop *k = f->t.m.k;
     tn_lx size = tn__flash_int(f, f->t.s.kv_block), zero = tn__flash_int(f, 0);
-    tn_lx blocks =
-        tn_l_div(k, tn__flash_sum(f, f->columns, tn__flash_int(f, f->t.s.kv_block - 1)), size);
+    tn_lx blocks = tn__ceil_div(k, f->columns, f->t.s.kv_block);
     tn_lx block = tn_l_for(k, TN_LOOP_SERIAL, zero, blocks, "block");
     int64_t known;
     bool exact = tn_l_is_const_int(k, f->columns, &known) && known % f->t.s.kv_block == 0;
@@ -161,8 +160,7 @@ static void emit_task(tn__flash *f) {
     tn_loop *k = f->t.m.k;
     tn_lx row_total = tn__tile_product(k, f->t.c.m_extent, f->t.c.m);
     tn_lx size = tn__flash_int(f, f->t.s.m_block);
-    tn_lx blocks =
-        tn_l_div(k, tn__flash_sum(f, row_total, tn__flash_int(f, f->t.s.m_block - 1)), size);
+    tn_lx blocks = tn__ceil_div(k, row_total, f->t.s.m_block);
     k->tasks = tn_l_mul(k, tn__tile_product(k, f->t.c.b_extent, f->t.c.b), blocks);
     tn_lx task = tn_l_task(k);
     f->t.b_linear = tn_l_div(k, task, blocks);
@@ -180,18 +178,12 @@ static void emit_task(tn__flash *f) {
 static void flash_init(tn__flash *f, const tn_lower_context *c, uint32_t group) {
     memset(f, 0, sizeof *f);
     tn__tile *t = &f->t;
-    tn_maker_init(&t->m, c, group, "attention");
+    tn__tile_init(t, c, group, "attention");
     t->m.access.leaf = flash_leaf;
-    t->m.access.context = f;
-    t->node = tn_graph_node(t->m.graph, t->m.group->anchor);
-    t->rules = tn_op_rules_of(t->node->op)->lower.contraction;
-    t->rules->describe(t->m.graph, t->node, &t->c);
     t->s =
         tn_schedule_choose_attention(t->m.grouping, t->m.group, (uint32_t)c->target->vector_bytes,
                                      (uint32_t)c->target->vector_registers);
-    t->n_total = tn__tile_product(t->m.k, t->c.n_extent, t->c.n);
-    tn_lx nr = tn_l_int(t->m.k, t->s.nr);
-    t->panels = tn_l_div(t->m.k, tn_l_add(t->m.k, t->n_total, tn_l_int(t->m.k, t->s.nr - 1)), nr);
+    t->panels = tn__ceil_div(t->m.k, t->n_total, t->s.nr);
     f->x = t->m.group->attention;
     f->dtype = t->c.acc;
     f->score = tn_graph_node(t->m.graph, f->x->score);
@@ -207,8 +199,8 @@ static tn_lx probe_axis(tn_loop *k, tn_lx extent) {
     return tn_l_for(k, TN_LOOP_SERIAL, tn_l_int(k, 0), extent, "p");
 }
 
-/* On a throw-away kernel: whether k lies contiguous along the contracted axis, v along rows, and what the mask says
- * of whole tiles. */
+/* On a throw-away kernel: whether k lies contiguous along the contracted axis, v along rows, and what
+ * the mask says of whole tiles. */
 static void analyse(tn__flash *out, const tn_lower_context *c, uint32_t group) {
     tn__flash f;
     flash_init(&f, c, group);
@@ -217,23 +209,17 @@ static void analyse(tn__flash *out, const tn_lower_context *c, uint32_t group) {
         f.t.b_index[i] = probe_axis(k, tn_l_dim(k, f.t.c.b_extent[i]));
     f.row = probe_axis(k, tn__tile_product(k, f.t.c.m_extent, f.t.c.m));
     f.column = probe_axis(k, f.columns);
-    tn_lx x = probe_axis(k, f.depth), coefficient, rest, condition[TN_MOST_CONDITIONS];
+    tn_lx x = probe_axis(k, f.depth), condition[TN_MOST_CONDITIONS];
     uint32_t buffer;
-    int64_t one;
     tn_lx address = tn__load_address(
         k, tn__flash_operand(&f, 1, tn_l_int(k, 0), f.column, x, TN_LX_NONE), &buffer);
-    out->turned = address != TN_LX_NONE && tn_dtype_size(f.dtype) >= 4 &&
-                  tn_l_affine(k, address, tn_l_expr(k, x)->index, &coefficient, &rest) &&
-                  tn_l_is_const_int(k, coefficient, &one) && one == 1;
+    out->turned = tn_dtype_size(f.dtype) >= 4 && tn__steps_by_one(k, address, x);
     tn_lx n[TN_MAX_RANK];
     int last = f.t.c.n - 1;
     for (int i = 0; i <= last; i++) n[i] = probe_axis(k, tn_l_dim(k, f.t.c.n_extent[i]));
     address =
         tn__load_address(k, tn__tile_rhs(&f.t, f.t.b_index, &f.column, n, TN_LX_NONE), &buffer);
-    out->packs_values =
-        address == TN_LX_NONE || last < 0 ||
-        !tn_l_affine(k, address, tn_l_expr(k, n[last])->index, &coefficient, &rest) ||
-        !tn_l_is_const_int(k, coefficient, &one) || one != 1;
+    out->packs_values = last < 0 || !tn__steps_by_one(k, address, n[last]);
     if (f.single) return;
     f.raw = tn_l_number(k, f.dtype, 0);
     out->conditions = tn_mask_conditions(k, tn__flash_score(&f), condition);

@@ -42,14 +42,6 @@ static bool splits(tn__tile *t, tn_lx address, const tn_lx *var, const tn_lx *m_
     return true;
 }
 
-static bool steps_by_one(tn_loop *k, tn_lx address, tn_lx var) {
-    tn_lx coefficient, rest;
-    int64_t one;
-    return address != TN_LX_NONE && tn_l_expr(k, var)->kind == TN_LX_VAR &&
-           tn_l_affine(k, address, tn_l_expr(k, var)->index, &coefficient, &rest) &&
-           tn_l_is_const_int(k, coefficient, &one) && one == 1;
-}
-
 static bool unit_columns(tn__tile *t, const tn_lx *k_var, const tn_lx *n_var) {
     int wide = 0;
     for (int i = 0; i < t->c.n; i++) wide += t->c.n_extent[i] != 1;
@@ -57,7 +49,7 @@ static bool unit_columns(tn__tile *t, const tn_lx *k_var, const tn_lx *n_var) {
     uint32_t buffer = 0;
     tn_lx address =
         tn__load_address(t->m.k, tn__tile_rhs(t, t->b_index, k_var, n_var, TN_LX_NONE), &buffer);
-    return steps_by_one(t->m.k, address, n_var[t->c.n - 1]);
+    return tn__steps_by_one(t->m.k, address, n_var[t->c.n - 1]);
 }
 
 /* B's rows run along the last k axis, which is long enough for whole vectors. */
@@ -67,7 +59,7 @@ static bool unit_rows(tn__tile *t, const tn_lx *k_var, const tn_lx *n_var) {
     tn_lx address =
         tn__load_address(t->m.k, tn__tile_rhs(t, t->b_index, k_var, n_var, TN_LX_NONE), &buffer);
     return tn_dim_guess(t->m.graph->dims, t->c.k_extent[t->c.k - 1]) >= LEAST_TURNED &&
-           steps_by_one(t->m.k, address, k_var[t->c.k - 1]);
+           tn__steps_by_one(t->m.k, address, k_var[t->c.k - 1]);
 }
 
 typedef struct analysis {
@@ -123,8 +115,8 @@ static bool loads_along_rows(tn__tile *t, const tn_lx *k_var, const tn_lx *m_var
     (void)tn__tile_lhs(t, t->b_index, m_var, k_var);
     t->probe = NULL;
     for (uint32_t i = 0; i < probe.offsets.len; i++) {
-        along_rows += steps_by_one(t->m.k, probe.offsets.data[i], m_var[t->c.m - 1]);
-        along_rows -= steps_by_one(t->m.k, probe.offsets.data[i], k_var[t->c.k - 1]);
+        along_rows += tn__steps_by_one(t->m.k, probe.offsets.data[i], m_var[t->c.m - 1]);
+        along_rows -= tn__steps_by_one(t->m.k, probe.offsets.data[i], k_var[t->c.k - 1]);
     }
     return along_rows > 0;
 }
@@ -183,8 +175,7 @@ static void tile_setup(tn__tile *t, const tn_lower_context *c, uint32_t group, c
     t->a_leaf = a->a_leaf;
     memcpy(t->merged_m, a->merged_m, sizeof t->merged_m);
     memcpy(t->merged_k, a->merged_k, sizeof t->merged_k);
-    tn_lx nr = tn_l_int(t->m.k, t->s.nr);
-    t->panels = tn_l_div(t->m.k, tn_l_add(t->m.k, t->n_total, tn_l_int(t->m.k, t->s.nr - 1)), nr);
+    t->panels = tn__ceil_div(t->m.k, t->n_total, t->s.nr);
 }
 
 static void lower_pack(const tn_lower_context *c, uint32_t group, const analysis *a,
@@ -212,17 +203,13 @@ static void lower_pack(const tn_lower_context *c, uint32_t group, const analysis
 
 /* ---- the kernel ----------------------------------------------------------------------------- */
 
-static tn_lx ceil_div(tn_loop *k, tn_lx a, int64_t b) {
-    return tn_l_div(k, tn_l_add(k, a, tn_l_int(k, b - 1)), tn_l_int(k, b));
-}
-
 /* Which part of the result a task makes. */
 static void cut_tasks(tn__tile *t) {
     tn_loop *k = t->m.k;
     t->tasks.rows = tn__tile_product(k, t->c.m_extent, t->c.m);
     t->tasks.batch = tn__tile_product(k, t->c.b_extent, t->c.b);
-    t->tasks.blocks = ceil_div(k, t->tasks.rows, t->s.m_block);
-    t->tasks.ranges = ceil_div(k, t->panels, t->s.n_panels);
+    t->tasks.blocks = tn__ceil_div(k, t->tasks.rows, t->s.m_block);
+    t->tasks.ranges = tn__ceil_div(k, t->panels, t->s.n_panels);
     k->tasks = tn_l_mul(k, tn_l_mul(k, t->tasks.batch, t->tasks.ranges), t->tasks.blocks);
     tn_lx task = tn_l_task(k), line = tn_l_div(k, task, t->tasks.blocks);
     t->b_linear = tn_l_div(k, line, t->tasks.ranges);

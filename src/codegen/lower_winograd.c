@@ -56,13 +56,10 @@ static bool reads_channels(const tn_lower_context *c, uint32_t group) {
     for (int i = 0; i < w.t.c.m; i++) w.origin[i] = zero_of(&w);
     tn_lx channel = tn_l_for(k, TN_LOOP_SERIAL, zero_of(&w), tn_l_dim(k, w.t.c.k_extent[2]), "c");
     tn_lx one_in = tn_l_int(k, 1); /* past a padding that is read through */
-    tn_lx index[TN_MAX_RANK] = {zero_of(&w), one_in, one_in, channel}, coefficient, rest;
+    tn_lx index[TN_MAX_RANK] = {zero_of(&w), one_in, one_in, channel};
     uint32_t buffer = 0;
-    int64_t one;
     tn_lx address = tn__load_address(k, tn__tile_operand(&w.t, 0, index, TN_LX_NONE), &buffer);
-    return address != TN_LX_NONE &&
-           tn_l_affine(k, address, tn_l_expr(k, channel)->index, &coefficient, &rest) &&
-           tn_l_is_const_int(k, coefficient, &one) && one == 1;
+    return tn__steps_by_one(k, address, channel);
 }
 
 /* Makes tile `linear` the current one. */
@@ -246,16 +243,12 @@ static void run_panel(winograd *w, tn_lx panel, tn_lx first, tn_lx count) {
     tn_l_end(k);
 }
 
-static tn_lx ceil_div(tn_loop *k, tn_lx a, int64_t b) {
-    return tn_l_div(k, tn_l_add(k, a, tn_l_int(k, b - 1)), tn_l_int(k, b));
-}
-
 static void emit_tasks(winograd *w) {
     tn__tile *t = &w->t;
     tn_loop *k = t->m.k;
     tn_lx block = tn_l_int(k, t->s.m_block), per = tn_l_int(k, t->s.n_panels);
-    tn_lx blocks = ceil_div(k, w->tiles, t->s.m_block);
-    k->tasks = tn_l_mul(k, blocks, ceil_div(k, t->panels, t->s.n_panels));
+    tn_lx blocks = tn__ceil_div(k, w->tiles, t->s.m_block);
+    k->tasks = tn_l_mul(k, blocks, tn__ceil_div(k, t->panels, t->s.n_panels));
     tn_lx task = tn_l_task(k), first = tn_l_mul(k, tn_l_mod(k, task, blocks), block);
     tn_lx count = tn_l_min(k, block, tn_l_sub(k, w->tiles, first));
     transform_input(w, first, count);
@@ -273,11 +266,12 @@ static void winograd_init(winograd *w, const tn_lower_context *c, uint32_t group
     tn__tile_init(t, c, group, name);
     tn_loop *k = t->m.k;
     t->s = *s;
-    t->panels = ceil_div(k, t->n_total, s->nr);
+    t->panels = tn__ceil_div(k, t->n_total, s->nr);
     w->points = w->f.n * w->f.n;
     w->channels = tn_l_dim(k, t->c.k_extent[2]);
     w->side[0] = tn_l_dim(k, t->c.m_extent[0]);
-    for (int i = Y; i <= X; i++) w->side[i] = ceil_div(k, tn_l_dim(k, t->c.m_extent[i]), w->f.m);
+    for (int i = Y; i <= X; i++)
+        w->side[i] = tn__ceil_div(k, tn_l_dim(k, t->c.m_extent[i]), w->f.m);
     w->tiles = tn_l_mul(k, tn_l_mul(k, w->side[0], w->side[Y]), w->side[X]);
 }
 
@@ -338,7 +332,7 @@ static void make_scratch(winograd *w) {
     enum { LINE = 16 };
     tn_lx block = tn_l_int(k, t->s.m_block), points = tn_l_int(k, w->points);
     tn_lx nr = tn_l_int(k, t->s.nr);
-    w->v_tile = tn_l_mul(k, ceil_div(k, w->channels, t->s.lanes), tn_l_int(k, t->s.lanes));
+    w->v_tile = tn_l_mul(k, tn__ceil_div(k, w->channels, t->s.lanes), tn_l_int(k, t->s.lanes));
     w->v_point = tn_l_add(k, tn_l_mul(k, block, w->v_tile), tn_l_int(k, LINE));
     w->v = tn_l_scratch(k, TN_f32, tn_l_mul(k, points, w->v_point), "v");
     w->m = tn_l_scratch(k, TN_f32, tn_l_mul(k, tn_l_mul(k, points, block), nr), "m");

@@ -1,18 +1,14 @@
 /* Recognising attention. See attention.h. */
 #include "schedule/attention.h"
 
-#include "schedule/group.h"
-
-static const tn_lower *lower_of(const tn_graph *g, tn_node n) {
-    return &tn_op_rules_of(g->nodes.data[n].op)->lower;
-}
+#include "schedule/group_inner.h"
 
 static tn_node node_of(const tn_graph *g, tn_value v) {
     return tn_graph_value(g, v)->node;
 }
 
 static bool is_plain_view(const tn_graph *g, tn_node n) {
-    const tn_lower *l = lower_of(g, n);
+    const tn_lower *l = tn__lower_of(g, n);
     return l->kind == TN_LOWER_EXPRESSION && l->view && g->nodes.data[n].in_count == 1;
 }
 
@@ -91,7 +87,7 @@ static bool match_softmax(const tn_graph *g, tn_value v, tn_attention_parts *x) 
 
 static bool is_pointwise(const tn_graph *g, tn_node n) {
     const char *family = tn_op_info_of(g->nodes.data[n].op)->family;
-    return lower_of(g, n)->kind == TN_LOWER_EXPRESSION &&
+    return tn__lower_of(g, n)->kind == TN_LOWER_EXPRESSION &&
            (is_plain_view(g, n) || !strcmp(family, "unary") || !strcmp(family, "binary") ||
             !strcmp(family, "convert"));
 }
@@ -154,7 +150,7 @@ static tn_lx locator_leaf(tn_access *a, tn_value v, const tn_lx *index) {
     const tn_node_info *n = tn_graph_producer(g, v);
     for (uint32_t i = 0; !found && i < l->x->inner.len; i++)
         if (node_of(g, v) == l->x->inner.data[i])
-            return lower_of(g, node_of(g, v))->expression(&a->emit, n, 0, index);
+            return tn__lower_of(g, node_of(g, v))->expression(&a->emit, n, 0, index);
     return tn_l_number(a->emit.k, tn_graph_type(g, v)->dtype, 0); /* only indices matter */
 }
 
@@ -187,7 +183,8 @@ bool tn_attention_locate(const tn_grouping *p, const tn_attention_parts *x, tn_l
     l.access.context = &l;
     const tn_node_info *product = tn_graph_node(g, x->product);
     tn_lx index[TN_MAX_RANK], guard = TN_LX_NONE;
-    lower_of(g, x->product)->contraction->lhs(&l.access.emit, product, b, m, &kv, index, &guard);
+    tn__lower_of(g, x->product)
+        ->contraction->lhs(&l.access.emit, product, b, m, &kv, index, &guard);
     tn_access_value(&l.access, product->in[0], index);
     if (!l.seen[WEIGHTS] || !l.seen[SUM]) return false;
     follow_fold(&l, x->sum, out->sum, kv);
@@ -219,8 +216,8 @@ static tn_dim folded_extent(const tn_graph *g, tn_node fold) {
 static bool indices_agree(const tn_grouping *p, const tn_attention_parts *x) {
     const tn_graph *g = p->graph;
     tn_contraction first, second;
-    lower_of(g, x->score)->contraction->describe(g, tn_graph_node(g, x->score), &first);
-    lower_of(g, x->product)->contraction->describe(g, tn_graph_node(g, x->product), &second);
+    tn__lower_of(g, x->score)->contraction->describe(g, tn_graph_node(g, x->score), &first);
+    tn__lower_of(g, x->product)->contraction->describe(g, tn_graph_node(g, x->product), &second);
     if (first.k != 1 || second.k != 1) return false;
     if (folded_extent(g, x->sum) != second.k_extent[0] ||
         folded_extent(g, x->largest) != second.k_extent[0])
@@ -247,8 +244,8 @@ static bool types_agree(const tn_graph *g, const tn_attention_parts *x) {
     const tn_node_info *score = tn_graph_node(g, x->score), *product = tn_graph_node(g, x->product);
     tn_dtype t = tn_graph_type(g, product->out)->dtype;
     tn_contraction first, second;
-    lower_of(g, x->score)->contraction->describe(g, score, &first);
-    lower_of(g, x->product)->contraction->describe(g, product, &second);
+    tn__lower_of(g, x->score)->contraction->describe(g, score, &first);
+    tn__lower_of(g, x->product)->contraction->describe(g, product, &second);
     return (t == TN_f32 || t == TN_f64) && first.acc == t && second.acc == t &&
            tn_graph_type(g, score->out)->dtype == t && tn_graph_type(g, x->scores)->dtype == t &&
            tn_graph_type(g, x->weights)->dtype == t;
@@ -271,7 +268,7 @@ static void list_products(const tn_grouping *p, tn_value v, uint8_t *seen, tn_at
 static bool is_worthwhile(const tn_graph *g, const tn_attention_parts *x) {
     enum { FEWEST_ROWS = 4, FEWEST_COLUMNS = 17 };
     tn_contraction c;
-    lower_of(g, x->product)->contraction->describe(g, tn_graph_node(g, x->product), &c);
+    tn__lower_of(g, x->product)->contraction->describe(g, tn_graph_node(g, x->product), &c);
     int64_t rows = 1;
     for (int i = 0; i < c.m; i++)
         if (!tn_dim_is_const(c.m_extent[i]) || __builtin_mul_overflow(rows, c.m_extent[i], &rows))
@@ -359,7 +356,7 @@ static bool is_cheap_mask(const tn_grouping *p, tn_node n) {
     m.access.context = &m;
     open_axes(&k, s->dim, s->rank, at);
     m.column = at[s->rank - 1];
-    lower_of(g, n)->expression(&m.access.emit, info, 0, at);
+    tn__lower_of(g, n)->expression(&m.access.emit, info, 0, at);
     return m.in_order && m.cost <= MOST_MASK_COST;
 }
 

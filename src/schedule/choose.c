@@ -4,7 +4,7 @@
  * cheaper: then it is neither stored nor loaded, and what it is made of is often loaded or stored
  * anyway. Each stored value is tried in turn, from the last to the first, until nothing makes the
  * whole cheaper; then the other product for what two products could take as their epilogue. */
-#include "schedule/record.h"
+#include "schedule/group_inner.h"
 
 /* A core of a common server. The choice depends on their ratios only. */
 #define BYTES_PER_SECOND  10e9 /* memory */
@@ -44,14 +44,9 @@ static double scratch_seconds(const tn_graph *g, tn_value v) {
 
 typedef struct walk {
     tn_grouping *p;
-    uint32_t id;
+    uint32_t id, mark;
     double seconds, points; /* of loads; pointwise results */
 } walk;
-
-static bool is_long(tn_op op) {
-    return tn_op_info_of(op)->family[0] == 'u' && op != TN_OP_neg && op != TN_OP_abs &&
-           op != TN_OP_not && op != TN_OP_sqrt;
-}
 
 /* Loads and pointwise work of one member and of what is inlined into it. */
 static void add_node(walk *w, tn_node n) {
@@ -61,13 +56,14 @@ static void add_node(walk *w, tn_node n) {
     const tn_group *group = &p->groups.data[w->id];
     const tn_lower *l = &tn_op_rules_of(info->op)->lower;
     if (l->kind == TN_LOWER_EXPRESSION && !l->view)
-        w->points += count_of(g, info->out) * (is_long(info->op) ? LONG_OPERATION : 1);
+        w->points +=
+            count_of(g, info->out) * (tn__is_long_operation(info->op) ? LONG_OPERATION : 1);
     for (uint32_t i = 0; i < info->in_count; i++) {
         tn_value v = info->in[i];
         tn_node from = tn_graph_value(g, v)->node;
-        if (v == group->domain_value || p->group_of[from] == w->id || p->seen[from] == p->seen_mark)
+        if (v == group->domain_value || p->group_of[from] == w->id ||
+            !tn__first_visit(p, from, w->mark))
             continue;
-        p->seen[from] = p->seen_mark;
         if (p->inlined[from]) {
             double before = w->points;
             add_node(w, from);
@@ -84,8 +80,7 @@ static double cost_of(tn_grouping *p) {
     for (uint32_t id = 0; id < p->groups.len; id++) {
         const tn_group *group = &p->groups.data[id];
         if (group->constant) continue;
-        walk w = {.p = p, .id = id, .seconds = LAUNCH_SECONDS};
-        p->seen_mark++;
+        walk w = {.p = p, .id = id, .mark = ++p->seen_mark, .seconds = LAUNCH_SECONDS};
         for (uint32_t m = 0; m < group->members.len; m++) add_node(&w, group->members.data[m].node);
         for (uint32_t s = 0; s < group->stores.len; s++)
             w.seconds += seconds_of(p->graph, group->stores.data[s]);
@@ -145,10 +140,8 @@ static double most_gain(tn_grouping *p, tn_node n) {
     const tn_graph *g = p->graph;
     tn_value v = tn_graph_node(g, n)->out;
     const tn__group_list *readers = &p->loaders[v];
-    tn__value_list made_of = {0};
+    tn__value_list made_of = tn__loads_of(p, TN_NO_GROUP, n);
     double gain = seconds_of(g, v) * (1 + readers->len);
-    p->seen_mark++;
-    tn__loaded_by(p, TN_NO_GROUP, n, &made_of);
     for (uint32_t i = 0; i < made_of.len; i++) {
         tn_value from = made_of.data[i];
         tn_node node = tn_graph_value(g, from)->node;
@@ -185,28 +178,33 @@ typedef struct search {
     uint32_t trials; /* that are left */
 } search;
 
-/* Turns a choice about `n`; keeps it if that makes the whole cheaper. */
-static bool try_choice(search *s, tn_node n, tn__choice choice) {
-    s->trials--;
+/* Turns a choice about `n`, and forms the groups anew. */
+static void turn(search *s, tn_node n, tn__choice choice) {
+    s->trials -= s->trials > 0;
+    s->choices = tn_arena_dup(s->arena, s->choices, s->g->nodes.len);
     s->choices[n] ^= (uint8_t)choice;
-    const uint8_t *kept = tn_arena_dup(s->arena, s->choices, s->g->nodes.len);
-    tn_grouping *p = tn__form_groups(s->g, true, kept, s->arena);
-    double seconds = cost_of(p);
-    if (seconds + worthwhile(s->g, n) >= s->seconds) {
-        s->choices[n] ^= (uint8_t)choice;
-        return false;
-    }
-    s->seconds = seconds;
-    s->best = p;
-    return true;
+    s->best = tn__form_groups(s->g, true, s->choices, s->arena);
+    s->seconds = cost_of(s->best);
+}
+
+/* Goes on from `other` if it is cheaper by enough for a choice about `n`. */
+static bool take_cheaper(search *s, const search *other, tn_node n) {
+    bool cheaper = other->seconds + worthwhile(s->g, n) < s->seconds;
+    uint32_t trials = other->trials;
+    if (cheaper) *s = *other;
+    s->trials = trials;
+    return cheaper;
 }
 
 static void improve(search *s) {
     for (bool better = true; better;) {
         better = false;
         for (tn_node n = s->g->nodes.len; n-- > 0 && s->trials > 0;)
-            if ((s->choices[n] & TN__RECOMPUTED) || is_candidate(s->best, n))
-                better |= try_choice(s, n, TN__RECOMPUTED);
+            if ((s->choices[n] & TN__RECOMPUTED) || is_candidate(s->best, n)) {
+                search other = *s;
+                turn(&other, n, TN__RECOMPUTED);
+                better |= take_cheaper(s, &other, n);
+            }
     }
 }
 
@@ -238,19 +236,6 @@ static bool has_two_products(const tn_grouping *p, tn_node n) {
     return several;
 }
 
-/* The other product with what is best then; alone the change often costs the same. */
-static void try_second_group(search *s, tn_node n) {
-    search other = *s;
-    other.choices = tn_arena_dup(s->arena, s->choices, s->g->nodes.len);
-    other.choices[n] ^= TN__SECOND_GROUP;
-    const uint8_t *kept = tn_arena_dup(s->arena, other.choices, s->g->nodes.len);
-    other.best = tn__form_groups(s->g, true, kept, s->arena);
-    other.seconds = cost_of(other.best);
-    improve(&other);
-    s->trials = other.trials;
-    if (other.seconds + worthwhile(s->g, n) < s->seconds) *s = other;
-}
-
 tn_grouping *tn_group_graph(const tn_graph *g, bool fuse, tn_arena *arena) {
     search s = {.arena = arena, .g = g, .best = tn__form_groups(g, fuse, NULL, arena)};
     if (!fuse) return s.best;
@@ -259,6 +244,11 @@ tn_grouping *tn_group_graph(const tn_graph *g, bool fuse, tn_arena *arena) {
     s.trials = TN_MIN((uint32_t)MOST_TRIALS, MOST_NODES_TRIED / TN_MAX(g->nodes.len, 1));
     improve(&s);
     for (tn_node n = 0; n < g->nodes.len && s.trials > 0; n++)
-        if (has_two_products(s.best, n)) try_second_group(&s, n);
+        if (has_two_products(s.best, n)) { /* alone the change often costs the same */
+            search other = s;
+            turn(&other, n, TN__SECOND_GROUP);
+            improve(&other);
+            take_cheaper(&s, &other, n);
+        }
     return s.best;
 }

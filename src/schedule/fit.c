@@ -42,12 +42,6 @@ static tn_lx probe_leaf(tn_access *a, tn_value v, const tn_lx *index) {
     return tn_l_load(&p->loop, buffer, tn_l_int(&p->loop, 0), TN_LX_NONE, TN_LX_NONE);
 }
 
-static tn_kernel_error probe_error(tn_emit *e, const tn_node_info *n) {
-    (void)e;
-    (void)n;
-    return 1; /* the probe's kernel never runs */
-}
-
 static void probe_init(probe *p, const tn_grouping *grouping, uint32_t group_id) {
     *p = (probe){.grouping = grouping,
                  .group = &grouping->groups.data[group_id],
@@ -61,7 +55,6 @@ static void probe_init(probe *p, const tn_grouping *grouping, uint32_t group_id)
     tn_access_init(&p->access, &p->loop, grouping, grouping->arena);
     p->access.leaf = probe_leaf;
     p->access.context = p;
-    p->access.emit.error = probe_error;
     if (p->group->domain_value != TN_NO_VALUE) { /* the anchor's result, seen through its views */
         tn_lx at[TN_MAX_RANK];
         for (int i = 0; i < s->rank; i++)
@@ -134,7 +127,6 @@ static bool reduce_fits(const tn_grouping *p, const tn_group *group, const tn_no
     if (group->kind != TN_GROUP_CONTRACTION &&
         (group->kind != TN_GROUP_ROWS || group->anchor != TN_NO_NODE))
         return false;
-    *space = group->space;
     if (!match_axes(x, space, false, m->operand)) return false;
     bool folded[TN_MAX_RANK] = {false};
     for (int i = 0; i < a->axes.count; i++)
@@ -164,8 +156,7 @@ static uint32_t kinds_read(const tn_grouping *p, uint32_t id, tn_node n, uint32_
     uint32_t kinds = 0;
     for (uint32_t i = 0; i < info->in_count; i++) {
         tn_node from = tn_graph_value(p->graph, info->in[i])->node;
-        if (p->seen[from] == mark) continue;
-        p->seen[from] = mark;
+        if (!tn__first_visit(p, from, mark)) continue;
         if (p->group_of[from] == id) {
             const tn_member *m = tn__find_member(&p->groups.data[id], from);
             kinds |= 1u << (m ? m->along : TN_ALONG_SPACE); /* else views of the anchor */
@@ -219,6 +210,7 @@ bool tn__fits(tn_grouping *p, uint32_t id, tn_node n, tn_member *m, tn_space *sp
     const tn_node_info *info = tn_graph_node(p->graph, n);
     const tn_type *type = tn_graph_type(p->graph, info->out);
     *m = (tn_member){.node = n};
+    *space = group->space;
     if (group->kind != TN_GROUP_ROWS && group->kind != TN_GROUP_CONTRACTION &&
         group->kind != TN_GROUP_ATTENTION)
         return false;
@@ -227,13 +219,9 @@ bool tn__fits(tn_grouping *p, uint32_t id, tn_node n, tn_member *m, tn_space *sp
     if (group->kind == TN_GROUP_CONTRACTION && !runs_in_tile(p, id, n, fold, m)) return false;
     if (fold) {
         if (info->op != TN_OP_reduce || !reduce_fits(p, group, info, space, m)) return false;
-    } else if (m->along != TN_ALONG_SPACE) {
-        *space = group->space;
-    } else {
-        *space = group->space;
-        if (match_axes(&type->shape, space, false, m->axis))
-            m->element = true;
-        else if (!space->has_fold || !match_axes(&type->shape, space, true, m->axis))
+    } else if (m->along == TN_ALONG_SPACE) {
+        m->element = match_axes(&type->shape, space, false, m->axis);
+        if (!m->element && (!space->has_fold || !match_axes(&type->shape, space, true, m->axis)))
             return false;
     }
     probe t;

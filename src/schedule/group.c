@@ -152,17 +152,15 @@ static void add_group(tn_arena *arena, group_list *list, uint32_t id) {
     tn_vec_push(arena, list, id);
 }
 
-static void read_groups(const tn_grouping *p, tn_node n, uint32_t *stamp, uint32_t mark,
-                        group_list *out) {
+static void read_groups(const tn_grouping *p, tn_node n, uint32_t mark, group_list *out) {
     const tn_node_info *info = tn_graph_node(p->graph, n);
     for (uint32_t i = 0; i < info->in_count; i++) {
         tn_node from = p->graph->values.data[info->in[i]].node;
-        if (stamp[from] == mark) continue;
-        stamp[from] = mark;
+        if (!tn__first_visit(p, from, mark)) continue;
         if (p->group_of[from] != TN_NO_GROUP)
             add_group(p->arena, out, p->group_of[from]);
         else
-            read_groups(p, from, stamp, mark, out);
+            read_groups(p, from, mark, out);
     }
 }
 
@@ -173,16 +171,16 @@ static bool joining_makes_cycle(const tn_grouping *p, uint32_t id, const group_l
     return false;
 }
 
-/* ---- levels: how many folds, one after another, a member waits for -------------------------- */
+/* ---- joining -------------------------------------------------------------------------------- */
 
+/* How many folds, one after another, a member waits for. */
 static uint32_t level_of(const tn_grouping *p, const tn_group *group, uint32_t id, tn_node n,
-                         uint32_t *stamp, uint32_t mark) {
+                         uint32_t mark) {
     const tn_node_info *info = tn_graph_node(p->graph, n);
     uint32_t level = 0;
     for (uint32_t i = 0; i < info->in_count; i++) {
         tn_node from = p->graph->values.data[info->in[i]].node;
-        if (stamp[from] == mark) continue;
-        stamp[from] = mark;
+        if (!tn__first_visit(p, from, mark)) continue;
         uint32_t below;
         if (p->group_of[from] == id) {
             const tn_member *m = tn__find_member(group, from);
@@ -190,7 +188,7 @@ static uint32_t level_of(const tn_grouping *p, const tn_group *group, uint32_t i
                 tn__lower_of(p->graph, from)->kind == TN_LOWER_FOLD || from == group->anchor;
             below = m ? m->level + (fold ? 1 : 0) : 1; /* else the anchor, seen through views */
         } else if (p->group_of[from] == TN_NO_GROUP) {
-            below = level_of(p, group, id, from, stamp, mark);
+            below = level_of(p, group, id, from, mark);
         } else {
             below = 0;
         }
@@ -199,33 +197,37 @@ static uint32_t level_of(const tn_grouping *p, const tn_group *group, uint32_t i
     return level;
 }
 
-void tn__loaded_by(const tn_grouping *p, uint32_t id, tn_node n, tn__value_list *out) {
+static void loaded_by(const tn_grouping *p, uint32_t id, tn_node n, uint32_t mark,
+                      tn__value_list *out) {
     const tn_node_info *info = tn_graph_node(p->graph, n);
     for (uint32_t i = 0; i < info->in_count; i++) {
         tn_node from = tn_graph_value(p->graph, info->in[i])->node;
         if (p->group_of[from] == id && id != TN_NO_GROUP) continue;
-        if (p->seen[from] == p->seen_mark) continue;
-        p->seen[from] = p->seen_mark;
+        if (!tn__first_visit(p, from, mark)) continue;
         if (p->inlined[from])
-            tn__loaded_by(p, id, from, out);
+            loaded_by(p, id, from, mark, out);
         else
             tn_vec_push(p->arena, out, tn_group_storage(p, info->in[i]));
     }
 }
 
+tn__value_list tn__loads_of(tn_grouping *p, uint32_t id, tn_node n) {
+    tn__value_list loads = {0};
+    loaded_by(p, id, n, ++p->seen_mark, &loads);
+    return loads;
+}
+
 /* Remembers that group `id`, which `n` is now in, loads what `n` does. */
 static void note_loads(tn_grouping *p, uint32_t id, tn_node n) {
-    tn__value_list loads = {0};
-    p->seen_mark++;
-    tn__loaded_by(p, id, n, &loads);
+    tn__value_list loads = tn__loads_of(p, id, n);
     for (uint32_t i = 0; i < loads.len; i++) add_group(p->arena, &p->loaders[loads.data[i]], id);
 }
 
 static void join(tn_grouping *p, uint32_t id, tn_member m, const tn_space *space,
-                 const group_list *reads, uint32_t *stamp, uint32_t *mark) {
+                 const group_list *reads) {
     tn_group *group = &p->groups.data[id];
     group->space = *space;
-    m.level = level_of(p, group, id, m.node, stamp, ++*mark);
+    m.level = level_of(p, group, id, m.node, ++p->seen_mark);
     tn_vec_push(p->arena, &group->members, m);
     p->group_of[m.node] = id;
     for (uint32_t i = 0; i < reads->len; i++)
@@ -374,6 +376,12 @@ static bool goes_into_product(const tn_grouping *p, tn_node n) {
 
 /* ---- side by side --------------------------------------------------------------------------- */
 
+/* Work that is placed or looked up, not computed: other work would be in its way. */
+static bool has_own_way(const tn_graph *g, tn_node n) {
+    tn_op op = g->nodes.data[n].op;
+    return op == TN_OP_pad || op == TN_OP_concat || op == TN_OP_gather;
+}
+
 /* Whether group `id` may take `n`, which reads nothing of it, beside its members: folds beside folds,
  * pointwise work beside pointwise work. */
 static bool is_sibling(const tn_grouping *p, uint32_t id, tn_node n) {
@@ -383,13 +391,12 @@ static bool is_sibling(const tn_grouping *p, uint32_t id, tn_node n) {
         group->space.has_fold != fold)
         return false;
     for (uint32_t i = 0; i < group->members.len; i++) {
-        tn_op op = tn_graph_node(p->graph, group->members.data[i].node)->op;
-        if (op == TN_OP_pad || op == TN_OP_concat || op == TN_OP_gather) return false;
-        if ((tn__lower_of(p->graph, group->members.data[i].node)->kind == TN_LOWER_FOLD) != fold)
+        tn_node member = group->members.data[i].node;
+        if (has_own_way(p->graph, member) ||
+            (tn__lower_of(p->graph, member)->kind == TN_LOWER_FOLD) != fold)
             return false;
     }
-    tn_op op = tn_graph_node(p->graph, n)->op;
-    return op != TN_OP_pad && op != TN_OP_concat && op != TN_OP_gather;
+    return !has_own_way(p->graph, n);
 }
 
 /* The groups that load a whole tensor which `n` loads too. */
@@ -399,9 +406,7 @@ static void find_siblings(tn_grouping *p, tn_node n, group_list *out) {
     bool fold = tn__lower_of(g, n)->kind == TN_LOWER_FOLD;
     const tn_type *over = fold ? tn_node_type(g, info, 0) : tn_graph_type(g, info->out);
     tn_dim whole = tn_shape_count(g->dims, &over->shape);
-    tn__value_list loads = {0};
-    p->seen_mark++;
-    tn__loaded_by(p, TN_NO_GROUP, n, &loads);
+    tn__value_list loads = tn__loads_of(p, TN_NO_GROUP, n);
     for (uint32_t i = 0; i < loads.len; i++) {
         tn_value v = loads.data[i];
         if (whole == 1 || tn_shape_count(g->dims, &tn_graph_type(g, v)->shape) != whole) continue;
@@ -412,7 +417,7 @@ static void find_siblings(tn_grouping *p, tn_node n, group_list *out) {
 }
 
 static bool try_groups(tn_grouping *p, tn_node n, const group_list *candidates,
-                       const group_list *reads, uint32_t *stamp, uint32_t *mark) {
+                       const group_list *reads) {
     bool skip = chosen(p, n, TN__SECOND_GROUP);
     for (uint32_t i = 0; i < candidates->len; i++) {
         tn_member m;
@@ -423,15 +428,15 @@ static bool try_groups(tn_grouping *p, tn_node n, const group_list *candidates,
             skip = false;
             continue;
         }
-        join(p, id, m, &space, reads, stamp, mark);
+        join(p, id, m, &space, reads);
         return true;
     }
     return false;
 }
 
-static void place_root(tn_grouping *p, tn_node n, uint32_t *stamp, uint32_t *mark) {
+static void place_root(tn_grouping *p, tn_node n) {
     group_list reads = {0};
-    read_groups(p, n, stamp, ++*mark, &reads);
+    read_groups(p, n, ++p->seen_mark, &reads);
     tn_lower_kind kind = tn__lower_of(p->graph, n)->kind;
     bool joins = p->fuse && (kind == TN_LOWER_EXPRESSION ||
                              (kind == TN_LOWER_FOLD && p->graph->nodes.data[n].op == TN_OP_reduce));
@@ -442,7 +447,7 @@ static void place_root(tn_grouping *p, tn_node n, uint32_t *stamp, uint32_t *mar
                 reads.data[j] = reads.data[j - 1];
                 reads.data[j - 1] = t;
             }
-        if (try_groups(p, n, &reads, &reads, stamp, mark)) return;
+        if (try_groups(p, n, &reads, &reads)) return;
     }
     if (goes_into_product(p, n)) {
         p->inlined[n] = true;
@@ -451,7 +456,7 @@ static void place_root(tn_grouping *p, tn_node n, uint32_t *stamp, uint32_t *mar
     if (joins) {
         group_list siblings = {0};
         find_siblings(p, n, &siblings);
-        if (try_groups(p, n, &siblings, &reads, stamp, mark)) return;
+        if (try_groups(p, n, &siblings, &reads)) return;
     }
     new_group(p, n, &reads);
 }
@@ -473,8 +478,7 @@ static void store(tn_grouping *p, tn_value v) {
                 return;
             }
         group_list reads = {0};
-        uint32_t *stamp = TN_NEW_N(p->arena, uint32_t, p->graph->nodes.len);
-        read_groups(p, node, stamp, 1, &reads);
+        read_groups(p, node, ++p->seen_mark, &reads);
         new_group(p, node, &reads);
         p->group_of[node] = TN_NO_GROUP; /* readers go on recomputing the view */
         tn_vec_push(p->arena, &p->groups.data[p->groups.len - 1].stores, v);
@@ -492,28 +496,27 @@ static void add_store_dep(tn_grouping *p, uint32_t id, tn_value v) {
                 add_group(p->arena, &p->groups.data[id].deps, i);
 }
 
-/* Values that group `id` reads from memory: leaves of its members that it does not hold itself. */
-static void store_leaves(tn_grouping *p, uint32_t id, tn_node n, uint32_t *stamp, uint32_t mark) {
+/* Values that group `id` reads from memory: leaves of its members that it does not hold itself. Storing
+ * walks, too: a node may be visited again then, which does nothing. */
+static void store_leaves(tn_grouping *p, uint32_t id, tn_node n, uint32_t mark) {
     const tn_node_info *info = tn_graph_node(p->graph, n);
     const tn_group *group = &p->groups.data[id];
     for (uint32_t i = 0; i < info->in_count; i++) {
         tn_value v = info->in[i];
         tn_node from = tn_graph_value(p->graph, v)->node;
         if (v == group->domain_value || p->group_of[from] == id) continue;
-        if (!p->inlined[from]) {
+        if (!p->inlined[from])
             store(p, v);
-        } else if (stamp[from] != mark) {
-            stamp[from] = mark;
-            store_leaves(p, id, from, stamp, mark);
-        }
+        else if (tn__first_visit(p, from, mark))
+            store_leaves(p, id, from, mark);
     }
 }
 
-static void find_stores(tn_grouping *p, uint32_t *stamp, uint32_t *mark) {
+static void find_stores(tn_grouping *p) {
     const tn_graph *g = p->graph;
     for (uint32_t i = 0; i < g->outputs.len; i++) store(p, g->outputs.data[i].value);
     for (uint32_t id = 0; id < p->groups.len; id++) { /* store() may add groups at the end */
-        ++*mark;
+        uint32_t mark = ++p->seen_mark;
         tn_group_kind kind = p->groups.data[id].kind;
         for (uint32_t m = 0; m < p->groups.data[id].members.len; m++) {
             tn_node n = p->groups.data[id].members.data[m].node;
@@ -524,7 +527,7 @@ static void find_stores(tn_grouping *p, uint32_t *stamp, uint32_t *mark) {
                     add_store_dep(p, id, info->in[i]);
                 }
             else
-                store_leaves(p, id, n, stamp, *mark);
+                store_leaves(p, id, n, mark);
         }
         if (kind == TN_GROUP_NEST || kind == TN_GROUP_CONTROL) {
             const tn_node_info *info = tn_graph_node(g, p->groups.data[id].anchor);
@@ -555,13 +558,11 @@ tn_grouping *tn__form_groups(const tn_graph *g, bool fuse, const uint8_t *choice
     memset(p->group_of, 0xff, g->nodes.len * sizeof *p->group_of);
     find_inlined(p);
     find_attention(p);
-    uint32_t *stamp = TN_NEW_N(arena, uint32_t, g->nodes.len);
-    uint32_t mark = 0;
     for (tn_node n = 0; n < g->nodes.len; n++)
         if (!p->inlined[n] && !p->enclosed[n] && p->group_of[n] == TN_NO_GROUP &&
             tn__lower_of(g, n)->kind != TN_LOWER_SOURCE)
-            place_root(p, n, stamp, &mark);
-    find_stores(p, stamp, &mark);
+            place_root(p, n);
+    find_stores(p);
     uint8_t *done = TN_NEW_N(arena, uint8_t, p->groups.len);
     for (uint32_t id = 0; id < p->groups.len; id++) visit(p, id, done);
     return p;

@@ -109,9 +109,8 @@ typedef enum tn__choice {
 /* Forms groups greedily under these choices. */
 tn_grouping *tn__form_groups(const tn_graph *g, bool fuse, const uint8_t *choices, tn_arena *arena);
 
-/* Lists the values that `n` loads from outside group `id`, looking through what is inlined; nodes that
- * carry p->seen_mark are left out. */
-void tn__loaded_by(const tn_grouping *p, uint32_t id, tn_node n, tn__value_list *out);
+/* The values that `n` loads from outside group `id` (TN_NO_GROUP: all), looking through what is inlined. */
+tn__value_list tn__loads_of(tn_grouping *p, uint32_t id, tn_node n);
 /* Whether a contraction reads each element of its operand for one (row, k) or (k, column) only; the
  * windows of a convolution overlap. */
 bool tn__reads_once(const tn_graph *g, const tn_node_info *n, uint32_t which);

@@ -8,6 +8,13 @@ static inline const tn_lower *tn__lower_of(const tn_graph *g, tn_node n) {
     return &tn_op_rules_of(g->nodes.data[n].op)->lower;
 }
 
+/* Marks nodes of one walk; false when the walk was there already. A walk begins with ++p->seen_mark. */
+static inline bool tn__first_visit(const tn_grouping *p, tn_node n, uint32_t mark) {
+    bool first = p->seen[n] != mark;
+    p->seen[n] = mark;
+    return first;
+}
+
 /* NULL: none of its members. */
 const tn_member *tn__find_member(const tn_group *group, tn_node n);
 /* Whether root `n` may join group `id`, cycles aside; fills the member and the group's new space. */

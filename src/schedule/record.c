@@ -98,15 +98,19 @@ static uint32_t tile_vectors(int64_t n, bool constant, uint32_t lanes, uint32_t 
     return (uint32_t)TN_MAX(1, TN_MIN((int64_t)wide, (n + lanes - 1) / lanes));
 }
 
+static bool all_const(const tn_dim *d, int count) {
+    for (int i = 0; i < count; i++)
+        if (!tn_dim_is_const(d[i])) return false;
+    return true;
+}
+
 static int64_t product(const tn_dims *dims, const tn_dim *d, int count) {
     int64_t p = 1;
     for (int i = 0; i < count; i++) p = clamp_product(p, tn_dim_guess(dims, d[i]));
     return p;
 }
 
-/* Operations that need long vector code: their epilogue runs in a rolled loop over a stored tile.
- */
-static bool long_operation(tn_op op) {
+bool tn__is_long_operation(tn_op op) {
     switch (tn_op_info_of(op)->family[0]) {
     case 'u':
         return op != TN_OP_neg && op != TN_OP_abs && op != TN_OP_not && op != TN_OP_sqrt;
@@ -115,9 +119,10 @@ static bool long_operation(tn_op op) {
     }
 }
 
+/* Runs in a rolled loop over a stored tile. */
 static bool long_epilogue(const tn_grouping *p, tn_node n, tn_value stop, int depth) {
     const tn_node_info *info = tn_graph_node(p->graph, n);
-    if (long_operation(info->op)) return true;
+    if (tn__is_long_operation(info->op)) return true;
     for (uint32_t i = 0; depth < 32 && i < info->in_count; i++) {
         tn_node from = tn_graph_value(p->graph, info->in[i])->node;
         if (info->in[i] != stop && p->inlined[from] && long_epilogue(p, from, stop, depth + 1))
@@ -144,9 +149,7 @@ tn_schedule tn_schedule_choose_contraction(const tn_grouping *p, const tn_group 
     tn_op_rules_of(n->op)->lower.contraction->describe(p->graph, n, &c);
     int64_t b = product(dims, c.b_extent, c.b), m = product(dims, c.m_extent, c.m);
     int64_t cols = product(dims, c.n_extent, c.n), k = product(dims, c.k_extent, c.k);
-    bool fixed_n = true, fixed_m = true;
-    for (int i = 0; i < c.n; i++) fixed_n &= tn_dim_is_const(c.n_extent[i]);
-    for (int i = 0; i < c.m; i++) fixed_m &= tn_dim_is_const(c.m_extent[i]);
+    bool fixed_n = all_const(c.n_extent, c.n), fixed_m = all_const(c.m_extent, c.m);
     if (tn_dtype_size(c.acc) == 8) s->lanes = TN_MAX(2, s->lanes / 2);
     uint32_t vectors = tile_vectors(cols, fixed_n, s->lanes, registers);
     s->nr = vectors * s->lanes;
@@ -199,9 +202,7 @@ tn_schedule tn_schedule_choose_attention(const tn_grouping *p, const tn_group *g
     tn_op_rules_of(n->op)->lower.contraction->describe(p->graph, n, &c);
     int64_t m = product(dims, c.m_extent, c.m), width = product(dims, c.n_extent, c.n);
     int64_t columns = tn_dim_guess(dims, c.k_extent[0]);
-    bool fixed_n = true, fixed_m = true;
-    for (int i = 0; i < c.n; i++) fixed_n &= tn_dim_is_const(c.n_extent[i]);
-    for (int i = 0; i < c.m; i++) fixed_m &= tn_dim_is_const(c.m_extent[i]);
+    bool fixed_n = all_const(c.n_extent, c.n), fixed_m = all_const(c.m_extent, c.m);
     if (tn_dtype_size(c.acc) == 8) s->lanes = TN_MAX(2, s->lanes / 2);
     uint32_t across = tile_vectors(width, fixed_n, s->lanes, registers);
     uint32_t along = tile_vectors(columns, tn_dim_is_const(c.k_extent[0]), s->lanes, registers);

@@ -87,6 +87,9 @@ tn_schedule tn_schedule_choose_split(const tn_grouping *p, const tn_group *g, ui
                                      const bool *merged, int *cut_axis);
 void tn_schedule_print(const tn_schedule *s, tn_group_kind kind, tn_str *out);
 
+/* Operations that need long vector code. */
+bool tn__is_long_operation(tn_op op);
+
 /* A guess at a size for the purpose of cutting work: the constant, or a typical value within its
  * bounds. */
 int64_t tn_dim_guess(const tn_dims *t, tn_dim d);
