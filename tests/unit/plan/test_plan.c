@@ -148,6 +148,40 @@ static void views(tn_builder *b) {
     out(b, WEIGHTS(b, 4, 3));
 }
 
+/* Rows, columns and all of a product, and what follows: several blocks of rows, ragged panels. */
+static void folds_of(tn_builder *b, tn_value y, const int *rows, int count) {
+    int last = -1, all[] = {0, 1, 2};
+    tn_value over_rows = tn_b_sum(b, y, rows, count, false);
+    out(b, tn_b_mul_scalar(b, tn_b_exp(b, tn_b_mul_scalar(b, over_rows, 0.01)), 3));
+    out(b, tn_b_reduce(b, TN_REDUCE_argmax, y, &last, 1, false));
+    out(b, tn_b_mean(b, tn_b_mul(b, y, y), &last, 1, true));
+    out(b, tn_b_reduce(b, TN_REDUCE_max, y, all, count + 1, false));
+}
+static void dot_folds(tn_builder *b) {
+    tn_value y = tn_b_matmul(b, INPUT(b, 410, 9), WEIGHTS(b, 3, 9, 70), TN_f32);
+    y = tn_b_add(b, y, INPUT(b, 70));
+    folds_of(b, y, (int[]){0}, 1);
+    out(b, y);
+}
+static void dot_folds_batched(tn_builder *b) {
+    tn_value y = tn_b_matmul(b, INPUT(b, 3, 40, 9), INPUT(b, 3, 9, 33), TN_f32);
+    folds_of(b, tn_b_tanh(b, y), (int[]){0, 1}, 2);
+}
+static void dot_folds_symbolic(tn_builder *b) {
+    tn_dim n = tn_dim_of_symbol(b->graph->dims, "N"), s = tn_dim_of_symbol(b->graph->dims, "S");
+    tn_value y = tn_b_matmul(b, INPUT(b, n, s, 9), WEIGHTS(b, 3, 9, 70), TN_f32);
+    folds_of(b, y, (int[]){0, 1}, 2);
+}
+
+/* Pointwise work on the way into a product: rows along k, rows across, and the right operand. */
+static void dot_mainloops(tn_builder *b) {
+    tn_value x = INPUT(b, 50, 33), y = INPUT(b, 33, 50), w = WEIGHTS(b, 3, 33, 70);
+    out(b, tn_b_matmul(b, tn_b_mul(b, tn_b_tanh(b, x), INPUT(b, 33)), w, TN_f32));
+    out(b, tn_b_matmul(b, tn_b_swap(b, tn_b_exp(b, y), 0, 1), w, TN_f32));
+    out(b, tn_b_matmul(b, INPUT(b, 20, 33), tn_b_abs(b, INPUT(b, 33, 41)), TN_f32));
+    out(b, tn_b_matmul(b, INPUT(b, 2, 210, 7), tn_b_exp(b, INPUT(b, 2, 7, 5)), TN_f32));
+}
+
 static void diamond(tn_builder *b) { /* a dot's result both read through another group and added */
     tn_value x = INPUT(b, 16, 16), w = WEIGHTS(b, 3, 16, 16);
     tn_value y = tn_b_matmul(b, x, w, TN_f32);
@@ -177,10 +211,12 @@ typedef struct plan_test {
 #define CASE(name, most)                                                                           \
     { name, "test_plan__" #name, most }
 static plan_test cases[] = {
-    CASE(pointwise_chain, 1), CASE(scalar_only, 1), CASE(softmax_last, 1), CASE(softmax_middle, 1),
-    CASE(layer_norm, 1),      CASE(reductions, 4),  CASE(column_sum, 1),   CASE(dot_bias_relu, 1),
-    CASE(dot_batched, 3),     CASE(dot_gelu, 2),    CASE(conv_net, 7),     CASE(views, 0),
-    CASE(diamond, 2),         CASE(mixed_types, 0),
+    CASE(pointwise_chain, 1),   CASE(scalar_only, 1),   CASE(softmax_last, 1),
+    CASE(softmax_middle, 1),    CASE(layer_norm, 1),    CASE(reductions, 4),
+    CASE(column_sum, 1),        CASE(dot_bias_relu, 1), CASE(dot_batched, 3),
+    CASE(dot_gelu, 2),          CASE(conv_net, 7),      CASE(views, 0),
+    CASE(diamond, 2),           CASE(mixed_types, 0),   CASE(dot_folds, 1),
+    CASE(dot_folds_batched, 1), CASE(dot_mainloops, 4),
 };
 
 static void run_case(void **state) {
@@ -192,8 +228,10 @@ static void run_case(void **state) {
 
 static void test_plan__symbolic_sizes(void **state) {
     (void)state;
-    for (size_t i = 0; i < TN_COUNT(sizes); i++)
+    for (size_t i = 0; i < TN_COUNT(sizes); i++) {
         check_graph(dot_symbolic, sizes[i], "dot_symbolic");
+        assert_int_equal(check_graph(dot_folds_symbolic, sizes[i], "dot_folds_symbolic"), 1);
+    }
 }
 
 /* All of them as compiled kernels, for every target. */
@@ -202,13 +240,15 @@ static void test_plan__compiled(void **state) {
     if (!plan_has_compiler()) skip();
     tn_arena arena;
     const char *why = NULL;
-    plan_case *all[TN_COUNT(cases) + TN_COUNT(sizes)];
+    plan_case *all[TN_COUNT(cases) + 2 * TN_COUNT(sizes)];
     uint32_t count = 0;
     tn_arena_init(&arena, tn_allocator_system());
     for (size_t i = 0; i < TN_COUNT(cases); i++)
         all[count++] = plan_case_of(&arena, cases[i].build, NULL, cases[i].name);
-    for (size_t i = 0; i < TN_COUNT(sizes); i++)
+    for (size_t i = 0; i < TN_COUNT(sizes); i++) {
         all[count++] = plan_case_of(&arena, dot_symbolic, sizes[i], "dot_symbolic");
+        all[count++] = plan_case_of(&arena, dot_folds_symbolic, sizes[i], "dot_folds_symbolic");
+    }
     if (!plan_compile(all, count, &arena, &why)) fail_msg("%s", why);
     tn_arena_deinit(&arena);
 }
