@@ -9,6 +9,13 @@ enum {
     TASK_FLOPS = 4 << 20,
     STAGE_ELEMENTS = 1 << 20, /* read once per panel, so the last cache will do */
     TYPICAL_SIZE = 64,
+    MANY_TILES = 32,
+    PACKED_ROWS = 32, /* that a packed panel of B meets at least */
+    PAGE_ELEMENTS = 1 << 10,
+    PACKED_ELEMENTS = 128 << 10,
+    FAR_ELEMENTS = 768 << 10,
+    PACKED_BLOCK = 384, /* rows that share a packed panel where there are so many */
+    PACKED_TASKS = 64,
 };
 
 int64_t tn_dim_guess(const tn_dims *t, tn_dim d) {
@@ -131,11 +138,26 @@ static bool long_epilogue(const tn_grouping *p, tn_node n, tn_value stop, int de
     return false;
 }
 
-/* Rows of a tile that leave no remainder of m, for a little less reuse. */
+/* Rows of a tile that leave no remainder of m, for a little less reuse; a small part of many rows does
+ * not matter. */
 static uint32_t whole_rows(uint32_t most, uint32_t vectors, int64_t m) {
+    if (m > MANY_TILES * most) return most;
     for (uint32_t mr = most; mr + 2 >= most && mr >= 4 && mr * vectors >= 10; mr--)
         if (m % mr == 0) return mr;
     return most;
+}
+
+/* Of a B [k][cols] with contiguous rows: in place a panel is spread over as many pages as B has rows,
+ * or over a B that no cache near the core holds, which costs more than a copy that many rows of A share.
+ */
+static bool worth_packing(int64_t m, int64_t k, int64_t cols) {
+    int64_t elements = clamp_product(k, cols);
+    return m >= PACKED_ROWS && elements > (cols >= PAGE_ELEMENTS ? PACKED_ELEMENTS : FAR_ELEMENTS);
+}
+
+/* All rows share a panel that the task packs, as long as there are tasks enough. */
+static int64_t packed_rows(int64_t m, int64_t panels) {
+    return TN_MAX(PACKED_BLOCK, clamp_product(m, panels) / PACKED_TASKS);
 }
 
 tn_schedule tn_schedule_choose_contraction(const tn_grouping *p, const tn_group *g,
@@ -161,15 +183,17 @@ tn_schedule tn_schedule_choose_contraction(const tn_grouping *p, const tn_group 
         s->mr = whole_rows(s->mr, vectors, m);
     }
     tn_node rhs = tn_graph_value(p->graph, n->in[1])->node;
-    s->rhs = p->constant[rhs] && !g->constant ? TN_RHS_PREPARED
-             : rhs_unit                       ? TN_RHS_DIRECT
-                                              : TN_RHS_PACKED;
+    s->rhs = p->constant[rhs] && !g->constant         ? TN_RHS_PREPARED
+             : rhs_unit && !worth_packing(m, k, cols) ? TN_RHS_DIRECT
+                                                      : TN_RHS_PACKED;
     s->lhs = lhs_direct ? TN_LHS_DIRECT : c.k > 0 ? TN_LHS_STAGED : TN_LHS_ELEMENT;
-    int64_t block = m >= 192 ? 192 : s->rhs == TN_RHS_PACKED ? 512 : 96;
+    int64_t panels = (cols + s->nr - 1) / s->nr;
+    int64_t block = s->rhs == TN_RHS_PACKED ? packed_rows(m, clamp_product(b, panels))
+                    : m >= 192              ? 192
+                                            : 96;
     if (s->lhs == TN_LHS_STAGED)
         block = TN_MAX(s->mr, TN_MIN(block, STAGE_ELEMENTS / TN_MAX(1, k)));
     s->m_block = (TN_MIN(block, TN_MAX(1, m)) + s->mr - 1) / s->mr * s->mr;
-    int64_t panels = (cols + s->nr - 1) / s->nr;
     int64_t blocks = clamp_product(b, (m + s->m_block - 1) / s->m_block);
     int64_t panel_flops = clamp_product(clamp_product(2 * TN_MIN(m, s->m_block), s->nr), k);
     int64_t per = TN_MAX(1, TASK_FLOPS / TN_MAX(1, panel_flops));
