@@ -38,7 +38,8 @@ static tn_status measure(cli *c, findings *f, tn_error *err) {
     *p = (tn_profile){0};
     snprintf(p->cpu, sizeof p->cpu, "%s", f->machine.cpu);
     snprintf(p->target, sizeof p->target, "%s", f->compiler.target->name);
-    tn_status status = tn_measure(&m.kernels, threads, array_bytes(&f->machine), &p->roofs, err);
+    tn_status status = tn_measure(&m.kernels, threads, array_bytes(&f->machine),
+                                  tn_machine_own_cache(&f->machine), &p->roofs, err);
     cli_measure_close(&m);
     f->measured = status == TN_OK;
     return status;
@@ -133,6 +134,8 @@ static void print_roofs(cli *c, const findings *f) {
     cli_table_print(&t);
     row(c, "copy", "%.1f GB/s with 1 thread, %.1f GB/s with %d (bytes read and written)",
         r->copy_gbs_1, r->copy_gbs, r->threads);
+    row(c, "cached copy", "%.1f GB/s with %d within %s each", r->cache_gbs, r->threads,
+        cli_bytes(c, r->cache_bytes));
     if (r->handoff_ns > 0) row(c, "hand-off", "%.0f ns from thread to thread", r->handoff_ns);
 }
 

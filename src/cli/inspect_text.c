@@ -106,6 +106,16 @@ static json_t *structure_json(const cli_inspection *x) {
                      figure(s->vocab));
 }
 
+/* `gap`: by how much of the bound the plan's seconds exceed it, at most. */
+static json_t *plan_json(const cli_inspection *x) {
+    const tn_prog_plan *plan = &x->program->plan;
+    if (!plan->tried) return json_null();
+    double seconds = (double)plan->ns * 1e-9, least = (double)plan->least_ns * 1e-9;
+    double gap = plan->all_tried || least <= 0 ? 0 : TN_MAX(0.0, seconds / least - 1);
+    return json_pack("{s:f, s:f, s:f, s:i, s:b}", "seconds", seconds, "least_seconds", least, "gap",
+                     gap, "compared", (int)plan->tried, "exhaustive", (int)plan->all_tried);
+}
+
 /* FLOPs by the graph's operations; a program that has no graph any more tells those of its
  * kernels. */
 static double flops_of(const cli_inspection *x) {
@@ -124,14 +134,15 @@ json_t *cli_inspect_json(cli *c, const cli_inspection *x) {
     json_t *parameters = x->graph ? json_integer((json_int_t)x->cost.parameters) : json_null();
     json_t *tensors = x->graph ? json_integer((json_int_t)x->cost.tensors) : json_null();
     return json_pack(
-        "{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:{s:I, s:I, s:I, s:I}, s:o, s:o}",
+        "{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:{s:I, s:I, s:I, s:I}, s:o, s:o, s:o}",
         "schema", "tenon.inspect/1", "model", x->model->path, "inputs",
         ports_json(c, x->model->model, false), "outputs", ports_json(c, x->model->model, true),
         "sizes", symbols, "parameters", parameters, "tensors", tensors, "flops",
         cli_json_number(flops_of(x)), "bytes", cli_json_number(cli_steps_bytes(&x->steps)),
         "peak_bytes", (json_int_t)x->peak, "memory", "weights", (json_int_t)x->weights,
         "temporaries", (json_int_t)x->memory.temporaries, "outputs", (json_int_t)x->memory.outputs,
-        "scratch", (json_int_t)x->memory.scratch, "structure", structure_json(x), "groups", groups);
+        "scratch", (json_int_t)x->memory.scratch, "structure", structure_json(x), "plan",
+        plan_json(x), "groups", groups);
 }
 
 /* ---- text ----------------------------------------------------------------------------------- */
@@ -207,6 +218,18 @@ static void print_groups(cli *c, const cli_inspection *x) {
     }
 }
 
+/* How good the grouping is. */
+static void print_plan(const cli_inspection *x) {
+    const tn_prog_plan *plan = &x->program->plan;
+    if (!plan->tried) return;
+    if (plan->all_tried)
+        printf("plan        the best of all %u groupings", plan->tried);
+    else
+        printf("plan        at most %.2f times the time of any grouping (%u compared)",
+               (double)plan->ns / (double)TN_MAX(plan->least_ns, 1), plan->tried);
+    printf(", for data moved, element-wise work and launches at typical sizes\n");
+}
+
 void cli_inspect_text(cli *c, const cli_inspection *x) {
     print_ports(c, x->model->model, false);
     print_ports(c, x->model->model, true);
@@ -226,6 +249,7 @@ void cli_inspect_text(cli *c, const cli_inspection *x) {
         printf("graph       %u operations in %u kernels\n", x->cost.nodes, count_groups(x));
     else
         printf("program     %u kernels\n", count_groups(x));
+    print_plan(x);
     if (c->options.groups)
         print_groups(c, x);
     else

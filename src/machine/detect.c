@@ -145,3 +145,9 @@ uint64_t tn_machine_last_cache(const tn_machine *m) {
         if (!m->caches[i].instructions) most = TN_MAX(most, m->caches[i].bytes);
     return most;
 }
+
+uint64_t tn_machine_own_cache(const tn_machine *m) {
+    for (int i = 0; i < m->cache_count; i++)
+        if (m->caches[i].level == 2 && !m->caches[i].instructions) return m->caches[i].bytes;
+    return 1 << 20;
+}

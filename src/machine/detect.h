@@ -32,6 +32,9 @@ void tn_machine_detect(tn_machine *m);
 /* Bytes of the largest data cache; 0: unknown. */
 uint64_t tn_machine_last_cache(const tn_machine *m);
 
+/* Bytes of a core's own second-level cache; a common size when unknown. */
+uint64_t tn_machine_own_cache(const tn_machine *m);
+
 /* Something that may be there: a driver, a library. */
 typedef struct tn_machine_part {
     const char *name;

@@ -13,9 +13,17 @@ enum {
     REPETITIONS = 6,
     FMA_SECONDS_PART = 50, /* a repetition of fma takes 1/50 s */
     HANDOFFS = 20000,      /* of a repetition; even */
+    CACHE_PASSES = 64,
 };
 
-typedef enum work_kind { WORK_FMA, WORK_READ, WORK_COPY, WORK_TOUCH, WORK_HANDOFF } work_kind;
+typedef enum work_kind {
+    WORK_FMA,
+    WORK_READ,
+    WORK_COPY,
+    WORK_CACHE,
+    WORK_TOUCH,
+    WORK_HANDOFF
+} work_kind;
 
 typedef struct worker worker;
 
@@ -27,6 +35,7 @@ typedef struct bench {
     int64_t rounds; /* of fma */
     float *from, *to;
     int64_t count;                /* floats of each array */
+    int64_t cached;               /* floats that a thread copies within its cache */
     _Alignas(64) atomic_int ball; /* handed off so many times */
     _Alignas(64) pthread_barrier_t barrier;
     pthread_mutex_t gate; /* held until all threads are there */
@@ -42,8 +51,12 @@ struct worker {
 };
 
 /* The part of the arrays that is thread `index`'s: a multiple of 256 floats. */
+static int64_t part_size(int64_t count, int threads) {
+    return count / threads / 256 * 256;
+}
+
 static int64_t part_begin(const bench *b, int index) {
-    return b->count / b->threads / 256 * 256 * index;
+    return part_size(b->count, b->threads) * index;
 }
 
 /* Two threads by turns. Waiting gives up the core after a while: there may be only one. */
@@ -67,6 +80,10 @@ static void work(worker *w) {
         break;
     case WORK_COPY:
         b->k->copy(b->to + begin, b->from + begin, count);
+        break;
+    case WORK_CACHE:
+        for (int pass = 0; pass < CACHE_PASSES; pass++)
+            b->k->copy(b->to + begin, b->from + begin, b->cached);
         break;
     case WORK_TOUCH: /* pages are placed near the thread that first writes them */
         for (int64_t i = 0; i < count; i++) b->from[begin + i] = b->to[begin + i] = 1;
@@ -167,6 +184,9 @@ static tn_status measure_all(bench *b, int threads, tn_roofs *out, tn_error *err
     out->copy_gbs_1 = gbs(b, 2);
     TN_CHECK(run(b, WORK_COPY, threads, err));
     out->copy_gbs = gbs(b, 2);
+    TN_CHECK(run(b, WORK_CACHE, threads, err));
+    out->cache_gbs =
+        (double)b->cached * CACHE_PASSES * threads * (double)sizeof(float) * 2 / b->best * 1e-9;
     if (threads > 1) TN_CHECK(run(b, WORK_HANDOFF, 2, err));
     out->handoff_ns = threads > 1 ? b->best / HANDOFFS * 1e9 : 0;
     out->gflops_1 = out->scale[0].gflops;
@@ -176,9 +196,9 @@ static tn_status measure_all(bench *b, int threads, tn_roofs *out, tn_error *err
     return TN_OK;
 }
 
-tn_status tn_measure(const tn_measure_kernels *k, int threads, uint64_t array_bytes, tn_roofs *out,
-                     tn_error *err) {
-    *out = (tn_roofs){.threads = threads};
+tn_status tn_measure(const tn_measure_kernels *k, int threads, uint64_t array_bytes,
+                     uint64_t cache_bytes, tn_roofs *out, tn_error *err) {
+    *out = (tn_roofs){.threads = threads, .cache_bytes = (double)cache_bytes};
     size_t size = (size_t)array_bytes & ~(size_t)4095;
     float *memory =
         mmap(NULL, 2 * size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -187,6 +207,8 @@ tn_status tn_measure(const tn_measure_kernels *k, int threads, uint64_t array_by
                             2 * size);
     int64_t count = (int64_t)(size / sizeof(float));
     bench b = {.k = k, .from = memory, .to = memory + count, .count = count};
+    b.cached = TN_MIN(part_size(count, threads), (int64_t)(cache_bytes / 4 / sizeof(float)));
+    b.cached = TN_MAX(256, b.cached / 256 * 256);
     b.workers = calloc((size_t)threads, sizeof *b.workers);
     tn_status status = b.workers ? measure_all(&b, threads, out, err)
                                  : tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");

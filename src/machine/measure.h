@@ -24,6 +24,8 @@ typedef struct tn_roofs {
     double gflops_1, gflops; /* f32 multiply-adds, two operations each: one thread, all threads */
     double read_gbs_1, read_gbs; /* 10⁹ bytes read a second */
     double copy_gbs_1, copy_gbs; /* 10⁹ bytes read plus written a second */
+    double cache_gbs;            /* the same within the cores' own caches, all threads */
+    double cache_bytes;          /* of each of these */
     double handoff_ns;           /* a cache line from one thread to another; 0 with one thread */
     int scale_count;
     struct {
@@ -33,8 +35,8 @@ typedef struct tn_roofs {
 } tn_roofs;
 
 /* `array_bytes`: size of each array per measurement, all threads together; several times the last
- * cache. Takes about two seconds. */
-tn_status tn_measure(const tn_measure_kernels *k, int threads, uint64_t array_bytes, tn_roofs *out,
-                     tn_error *err);
+ * cache. `cache_bytes`: of a core's own (second-level) cache. Takes about two seconds. */
+tn_status tn_measure(const tn_measure_kernels *k, int threads, uint64_t array_bytes,
+                     uint64_t cache_bytes, tn_roofs *out, tn_error *err);
 
 #endif

@@ -6,7 +6,7 @@
 
 #include "base/io.h"
 
-#define SCHEMA "tenon.machine/2"
+#define SCHEMA "tenon.machine/3"
 
 json_t *tn_roofs_json(const tn_roofs *r) {
     json_t *scaling = json_array();
@@ -14,10 +14,11 @@ json_t *tn_roofs_json(const tn_roofs *r) {
         json_array_append_new(scaling,
                               json_pack("{s:i, s:f, s:f}", "threads", r->scale[i].threads, "gflops",
                                         r->scale[i].gflops, "read_gbs", r->scale[i].read_gbs));
-    return json_pack("{s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:o}", "threads", r->threads,
-                     "gflops_1", r->gflops_1, "gflops", r->gflops, "read_gbs_1", r->read_gbs_1,
-                     "read_gbs", r->read_gbs, "copy_gbs_1", r->copy_gbs_1, "copy_gbs", r->copy_gbs,
-                     "handoff_ns", r->handoff_ns, "scaling", scaling);
+    return json_pack("{s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:o}", "threads",
+                     r->threads, "gflops_1", r->gflops_1, "gflops", r->gflops, "read_gbs_1",
+                     r->read_gbs_1, "read_gbs", r->read_gbs, "copy_gbs_1", r->copy_gbs_1,
+                     "copy_gbs", r->copy_gbs, "cache_gbs", r->cache_gbs, "cache_bytes",
+                     r->cache_bytes, "handoff_ns", r->handoff_ns, "scaling", scaling);
 }
 
 static json_t *profile_json(const tn_profile *p) {
@@ -62,12 +63,14 @@ bool tn_profile_read(tn_profile *p, const char *path, const char *cpu) {
     json_t *json = json_load_file(path, 0, NULL), *scaling = NULL;
     bool ok =
         json &&
-        json_unpack(json, "{s:s, s:s, s:s, s:{s:i, s:F, s:F, s:F, s:F, s:F, s:F, s:F, s:o}}", "id",
-                    &id, "cpu", &measured_cpu, "target", &target, "roofs", "threads", &r->threads,
-                    "gflops_1", &r->gflops_1, "gflops", &r->gflops, "read_gbs_1", &r->read_gbs_1,
-                    "read_gbs", &r->read_gbs, "copy_gbs_1", &r->copy_gbs_1, "copy_gbs",
-                    &r->copy_gbs, "handoff_ns", &r->handoff_ns, "scaling", &scaling) == 0;
-    ok = ok && strcmp(measured_cpu, cpu) == 0;
+        json_unpack(json,
+                    "{s:s, s:s, s:s, s:{s:i, s:F, s:F, s:F, s:F, s:F, s:F, s:F, s:F, s:F, s:o}}",
+                    "id", &id, "cpu", &measured_cpu, "target", &target, "roofs", "threads",
+                    &r->threads, "gflops_1", &r->gflops_1, "gflops", &r->gflops, "read_gbs_1",
+                    &r->read_gbs_1, "read_gbs", &r->read_gbs, "copy_gbs_1", &r->copy_gbs_1,
+                    "copy_gbs", &r->copy_gbs, "cache_gbs", &r->cache_gbs, "cache_bytes",
+                    &r->cache_bytes, "handoff_ns", &r->handoff_ns, "scaling", &scaling) == 0;
+    ok = ok && (!cpu || strcmp(measured_cpu, cpu) == 0);
     if (ok) {
         snprintf(p->id, sizeof p->id, "%s", id);
         snprintf(p->cpu, sizeof p->cpu, "%s", measured_cpu);

@@ -18,7 +18,8 @@ typedef struct tn_profile {
 
 /* Gives `p` its id and writes it to `path`; nothing half-written. */
 tn_status tn_profile_write(tn_profile *p, const char *path, tn_error *err);
-/* False when there is no profile, it cannot be read, or it is of another processor. */
+/* False when there is no profile, it cannot be read, or it is of another processor than `cpu` (NULL: any).
+ */
 bool tn_profile_read(tn_profile *p, const char *path, const char *cpu);
 /* {"threads", "gflops_1", "gflops", "read_gbs_1", …, "scaling": [{"threads", "gflops",
  * "read_gbs"}]}; the caller's reference. */

@@ -12,6 +12,7 @@ typedef struct assembler {
     tn_program *p;
     tn_arena *arena;
     const tn_target *target;
+    tn_costs costs;
     bool fuse;
     tn_map kernels; /* canonical text → kernel */
     tn_map packs;   /* kernel, operand buffer → packed buffer */
@@ -382,13 +383,21 @@ static void add_errors(assembler *a, const tn_graph *g) {
     }
 }
 
+static void note_plan(assembler *a, const tn_grouping *groups) {
+    a->p->plan = (tn_prog_plan){.ns = (uint64_t)(groups->seconds * 1e9),
+                                .least_ns = (uint64_t)(groups->least_seconds * 1e9),
+                                .tried = groups->tried,
+                                .all_tried = groups->all_tried};
+}
+
 /* Assembles `g` into `block`. inputs[i]: the buffer of input i; outputs[i]: the buffer that output
  * i must end up in. */
 static tn_status assemble_graph(assembler *a, const tn_graph *g, uint32_t block,
                                 const uint32_t *inputs, const uint32_t *outputs, tn_error *err) {
     scope s = {.a = a, .g = g, .block = block};
-    s.groups = tn_group_graph(g, a->fuse, a->arena);
+    s.groups = tn_group_graph(g, a->fuse, &a->costs, a->arena);
     if (a->groups_text) tn_grouping_print(s.groups, a->groups_text);
+    if (block == TN_BLOCK_MAIN) note_plan(a, s.groups);
     find_outside(&s);
     s.error_base = 1 + a->p->errors.len;
     add_errors(a, g);
@@ -591,12 +600,16 @@ static void place_prepared(assembler *a) {
     }
 }
 
-tn_status tn_assemble(const tn_graph *g, const tn_target *target, bool fuse, tn_arena *arena,
+tn_status tn_assemble(const tn_graph *g, const tn_plan_options *options, tn_arena *arena,
                       tn_program *out, tn_str *groups_text, tn_error *err) {
     tn_program_init(out, arena, g->dims);
-    out->target = target->name;
-    assembler a = {
-        .p = out, .arena = arena, .target = target, .fuse = fuse, .groups_text = groups_text};
+    out->target = options->target->name;
+    assembler a = {.p = out,
+                   .arena = arena,
+                   .target = options->target,
+                   .costs = options->costs ? *options->costs : tn_costs_default(),
+                   .fuse = !options->no_opt,
+                   .groups_text = groups_text};
     tn_map_init(&a.kernels, arena);
     tn_map_init(&a.packs, arena);
     for (uint32_t i = 0; i < g->sources.len; i++) {

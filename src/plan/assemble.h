@@ -8,11 +8,11 @@
 #define TENON_PLAN_ASSEMBLE_H
 
 #include "codegen/lower.h"
-#include "program/program.h"
+#include "plan/plan.h"
 
 enum { TN_BLOCK_MAIN, TN_BLOCK_PREPARE };
 
-tn_status tn_assemble(const tn_graph *g, const tn_target *target, bool fuse, tn_arena *arena,
+tn_status tn_assemble(const tn_graph *g, const tn_plan_options *options, tn_arena *arena,
                       tn_program *out, tn_str *groups_text, tn_error *err);
 
 #endif

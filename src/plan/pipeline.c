@@ -56,8 +56,7 @@ tn_status tn_plan(const tn_graph *g, const tn_plan_options *options, tn_arena *a
     }
     tn_str groups;
     tn_str_init_with(&groups, tn_arena_allocator(arena));
-    tn_status status = tn_assemble(g, options->target, !options->no_opt, arena, out,
-                                   options->dump ? &groups : NULL, err);
+    tn_status status = tn_assemble(g, options, arena, out, options->dump ? &groups : NULL, err);
     dump(options, "groups", tn_str_text(&groups));
     tn_str_deinit(&groups);
     TN_CHECK(status);

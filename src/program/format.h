@@ -9,7 +9,7 @@
 
 #define TN__PROGRAM_MAGIC "TENONPRG"
 enum {
-    TN__PROGRAM_VERSION = 1,
+    TN__PROGRAM_VERSION = 2,
     TN__PROGRAM_HEAD = 64, /* magic, u32 version, u32 sections, u64 file size, hash of the table */
     TN__PROGRAM_SECTION = 40, /* u32 kind, u32 index, u64 offset, u64 size, hash */
     TN__PROGRAM_PAGE = 4096,

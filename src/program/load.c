@@ -266,6 +266,10 @@ static tn_status take_structure(loader *l, const section *s, tn_error *err) {
     take_groups(l);
     take_texts(l);
     l->p->prepared_bytes = tn__take64(&l->r);
+    l->p->plan.ns = tn__take64(&l->r);
+    l->p->plan.least_ns = tn__take64(&l->r);
+    l->p->plan.tried = tn__take32(&l->r);
+    l->p->plan.all_tried = tn__take32(&l->r) != 0;
     if (l->r.failed || l->r.left) return damaged(l, "a number is out of range", err);
     return TN_OK;
 }

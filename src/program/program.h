@@ -101,6 +101,14 @@ typedef struct tn_prog_group {
     tn_dim bytes;
 } tn_prog_group;
 
+/* How good the grouping of the main graph is, by the machine's rates: moving data, element-wise work and
+ * launches; the arithmetic of products is the same in every grouping. */
+typedef struct tn_prog_plan {
+    uint64_t ns, least_ns; /* of this grouping; a bound that no grouping is below */
+    uint32_t tried;        /* groupings compared */
+    bool all_tried;        /* these were all there are to choose from */
+} tn_prog_plan;
+
 typedef struct tn_program {
     tn_arena *arena;
     tn_dims *dims;
@@ -113,6 +121,7 @@ typedef struct tn_program {
     TN_VEC(tn_loop *) kernels; /* distinct by canonical text */
     TN_VEC(tn_prog_block) blocks;
     TN_VEC(tn_prog_group) groups;
+    tn_prog_plan plan;
     TN_VEC(const char *) errors; /* text of kernel error code i + 1 */
     /* A program with needs has ports and no steps: a model that is compiled once per value of these
      * inputs and sizes, which are not known yet. Its outputs may have rank -1, unknown. */

@@ -224,6 +224,10 @@ static void put_structure(saver *s) {
     put_texts(s, p->need_values.data, p->need_values.len);
     put_texts(s, p->need_dims.data, p->need_dims.len);
     tn__put64(&s->body, p->prepared_bytes);
+    tn__put64(&s->body, p->plan.ns);
+    tn__put64(&s->body, p->plan.least_ns);
+    tn__put32(&s->body, p->plan.tried);
+    tn__put32(&s->body, p->plan.all_tried);
     tn__put_text(&s->tables, p->name);
     tn__put_text(&s->tables, p->target);
     tn__put_dims(&s->dims, &s->tables);

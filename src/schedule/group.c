@@ -545,9 +545,10 @@ static void visit(tn_grouping *p, uint32_t id, uint8_t *done) {
 }
 
 tn_grouping *tn__form_groups(const tn_graph *g, bool fuse, const uint8_t *choices,
-                             tn_arena *arena) {
+                             const tn_costs *costs, tn_arena *arena) {
     tn_grouping *p = TN_NEW(arena, tn_grouping);
-    *p = (tn_grouping){.graph = g, .arena = arena, .fuse = fuse, .choices = choices};
+    *p = (tn_grouping){
+        .graph = g, .arena = arena, .fuse = fuse, .costs = *costs, .choices = choices};
     p->inlined = TN_NEW_N(arena, uint8_t, g->nodes.len);
     p->constant = TN_NEW_N(arena, uint8_t, g->nodes.len);
     p->group_of = TN_NEW_N(arena, uint32_t, g->nodes.len);

@@ -15,6 +15,7 @@
 #define TENON_SCHEDULE_GROUP_H
 
 #include "ir/rules.h"
+#include "machine/costs.h"
 #include "schedule/attention.h"
 
 typedef enum tn_group_kind {
@@ -85,9 +86,14 @@ struct tn_grouping {
     const tn_graph *graph;
     tn_arena *arena;
     bool fuse;
-    uint8_t *inlined;                     /* per node */
-    uint8_t *constant;                    /* per node: depends on constants only */
-    uint32_t *group_of;                   /* per node: its group, or TN_NO_GROUP */
+    tn_costs costs;
+    double seconds;       /* that moving, element-wise work and launches take, by `costs` */
+    double least_seconds; /* that they take in any grouping */
+    uint32_t tried;       /* groupings compared */
+    bool all_tried;       /* these were all combinations of the choices there are */
+    uint8_t *inlined;     /* per node */
+    uint8_t *constant;    /* per node: depends on constants only */
+    uint32_t *group_of;   /* per node: its group, or TN_NO_GROUP */
     const tn_attention_parts **attention; /* per node: what it is the second product of, or NULL */
     uint8_t *enclosed;   /* per node: inside an attention that is yet to be placed */
     uint8_t *stored;     /* per value: lives in memory (besides sources) */
@@ -107,7 +113,8 @@ typedef enum tn__choice {
 } tn__choice;
 
 /* Forms groups greedily under these choices. */
-tn_grouping *tn__form_groups(const tn_graph *g, bool fuse, const uint8_t *choices, tn_arena *arena);
+tn_grouping *tn__form_groups(const tn_graph *g, bool fuse, const uint8_t *choices,
+                             const tn_costs *costs, tn_arena *arena);
 
 /* The values that `n` loads from outside group `id` (TN_NO_GROUP: all), looking through what is inlined. */
 tn__value_list tn__loads_of(tn_grouping *p, uint32_t id, tn_node n);
@@ -117,7 +124,7 @@ bool tn__reads_once(const tn_graph *g, const tn_node_info *n, uint32_t which);
 
 /* Forms the groups of one graph (sub-graphs are grouped on their own). Without `fuse` every node is
  * a root in a group of its own. */
-tn_grouping *tn_group_graph(const tn_graph *g, bool fuse, tn_arena *arena);
+tn_grouping *tn_group_graph(const tn_graph *g, bool fuse, const tn_costs *costs, tn_arena *arena);
 
 /* The value whose memory holds `v`: looks through reshapes and barriers, which move nothing. */
 tn_value tn_group_storage(const tn_grouping *p, tn_value v);

@@ -1,4 +1,4 @@
-/* Between the files that form groups: group.c, fit.c. */
+/* Between the files that form groups: group.c, fit.c, group_cost.c, choose.c. */
 #ifndef TENON_SCHEDULE_GROUP_INNER_H
 #define TENON_SCHEDULE_GROUP_INNER_H
 
@@ -14,6 +14,15 @@ static inline bool tn__first_visit(const tn_grouping *p, tn_node n, uint32_t mar
     p->seen[n] = mark;
     return first;
 }
+
+/* ---- group_cost.c --------------------------------------------------------------------------- */
+
+/* Of storing or loading a value. */
+double tn__seconds_of(const tn_grouping *p, tn_value v);
+double tn__grouping_seconds(tn_grouping *p);
+double tn__least_seconds(const tn_grouping *p);
+
+/* ---- fit.c ---------------------------------------------------------------------------------- */
 
 /* NULL: none of its members. */
 const tn_member *tn__find_member(const tn_group *group, tn_node n);

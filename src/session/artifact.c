@@ -123,6 +123,7 @@ static tn_status plan_guarded(void *argument, tn_error *err) {
     plan_args *p = argument;
     const tn_model_options *o = &p->w->options;
     tn_plan_options options = {.target = p->w->compiler.target,
+                               .costs = &p->w->compiler.costs,
                                .no_opt = o->no_opt,
                                .dump = o->dump,
                                .dump_after = o->dump_after,

@@ -7,6 +7,7 @@
 
 #include "base/cores.h"
 #include "codegen/render_c.h"
+#include "machine/profile.h"
 
 /* Changes with the meaning of generated code: tn_kernel_fn, tn_kernel_context, the loop IR. */
 #define KERNEL_ABI "tenon kernels 1"
@@ -42,8 +43,20 @@ static tn_status choose_target(tn_compiler *c, tn_error *err) {
     return TN_OK;
 }
 
+/* A profile that was measured with other vectors says nothing of these. */
+static void read_costs(tn_compiler *c) {
+    char path[TN_CACHE_PATH];
+    tn_profile profile;
+    c->costs = tn_costs_default();
+    if (tn_cache_usable(&c->cache) && tn_cache_path(&c->cache, TN_PROFILE_FILE, path) &&
+        tn_profile_read(&profile, path, NULL) && strcmp(profile.target, c->target->name) == 0)
+        c->costs = tn_costs_measured(&profile.roofs);
+}
+
 static tn_status init_guarded(void *argument, tn_error *err) {
-    return choose_target(argument, err);
+    TN_CHECK(choose_target(argument, err));
+    read_costs(argument);
+    return TN_OK;
 }
 
 tn_status tn_compiler_init(tn_compiler *c, const tn_model_options *options, tn_error *err) {

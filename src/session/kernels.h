@@ -5,6 +5,7 @@
 #include <tenon/session.h>
 
 #include "codegen/target.h"
+#include "machine/costs.h"
 #include "program/program.h"
 #include "toolchain/cache.h"
 #include "toolchain/cc.h"
@@ -16,6 +17,7 @@ typedef struct tn_compiler {
     tn_cc cc;
     bool has_cc; /* false: interpret */
     const tn_target *target;
+    tn_costs costs; /* measured by `tenon doctor --measure`, or common ones */
 } tn_compiler;
 
 /* Chooses cache, compiler and target. A missing compiler is an error in mode TN_COMPILE_CC only;

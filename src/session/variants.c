@@ -106,7 +106,10 @@ static tn_status key_guarded(void *argument, tn_error *err) {
     tn_str_append(s, "tenon program 1\n");
     append_build(s);
     append_file_identity(s, m->path);
+    const tn_costs *costs = &m->workshop.compiler.costs;
     tn_str_appendf(s, "target %s no_opt %d\n", m->workshop.compiler.target->name, o->no_opt);
+    tn_str_appendf(s, "costs %.3g %.3g %.3g %.3g %.3g\n", costs->memory, costs->cache,
+                   costs->points, costs->launch, costs->cached_bytes);
     for (int i = 0; i < o->dim_count; i++)
         tn_str_appendf(s, "dim %s %lld\n", o->dims[i].name, (long long)o->dims[i].value);
     for (uint32_t i = 0; x->inputs && i < m->need_dims.len; i++)

@@ -7,7 +7,8 @@
 static golden cases;
 
 static void lower_all(graph_test *t, const tn_graph *g, tn_str *text) {
-    tn_grouping *p = tn_group_graph(g, true, &t->arena);
+    tn_costs costs = tn_costs_default();
+    tn_grouping *p = tn_group_graph(g, true, &costs, &t->arena);
     tn_lower_context context = {p, tn_target_of(TN_ISA_AVX2), &t->arena, 1};
     for (uint32_t i = 0; i < p->order.len; i++) {
         tn_lowered l;

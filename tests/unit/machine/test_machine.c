@@ -51,11 +51,11 @@ static void test_measure__gives_positive_figures(void **state) {
     tn_measure_kernels k = {fma_kernel, 16, read_kernel, copy_kernel};
     tn_roofs r;
     tn_error err = TN_ERROR_INIT;
-    assert_int_equal(tn_measure(&k, 3, 1 << 20, &r, &err), TN_OK);
+    assert_int_equal(tn_measure(&k, 3, 1 << 20, 1 << 16, &r, &err), TN_OK);
     assert_int_equal(r.threads, 3);
     assert_int_equal(r.scale_count, 3); /* 1, 2, 3 */
     assert_true(r.gflops > 0 && r.gflops_1 > 0 && r.read_gbs > 0 && r.read_gbs_1 > 0);
-    assert_true(r.copy_gbs > 0 && r.copy_gbs_1 > 0 && r.handoff_ns > 0);
+    assert_true(r.copy_gbs > 0 && r.copy_gbs_1 > 0 && r.cache_gbs > 0 && r.handoff_ns > 0);
 }
 
 static void test_profile__reads_back(void **state) {

@@ -148,7 +148,7 @@ static inline bool plan_program_of(plan_case *c, plan_variant variant, const tn_
     tn_error err = TN_ERROR_INIT;
     tn_plan_options options = {.target = target, .no_opt = variant == PLAN_PLAIN};
     tn_status status = variant == PLAN_UNCHANGED
-                           ? tn_assemble(c->graph, target, true, c->arena, out, NULL, &err)
+                           ? tn_assemble(c->graph, &options, c->arena, out, NULL, &err)
                            : tn_plan(c->graph, &options, c->arena, out, &err);
     if (status != TN_OK) return plan_error(c, "plan", &err);
     if (getenv("CHECK_PLAN_PRINT")) {

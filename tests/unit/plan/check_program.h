@@ -75,8 +75,19 @@ static inline void grouping_reads(grouping_checker *c, uint32_t id, tn_node n) {
     }
 }
 
+/* No grouping costs less than the bound. */
+static inline void grouping_bound(grouping_checker *c, const tn_graph *g, const tn_costs *costs) {
+    double least = c->p->least_seconds * (1 - 1e-9);
+    double apart = tn_group_graph(g, false, costs, c->arena)->seconds;
+    if (least <= c->p->seconds && least <= apart) return;
+    c->wrong = tn_arena_printf(c->arena, "costs %g s, without fusion %g s, but at least %g s",
+                               c->p->seconds, apart, c->p->least_seconds);
+}
+
 static inline const char *grouping_check(const tn_graph *g, tn_arena *arena) {
-    grouping_checker c = {.p = tn_group_graph(g, true, arena), .arena = arena};
+    tn_costs costs = tn_costs_default();
+    grouping_checker c = {.p = tn_group_graph(g, true, &costs, arena), .arena = arena};
+    grouping_bound(&c, g, &costs);
     c.place = TN_NEW_N(arena, uint32_t, c.p->groups.len);
     c.writer = TN_NEW_N(arena, uint32_t, g->values.len);
     c.seen = TN_NEW_N(arena, uint32_t, g->nodes.len);

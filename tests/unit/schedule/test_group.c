@@ -14,7 +14,8 @@ static void test_group__gives_the_golden_groups(void **state) {
     graph_test_init(&t);
     tn_str_init(&text);
     tn_graph *g = graph_of_n(&t, s->part[0], s->len[0]);
-    tn_grouping_print(tn__form_groups(g, true, NULL, &t.arena), &text);
+    tn_costs costs = tn_costs_default();
+    tn_grouping_print(tn__form_groups(g, true, NULL, &costs, &t.arena), &text);
     const char *wrong = grouping_check(g, &t.arena);
     if (wrong) fail_msg("%s", wrong);
     golden_check(&cases, s, tn_str_text(&text));
@@ -29,7 +30,8 @@ static void test_group__keeps_nodes_apart_without_fusion(void **state) {
         graph_test t;
         graph_test_init(&t);
         tn_graph *g = graph_of_n(&t, cases.section[i].part[0], cases.section[i].len[0]);
-        tn_grouping *p = tn_group_graph(g, false, &t.arena);
+        tn_costs costs = tn_costs_default();
+        tn_grouping *p = tn_group_graph(g, false, &costs, &t.arena);
         for (uint32_t id = 0; id < p->groups.len; id++)
             assert_int_equal(p->groups.data[id].members.len, 1);
         graph_test_deinit(&t);
