@@ -18,13 +18,10 @@ import contextlib
 import datetime
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -33,45 +30,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tools"))
 
 from exported import Exported, read_manifest, relative_difference  # noqa: E402
-from peers import PEERS, Peer, PeerError, names, numbers, peak_bytes  # noqa: E402
-from performance_page import page  # noqa: E402
-
-TIMEOUT = 600
-
-
-class TenonError(Exception):
-    """`tenon` failed on a model; the message is its last line."""
-
-
-@dataclass
-class Finished:
-    seconds: float
-    stdout: str
-    peak_bytes: int
-
-
-def run(command: list[str], environment: dict) -> Finished:
-    """Runs a command to its end and watches how much memory it takes."""
-    start = time.monotonic()
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        process = subprocess.Popen(command, stdout=out, stderr=err, env=environment)
-        peak, seconds = 0, 0.0
-        while process.poll() is None:
-            peak = max(peak, peak_bytes(process.pid))
-            if seconds > TIMEOUT:
-                process.kill()
-                process.wait()
-                raise TenonError(f"no result after {TIMEOUT} s")
-            time.sleep(min(0.02, 0.0005 + seconds / 50))  # rarely, not to disturb the run
-            seconds = time.monotonic() - start
-        out.seek(0)
-        err.seek(0)
-        if process.returncode != 0:
-            lines = err.read().decode(errors="replace").strip().splitlines()
-            status = process.returncode
-            crash = f"crash: signal {-status}" if status < 0 else f"exit status {status}"
-            raise TenonError(lines[-1] if lines and status > 0 else crash)
-        return Finished(seconds, out.read().decode(errors="replace"), peak)
+from host import TenonError, bench_latency, machine, merged, roofs, run, versions  # noqa: E402
+from peers import PEERS, Peer, PeerError, names, numbers  # noqa: E402
+from performance_page import write_page  # noqa: E402
 
 
 class Tenon:
@@ -112,31 +73,11 @@ class Tenon:
     def measure(self, seconds: float, about_ms: float) -> dict:
         """Steady latency; about_ms, a guess of one run, sets how often to run."""
         runs = max(5, min(5000, int(seconds * 1e3 / about_ms)))
-        result = run(self._command("bench", "--steady", "-r", str(runs), "--json"), self.environment)
-        try:
-            row = json.loads(result.stdout.strip().splitlines()[-1])
-            latency = {key: float(row["latency_ms"][key]) for key in ("min", "median", "p95")}
-        except (ValueError, KeyError, IndexError, TypeError):
-            raise TenonError("tenon bench --json printed no latency") from None
-        return {"latency_ms": latency, "peak_bytes": result.peak_bytes}
+        more = ("--steady", "-r", str(runs), "--json")
+        return bench_latency(self._command("bench", *more), self.environment)
 
 
 # ---------------------------------------------------------------- one model
-
-
-def merged(measurements: list[dict]) -> dict:
-    """Rounds to one figure each: the least minimum, the median of the others, their spread."""
-
-    def values(key: str) -> list[float]:
-        return [m["latency_ms"][key] for m in measurements]
-
-    latency = {
-        "min": min(values("min")),
-        "median": statistics.median(values("median")),
-        "p95": statistics.median(values("p95")),
-        "spread": max(values("median")) / min(values("median")),
-    }
-    return {"latency_ms": latency, "peak_bytes": max(m["peak_bytes"] for m in measurements)}
 
 
 def start_peers(stack, options, case: Exported, threads: int, scratch: Path, row: dict) -> dict:
@@ -218,65 +159,6 @@ def progress(row: dict) -> None:
     print(f"{row['model']:14} {row['threads']} threads  " + "  ".join(parts), file=sys.stderr)
 
 
-# ---------------------------------------------------------------- the machine
-
-
-def first_line(*command: str) -> str | None:
-    try:
-        result = subprocess.run(command, capture_output=True, text=True, timeout=30)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    lines = result.stdout.strip().splitlines()
-    return lines[0] if result.returncode == 0 and lines else None
-
-
-def proc_value(file: str, key: str) -> str:
-    for line in Path(file).read_text().splitlines():
-        if line.startswith(key):
-            return line.split(":", 1)[1].strip()
-    return "unknown"
-
-
-def machine() -> dict:
-    flags = proc_value("/proc/cpuinfo", "flags").split()
-    kilobytes = int(proc_value("/proc/meminfo", "MemTotal").split()[0])
-    notable = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_tile", "asimd", "sve")
-    return {
-        "cpu": proc_value("/proc/cpuinfo", "model name"),
-        "isa": [isa for isa in notable if isa in flags],
-        "cores": len(os.sched_getaffinity(0)),
-        "memory_gib": round(kilobytes / 2**20),
-        "virtual": "hypervisor" in flags,
-        "os": platform.freedesktop_os_release().get("PRETTY_NAME", "Linux"),
-        "kernel": ".".join(platform.release().split(".")[:2]),
-        "load_before": os.getloadavg()[0],
-    }
-
-
-def versions(tenon: Path) -> dict:
-    from importlib.metadata import version
-
-    git = first_line("git", "-C", str(ROOT), "describe", "--always", "--dirty")
-    packages = ("onnxruntime", "torch", "transformers", "onnx", "numpy")
-    return {
-        "tenon": (first_line(str(tenon), "--version") or git or "unknown").removeprefix("tenon "),
-        "commit": git,
-        **{package: version(package) for package in packages},
-        "python": platform.python_version(),
-        "cc": first_line(os.environ.get("CC", "cc"), "--version"),
-    }
-
-
-def roofs(tenon: Path) -> dict:
-    """What `tenon doctor --measure` says; empty when it cannot."""
-    try:
-        result = run([str(tenon), "doctor", "--measure", "--json"], dict(os.environ))
-        return json.loads(result.stdout)
-    except (TenonError, ValueError, OSError) as error:
-        print(f"no roofs: {error}", file=sys.stderr)
-        return {}
-
-
 # ---------------------------------------------------------------- main
 
 
@@ -304,6 +186,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--tenon", type=Path, default=ROOT / "build" / "tenon", metavar="PATH")
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "performance.md")
     parser.add_argument("--data", type=Path, default=ROOT / "build" / "bench" / "models.json")
+    parser.add_argument("--kernels", type=Path, default=ROOT / "build" / "bench" / "kernels.json")
     parser.add_argument("--render", action="store_true", help="only make the page from --data")
     return parser.parse_args()
 
@@ -329,9 +212,7 @@ def measure(options) -> dict:
 def main() -> int:
     options = arguments()
     data = json.loads(options.data.read_text()) if options.render else measure(options)
-    options.page.parent.mkdir(parents=True, exist_ok=True)
-    options.page.write_text(page(data))
-    print(f"wrote {options.page}")
+    write_page(options.page, options.data, options.kernels)
     return 0 if data["rows"] else 1
 
 

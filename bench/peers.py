@@ -46,16 +46,18 @@ class PeerError(Exception):
 # ---------------------------------------------------------------- worker side
 
 
-def start_ort(case: dict, threads: int):
+def ort_session(model: str, threads: int):
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        case["model"], options, providers=["CPUExecutionProvider"]
-    )
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def start_ort(case: dict, threads: int):
+    session = ort_session(case["model"], threads)
     feed = dict(np.load(case["inputs"]))
     return lambda: session.run(None, feed)
 
@@ -83,14 +85,20 @@ def timed(run) -> float:
     return (time.perf_counter() - start) * 1e3
 
 
-def steady_latency(run, seconds: float) -> dict:
-    end, count = time.perf_counter() + WARM_UP_SECONDS, 0
-    while count < WARM_UP_RUNS or time.perf_counter() < end:
+def steady_latency(
+    run,
+    seconds: float,
+    warm_up: tuple[float, int] = (WARM_UP_SECONDS, WARM_UP_RUNS),
+    least_runs: int = LEAST_RUNS,
+) -> dict:
+    """Milliseconds of a run; warm_up: seconds and runs before, both at least."""
+    end, count = time.perf_counter() + warm_up[0], 0
+    while count < warm_up[1] or time.perf_counter() < end:
         run()
         count += 1
     times: list[float] = []
     end = time.perf_counter() + seconds
-    while len(times) < LEAST_RUNS or time.perf_counter() < end:
+    while len(times) < least_runs or time.perf_counter() < end:
         times.append(timed(run))
     low, median, p95 = np.percentile(times, [0, 50, 95])
     return {"min": float(low), "median": float(median), "p95": float(p95), "runs": len(times)}
@@ -122,8 +130,48 @@ def worker(case: dict) -> None:
 # ---------------------------------------------------------------- caller side
 
 
-class Peer:
-    """A running worker; use it in a `with` statement."""
+class Worker:
+    """A process that reads lines and answers with JSON objects, one a line."""
+
+    def __init__(self, peer: str, command: list[str], environment: dict, log: Path):
+        self.peer, self.command, self.environment, self.log = peer, command, environment, log
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self.environment,
+            stderr=self.log.open("w"), text=True,
+        )  # fmt: skip
+
+    def reply(self) -> dict:
+        for line in self.process.stdout:
+            if line.startswith("{"):
+                return json.loads(line)
+        self.process.wait()
+        lines = self.log.read_text().strip().splitlines()
+        message = lines[-1] if lines else f"exit status {self.process.returncode}"
+        raise PeerError(self.peer, message)
+
+    def ask(self, line: str) -> dict:
+        with contextlib.suppress(BrokenPipeError):  # a dead worker shows in the reply
+            self.process.stdin.write(f"{line}\n")
+            self.process.stdin.flush()
+        return self.reply()
+
+    def close(self) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+
+class Peer(Worker):
+    """A running worker on one model; use it in a `with` statement."""
 
     def __init__(self, peer: str, exported, threads: int, scratch: Path):
         inputs = scratch / f"{exported.name}.npz"
@@ -135,50 +183,23 @@ class Peer:
             "model": str(exported.model), "module": str(exported.module),
         }  # fmt: skip
         cache = scratch / f"inductor-{exported.name}-{threads}"
-        self.environment = os.environ | {
+        environment = os.environ | {
             "OMP_NUM_THREADS": str(threads), "TORCHINDUCTOR_CACHE_DIR": str(cache),
             "PYTHONPATH": str(ROOT / "tools"), "HF_HUB_OFFLINE": "1",
         }  # fmt: skip
-        self.log = scratch / f"{exported.name}-{peer}-{threads}.log"
-        self.first_ms = {"cold": self._start()}
+        super().__init__(peer, [], environment, scratch / f"{exported.name}-{peer}-{threads}.log")
+        self.first_ms = {"cold": self._first()}
         self.close()
-        self.first_ms["warm"] = self._start()
+        self.first_ms["warm"] = self._first()
 
-    def _start(self) -> float:
+    def _first(self) -> float:
         self.case["started"] = time.monotonic()
-        command = [sys.executable, __file__, "--worker", json.dumps(self.case)]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self.environment,
-            stderr=self.log.open("w"), text=True,
-        )  # fmt: skip
-        return self._reply()["first_ms"]
-
-    def _reply(self) -> dict:
-        for line in self.process.stdout:
-            if line.startswith("{"):
-                return json.loads(line)
-        self.process.wait()
-        lines = self.log.read_text().strip().splitlines()
-        message = lines[-1] if lines else f"exit status {self.process.returncode}"
-        raise PeerError(self.case["peer"], message)
+        self.command = [sys.executable, __file__, "--worker", json.dumps(self.case)]
+        self.start()
+        return self.reply()["first_ms"]
 
     def measure(self, seconds: float) -> dict:
-        with contextlib.suppress(BrokenPipeError):  # a dead worker shows in the reply
-            self.process.stdin.write(f"{seconds}\n")
-            self.process.stdin.flush()
-        return self._reply()
-
-    def close(self) -> None:
-        with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.close()
-        self.process.wait()
-        self.process.stdout.close()
-
-    def __enter__(self) -> Peer:
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.close()
+        return self.ask(str(seconds))
 
 
 def names(text: str) -> list[str]:
