@@ -2,6 +2,7 @@
 # Installs the Debian packages that Tenon needs:
 #     scripts/setup.sh           to build it and to run the demo
 #     scripts/setup.sh --test    to run the tests too
+#     scripts/setup.sh --bench   to run the benchmarks too
 # Asks nothing, needs root or sudo, does nothing when everything is there.
 set -eu
 
@@ -13,8 +14,10 @@ case ${1-} in
 --test)
     packages="$packages g++ git python3 python3-venv libcmocka-dev valgrind
         clang clang-format llvm libclang-rt-14-dev graphviz chromium" ;;
+--bench)
+    packages="$packages g++ git python3 python3-venv python3-dev libopenblas-dev libdnnl-dev" ;;
 *)
-    echo "usage: scripts/setup.sh [--test]" >&2
+    echo "usage: scripts/setup.sh [--test | --bench]" >&2
     exit 2 ;;
 esac
 

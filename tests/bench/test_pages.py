@@ -1,0 +1,131 @@
+#!/usr/bin/env python3
+"""The pages that the benchmarks write, from small made-up measurements."""
+
+import importlib.util
+import sys
+import unittest
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
+
+import kernels_page
+import page_tables
+import performance_page
+
+MACHINE = {"virtual": False, "cpu": "CPU", "cores": 2, "memory_gib": 4, "isa": ["avx2"],
+           "os": "Linux", "kernel": "6.1", "load_before": 0.1}  # fmt: skip
+VERSIONS = dict.fromkeys(("tenon", "onnxruntime", "torch", "transformers", "python", "cc"), "1")
+
+
+def row(table, case, rounds, **more):
+    """rounds: {engine: [ms, …]}"""
+    engines = {
+        name: {"latency_ms": {"min": min(ms), "median": sorted(ms)[len(ms) // 2]}}
+        for name, ms in rounds.items()
+    }
+    turns = [dict(zip(rounds, values)) for values in zip(*rounds.values())]
+    return {"table": table, "case": case, "threads": 1, "flops": 2e9, "bytes": 1e9, "facts": {},
+            "engines": engines, "rounds": turns, "roofs": {}} | more  # fmt: skip
+
+
+def rendered(*rows):
+    data = {"date": "2030-01-01", "machine": MACHINE, "versions": VERSIONS, "rounds": 3,
+            "seconds": 0.1, "rows": list(rows)}  # fmt: skip
+    return performance_page.page(None, data)
+
+
+class Figures(unittest.TestCase):
+    def test_speed_is_median_of_neighbours(self):
+        one = row("conv", "c", {"tenon": [1, 2, 4], "torch": [2, 3, 4], "ort": [9, 2, 9]})
+        self.assertEqual(kernels_page.speed(one, ("torch", "ort")), 1)  # of 2, 1, 1
+        self.assertEqual(kernels_page.speed(one, ("torch",)), 1.5)  # of 2, 1.5, 1
+
+    def test_wrong_result_has_no_speed(self):
+        one = row("conv", "c", {"tenon": [1], "torch": [2]}, difference=1e-3)
+        self.assertIsNone(kernels_page.speed(one, ("torch",)))
+
+    def test_share_of_a_roof(self):
+        one = row("rows", "r", {"tenon": [100]}, roofs={"copy_gbs": 20})
+        self.assertAlmostEqual(kernels_page.share(one, "copy_gbs"), 0.5)
+
+    def test_allowed_time_of_fused_work(self):
+        epilogue = {"side": "epilogue", "n": 4096, "k": 64}
+        one = row("fused", "f", {"tenon": [1]}, facts=epilogue)
+        self.assertAlmostEqual(kernels_page.allowed(one, {"bare": 10, "alone": 5}), 16)
+        one["facts"]["k"] = 1024
+        self.assertAlmostEqual(kernels_page.allowed(one, {"bare": 10}), 10.5)
+
+    def test_geometric_mean(self):
+        self.assertAlmostEqual(page_tables.geometric_mean([1, 4]), 2)
+        self.assertIsNone(page_tables.geometric_mean([]))
+
+
+class Pages(unittest.TestCase):
+    def test_products_met(self):
+        text = rendered(row("matmul_weight", "32x64x128", {"tenon": [1, 1], "onednn": [2, 2]}))
+        self.assertIn("geometric mean 2.00, goal 1.15: **met**", text)
+        self.assertIn("| 32x64x128 | 1.00 |", text)
+
+    def test_skipped_case_is_not_met(self):
+        skipped = {"table": "conv", "case": "big", "threads": 1, "skipped": "too long"}
+        facts = {"network": "n", "batch": 1}
+        text = rendered(row("conv", "c", {"tenon": [1], "torch": [2]}, facts=facts), skipped)
+        self.assertIn("(of 1 of 2 cases), goal 1.00: **not met**", text)
+        self.assertIn("big, 1 thread: skipped, too long", text)
+
+    def test_failure_is_shown(self):
+        failing = row("attention", "128", {"torch": [2]})
+        failing["engines"]["tenon"] = {"error": "no kernel | for it"}
+        text = rendered(failing)
+        self.assertIn("| 128 | failed |", text)
+        self.assertIn("Tenon failed: no kernel \\| for it", text)
+
+    def test_memory_of_attention(self):
+        rows = []
+        for length, peak in ((512, 10), (2048, 16), (8192, 40)):
+            rows.append(row("attention", str(length), {"tenon": [1], "torch": [2]}))
+            rows[-1]["engines"]["tenon"]["peak_bytes"] = peak * 1000000
+        self.assertIn("4.0 times as much from 2048 to 8192", rendered(*rows))
+
+    def test_call_is_taken_off_small_times(self):
+        call = row("call", "gelu-1x1", {"tenon": [0.001], "compile": [0.02]})
+        small = row("rows", "gelu", {"tenon": [0.01], "eager": [0.02], "compile": [0.05]})
+        small["facts"] = {"large": False}
+        self.assertIn("| 2.00 | 5.00 | 3.00 |", rendered(call, small))
+
+    def test_every_table_has_a_title(self):
+        names = ("matmul_weight", "matmul", "fused", "conv", "permute", "attention", "matvec")
+        facts = {"side": "epilogue", "n": 1, "k": 1, "network": "n", "batch": 1, "large": True}
+        text = rendered(*[row(name, "c", {"tenon": [1]}, facts=facts) for name in names])
+        self.assertEqual(text.count("\n## "), len(names) + 2)
+
+
+@unittest.skipUnless(
+    importlib.util.find_spec("numpy") and importlib.util.find_spec("onnx"), "needs numpy and onnx"
+)
+class Cases(unittest.TestCase):
+    def test_distinct_convolutions(self):
+        import cases_conv
+
+        self.assertEqual(len(cases_conv.resnet50()), 23)
+        networks = (*cases_conv.resnet50(), *cases_conv.mobilenet_v2())
+        self.assertTrue(all(conv.result == -(-conv.size // conv.stride) for conv in networks))
+
+    def test_tables(self):
+        import kernel_cases
+
+        cases = kernel_cases.cases()
+        self.assertEqual({table for table, _ in cases}, set(kernel_cases.TABLES))
+        self.assertFalse([name for _, name in cases if set(name) & set(" /")])
+
+    def test_small_case_builds(self):
+        import kernel_cases
+
+        case = kernel_cases.find("fused", "layernorm-31x127x257")
+        model = case.model(case.arrays())
+        self.assertEqual([node.op_type for node in model.graph.node],
+                         ["LayerNormalization", "MatMul"])  # fmt: skip
+
+
+if __name__ == "__main__":
+    unittest.main()
