@@ -17,154 +17,24 @@ import argparse
 import contextlib
 import datetime
 import json
-import os
 import re
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from host import TenonError, bench_latency, machine, merged, roofs, run, versions
+from host import ROOT, TenonError, machine, merged, roofs, versions
 from kernel_cases import TABLES, Case, chosen
-from peers import ROOT, PeerError, Worker, numbers
+from kernel_engines import (
+    LEAST_RUNS, PROCESSES, Engines, Files, TenonRuns, build_blas_peer, write_files,
+)  # fmt: skip
+from page_tables import counted
+from peers import PeerError, numbers
 from performance_page import write_page
 
-PROCESSES = {"openblas": "blas", "onednn": "blas", "torch": "torch", "eager": "torch",
-             "compile": "torch", "ort": "ort"}  # fmt: skip
-BLAS = {"HAVE_OPENBLAS": "-lopenblas", "HAVE_DNNL": "-ldnnl"}
 ROOFED = ("matmul_weight", "permute", "rows", "matvec")  # tables that speak of a roof
-LEAST_RUNS, MOST_RUNS = 3, 100000
 GFLOPS, GBS = 30, 5  # what the slowest engine surely reaches, for the expected time
-
-# ---------------------------------------------------------------- peers
-
-
-def build_blas_peer(scratch: Path) -> Path:
-    """Compiles blas_peer.c with the libraries that are there."""
-    cc, source = os.environ.get("CC", "cc"), ROOT / "bench" / "blas_peer.c"
-    out = scratch / "blas_peer"
-    found = []
-    for macro, library in BLAS.items():
-        command = [cc, "-O2", "-std=c11", "-D_GNU_SOURCE", f"-D{macro}", str(source), library]
-        if subprocess.run([*command, "-o", str(out)], capture_output=True).returncode == 0:
-            found += [f"-D{macro}", library]
-        else:
-            print(f"not found: {library} (scripts/setup.sh --bench)", file=sys.stderr)
-    command = [cc, "-O2", "-std=c11", "-D_GNU_SOURCE", str(source), *found, "-o", str(out)]
-    subprocess.run(command, check=True)
-    return out
-
-
-class Engines:
-    """The peers' processes for one number of threads; each starts when it is first asked."""
-
-    def __init__(self, options, threads: int, scratch: Path):
-        self.options, self.threads, self.scratch = options, threads, scratch
-        self.workers: dict[str, Worker] = {}
-
-    def _worker(self, process: str) -> Worker:
-        if process in self.workers:
-            return self.workers[process]
-        command = [sys.executable, str(ROOT / "bench" / "kernel_peers.py"), process]
-        if process == "blas":
-            command = [str(self.options.blas_peer)]
-        environment = os.environ | {
-            "OMP_NUM_THREADS": str(self.threads), "OPENBLAS_NUM_THREADS": str(self.threads),
-            "TORCHINDUCTOR_CACHE_DIR": str(self.options.data.parent / "inductor"),
-            # memory that a peer frees stays mapped: no page faults at its next result
-            "MALLOC_MMAP_THRESHOLD_": str(1 << 40), "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
-        }  # fmt: skip
-        log = self.scratch / f"{process}-{self.threads}.log"
-        worker = Worker(process, [*command, str(self.threads)], environment, log)
-        worker.start()
-        self.workers[process] = worker
-        return worker
-
-    def ask(self, engine: str, line: str) -> dict:
-        process = PROCESSES[engine]
-        try:
-            answer = self._worker(process).ask(line)
-        except PeerError:
-            self.workers.pop(process).close()
-            raise
-        if "error" in answer:
-            raise PeerError(engine, answer["error"])
-        return answer
-
-    def open(self, engine: str, case: Case) -> dict:
-        if PROCESSES[engine] == "blas":
-            f, weight = case.facts, int(case.table == "matmul_weight")
-            sizes = f"{f['m']} {f['n']} {f['k']} {f['batch']}"
-            return self.ask(engine, f"open {engine} {sizes} {weight}")
-        return self.ask(engine, f"open {engine} {case.table} {case.name}")
-
-    def measure(self, engine: str, seconds: float) -> dict:
-        return self.ask(engine, f"measure {engine} {seconds}")
-
-    def forget(self) -> None:
-        for worker in self.workers.values():
-            with contextlib.suppress(PeerError):
-                worker.ask("close")
-
-    def close(self) -> None:
-        for worker in self.workers.values():
-            worker.close()
-
-
-# ---------------------------------------------------------------- Tenon
-
-
-@dataclass
-class Files:
-    """A case on disk: the model and its inputs."""
-
-    model: Path
-    inputs: list[str]
-
-
-def write_files(case: Case, folder: Path) -> Files:
-    folder.mkdir()
-    arrays, inputs = case.arrays(), []
-    model = folder / "model.onnx"
-    model.write_bytes(case.model(arrays).SerializeToString())
-    for name, value in arrays.inputs.items():
-        np.save(folder / f"{name}.npy", value)
-        inputs += ["-i", f"{name}={folder / name}.npy"]
-    return Files(model, inputs)
-
-
-class TenonRuns:
-    """Tenon on one case: the first call compiles and finds out how long a run takes."""
-
-    def __init__(self, options, files: Files, threads: int):
-        self.options, self.files, self.threads = options, files, threads
-        self.environment = os.environ | {"TENON_CACHE": str(options.cache)}
-        self.about_ms = self._bench(1, LEAST_RUNS)["latency_ms"]["min"]
-
-    def _command(self, verb: str, *more: str) -> list[str]:
-        threads = ["--threads", str(self.threads)]
-        return [str(self.options.tenon), verb, str(self.files.model), *self.files.inputs,
-                *threads, *more]  # fmt: skip
-
-    def _bench(self, warmup: int, runs: int) -> dict:
-        more = ("--steady", "--json", "--warmup", str(warmup), "-r", str(runs))
-        return bench_latency(self._command("bench", *more), self.environment)
-
-    def measure(self, seconds: float) -> dict:
-        fitting = int(seconds * 1e3 / self.about_ms)
-        runs = max(LEAST_RUNS, min(MOST_RUNS, fitting))
-        return self._bench(max(1, runs // 5), runs)
-
-    def outputs(self, folder: Path) -> Path:
-        folder.mkdir(exist_ok=True)
-        run(self._command("run", "-o", str(folder)), self.environment)
-        return folder
-
 
 # ---------------------------------------------------------------- one case
 
@@ -240,13 +110,12 @@ def bench_case(options, engines: Engines, case: Case, files: dict, folder: Path)
     take_turns(options, engines, tenon, peers, row)
     sides.append(measured_roofs(options, case, threads))
     engines.forget()
-    sides = [roof for roof in sides if roof]
-    row["roofs"] = {key: statistics.mean(r[key] for r in sides) for key in sides[0]} if sides else {}
+    row["roofs"] = {key: statistics.mean(side[key] for side in sides) for key in sides[0]}
     return row
 
 
 def measured_roofs(options, case: Case, threads: int) -> dict:
-    """The roofs at this moment for this number of threads."""
+    """The roofs at this moment for this number of threads; none where no table asks."""
     if case.table not in ROOFED or not options.roofs:
         return {}
     found = roofs(options.tenon, options.roofs_cache, threads).get("roofs") or {}
@@ -262,7 +131,7 @@ def expected_seconds(options, case: Case, threads: int) -> float:
 
 
 def progress(row: dict) -> None:
-    where = f"{row['table']}/{row['case']}, {row['threads']} thread{'s'[: row['threads'] - 1]}"
+    where = f"{row['table']}/{row['case']}, {counted(row['threads'])}"
     if "skipped" in row:
         print(f"{where}: skipped, {row['skipped']}", file=sys.stderr)
         return

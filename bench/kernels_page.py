@@ -239,7 +239,8 @@ def attention_section(rows: list[dict]) -> list[str]:
     header = ["case", *[f"{NAMES[e]}, ms" for e in shown], "best of both / Tenon",
               *[f"{NAMES[e]}, MB" for e in shown]]  # fmt: skip
     cells = [[row["case"], *[time_cell(row, e) for e in shown], ratio(value),
-              *[megabytes(row, e) for e in shown]] for row, value in zip(rows, speeds)]  # fmt: skip
+              *[megabytes(row, e) for e in shown]]
+             for row, value in zip(rows, speeds)]  # fmt: skip
     return [*table(header, cells), "", *each_verdict(rows, speeds, 1.2, "the speed is"),
             *memory_verdict(rows)]  # fmt: skip
 
