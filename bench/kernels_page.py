@@ -25,6 +25,8 @@ def median(row: dict, engine: str) -> float | None:
 def time_cell(row: dict, engine: str) -> str:
     if "skipped" in row:
         return "skipped"
+    if engine == "tenon" and wrong(row):
+        return "wrong"
     failed = "error" in row["engines"].get(engine, {})
     return "failed" if failed else milliseconds(median(row, engine))
 
@@ -51,13 +53,14 @@ def speed(row: dict, peers: tuple[str, ...]) -> float | None:
     return over_rounds(row, of_round)
 
 
-def share(row: dict, roof: str, amount: str = "bytes", at: str = "median") -> float | None:
-    """What Tenon reaches of a roof: bytes or flops over time."""
-    ours = row.get("engines", {}).get("tenon", {}).get("latency_ms", {}).get(at)
+def share(row: dict, roof: str, engine: str = "tenon", at: str = "median") -> float | None:
+    """What an engine reaches of a roof: FLOPs or bytes over time."""
+    took = row.get("engines", {}).get(engine, {}).get("latency_ms", {}).get(at)
     peak = row.get("roofs", {}).get(roof)
-    if not ours or not peak or wrong(row):
+    if not took or not peak or (engine == "tenon" and wrong(row)):
         return None
-    return row[amount] / (ours * 1e-3) * 1e-9 / peak
+    amount = row["flops" if roof == "gflops" else "bytes"]
+    return amount / (took * 1e-3) * 1e-9 / peak
 
 
 def wrong(row: dict) -> bool:
@@ -117,17 +120,18 @@ def each_verdict(rows: list[dict], figures: list, goal: float, what: str) -> lis
 
 
 def product_section(rows: list[dict], weight: bool) -> list[str]:
-    peers, shown = ("openblas", "onednn", "torch"), ("openblas", "onednn", "torch", "ort")
+    peers, shown = ("openblas", "onednn", "torch"), ("tenon", "openblas", "onednn", "torch", "ort")
     speeds = [speed(row, peers) for row in rows]
-    header = ["M×N×K", *[f"{NAMES[e]}, ms" for e in ("tenon", *shown)], "best of three / Tenon"]
-    header += ["of the FMA peak"] if weight else []
+    header = ["M×N×K", *[f"{NAMES[e]}, ms" for e in shown], "best of three / Tenon",
+              "Tenon, of the FMA peak", "best of three, of it"]  # fmt: skip
     cells = []
     for row, value in zip(rows, speeds):
-        cells.append([row["case"], *[time_cell(row, e) for e in ("tenon", *shown)], ratio(value)])
-        cells[-1] += [percent(share(row, "gflops", "flops", "min"))] if weight else []
+        theirs = max(known(share(row, "gflops", e, "min") for e in peers), default=None)
+        cells.append([row["case"], *[time_cell(row, e) for e in shown], ratio(value),
+                      percent(share(row, "gflops", at="min")), percent(theirs)])  # fmt: skip
     lines = [*table(header, cells), ""]
     lines += mean_verdict(rows, speeds, 1.15 if weight else 1.0, 0.9)
-    large = [share(row, "gflops", "flops", "min") for row in rows
+    large = [share(row, "gflops", at="min") for row in rows
              if weight and row["case"] == "2048x2048x2048"]  # fmt: skip
     for value in known(large):
         text = f"2048³: {percent(value)} of the FMA peak in the best run, goal 88 %"
@@ -299,6 +303,8 @@ def notes(rows: list[dict]) -> list[str]:
         if wrong(row):
             off = row["difference"]
             lines.append(f"- {where}: Tenon's result is off by {off:.1e}; its time means nothing.")
+        if "unchecked" in row:
+            lines.append(f"- {where}: the result was not checked: {short(row['unchecked'])}")
         for engine, figures in row.get("engines", {}).items():
             if "error" in figures:
                 lines.append(f"- {where}: {NAMES[engine]} failed: {short(figures['error'])}")

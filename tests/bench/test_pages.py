@@ -80,6 +80,12 @@ class Pages(unittest.TestCase):
         self.assertIn("| 128 | failed |", text)
         self.assertIn("Tenon failed: no kernel \\| for it", text)
 
+    def test_wrong_result_is_shown(self):
+        wrong = row("attention", "128", {"tenon": [1], "torch": [2]}, difference=2e-3)
+        text = rendered(wrong)
+        self.assertIn("| 128 | wrong | 2.00 |", text)
+        self.assertIn("off by 2.0e-03", text)
+
     def test_memory_of_attention(self):
         rows = []
         for length, peak in ((512, 10), (2048, 16), (8192, 40)):
