@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Tenon, ONNX Runtime and PyTorch side by side on the model zoo; writes docs/performance.md.
 
-    bench/bench_models.py [--models a,b] [--threads 2,1] [--rounds 3] [--seconds 1]
+    bench/bench_models.py [--models a,b] [--batches 1,8] [--threads 2,1] [--rounds 3] [--seconds 1]
                           [--peers ort,eager,compile] [--size full|small] [--page FILE]
 
 Within a round Tenon and a peer take turns: Tenon, ONNX Runtime, Tenon, eager,
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime
+import itertools
 import json
 import os
 import statistics
@@ -29,7 +30,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tools"))
 
-from exported import Exported, read_manifest, relative_difference  # noqa: E402
+from exported import Exported, Repeated, read_manifest, relative_difference  # noqa: E402
 from host import TenonError, bench_latency, machine, merged, roofs, run, versions  # noqa: E402
 from peers import PEERS, Peer, PeerError, names, numbers  # noqa: E402
 from performance_page import write_page  # noqa: E402
@@ -127,15 +128,17 @@ def read_once(path: Path) -> None:
             pass
 
 
-def bench_model(options, case: Exported, threads: int) -> dict:
+def bench_model(options, case: Exported, threads: int, batch: int) -> dict:
     row = {"model": case.entry["model"], "exporter": case.entry["exporter"], "threads": threads,
-           "dims": case.entry.get("dims"), "engines": {}, "ratios": {}}  # fmt: skip
+           "batch": batch, "dims": case.entry.get("dims"), "engines": {}, "ratios": {}}  # fmt: skip
     if not case.entry["ok"]:
         row["engines"]["tenon"] = {"error": f"not exported: {case.entry['reason']}"}
         return row
     read_once(case.model)
     read_once(case.module)
     with tempfile.TemporaryDirectory() as scratch, contextlib.ExitStack() as stack:
+        if batch > 1:
+            case = Repeated(case.folder, case.entry, batch, Path(scratch))
         tenon = start_tenon(options, case, threads, Path(scratch), row)
         peers = start_peers(stack, options, case, threads, Path(scratch), row)
         while peers:
@@ -156,7 +159,8 @@ def progress(row: dict) -> None:
         latency = engine.get("latency_ms")
         text = f"{latency['median']:.2f} ms" if latency else f"failed: {engine.get('error')}"
         parts.append(f"{name} {text}")
-    print(f"{row['model']:14} {row['threads']} threads  " + "  ".join(parts), file=sys.stderr)
+    where = f"{row['model']:14} batch {row['batch']} {row['threads']} threads  "
+    print(where + "  ".join(parts), file=sys.stderr)
 
 
 # ---------------------------------------------------------------- main
@@ -180,6 +184,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--size", choices=("full", "small"), default="full")
     parser.add_argument("--peers", type=names, default=list(PEERS), metavar="A,B")
     parser.add_argument("--threads", type=numbers, default=[2, 1], metavar="N,M")
+    parser.add_argument("--batches", type=numbers, default=[1, 8], metavar="N,M")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=1, help="of each steady measurement")
     parser.add_argument("--zoo", type=Path, default=ROOT / "build" / "zoo", metavar="DIR")
@@ -200,8 +205,8 @@ def measure(options) -> dict:
     }  # fmt: skip
     options.data.parent.mkdir(parents=True, exist_ok=True)
     for case in cases(options):
-        for threads in options.threads:
-            data["rows"].append(bench_model(options, case, threads))
+        for batch, threads in itertools.product(options.batches, options.threads):
+            data["rows"].append(bench_model(options, case, threads, batch))
             progress(data["rows"][-1])
             options.data.write_text(json.dumps(data, indent=1) + "\n")
     data["roofs_after"] = roofs(options.tenon)

@@ -39,6 +39,30 @@ class Exported:
         return sorted(files, key=lambda path: int(path.stem.split("_")[1]))
 
 
+@dataclass(frozen=True)
+class Repeated(Exported):
+    """An exported model on `times` its data, one after another along the first axis."""
+
+    times: int
+    scratch: Path
+
+    @property
+    def name(self) -> str:
+        return f"{self.folder.name}-{self.times}"
+
+    def data_set(self, i: int, kind: str) -> dict[str, np.ndarray]:
+        data = Exported(self.folder, self.entry).data_set(i, kind)
+        return {name: np.concatenate([x] * self.times) for name, x in data.items()}
+
+    def data_files(self, i: int, kind: str) -> list[Path]:
+        """Written on every call, to `scratch`."""
+        paths = []
+        for at, array in enumerate(self.data_set(i, kind).values()):
+            paths.append(self.scratch / f"{self.name}-{i}-{kind}_{at}.npy")
+            np.save(paths[-1], array)
+        return paths
+
+
 def read_manifest(out: Path) -> list[Exported]:
     path = out / "manifest.json"
     entries = json.loads(path.read_text())["entries"] if path.exists() else []

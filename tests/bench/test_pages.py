@@ -34,6 +34,26 @@ def rendered(*rows):
     return performance_page.page(None, data)
 
 
+def model_row(batch, tenon, ort, compiled):
+    """Latencies in ms."""
+    engines = {"tenon": tenon, "ort": ort, "compile": compiled}
+    figures = {e: {"latency_ms": {"median": ms}} for e, ms in engines.items()}
+    ratios = {"ort": tenon / ort, "compile": tenon / compiled}
+    return {"model": "m", "threads": 1, "batch": batch, "engines": figures, "ratios": ratios}
+
+
+class Models(unittest.TestCase):
+    def test_goal_is_about_the_faster_rival(self):
+        data = {"date": "2030-01-01", "machine": MACHINE, "versions": VERSIONS, "rounds": 3,
+                "seconds": 1, "size": "full", "exporter": "legacy", "roofs": {},
+                "peers": ["ort", "compile"],
+                "rows": [model_row(1, 6, 10, 8), model_row(8, 11, 10, 40)]}  # fmt: skip
+        text = performance_page.page(data, None)
+        self.assertIn("batch 1, 1 thread: 0.75× the latency", text)
+        self.assertIn("the goal of at most 0.8× is met", text)
+        self.assertIn("batch 8, 1 thread: slower than the faster one: m (1.10×)", text)
+
+
 class Figures(unittest.TestCase):
     def test_speed_is_median_of_neighbours(self):
         one = row("conv", "c", {"tenon": [1, 2, 4], "torch": [2, 3, 4], "ort": [9, 2, 9]})
