@@ -222,7 +222,9 @@ static void print_groups(cli *c, const cli_inspection *x) {
 static void print_plan(const cli_inspection *x) {
     const tn_prog_plan *plan = &x->program->plan;
     if (!plan->tried) return;
-    if (plan->all_tried)
+    if (plan->all_tried && plan->tried == 1)
+        printf("plan        there is nothing to choose");
+    else if (plan->all_tried)
         printf("plan        the best of all %u groupings", plan->tried);
     else
         printf("plan        at most %.2f times the time of any grouping (%u compared)",
