@@ -85,16 +85,18 @@ def take_turns(options, engines: Engines, tenon: dict, peers: list[str], row: di
             row["engines"][name] |= merged(rounds)
 
 
-def check(engines: Engines, tenon: TenonRuns, case: Case, folder: Path, row: dict) -> None:
-    """Compares Tenon's result with PyTorch's in f64."""
-    try:
-        outputs = tenon.outputs(folder / "outputs")
-        answer = engines.ask("eager", f"check {case.table} {case.name} {outputs}")
-        row["difference"] = answer["difference"]
-    except TenonError as error:
-        row["engines"]["tenon"] = {"error": str(error)}
-    except PeerError as error:
-        row["unchecked"] = str(error)
+def check(engines: Engines, tenon: dict, case: Case, folder: Path, row: dict) -> None:
+    """Compares Tenon's results with PyTorch's in f64; companions of other tables are theirs."""
+    mine = {"tenon": case} | {k: c for k, c in case.companions.items() if c.table == case.table}
+    for name in mine.keys() & tenon.keys():
+        try:
+            outputs = tenon[name].outputs(folder / f"outputs-{name}")
+            answer = engines.ask("eager", f"check {case.table} {mine[name].name} {outputs}")
+            row["difference"] = max(row.get("difference", 0), answer["difference"])
+        except TenonError as error:
+            row["engines"][name] = {"error": str(error)}
+        except PeerError as error:
+            row["unchecked"] = str(error)
 
 
 def bench_case(options, engines: Engines, case: Case, files: dict, folder: Path) -> dict:
@@ -102,8 +104,8 @@ def bench_case(options, engines: Engines, case: Case, files: dict, folder: Path)
     row = {"table": case.table, "case": case.name, "threads": threads, "flops": case.flops,
            "bytes": case.bytes, "facts": case.facts, "engines": {}, "rounds": []}  # fmt: skip
     tenon = start_tenon(options, files, threads, row)
-    if "tenon" in tenon and options.check:
-        check(engines, tenon["tenon"], case, folder, row)
+    if options.check:
+        check(engines, tenon, case, folder, row)
     peers = start_peers(options, engines, case, row)
     before = measured_roofs(options, case, threads)
     take_turns(options, engines, tenon, peers, row)

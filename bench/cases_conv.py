@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import NamedTuple
 
+import numpy as np
 from kernel_cases import Arrays, Case, Model, generator, normal
 
 
@@ -71,22 +72,27 @@ def mobilenet_v2() -> list[Conv]:
     return list(dict.fromkeys(convs))
 
 
-def operands(conv: Conv, batch: int) -> Arrays:
+def operands(conv: Conv, batch: int, last: bool) -> Arrays:
+    """last: the input lies in memory as NHWC."""
     rng = generator("conv", conv, batch)
     side = conv.kernel
+    x = normal(rng, batch, conv.channels, conv.size, conv.size)
     return Arrays(
-        {"x": normal(rng, batch, conv.channels, conv.size, conv.size)},
+        {"x": np.ascontiguousarray(x.transpose(0, 2, 3, 1)) if last else x},
         {"w": normal(rng, conv.filters, conv.channels // conv.groups, side, side),
          "b": normal(rng, conv.filters)},
     )  # fmt: skip
 
 
-def model(conv: Conv, arrays: Arrays):
+def model(conv: Conv, last: bool, arrays: Arrays):
     m = Model(arrays)
     for name, value in arrays.weights.items():
         m.weight(name, value)
-    m.node("Conv", "x", "w", "b", out="y0", kernel_shape=[conv.kernel] * 2, group=conv.groups,
-           strides=[conv.stride] * 2, pads=[conv.padding] * 4)  # fmt: skip
+    x = m.node("Transpose", "x", perm=[0, 3, 1, 2]) if last else "x"
+    y = m.node("Conv", x, "w", "b", out=None if last else "y0", kernel_shape=[conv.kernel] * 2,
+               group=conv.groups, strides=[conv.stride] * 2, pads=[conv.padding] * 4)  # fmt: skip
+    if last:
+        m.node("Transpose", y, out="y0", perm=[0, 2, 3, 1])
     return m.done()
 
 
@@ -94,6 +100,10 @@ def convolve(conv: Conv, x, w, b):
     import torch
 
     return torch.nn.functional.conv2d(x, w, b, conv.stride, conv.padding, 1, conv.groups)
+
+
+def convolve_nhwc(conv: Conv, x, w, b):
+    return convolve(conv, x.permute(0, 3, 1, 2), w, b).permute(0, 2, 3, 1)
 
 
 def channels_first(conv: Conv, x, w, b):
@@ -127,17 +137,24 @@ def conv_case(network: str, conv: Conv, batch: int) -> Case:
     macs = conv.filters * conv.channels // conv.groups * conv.kernel**2 * conv.result**2
     elements = conv.channels * conv.size**2 + conv.filters * conv.result**2
     weights = conv.filters * (conv.channels // conv.groups * conv.kernel**2 + 1)
+    name = f"{network}-b{batch}-{conv.name}"
+    nhwc = Case(
+        "conv", f"{name}:nhwc", arrays=functools.partial(operands, conv, batch, True),
+        model=functools.partial(model, conv, True),
+        function=functools.partial(convolve_nhwc, conv), engines=(),
+    )  # fmt: skip
     return Case(
-        "conv", f"{network}-b{batch}-{conv.name}",
-        arrays=functools.partial(operands, conv, batch), model=functools.partial(model, conv),
-        function=functools.partial(convolve, conv), engines=("torch", "ort"),
+        "conv", name, arrays=functools.partial(operands, conv, batch, False),
+        model=functools.partial(model, conv, False), function=functools.partial(convolve, conv),
+        engines=("torch", "torch_nhwc", "ort"),
         prepared={
-            "NCHW": functools.partial(channels_first, conv),
-            "NHWC": functools.partial(channels_last, conv),
-            "packed": functools.partial(packed, conv, False),
-            "packed, NHWC": functools.partial(packed, conv, True),
+            "torch": {"unpacked": functools.partial(channels_first, conv),
+                      "packed": functools.partial(packed, conv, False)},
+            "torch_nhwc": {"unpacked": functools.partial(channels_last, conv),
+                           "packed": functools.partial(packed, conv, True)},
         },
         flops=2.0 * batch * macs, bytes=4.0 * (batch * elements + weights),
+        companions={"nhwc": nhwc},
         facts={"network": network, "batch": batch, "conv": conv._asdict()},
     )  # fmt: skip
 

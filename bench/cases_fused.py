@@ -126,7 +126,7 @@ def model(name: str, alone: bool, arrays: Arrays):
 def fused_case(name: str, m: int, n: int, k: int) -> Case:
     fusion = FUSIONS[name]
     alone = Case(
-        "fused", f"{name}-alone-{shape_name(m, n, k)}",
+        "fused", f"{name}-{shape_name(m, n, k)}:alone",
         arrays=functools.partial(operands, name, m, n, k, True),
         model=functools.partial(model, name, True), function=fusion.alone, engines=(),
     )  # fmt: skip

@@ -70,7 +70,7 @@ def product_case(table: str, m: int, n: int, k: int, batch: int = 1) -> Case:
         table, shape_name(m, n, k, batch),
         arrays=functools.partial(operands, m, n, k, batch, weight), model=model,
         function=product, engines=("openblas", "onednn", "torch", "ort"),
-        prepared={"out=": into_memory} | (packed if weight and batch == 1 else {}),
+        prepared={"torch": {"out=": into_memory} | (packed if weight and batch == 1 else {})},
         flops=2.0 * m * n * k * batch, bytes=4.0 * batch * (m * k + k * n + m * n),
         facts={"m": m, "n": n, "k": k, "batch": batch},
     )  # fmt: skip

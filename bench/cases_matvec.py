@@ -145,7 +145,7 @@ def matvec_case(kind: str) -> Case:
     return Case(
         "matvec", kind, arrays=functools.partial(operands, kind),
         model=functools.partial(model, kind), function=functools.partial(products, kind),
-        engines=("torch", "ort"), prepared=prepared(kind), flops=2.0 * K * N * count,
+        engines=("torch", "ort"), prepared={"torch": prepared(kind)}, flops=2.0 * K * N * count,
         bytes=count * (matrix_bytes(kind) + 4.0 * N) + 4.0 * K,
         facts={"format": kind, "matrices": count},
     )  # fmt: skip

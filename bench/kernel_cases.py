@@ -51,9 +51,9 @@ class Case:
     """One piece of work; `engines` are the peers that take part.
 
     function(**tensors) does the work in PyTorch, for any float type, and returns a tensor or
-    a tuple.  prepared maps a variant to a function that takes the same tensors, lays them
-    out as that variant likes, and returns what to run; the engine "torch" takes the fastest
-    of them, "eager" and "compile" run the function itself.  ort maps a variant to a function
+    a tuple.  prepared maps an engine and a variant to a function that takes the same tensors,
+    lays them out as that variant likes, and returns what to run; the engine takes the fastest
+    of its variants.  "eager" and "compile" run the function itself.  ort maps a variant to a function
     Arrays → (model, feed), where ONNX Runtime has an operator of its own for the work.
     """
 
@@ -65,7 +65,7 @@ class Case:
     engines: tuple[str, ...]
     flops: float = 0
     bytes: float = 0  # that must move
-    prepared: dict[str, Callable] = field(default_factory=dict)
+    prepared: dict[str, dict[str, Callable]] = field(default_factory=dict)
     ort: dict[str, Callable] = field(default_factory=dict)
     companions: dict[str, Case] = field(default_factory=dict)  # Tenon runs these beside it
     facts: dict = field(default_factory=dict)  # for the page
@@ -144,7 +144,10 @@ def cases() -> dict[tuple[str, str], Case]:
 
 
 def find(table: str, name: str) -> Case:
-    return cases()[table, name]
+    """CASE, or CASE:COMPANION."""
+    name, _, companion = name.partition(":")
+    case = cases()[table, name]
+    return case.companions[companion] if companion else case
 
 
 def chosen(tables: list[str], pattern: str | None) -> list[Case]:

@@ -16,8 +16,8 @@ from kernel_cases import Case
 from peers import PeerError, Worker
 
 # engine: the process that it runs in
-PROCESSES = {"openblas": "blas", "onednn": "blas", "torch": "torch", "eager": "torch",
-             "compile": "torch", "ort": "ort"}  # fmt: skip
+PROCESSES = {"openblas": "blas", "onednn": "blas", "torch": "torch", "torch_nhwc": "torch",
+             "eager": "torch", "compile": "torch", "ort": "ort"}  # fmt: skip
 BLAS = {"HAVE_OPENBLAS": "-lopenblas", "HAVE_DNNL": "-ldnnl"}
 LEAST_RUNS, MOST_RUNS = 3, 100000
 

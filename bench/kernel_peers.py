@@ -10,7 +10,7 @@ It reads commands, one a line, and answers each with one JSON object:
     check TABLE CASE FOLDER    {"difference"}: FOLDER/y0.npy … against PyTorch in f64
     close                      {}: forgets everything that is open
 
-or {"error"}.  ENGINE is torch (the best variant), eager, compile or ort.
+or {"error"}.  ENGINE is torch, torch_nhwc, eager, compile or ort; CASE may be CASE:COMPANION.
 """
 
 from __future__ import annotations
@@ -40,14 +40,15 @@ def tensors(arrays: dict[str, np.ndarray]) -> dict:
     return {name: torch.from_numpy(value) for name, value in arrays.items()}
 
 
-def torch_runs(case: Case) -> dict:
+def torch_runs(case: Case, engine: str) -> dict:
     """variant → a function that prepares it and returns what to run."""
+    if engine not in case.prepared:
+        run = compiled_run if engine == "compile" else eager_run
+        return {engine: lambda: run(case)}
     arrays = case.arrays().all()
-    if not case.prepared:
-        return {"eager": lambda: eager_run(case)}
     return {
         name: lambda prepare=prepare: prepare(**tensors(arrays))
-        for name, prepare in case.prepared.items()
+        for name, prepare in case.prepared[engine].items()
     }
 
 
@@ -143,13 +144,7 @@ class Server:
         case = find(table, name)
         if not self.runs:
             self.resident = trim_memory()
-        if engine == "ort":
-            runs = ort_runs(case, self.threads)
-        elif engine == "torch":
-            runs = torch_runs(case)
-        else:
-            run = compiled_run if engine == "compile" else eager_run
-            runs = {engine: lambda: run(case)}
+        runs = ort_runs(case, self.threads) if engine == "ort" else torch_runs(case, engine)
         variant, self.runs[engine] = fastest(runs)
         return {"variant": variant}
 

@@ -11,6 +11,7 @@ import statistics
 from page_tables import counted, geometric_mean, milliseconds, ratio, short, table
 
 NAMES = {"tenon": "Tenon", "openblas": "OpenBLAS", "onednn": "oneDNN", "torch": "PyTorch",
+         "torch_nhwc": "PyTorch NHWC", "nhwc": "Tenon NHWC",
          "eager": "PyTorch eager", "compile": "torch.compile", "ort": "ONNX Runtime",
          "bare": "bare product", "alone": "work alone"}  # fmt: skip
 TOLERANCE = 1e-5  # of a result, against f64, relative to its largest magnitude
@@ -43,12 +44,14 @@ def over_rounds(row: dict, figure) -> float | None:
     return statistics.median(values) if values else None
 
 
-def speed(row: dict, peers: tuple[str, ...]) -> float | None:
-    """The best of the peers over Tenon."""
+def speed(
+    row: dict, peers: tuple[str, ...], ours: tuple[str, ...] = ("tenon",)
+) -> float | None:
+    """The best of the peers over the best of ours."""
 
     def of_round(latencies: dict) -> float | None:
         theirs = [latencies[peer] for peer in peers if peer in latencies]
-        return min(theirs) / latencies["tenon"] if theirs else None
+        return min(theirs) / min(latencies[o] for o in ours if o in latencies) if theirs else None
 
     return over_rounds(row, of_round)
 
@@ -168,22 +171,26 @@ def fused_section(rows: list[dict]) -> list[str]:
 
 
 def conv_section(rows: list[dict]) -> list[str]:
-    speeds = [speed(row, ("torch", "ort")) for row in rows]
-    header = ["case", "Tenon, ms", "PyTorch, ms", "its best way", "ONNX Runtime, ms",
-              "best of both / Tenon"]  # fmt: skip
-    cells = [
-        [row["case"], time_cell(row, "tenon"), time_cell(row, "torch"),
-         row.get("engines", {}).get("torch", {}).get("variant", "–"), time_cell(row, "ort"),
-         ratio(value)] for row, value in zip(rows, speeds)
-    ]  # fmt: skip
+    """Input and result in memory as NCHW for all; then each engine's better layout."""
+    nchw = [speed(row, ("torch", "ort")) for row in rows]
+    best = [speed(row, ("torch", "torch_nhwc", "ort"), ("tenon", "nhwc")) for row in rows]
+    shown = ("tenon", "torch", "ort", "nhwc", "torch_nhwc")
+    header = ["case", *[f"{NAMES[e]}, ms" for e in shown], "NCHW: best of both / Tenon",
+              "better layout: best of both / Tenon"]  # fmt: skip
+    cells = [[row["case"], *[time_cell(row, e) for e in shown], ratio(first), ratio(second)]
+             for row, first, second in zip(rows, nchw, best)]  # fmt: skip
     lines = [*table(header, cells), ""]
-    kinds = {(r["facts"]["network"], r["facts"]["batch"]): [] for r in rows if "facts" in r}
-    for row, value in zip(rows, speeds):
-        if value is not None:
-            kinds[row["facts"]["network"], row["facts"]["batch"]].append(value)
-    for (network, batch), values in kinds.items():
-        lines.append(f"- {network}, batch {batch}: geometric mean {ratio(geometric_mean(values))}.")
-    return lines + mean_verdict(rows, speeds, 1.0, 0.8)
+    for title, speeds in (("NCHW", nchw), ("better layout", best)):
+        kinds: dict[tuple, list] = {}
+        for row, value in zip(rows, speeds):
+            if value is not None:
+                kind = row["facts"]["network"], row["facts"]["batch"]
+                kinds.setdefault(kind, []).append(value)
+        means = [f"{network}, batch {batch} {ratio(geometric_mean(values))}"
+                 for (network, batch), values in kinds.items()]  # fmt: skip
+        lines += [f"- {title}: geometric means: {'; '.join(means)}."]
+        lines += mean_verdict(rows, speeds, 1.0, 0.8)
+    return lines
 
 
 def large_section(rows: list[dict]) -> list[str]:
@@ -259,7 +266,8 @@ def matvec_section(rows: list[dict]) -> list[str]:
         value, ours = share(row, "read_gbs"), median(row, "tenon")
         cells.append([row["case"], *[time_cell(row, e) for e in shown],
                       ratio(speed(row, ("torch", "ort"))),
-                      f"{row['bytes'] / ours * 1e-6:.1f}" if ours else "–", percent(value)])  # fmt: skip
+                      f"{row['bytes'] / ours * 1e-6:.1f}" if ours else "–",
+                      percent(value)])  # fmt: skip
         if row["case"] in goals:
             goal = goals[row["case"]]
             text = f"{row['case']}: {percent(value)} of reading the packed bytes, goal {goal:.0%}"
