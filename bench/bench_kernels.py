@@ -24,7 +24,7 @@ import tempfile
 from pathlib import Path
 
 from host import ROOT, TenonError, machine, merged, roofs, versions
-from kernel_cases import TABLES, Case, chosen
+from kernel_cases import TABLES, Case, cases, chosen
 from kernel_engines import (
     LEAST_RUNS, PROCESSES, Engines, Files, TenonRuns, build_blas_peer, write_files,
 )  # fmt: skip
@@ -88,7 +88,7 @@ def take_turns(options, engines: Engines, tenon: dict, peers: list[str], row: di
 def check(engines: Engines, tenon: dict, case: Case, folder: Path, row: dict) -> None:
     """Compares Tenon's results with PyTorch's in f64; companions of other tables are theirs."""
     mine = {"tenon": case} | {k: c for k, c in case.companions.items() if c.table == case.table}
-    for name in mine.keys() & tenon.keys():
+    for name in [name for name in mine if name in tenon]:
         try:
             outputs = tenon[name].outputs(folder / f"outputs-{name}")
             answer = engines.ask("eager", f"check {case.table} {mine[name].name} {outputs}")
@@ -203,12 +203,14 @@ def start_data(options) -> dict:
 
 
 def keep(options, data: dict, row: dict) -> None:
-    """Replaces the row of the same work and writes the file."""
+    """Replaces the row of the same work, in the order of the cases, and writes the file."""
+    order = {key: i for i, key in enumerate(cases())}
 
     def key(r: dict) -> tuple:
         return r["table"], r["case"], r["threads"]
 
-    data["rows"] = [r for r in data["rows"] if key(r) != key(row)] + [row]
+    rows = [r for r in data["rows"] if key(r) != key(row)] + [row]
+    data["rows"] = sorted(rows, key=lambda r: order.get(key(r)[:2], -1))
     options.data.write_text(json.dumps(data, indent=1) + "\n")
     progress(row)
 
