@@ -270,7 +270,7 @@ def matvec_section(rows: list[dict]) -> list[str]:
                       percent(value)])  # fmt: skip
         if row["case"] in goals:
             goal = goals[row["case"]]
-            text = f"{row['case']}: {percent(value)} of reading the packed bytes, goal {goal:.0%}"
+            text = f"{row['case']}: {percent(value)} of reading the packed bytes, goal {percent(goal)}"
             lines.append(verdict(text, (value or 0) >= goal))
     return [*table(header, cells), "", *lines]
 
