@@ -205,6 +205,7 @@ tn_status tn_measure(const tn_measure_kernels *k, int threads, uint64_t array_by
     if (memory == MAP_FAILED)
         return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory: measuring takes %zu bytes",
                             2 * size);
+    (void)madvise(memory, 2 * size, MADV_HUGEPAGE); /* as the runtime's own memory is */
     int64_t count = (int64_t)(size / sizeof(float));
     bench b = {.k = k, .from = memory, .to = memory + count, .count = count};
     b.cached = TN_MIN(part_size(count, threads), (int64_t)(cache_bytes / 4 / sizeof(float)));
