@@ -6,24 +6,40 @@ static tn_kernel_error maker_error(tn_emit *e, const tn_node_info *n) {
     return m->context->error_base + tn_graph_value(e->graph, n->out)->node;
 }
 
-void tn_maker_init(tn_kernel_maker *m, const tn_lower_context *c, uint32_t group,
-                   const char *name) {
+static void maker_of_group(tn_kernel_maker *m, const tn_lower_context *c, uint32_t group) {
     *m = (tn_kernel_maker){.context = c, .group_id = group};
     m->grouping = c->grouping;
     m->graph = c->grouping->graph;
     m->group = &c->grouping->groups.data[group];
-    m->k = TN_NEW(c->arena, tn_loop);
-    tn_loop_init(m->k, c->arena, c->grouping->graph->dims, name);
-    tn_access_init(&m->access, m->k, c->grouping, c->arena);
+}
+
+static void maker_access(tn_kernel_maker *m) {
+    tn_access_init(&m->access, m->k, m->grouping, m->context->arena);
     m->access.emit.error = maker_error;
     m->access.context = m;
 }
 
+void tn_maker_init(tn_kernel_maker *m, const tn_lower_context *c, uint32_t group,
+                   const char *name) {
+    maker_of_group(m, c, group);
+    m->bound = TN_NEW(c->arena, tn_kernel_bindings);
+    m->k = TN_NEW(c->arena, tn_loop);
+    tn_loop_init(m->k, c->arena, c->grouping->graph->dims, name);
+    maker_access(m);
+}
+
+void tn_maker_init_inside(tn_kernel_maker *m, const tn_kernel_maker *outer, uint32_t group) {
+    maker_of_group(m, outer->context, group);
+    m->bound = outer->bound;
+    m->k = outer->k;
+    maker_access(m);
+}
+
 bool tn_maker_has_buffer(const tn_kernel_maker *m, tn_value v, uint32_t *buffer) {
     v = tn_group_storage(m->context->grouping, v);
-    for (uint32_t i = 0; i < m->bound.len; i++) {
-        if (m->bound.data[i] != v) continue;
-        *buffer = m->buffer.data[i];
+    for (uint32_t i = 0; i < m->bound->value.len; i++) {
+        if (m->bound->value.data[i] != v) continue;
+        *buffer = m->bound->buffer.data[i];
         return true;
     }
     return false;
@@ -37,8 +53,8 @@ uint32_t tn_maker_buffer(tn_kernel_maker *m, tn_value v, tn_lbuffer_kind kind) {
     const char *name = kind == TN_LBUF_INPUT ? "in" : "out";
     buffer = tn_l_buffer(m->k, kind, tn_graph_type(g, v)->dtype, name);
     m->k->buffers.data[buffer].binding = v;
-    tn_vec_push(m->context->arena, &m->bound, v);
-    tn_vec_push(m->context->arena, &m->buffer, buffer);
+    tn_vec_push(m->context->arena, &m->bound->value, v);
+    tn_vec_push(m->context->arena, &m->bound->buffer, buffer);
     return buffer;
 }
 

@@ -43,6 +43,12 @@ uint32_t tn_find_in_place(const tn_loop *k, bool stores_once, tn_arena *arena, t
 
 /* ---- shared by the lowerings ---------------------------------------------------------------- */
 
+/* The value of each value-bound buffer of a kernel, by order. */
+typedef struct tn_kernel_bindings {
+    TN_VEC(tn_value) value;
+    TN_VEC(uint32_t) buffer;
+} tn_kernel_bindings;
+
 typedef struct tn_kernel_maker {
     tn_access access; /* first */
     const tn_lower_context *context;
@@ -51,11 +57,12 @@ typedef struct tn_kernel_maker {
     const tn_group *group;
     uint32_t group_id;
     tn_loop *k;
-    TN_VEC(tn_value) bound; /* value of each value-bound buffer, by order */
-    TN_VEC(uint32_t) buffer;
+    tn_kernel_bindings *bound;
 } tn_kernel_maker;
 
 void tn_maker_init(tn_kernel_maker *m, const tn_lower_context *c, uint32_t group, const char *name);
+/* For the work of another group inside the kernel that `outer` makes. */
+void tn_maker_init_inside(tn_kernel_maker *m, const tn_kernel_maker *outer, uint32_t group);
 /* The buffer that holds value `v` (looking through reshapes), made on first use. */
 uint32_t tn_maker_buffer(tn_kernel_maker *m, tn_value v, tn_lbuffer_kind kind);
 bool tn_maker_has_buffer(const tn_kernel_maker *m, tn_value v, uint32_t *buffer);

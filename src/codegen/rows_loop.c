@@ -1,0 +1,95 @@
+/* Rows: loops over folded axes and lanes. See rows.h. */
+#include "codegen/rows.h"
+
+/* ---- loops ---------------------------------------------------------------------------------- */
+
+void tn__rows_strips(tn__rows *r, tn_lx lo, tn_lx hi, tn__rows_strip_work *work) {
+    tn_loop *k = r->m.k;
+    uint32_t wide = r->s.lanes * r->s.unroll;
+    tn_lx total = tn_l_sub(k, hi, lo), zero = tn_l_int(k, 0);
+    tn_lx full = tn_l_div(k, total, tn_l_int(k, wide));
+    int64_t known;
+    bool fixed = tn_l_is_const_int(k, total, &known);
+    if (!fixed || known >= wide) {
+        tn_lx i = tn_l_for(k, TN_LOOP_SERIAL, zero, full, "strip");
+        work(r, tn_l_add(k, lo, tn_l_mul(k, i, tn_l_int(k, wide))), wide, TN_LX_NONE);
+        tn_l_end(k);
+    }
+    if (fixed && known % wide == 0) return;
+    tn_lx start = tn_l_add(k, lo, tn_l_mul(k, full, tn_l_int(k, wide)));
+    tn_lx rest = tn_l_sub(k, hi, start);
+    tn_lx steps =
+        tn_l_div(k, tn_l_add(k, rest, tn_l_int(k, r->s.lanes - 1)), tn_l_int(k, r->s.lanes));
+    tn_lx i = tn_l_for(k, TN_LOOP_SERIAL, zero, steps, "tail");
+    bool exact = fixed && known % r->s.lanes == 0;
+    work(r, tn_l_add(k, start, tn_l_mul(k, i, tn_l_int(k, r->s.lanes))), r->s.lanes,
+         exact ? TN_LX_NONE : hi);
+    tn_l_end(k);
+}
+
+void tn__rows_lanes_open(tn__rows *r, tn_lx base, uint32_t width, tn_lx limit) {
+    tn_loop *k = r->m.k;
+    r->lane = tn_l_for(k, TN_LOOP_VECTOR, tn_l_int(k, 0), tn_l_int(k, width), "l");
+    tn_lx x = tn_l_add(k, base, r->lane);
+    if (r->vector_axis >= 0) r->at[r->vector_axis] = x;
+    if (limit != TN_LX_NONE) tn_l_if(k, tn_l_lt(k, x, limit));
+}
+
+void tn__rows_lanes_close(tn__rows *r, tn_lx limit) {
+    if (limit != TN_LX_NONE) tn_l_end(r->m.k);
+    tn_l_end(r->m.k);
+    r->lane = TN_LX_NONE;
+}
+
+/* The axes that serial fold loops run over, outermost first: all folded axes but the vector one. */
+static int fold_axes(const tn__rows *r, int *axis) {
+    int n = 0;
+    for (int i = 0; i < r->m.group->space.shape.rank; i++)
+        if (r->m.group->space.folded[i] && i != r->vector_axis && !r->merged[i] &&
+            r->m.group->space.shape.dim[i] != 1)
+            axis[n++] = i;
+    return n;
+}
+
+tn_lx tn__rows_open_folds(tn__rows *r, int *opened) {
+    tn_loop *k = r->m.k;
+    int axis[TN_MAX_RANK], n = fold_axes(r, axis);
+    tn_lx linear = tn_l_int(k, 0);
+    for (int i = 0; i < n; i++) {
+        r->at[axis[i]] = tn_l_for(k, TN_LOOP_SERIAL, tn_l_int(k, 0), r->extent[axis[i]], "f");
+        linear = tn_l_add(k, tn_l_mul(k, linear, r->extent[axis[i]]), r->at[axis[i]]);
+    }
+    *opened = n;
+    return linear;
+}
+
+void tn__rows_close_folds(tn__rows *r, int n) {
+    for (int i = 0; i < n; i++) tn_l_end(r->m.k);
+}
+
+/* ---- a row whose fold results are scalars (vectors along a folded axis) --------------------- */
+
+static void folded_strip(tn__rows *r, tn_lx base, uint32_t width, tn_lx limit) {
+    tn__rows_lanes_open(r, base, width, limit);
+    r->strip = tn_l_add(r->m.k, r->outer_strip, r->at[r->vector_axis]);
+    tn__rows_element_work(r, NULL);
+    tn__rows_lanes_close(r, limit);
+}
+
+void tn__rows_run_folded(tn__rows *r) {
+    tn_loop *k = r->m.k;
+    uint32_t wide = r->s.lanes * r->s.unroll;
+    for (r->stage = 0; r->stage <= r->levels; r->stage++) {
+        if (!tn__rows_has_element_work(r)) continue;
+        tn__rows_folds_init(r, r->stage, wide);
+        int opened;
+        tn_lx outer = tn__rows_open_folds(r, &opened);
+        r->outer_strip = tn_l_mul(k, outer, r->extent[r->vector_axis]);
+        tn__rows_strips(r, tn_l_int(k, 0), r->extent[r->vector_axis], folded_strip);
+        tn__rows_close_folds(r, opened);
+        for (uint32_t j = 0; j < r->folds.len; j++)
+            if (r->folds.data[j].level == r->stage) tn__rows_fold_close(r, &r->folds.data[j], wide);
+    }
+    r->stage = r->levels;
+    if (tn__rows_has_row_stores(r)) tn__rows_store_rows(r);
+}
