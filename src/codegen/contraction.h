@@ -33,6 +33,7 @@ typedef struct tn__tile {
         tn_lx rows, batch;   /* of the result */
         tn_lx blocks, block; /* of rows; the task's */
         tn_lx ranges, range; /* of panels; the task's */
+        tn_lx panels;        /* per range */
     } tasks;
     TN_VEC(tn__tile_fold) folds;
     tn_merge_probe *probe;
@@ -109,6 +110,8 @@ void tn__folds_finish(tn__tile *t);
 void tn__pack_panel(tn__tile *t, tn_lx panel, uint32_t to, tn_lx base);
 /* STAGED: evaluates the rows [lo, hi) of A, at most m_block, into t->stage. */
 void tn__stage_rows(tn__tile *t, tn_lx lo, tn_lx hi);
+/* The same for rows that a group makes; contraction_prologue.c. */
+void tn__stage_prologue(tn__tile *t, tn_lx lo, tn_lx hi);
 /* The parts of an element's place in t->stage: of the row, counted from the task's first, and of k. */
 tn_lx tn__stage_row(const tn__tile *t, tn_lx row);
 tn_lx tn__stage_k(const tn__tile *t, tn_lx k_linear);

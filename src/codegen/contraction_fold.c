@@ -42,6 +42,15 @@ static tn_lx slots_of(const tn__tile *t, tn_along along) {
     return t->tasks.ranges;
 }
 
+/* At least slots_of(), in terms that sizes of buffers may have. */
+static tn_lx most_slots(const tn__tile *t, tn_along along) {
+    tn_loop *k = t->m.k;
+    if (!t->s.ranges[0] || along == TN_ALONG_COLUMNS) return slots_of(t, along);
+    tn_lx ranges = tn_l_int(k, t->s.ranges[0]);
+    if (along == TN_ALONG_ROWS) return ranges;
+    return tn_l_mul(k, ranges, tn_l_mul(k, t->tasks.batch, t->tasks.blocks));
+}
+
 static tn_lx slot_number(const tn__tile *t, tn_along along) {
     tn_loop *k = t->m.k;
     if (along == TN_ALONG_NOTHING) return tn_l_task(k);
@@ -65,7 +74,7 @@ void tn__tile_make_folds(tn__tile *t) {
                 f->rows[i] = tn_l_scratch(k, dtype, tn_l_int(k, t->s.m_block * t->s.nr), "parts");
             f->work[i] = tn_l_buffer(k, TN_LBUF_WORK, dtype, "slots");
             k->buffers.data[f->work[i]].size =
-                tn_l_mul(k, slots_of(t, along), results_of(t, along));
+                tn_l_mul(k, most_slots(t, along), results_of(t, along));
         }
         k->counters = 1;
     }

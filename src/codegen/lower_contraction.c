@@ -140,7 +140,9 @@ static void analyse(const tn_lower_context *c, uint32_t group, analysis *out) {
     bool prepared = t.m.grouping->constant[tn_graph_value(t.m.graph, t.node->in[1])->node] &&
                     !t.m.group->constant;
     bool in_place = out->rhs_unit && !prepared;
-    tn_lx a = tn__tile_lhs(&t, t.b_index, m, k), address = tn__load_address(t.m.k, a, &buffer);
+    bool whole = t.m.group->prologue != TN_NO_GROUP;
+    tn_lx address = TN_LX_NONE;
+    if (!whole) address = tn__load_address(t.m.k, tn__tile_lhs(&t, t.b_index, m, k), &buffer);
     if (address != TN_LX_NONE && splits(&t, address, k, m)) {
         out->direct = true;
         out->a_leaf = t.m.k->buffers.data[buffer].binding;
@@ -160,7 +162,7 @@ static void analyse(const tn_lower_context *c, uint32_t group, analysis *out) {
         check_merges(c, group, in_place, out);
         return;
     }
-    out->stage_turned = loads_along_rows(&t, k, m);
+    out->stage_turned = !whole && loads_along_rows(&t, k, m);
     for (int i = 0; i + 1 < t.c.k && !in_place; i++) out->merged_k[i] = true; /* both are packed */
 }
 
@@ -203,13 +205,27 @@ static void lower_pack(const tn_lower_context *c, uint32_t group, const analysis
 
 /* ---- the kernel ----------------------------------------------------------------------------- */
 
+/* Panels per task; with a prologue as many as leave so many ranges. */
+static tn_lx panels_of_task(tn__tile *t) {
+    tn_loop *k = t->m.k;
+    if (!t->s.ranges[0]) return tn_l_int(k, t->s.n_panels);
+    tn_lx blocks = tn_l_mul(k, t->tasks.batch, t->tasks.blocks), ranges = tn_l_int(k, 1);
+    for (int i = TN_RANGE_CLASSES - 1; i >= 0; i--)
+        ranges = tn_l_select(k, tn_l_lt(k, blocks, tn_l_int(k, (int64_t)2 << i)),
+                             tn_l_int(k, t->s.ranges[i]), ranges);
+    tn_lx more = tn_l_sub(k, ranges, tn_l_int(k, 1));
+    return tn_l_max(k, tn_l_int(k, 1), tn_l_div(k, tn_l_add(k, t->panels, more), ranges));
+}
+
 /* Which part of the result a task makes. */
 static void cut_tasks(tn__tile *t) {
     tn_loop *k = t->m.k;
     t->tasks.rows = tn__tile_product(k, t->c.m_extent, t->c.m);
     t->tasks.batch = tn__tile_product(k, t->c.b_extent, t->c.b);
     t->tasks.blocks = tn__ceil_div(k, t->tasks.rows, t->s.m_block);
-    t->tasks.ranges = tn__ceil_div(k, t->panels, t->s.n_panels);
+    t->tasks.panels = panels_of_task(t);
+    tn_lx more = tn_l_sub(k, t->tasks.panels, tn_l_int(k, 1));
+    t->tasks.ranges = tn_l_div(k, tn_l_add(k, t->panels, more), t->tasks.panels);
     k->tasks = tn_l_mul(k, tn_l_mul(k, t->tasks.batch, t->tasks.ranges), t->tasks.blocks);
     tn_lx task = tn_l_task(k), line = tn_l_div(k, task, t->tasks.blocks);
     t->b_linear = tn_l_div(k, line, t->tasks.ranges);
@@ -223,9 +239,12 @@ static void emit_task(tn__tile *t) {
     tn_loop *k = t->m.k;
     tn_lx lo = t->first_row, nr = tn_l_int(k, t->s.nr);
     tn_lx hi = tn_l_min(k, t->tasks.rows, tn_l_add(k, lo, tn_l_int(k, t->s.m_block)));
-    tn_lx first = tn_l_mul(k, t->tasks.range, tn_l_int(k, t->s.n_panels));
-    tn_lx last = tn_l_min(k, t->panels, tn_l_add(k, first, tn_l_int(k, t->s.n_panels)));
-    if (t->s.lhs == TN_LHS_STAGED) tn__stage_rows(t, lo, hi);
+    tn_lx first = tn_l_mul(k, t->tasks.range, t->tasks.panels);
+    tn_lx last = tn_l_min(k, t->panels, tn_l_add(k, first, t->tasks.panels));
+    if (t->m.group->prologue != TN_NO_GROUP)
+        tn__stage_prologue(t, lo, hi);
+    else if (t->s.lhs == TN_LHS_STAGED)
+        tn__stage_rows(t, lo, hi);
     tn__folds_begin(t, TN_ALONG_ROWS, lo, hi);
     tn__folds_begin(t, TN_ALONG_NOTHING, lo, hi);
     tn_lx panel = tn_l_for(k, TN_LOOP_SERIAL, first, last, "panel");

@@ -237,6 +237,15 @@ static void list_inlined(const scope *s, const tn_group *g, tn_node n, uint8_t *
     }
 }
 
+static void list_prologue(scope *s, const tn_group *g, uint8_t *seen, tn_str *out, tn_str *again) {
+    const tn_group *rows = &s->groups->groups.data[g->prologue];
+    for (uint32_t i = 0; i < rows->members.len; i++) {
+        tn_node n = rows->members.data[i].node;
+        list_inlined(s, rows, n, seen, out, again);
+        tn_str_appendf(out, "%s%s", out->len ? ", " : "", node_label(s, n));
+    }
+}
+
 static const char *take_text(assembler *a, tn_str *text) {
     const char *kept = tn_arena_strdup(a->arena, tn_str_text(text));
     tn_str_deinit(text);
@@ -253,6 +262,7 @@ static void describe_group(scope *s, const tn_group *g, const tn_schedule *sched
     tn_str_init_with(&again, tn_arena_allocator(a->arena));
     tn_str_init_with(&record, tn_arena_allocator(a->arena));
     uint8_t *seen = TN_NEW_N(a->arena, uint8_t, s->g->nodes.len);
+    if (g->prologue != TN_NO_GROUP) list_prologue(s, g, seen, &mainloop, &again);
     for (uint32_t i = 0; i < g->members.len; i++) {
         tn_node n = g->members.data[i].node;
         tn_lower_kind kind = tn_op_rules_of(tn_graph_node(s->g, n)->op)->lower.kind;
@@ -304,6 +314,8 @@ static tn_dim group_flops(const scope *s, const tn_group *g) {
     tn_dim flops = tn_dim_mul(dims, tn_shape_count(dims, &g->space.shape),
                               tn_dim_const(dims, (int64_t)(g->members.len - inner)));
     if (g->anchor != TN_NO_NODE) flops = tn_dim_add(dims, flops, anchor_flops(s, g->anchor));
+    if (g->prologue != TN_NO_GROUP)
+        flops = tn_dim_add(dims, flops, group_flops(s, &s->groups->groups.data[g->prologue]));
     if (!x) return flops;
     flops = tn_dim_add(dims, flops, anchor_flops(s, x->score));
     const tn_shape *scores = &tn_graph_type(s->g, x->scores)->shape;

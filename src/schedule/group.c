@@ -277,6 +277,7 @@ static void new_group(tn_grouping *p, tn_node n, const group_list *reads) {
     tn_group group = {.kind = TN_GROUP_ROWS,
                       .anchor = TN_NO_NODE,
                       .domain_value = TN_NO_VALUE,
+                      .prologue = TN_NO_GROUP,
                       .constant = p->constant[n]};
     tn_member m = {.node = n, .element = true};
     const tn_shape *shape = info->out_count ? &tn_graph_type(g, info->out)->shape : NULL;
@@ -541,7 +542,7 @@ static void visit(tn_grouping *p, uint32_t id, uint8_t *done) {
     done[id] = true;
     const tn_group *g = &p->groups.data[id];
     for (uint32_t i = 0; i < g->deps.len; i++) visit(p, g->deps.data[i], done);
-    tn_vec_push(p->arena, &p->order, id);
+    if (!g->nested) tn_vec_push(p->arena, &p->order, id);
 }
 
 tn_grouping *tn__form_groups(const tn_graph *g, bool fuse, const uint8_t *choices,
@@ -564,9 +565,21 @@ tn_grouping *tn__form_groups(const tn_graph *g, bool fuse, const uint8_t *choice
             tn__lower_of(g, n)->kind != TN_LOWER_SOURCE)
             place_root(p, n);
     find_stores(p);
+    if (fuse) tn__find_prologues(p);
     uint8_t *done = TN_NEW_N(arena, uint8_t, p->groups.len);
     for (uint32_t id = 0; id < p->groups.len; id++) visit(p, id, done);
     return p;
+}
+
+static void print_members(const tn_grouping *p, const tn_group *g, tn_str *out) {
+    if (g->prologue != TN_NO_GROUP) {
+        tn_str_append(out, " (");
+        print_members(p, &p->groups.data[g->prologue], out);
+        tn_str_append(out, " )");
+    }
+    for (uint32_t m = 0; m < g->members.len; m++)
+        tn_str_appendf(out, " %s",
+                       tn_op_info_of(p->graph->nodes.data[g->members.data[m].node].op)->name);
 }
 
 void tn_grouping_print(const tn_grouping *p, tn_str *out) {
@@ -576,9 +589,7 @@ void tn_grouping_print(const tn_grouping *p, tn_str *out) {
         tn_str_appendf(out, "group %u %s%s ", i, kinds[g->kind], g->constant ? " (prepare)" : "");
         tn_shape_print(p->graph->dims, &g->space.shape, out);
         tn_str_append(out, ":");
-        for (uint32_t m = 0; m < g->members.len; m++)
-            tn_str_appendf(out, " %s",
-                           tn_op_info_of(p->graph->nodes.data[g->members.data[m].node].op)->name);
+        print_members(p, g, out);
         tn_str_append(out, " -> ");
         for (uint32_t s = 0; s < g->stores.len; s++)
             tn_str_appendf(out, "%s%%%u", s ? " " : "", g->stores.data[s]);

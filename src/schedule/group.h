@@ -3,7 +3,8 @@
  * Every node is a source, inlined (recomputed inside whoever reads it: views and single-use
  * pointwise operations), or a *root* that belongs to exactly one group. A group is one kernel:
  *   CONTRACTION  an anchor (dot, conv), pointwise roots as its epilogue on the result tile, folds of
- *                these over the columns, the rows or all, and pointwise roots on such folds;
+ *                these over the columns, the rows or all, and pointwise roots on such folds; a group
+ *                of rows as its prologue, when that makes what only left operands of products read;
  *   ATTENTION    two dots and the softmax between them (attention.h), with an epilogue as above;
  *   ROWS         pointwise roots and folds over one space, whose axes are row axes or folded axes:
  *                softmax, norms, reductions, pooling, plain pointwise chains and copies;
@@ -66,7 +67,10 @@ typedef struct tn_group {
     const tn_attention_parts
         *attention; /* ATTENTION; what is inside it follows the anchor in `members` */
     tn_space space;
-    bool constant; /* depends on constants only: runs once, in `prepare` */
+    uint32_t prologue; /* CONTRACTION: the group whose rows are those of the left operand, which its
+                          tasks evaluate; else TN_NO_GROUP */
+    bool nested;       /* ROWS: part of products' mainloops, has no kernel of its own */
+    bool constant;     /* depends on constants only: runs once, in `prepare` */
     TN_VEC(tn_member) members;
     tn__value_list stores; /* in the memory of tn_group_storage() of each */
     tn__group_list deps;   /* groups whose values it reads */

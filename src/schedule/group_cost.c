@@ -47,6 +47,11 @@ typedef struct walk {
     double seconds, points; /* of loads; pointwise results */
 } walk;
 
+/* Made by the tasks of products, for themselves. */
+static bool is_nested(const tn_grouping *p, tn_node n) {
+    return p->group_of[n] != TN_NO_GROUP && p->groups.data[p->group_of[n]].nested;
+}
+
 /* Loads and pointwise work of one member and of what is inlined into it. */
 static void add_node(walk *w, tn_node n) {
     tn_grouping *p = w->p;
@@ -57,7 +62,7 @@ static void add_node(walk *w, tn_node n) {
     for (uint32_t i = 0; i < info->in_count; i++) {
         tn_value v = info->in[i];
         tn_node from = tn_graph_value(g, v)->node;
-        if (v == group->domain_value || p->group_of[from] == w->id ||
+        if (v == group->domain_value || p->group_of[from] == w->id || is_nested(p, from) ||
             !tn__first_visit(p, from, w->mark))
             continue;
         if (p->inlined[from]) {
@@ -71,17 +76,33 @@ static void add_node(walk *w, tn_node n) {
     }
 }
 
+static walk walk_members(tn_grouping *p, uint32_t id) {
+    const tn_group *group = &p->groups.data[id];
+    walk w = {.p = p, .id = id, .mark = ++p->seen_mark};
+    for (uint32_t m = 0; m < group->members.len; m++) add_node(&w, group->members.data[m].node);
+    return w;
+}
+
+/* Of the rows of a product's left operand that its tasks make, some of them several times. */
+static double prologue_seconds(tn_grouping *p, const tn_group *group) {
+    walk w = walk_members(p, group->prologue);
+    return w.seconds + scratch_seconds(p, p->groups.data[group->prologue].stores.data[0]) +
+           w.points / p->costs.points * (double)tn_schedule_prologue_repeats(p, group);
+}
+
+double tn__group_seconds(tn_grouping *p, uint32_t id) {
+    const tn_group *group = &p->groups.data[id];
+    if (group->constant || group->nested) return 0;
+    walk w = walk_members(p, id);
+    double seconds = p->costs.launch + w.seconds + w.points / p->costs.points;
+    for (uint32_t s = 0; s < group->stores.len; s++)
+        seconds += tn__seconds_of(p, group->stores.data[s]);
+    return group->prologue == TN_NO_GROUP ? seconds : seconds + prologue_seconds(p, group);
+}
+
 double tn__grouping_seconds(tn_grouping *p) {
     double seconds = 0;
-    for (uint32_t id = 0; id < p->groups.len; id++) {
-        const tn_group *group = &p->groups.data[id];
-        if (group->constant) continue;
-        walk w = {.p = p, .id = id, .mark = ++p->seen_mark, .seconds = p->costs.launch};
-        for (uint32_t m = 0; m < group->members.len; m++) add_node(&w, group->members.data[m].node);
-        for (uint32_t s = 0; s < group->stores.len; s++)
-            w.seconds += tn__seconds_of(p, group->stores.data[s]);
-        seconds += w.seconds + w.points / p->costs.points;
-    }
+    for (uint32_t id = 0; id < p->groups.len; id++) seconds += tn__group_seconds(p, id);
     return seconds;
 }
 

@@ -1,4 +1,5 @@
-/* Between the files that form groups: group.c, fit.c, group_cost.c, choose.c. */
+/* Between the files that form groups: group.c, fit.c, prologue.c, group_cost.c,
+ * choose.c. */
 #ifndef TENON_SCHEDULE_GROUP_INNER_H
 #define TENON_SCHEDULE_GROUP_INNER_H
 
@@ -19,6 +20,7 @@ static inline bool tn__first_visit(const tn_grouping *p, tn_node n, uint32_t mar
 
 /* Of storing or loading a value. */
 double tn__seconds_of(const tn_grouping *p, tn_value v);
+double tn__group_seconds(tn_grouping *p, uint32_t id);
 double tn__grouping_seconds(tn_grouping *p);
 double tn__least_seconds(const tn_grouping *p);
 
@@ -28,5 +30,10 @@ double tn__least_seconds(const tn_grouping *p);
 const tn_member *tn__find_member(const tn_group *group, tn_node n);
 /* Whether root `n` may join group `id`, cycles aside; fills the member and the group's new space. */
 bool tn__fits(tn_grouping *p, uint32_t id, tn_node n, tn_member *m, tn_space *space);
+
+/* ---- prologue.c ----------------------------------------------------------------------------- */
+
+/* Which groups of rows run inside products. */
+void tn__find_prologues(tn_grouping *p);
 
 #endif

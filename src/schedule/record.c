@@ -188,9 +188,11 @@ tn_schedule tn_schedule_choose_contraction(const tn_grouping *p, const tn_group 
                                                       : TN_RHS_PACKED;
     s->lhs = lhs_direct ? TN_LHS_DIRECT : c.k > 0 ? TN_LHS_STAGED : TN_LHS_ELEMENT;
     int64_t panels = (cols + s->nr - 1) / s->nr;
-    int64_t block = s->rhs == TN_RHS_PACKED ? packed_rows(m, clamp_product(b, panels))
-                    : m >= 192              ? 192
-                                            : 96;
+    bool packed = s->rhs == TN_RHS_PACKED;
+    int64_t block = g->prologue != TN_NO_GROUP ? tn__prologue_rows(p, g, packed)
+                    : packed                   ? packed_rows(m, clamp_product(b, panels))
+                    : m >= 192                 ? 192
+                                               : 96;
     if (s->lhs == TN_LHS_STAGED)
         block = TN_MAX(s->mr, TN_MIN(block, STAGE_ELEMENTS / TN_MAX(1, k)));
     s->m_block = (TN_MIN(block, TN_MAX(1, m)) + s->mr - 1) / s->mr * s->mr;
@@ -199,8 +201,9 @@ tn_schedule tn_schedule_choose_contraction(const tn_grouping *p, const tn_group 
     int64_t per = TN_MAX(1, TASK_FLOPS / TN_MAX(1, panel_flops));
     int64_t most_per = TN_MAX(1, clamp_product(panels, blocks) / 8); /* at least 8 tasks or so */
     s->n_panels = TN_MIN(panels, TN_MAX(1, TN_MIN(per, most_per)));
-    if (s->lhs ==
-        TN_LHS_STAGED) /* each task evaluates its rows anew: a few percent of 128 columns */
+    if (g->prologue != TN_NO_GROUP)
+        tn__prologue_ranges(p, g, s->ranges);
+    else if (s->lhs == TN_LHS_STAGED) /* rows anew for each task: a few percent of 128 columns */
         s->n_panels = TN_MIN(panels, TN_MAX(s->n_panels, TN_MAX(2, TN_MIN(8, panels / 4))));
     for (uint32_t i = 1; i < g->members.len; i++)
         s->staged_epilogue |= long_epilogue(p, g->members.data[i].node, g->domain_value, 0);
@@ -251,11 +254,15 @@ void tn_schedule_print(const tn_schedule *s, tn_group_kind kind, tn_str *out) {
     static const char *const rhs[] = {"prepared", "direct", "packed"};
     if (kind == TN_GROUP_CONTRACTION && s->winograd)
         tn_str_appendf(out, "winograd=%ux%u ", s->winograd, s->winograd);
-    if (kind == TN_GROUP_CONTRACTION)
-        tn_str_appendf(out, "tile=%ux%u m_block=%lld n_panels=%lld%s rhs=%s%s", s->mr, s->nr,
-                       (long long)s->m_block, (long long)s->n_panels, lhs[s->lhs], rhs[s->rhs],
+    if (kind == TN_GROUP_CONTRACTION) {
+        tn_str_appendf(out, "tile=%ux%u m_block=%lld ", s->mr, s->nr, (long long)s->m_block);
+        if (s->ranges[0])
+            tn_str_appendf(out, "ranges=%u,%u,%u", s->ranges[0], s->ranges[1], s->ranges[2]);
+        else
+            tn_str_appendf(out, "n_panels=%lld", (long long)s->n_panels);
+        tn_str_appendf(out, "%s rhs=%s%s", lhs[s->lhs], rhs[s->rhs],
                        s->staged_epilogue ? " staged" : "");
-    else if (kind == TN_GROUP_ATTENTION)
+    } else if (kind == TN_GROUP_ATTENTION)
         tn_str_appendf(out, "scores=%ux%u result=%ux%u m_block=%lld kv_block=%lld", s->mr,
                        s->score_nr, s->mr, s->nr, (long long)s->m_block, (long long)s->kv_block);
     else if (kind == TN_GROUP_ROWS && s->shape != TN_SHAPE_ROWS)

@@ -30,6 +30,8 @@ typedef enum tn_rows_shape {
     TN_SHAPE_SPLIT,     /* lower_split.c: folds cut into pieces that are combined at the end */
 } tn_rows_shape;
 
+enum { TN_RANGE_CLASSES = 3 };
+
 typedef struct tn_schedule {
     uint32_t lanes; /* lanes of one vector */
     /* ROWS */
@@ -45,7 +47,10 @@ typedef struct tn_schedule {
     /* CONTRACTION */
     uint32_t mr, nr;  /* register tile: mr rows of nr elements */
     int64_t m_block;  /* rows per task, a multiple of mr */
-    int64_t n_panels; /* panels of nr columns per task */
+    int64_t n_panels; /* panels of nr columns per task, unless: */
+    /* With a prologue: into how many ranges the columns are cut when there are 1, 2 or 3, 4 to 7 blocks
+     * of rows; more: one. 0: no prologue. */
+    uint32_t ranges[TN_RANGE_CLASSES];
     tn_lhs_mode lhs;
     tn_rhs_mode rhs;
     bool staged_epilogue; /* the tile goes through scratch: for long epilogues */
@@ -64,6 +69,8 @@ tn_schedule tn_schedule_choose_rows(const tn_grouping *p, const tn_group *g, uin
 tn_schedule tn_schedule_choose_contraction(const tn_grouping *p, const tn_group *g,
                                            uint32_t vector_bytes, uint32_t registers,
                                            bool lhs_direct, bool rhs_unit);
+/* How often the tasks of a product make each row of its prologue: once per range of columns. */
+int64_t tn_schedule_prologue_repeats(const tn_grouping *p, const tn_group *g);
 /* The side of the tiles by which a 3×3 convolution is computed faster than in the general way: 2 or 4;
  * else 0. Decided from shapes alone, before groups are formed. */
 uint32_t tn_schedule_winograd_side(const tn_grouping *p, tn_node conv);
@@ -87,6 +94,9 @@ tn_schedule tn_schedule_choose_split(const tn_grouping *p, const tn_group *g, ui
                                      const bool *merged, int *cut_axis);
 void tn_schedule_print(const tn_schedule *s, tn_group_kind kind, tn_str *out);
 
+/* Of products with a prologue: rows per task (`packed`: which packs B), and `ranges` of the record. */
+int64_t tn__prologue_rows(const tn_grouping *p, const tn_group *g, bool packed);
+void tn__prologue_ranges(const tn_grouping *p, const tn_group *g, uint32_t *ranges);
 /* Operations that need long vector code. */
 bool tn__is_long_operation(tn_op op);
 

@@ -23,12 +23,19 @@ static inline void grouping_order(grouping_checker *c) {
     memset(c->place, 0xff, p->groups.len * sizeof *c->place);
     for (uint32_t i = 0; i < p->order.len; i++) {
         if (c->place[p->order.data[i]] != UINT32_MAX) c->wrong = "a group is ordered twice";
+        if (p->groups.data[p->order.data[i]].nested) c->wrong = "a nested group is a kernel, too";
         c->place[p->order.data[i]] = i;
     }
+    for (uint32_t id = 0; id < p->groups.len; id++) { /* nested ones run with their first reader */
+        uint32_t rows = p->groups.data[id].prologue;
+        if (rows == TN_NO_GROUP) continue;
+        c->place[rows] = TN_MIN(c->place[rows], c->place[id]);
+    }
     for (uint32_t id = 0; id < p->groups.len; id++) {
+        const tn_group *g = &p->groups.data[id];
         if (c->place[id] == UINT32_MAX) c->wrong = "a group is missing in the order";
-        for (uint32_t i = 0; i < p->groups.data[id].deps.len; i++)
-            if (c->place[p->groups.data[id].deps.data[i]] >= c->place[id])
+        for (uint32_t i = 0; i < g->deps.len; i++)
+            if (g->deps.data[i] != g->prologue && c->place[g->deps.data[i]] >= c->place[id])
                 c->wrong = "groups depend on each other in a circle";
     }
 }
@@ -66,7 +73,8 @@ static inline void grouping_reads(grouping_checker *c, uint32_t id, tn_node n) {
         tn_op op = tn_graph_producer(p->graph, v)->op;
         if (op == TN_OP_input || op == TN_OP_constant) continue;
         uint32_t writer = c->writer[v];
-        if (writer == UINT32_MAX)
+        if (writer != UINT32_MAX && writer == g->prologue) continue;
+        if (writer == UINT32_MAX || p->groups.data[writer].nested)
             c->wrong = tn_arena_printf(c->arena, "value %%%u is read but not stored", v);
         else if (c->place[writer] >= c->place[id])
             c->wrong = tn_arena_printf(c->arena, "value %%%u is read before it is stored", v);

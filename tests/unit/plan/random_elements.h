@@ -421,42 +421,59 @@ static inline void make_cumulative(random_maker *m) {
                               : n * x.error + 4 * n * rounding(dtype_of(m, x.v)) * x.size);
 }
 
+/* Over `count` axes with n elements together. */
+static inline random_value softmax_of(random_maker *m, const random_value *x, const int *axes,
+                                      int count, double n) {
+    tn_builder *b = &m->b;
+    tn_value top = tn_b_reduce(b, TN_REDUCE_max, x->v, axes, count, true);
+    tn_value e = tn_b_exp(b, tn_b_sub(b, x->v, top)), total = tn_b_sum(b, e, axes, count, true);
+    double unit = rounding(dtype_of(m, x->v));
+    random_value y = {tn_b_div(b, e, total), 1, 6 * (x->error + unit * (x->size + n + 4)), 0};
+    return y;
+}
+
 static inline void make_softmax(random_maker *m) {
     random_value x = any_float(m);
     tn_shape s = shape_of(m, x.v);
     int axes[TN_MAX_RANK], count = random_axes(m, s.rank, axes);
-    double n = axes_size(m, &s, axes, count), unit = rounding(dtype_of(m, x.v));
+    double n = axes_size(m, &s, axes, count);
     tn_builder *b = &m->b;
     if (!count || n < 1) return;
-    tn_value top = tn_b_reduce(b, TN_REDUCE_max, x.v, axes, count, true);
-    tn_value e = tn_b_exp(b, tn_b_sub(b, x.v, top)), total = tn_b_sum(b, e, axes, count, true);
-    double error = 6 * (x.error + unit * (x.size + n + 4));
     if (chance(m, 50)) {
-        keep(m, tn_b_div(b, e, total), 1, 0, error);
-        keep(m, top, x.size, x.unit, x.error);
-    } else { /* log softmax */
-        tn_value y = tn_b_sub(b, tn_b_sub(b, x.v, top), tn_b_log(b, total));
-        keep(m, y, 2 * x.size + 10, 0, error * 2);
+        random_value y = softmax_of(m, &x, axes, count, n);
+        keep(m, y.v, y.size, y.unit, y.error);
+        return;
     }
+    tn_value top = tn_b_reduce(b, TN_REDUCE_max, x.v, axes, count, true), d = tn_b_sub(b, x.v, top);
+    tn_value total = tn_b_sum(b, tn_b_exp(b, d), axes, count, true);
+    double error = 6 * (x.error + rounding(dtype_of(m, x.v)) * (x.size + n + 4));
+    keep(m, tn_b_sub(b, d, tn_b_log(b, total)), 2 * x.size + 10, 0, error * 2);
+    keep(m, top, x.size, x.unit, x.error);
     if (chance(m, 30)) keep(m, total, n, 0, n * error);
+}
+
+static inline random_value norm_of(random_maker *m, const random_value *x, const int *axes,
+                                   int count, double n) {
+    tn_builder *b = &m->b;
+    tn_value d = tn_b_sub(b, x->v, tn_b_mean(b, x->v, axes, count, true));
+    tn_value v = tn_b_mean(b, tn_b_mul(b, d, d), axes, count, true);
+    tn_value y = tn_b_mul(b, d, tn_b_rsqrt(b, tn_b_add_scalar(b, v, 1)));
+    double scale = (1 + x->size) * (1 + x->size), unit = rounding(dtype_of(m, x->v));
+    return (random_value){y, 2 * x->size, 16 * (x->error + unit * (n + 8)) * scale, 0};
 }
 
 static inline void make_norm(random_maker *m) {
     random_value x = any_float(m);
     tn_shape s = shape_of(m, x.v);
     int axes[TN_MAX_RANK], count = random_axes(m, s.rank, axes);
-    double n = axes_size(m, &s, axes, count), unit = rounding(dtype_of(m, x.v));
-    tn_builder *b = &m->b;
+    double n = axes_size(m, &s, axes, count);
     if (!count || n < 1 || x.size > 30) return;
-    tn_value d = tn_b_sub(b, x.v, tn_b_mean(b, x.v, axes, count, true));
-    tn_value v = tn_b_mean(b, tn_b_mul(b, d, d), axes, count, true);
-    tn_value y = tn_b_mul(b, d, tn_b_rsqrt(b, tn_b_add_scalar(b, v, 1)));
-    double error = 16 * (x.error + unit * (n + 8)) * (1 + x.size) * (1 + x.size);
+    random_value y = norm_of(m, &x, axes, count, n);
     random_value scale = partner(m, dtype_of(m, x.v), &s);
-    keep(m, y, 2 * x.size, 0, error);
-    if (tn_b_ok(b) && chance(m, 50) && scale.size <= 8)
-        keep(m, tn_b_mul(b, y, scale.v), 2 * x.size * scale.size, 0,
-             error * scale.size + 2 * x.size * scale.error);
+    keep(m, y.v, y.size, y.unit, y.error);
+    if (tn_b_ok(&m->b) && chance(m, 50) && scale.size <= 8)
+        keep(m, tn_b_mul(&m->b, y.v, scale.v), y.size * scale.size, 0,
+             y.error * scale.size + y.size * scale.error);
 }
 
 #endif

@@ -2,7 +2,7 @@
 #ifndef TENON_TESTS_RANDOM_PRODUCTS_H
 #define TENON_TESTS_RANDOM_PRODUCTS_H
 
-#include "unit/plan/random_maker.h"
+#include "unit/plan/random_elements.h"
 
 /* ---- contractions --------------------------------------------------------------------------- */
 
@@ -44,6 +44,14 @@ static inline random_value operand(random_maker *m, tn_dtype dtype, const tn_sha
     return x;
 }
 
+/* Sometimes a softmax or a norm over the axes of an operand that a dot contracts. */
+static inline random_value with_folds(random_maker *m, random_value x, const int *axes, int count,
+                                      double n) {
+    if (!tn_dtype_is_float(dtype_of(m, x.v)) || !count || n < 1 || x.size > 30) return x;
+    if (chance(m, 25)) return softmax_of(m, &x, axes, count, n);
+    return chance(m, 25) ? norm_of(m, &x, axes, count, n) : x;
+}
+
 static inline void make_dot(random_maker *m) {
     static const tn_dtype types[] = {TN_f32, TN_f32, TN_f32, TN_f32,
                                      TN_f32, TN_f16, TN_f64, TN_i32};
@@ -65,6 +73,8 @@ static inline void make_dot(random_maker *m) {
         return;
     int at_x[TN_MAX_RANK], at_y[TN_MAX_RANK];
     random_value p = operand(m, dtype, &x, at_x), q = operand(m, dtype, &y, at_y);
+    p = with_folds(m, p, at_x + nb, nk, terms);
+    if (chance(m, 20)) q = with_folds(m, q, at_y + nb, nk, terms);
     tn_attrs_dot a = {.acc = dtype == TN_f16 && chance(m, 50) ? TN_f32 : dtype};
     a.lhs_batch.count = a.rhs_batch.count = nb;
     a.lhs_contract.count = a.rhs_contract.count = nk;

@@ -163,6 +163,37 @@ static void linear_bias_relu(tn_builder *b) {
     out(b, relu(b, tn_b_add(b, dot(b, matrix(b), matrix(b)), vector(b))));
 }
 
+/* ---- folds of rows on the way into products ------------------------------------------------- */
+
+static tn_value normed(tn_builder *b, tn_value x) {
+    return tn_b_layer_norm(b, x, 1, vector(b), vector(b), 1e-5, NULL);
+}
+static void layer_norm_dot(tn_builder *b) {
+    out(b, dot(b, normed(b, matrix(b)), matrix(b)));
+}
+static void rms_norm_linear_gelu(tn_builder *b) {
+    tn_value x = tn_b_rms_norm(b, matrix(b), 1, vector(b), 1e-5);
+    out(b, tn_b_gelu(b, tn_b_add(b, dot(b, x, matrix(b)), vector(b))));
+}
+static void softmax_dot(tn_builder *b) {
+    out(b, dot(b, tn_b_softmax(b, matrix(b), 1), matrix(b)));
+}
+/* What a transformer does between its attentions. */
+static void norm_mlp_residual(tn_builder *b) {
+    tn_value x = matrix(b), hidden = relu(b, dot(b, normed(b, x), matrix(b)));
+    out(b, tn_b_add(b, dot(b, hidden, matrix(b)), x));
+}
+static void residual_norm_dot(tn_builder *b) { /* the sum is stored: its norm needs whole rows */
+    tn_value x = tn_b_add(b, dot(b, matrix(b), matrix(b)), matrix(b));
+    out(b, x);
+    out(b, dot(b, normed(b, x), matrix(b)));
+}
+static void
+norm_three_dots(tn_builder *b) { /* each makes the rows anew, which beats storing them */
+    tn_value x = normed(b, matrix(b));
+    for (int i = 0; i < 3; i++) out(b, dot(b, x, matrix(b)));
+}
+
 /* ---- without contractions ------------------------------------------------------------------- */
 
 static void pointwise_chain(tn_builder *b) {
@@ -250,7 +281,13 @@ static fusion_case cases[] = {
     CASE(dot_relu_permute_exp, 2, 2, 0, 0),
     CASE(relu_of_two_dots, 2, 2, 0, 0),
     CASE(gated_mlp, 3, 3, 0, 0),
-    CASE(exp_attention, 2, 3, 0, 0),
+    CASE(exp_attention, 2, 2, 0, 0),
+    CASE(layer_norm_dot, 1, 1, 3, 3),
+    CASE(rms_norm_linear_gelu, 1, 1, 3, 3),
+    CASE(softmax_dot, 1, 1, 3, 3),
+    CASE(norm_mlp_residual, 2, 2, 7, 7),
+    CASE(residual_norm_dot, 2, 2, 7, 7),
+    CASE(norm_three_dots, 1, 3, 9, 9),
     CASE(pointwise_tree, 1, 1, 0, 0),
     CASE(linear_bias_relu, 1, 1, 0, 0),
     CASE(softmax, 1, 1, 0, 0),
