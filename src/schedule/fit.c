@@ -110,6 +110,8 @@ static bool tile_fold_fits(const tn_grouping *p, const tn_group *group, const bo
     if (group->constant || group->domain_value != tn_graph_node(p->graph, group->anchor)->out ||
         tn_schedule_winograd_side(p, group->anchor) != 0)
         return false;
+    for (int i = 0; i < s->rank; i++) /* without elements there would be no task to finish it */
+        if (tn_dim_lo(p->graph->dims, s->dim[i]) < 1) return false;
     for (tn_along along = TN_ALONG_ROWS; along <= TN_ALONG_NOTHING; along++) {
         bool wanted[TN_MAX_RANK] = {false}, same = true;
         folded_along(p, group, along, wanted);

@@ -158,6 +158,15 @@ static regression regressions[] = {
      "  output %6 \"z\"\n"
      "}\n",
      {0}},
+    {"test_fold__of_a_product_without_elements_is_zero",
+     "graph (S in [2,64]) {\n"
+     "  %0 \"x0\" = input : f64[1,33,0]\n"
+     "  %1 \"x1\" = input : f64[S,33,1]\n"
+     "  %2 = dot %0 %1 {lhs_batch=[0] rhs_batch=[2] lhs_contract=[1] rhs_contract=[1] acc=f64}\n"
+     "  %3 = reduce %2 {kind=sum axes=[0,1] acc=f64}\n"
+     "  output %3 \"y\"\n"
+     "}\n",
+     {7}},
     {"test_prepare__keeps_what_a_sort_reads_through_views",
      "graph {\n"
      "  %0 = constant {data=[-2]} : f32[]\n"
