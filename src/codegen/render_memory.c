@@ -101,6 +101,19 @@ static const char *load_run(render *r, uint32_t buffer, tn_lx first, tn_lx guard
     return dtype == TN_bool ? text : tn__from_storage(r, dtype, lanes, text);
 }
 
+/* Every other element: two vectors, the second of which ends with the last lane, in one shuffle. */
+static const char *load_alternate(render *r, uint32_t buffer, tn_lx first, uint32_t lanes) {
+    tn_dtype dtype = r->k->buffers.data[buffer].dtype;
+    const char *type = tn__storage_type(dtype);
+    tn_lx second = tn_l_add(r->k, first, tn_l_int(r->k, lanes - 1));
+    const char *text = tn__text(r, "__builtin_shufflevector(%s, %s",
+                                call(r, "load", type, lanes, address(r, buffer, first)),
+                                call(r, "load", type, lanes, address(r, buffer, second)));
+    for (uint32_t i = 0; i < lanes; i++)
+        text = tn__text(r, "%s, %" PRIu32, text, 2 * i < lanes ? 2 * i : 2 * i + 1);
+    return loaded(r, dtype, lanes, tn__text(r, "%s)", text));
+}
+
 static const char *load_scattered(render *r, uint32_t buffer, tn_lx index, tn_lx guard,
                                   uint32_t lanes) {
     tn_dtype dtype = r->k->buffers.data[buffer].dtype;
@@ -108,6 +121,7 @@ static const char *load_scattered(render *r, uint32_t buffer, tn_lx index, tn_lx
     int64_t scale;
     tn_lx rest;
     if (!guard && tn__lane_affine(r, index, lanes, &scale, &rest)) {
+        if (scale == 2 && dtype != TN_bool) return load_alternate(r, buffer, rest, lanes);
         text = call(r, "stride", type, lanes,
                     tn__text(r, "%s, %" PRId64, address(r, buffer, rest), scale));
         return loaded(r, dtype, lanes, text);

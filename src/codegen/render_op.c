@@ -340,6 +340,26 @@ static const char *prefix_mask(render *r, tn_lx e, uint32_t lanes) {
     return tn__text(r, "%stn_first_nx%" PRIu32 "((int)%s)", invert, lanes, tn__named(r, count));
 }
 
+/* max and min with a constant that is not NaN: the raw form gives the other operand where that is NaN,
+ * and where both are equal; then a 0 added makes max(-0, 0) the 0 that it is. */
+static const char *bounded(render *r, const tn_lexpr *x, uint32_t lanes, const char *const *text) {
+    tn_dtype dtype = tn_l_type(r->k, x->a);
+    const tn_lexpr *a = tn_l_expr(r->k, x->a), *b = tn_l_expr(r->k, x->b);
+    if (!lanes || !tn_dtype_is_float(dtype) || (x->op != TN_S_max && x->op != TN_S_min))
+        return NULL;
+    bool second = b->kind == TN_LX_CONST;
+    double bound = (second ? b : a)->value.f;
+    if ((!second && a->kind != TN_LX_CONST) || isnan(bound)) return NULL;
+    bool zero = bound == 0, minus = signbit(bound);
+    if (x->op == TN_S_min && zero && minus) return NULL;
+    const char *type = tn__compute_name(dtype);
+    const char *name = x->op == TN_S_max ? "rawmax" : "rawmin";
+    const char *const operand[] = {text[second], text[!second]};
+    tn__require(r, lanes, "%s_%s", name, type);
+    const char *raw = call(r, tn__text(r, "%s_%s", name, type), type, lanes, operand, 2);
+    return x->op == TN_S_max && zero && !minus ? tn__text(r, "(%s + 0)", raw) : raw;
+}
+
 static const char *op_expression(render *r, tn_lx e, const tn_lexpr *x, uint32_t lanes,
                                  bool rounded) {
     tn_dtype dtype = tn_l_type(r->k, x->a);
@@ -353,6 +373,8 @@ static const char *op_expression(render *r, tn_lx e, const tn_lexpr *x, uint32_t
         if (operand[i]) text[i] = tn__value_as(r, operand[i], lanes);
     if (x->index == 1)
         return tn__text(r, "(%s %c %s)", text[0], x->op == TN_S_div ? '/' : '%', text[1]);
+    const char *simple = bounded(r, x, lanes, text);
+    if (simple) return simple;
     return rounded ? tn__op(r, x->op, dtype, lanes, text[0], text[1], text[2])
                    : raw_op(r, x->op, dtype, lanes, text);
 }
