@@ -89,6 +89,14 @@ static bool is_thin_pad(const tn_grouping *p, tn_node n) {
     return true;
 }
 
+/* A permute of what is in memory, on its way into one product as the left operand. */
+static bool is_turned(const tn_grouping *p, tn_node n, const reader *r) {
+    const tn_node_info *info = tn_graph_node(p->graph, n);
+    return info->op == TN_OP_permute && r->product && r->count == 1 && r->which == 0 &&
+           !p->inlined[tn_graph_value(p->graph, info->in[0])->node] &&
+           tn_schedule_turns_lhs(p, n, r->node);
+}
+
 /* A contraction reads its operands many times, in place: what would put a test on every element
  * (padding, concatenation) is made in memory first. A filter by tiles tests once per tile and row. */
 static bool is_inlined(const tn_grouping *p, tn_node n, const reader *r) {
@@ -98,6 +106,7 @@ static bool is_inlined(const tn_grouping *p, tn_node n, const reader *r) {
         return r->count == 1 && r->which == 0 && is_thin_pad(p, n) &&
                tn_graph_node(g, r->node)->in[0] == tn_graph_node(g, n)->out &&
                tn_schedule_winograd_side(p, r->node) != 0;
+    if (is_turned(p, n, r)) return false;
     return is_view(g, n) || inline_into(g, r);
 }
 

@@ -249,7 +249,8 @@ tn_schedule tn_schedule_choose_attention(const tn_grouping *p, const tn_group *g
 }
 
 void tn_schedule_print(const tn_schedule *s, tn_group_kind kind, tn_str *out) {
-    static const char *const shapes[] = {"rows", "place", "transpose", "split"};
+    static const char *const shapes[] = {"rows",  "place",     "transpose",
+                                         "split", "depthwise", "planes"};
     static const char *const lhs[] = {"", " lhs=element", " lhs=staged"};
     static const char *const rhs[] = {"prepared", "direct", "packed"};
     if (kind == TN_GROUP_CONTRACTION && s->winograd)
@@ -265,6 +266,12 @@ void tn_schedule_print(const tn_schedule *s, tn_group_kind kind, tn_str *out) {
     } else if (kind == TN_GROUP_ATTENTION)
         tn_str_appendf(out, "scores=%ux%u result=%ux%u m_block=%lld kv_block=%lld", s->mr,
                        s->score_nr, s->mr, s->nr, (long long)s->m_block, (long long)s->kv_block);
+    else if (kind == TN_GROUP_ROWS && s->shape == TN_SHAPE_PLANES)
+        tn_str_appendf(out, "shape=planes tile=%ux%u block=%lld rows=%lld", s->mr,
+                       s->unroll * s->lanes, (long long)s->block, (long long)s->rows_per_task);
+    else if (kind == TN_GROUP_ROWS && s->shape == TN_SHAPE_DEPTHWISE)
+        tn_str_appendf(out, "shape=depthwise lanes=%u rows=%lld chunk=%lld block=%lld", s->lanes,
+                       (long long)s->rows_per_task, (long long)s->chunk, (long long)s->block);
     else if (kind == TN_GROUP_ROWS && s->shape != TN_SHAPE_ROWS)
         tn_str_appendf(out, "shape=%s lanes=%ux%u rows=%lld pieces=%lld", shapes[s->shape],
                        s->lanes, s->unroll, (long long)s->rows_per_task, (long long)s->pieces);

@@ -28,6 +28,8 @@ typedef enum tn_rows_shape {
     TN_SHAPE_PLACE,     /* lower_place.c: a concat or pad as a row of segments */
     TN_SHAPE_TRANSPOSE, /* lower_transpose.c: reads along one axis, writes along another */
     TN_SHAPE_SPLIT,     /* lower_split.c: folds cut into pieces that are combined at the end */
+    TN_SHAPE_DEPTHWISE, /* lower_depthwise.c: a convolution with vectors along its groups */
+    TN_SHAPE_PLANES,    /* lower_depthwise_planes.c: one with vectors along its columns */
 } tn_rows_shape;
 
 enum { TN_RANGE_CLASSES = 3 };
@@ -77,6 +79,17 @@ uint32_t tn_schedule_winograd_side(const tn_grouping *p, tn_node conv);
 /* For a group around such a convolution. */
 tn_schedule tn_schedule_choose_winograd(const tn_grouping *p, const tn_group *g,
                                         uint32_t vector_bytes, uint32_t registers);
+/* Whether a product is faster with the result of a permute in memory than with its operand: the permute
+ * brings the axis of the sum to the end. */
+bool tn_schedule_turns_lhs(const tn_grouping *p, tn_node permute, tn_node product);
+/* For a group around a depthwise convolution: rows_per_task, `chunk` channels per task, `block` columns
+ * of the register tile. */
+tn_schedule tn_schedule_choose_depthwise(const tn_grouping *p, const tn_group *g,
+                                         uint32_t vector_bytes);
+/* The same for an operand with its columns innermost: tiles of mr rows and `unroll` vectors of columns,
+ * `block` rows staged at a time, rows_per_task such blocks per task. */
+tn_schedule tn_schedule_choose_planes(const tn_grouping *p, const tn_group *g,
+                                      uint32_t vector_bytes);
 tn_schedule tn_schedule_choose_attention(const tn_grouping *p, const tn_group *g,
                                          uint32_t vector_bytes, uint32_t registers);
 /* A row of the result holds segments along `axis` and is whole behind it. Shape ROWS: not worth it.

@@ -1,7 +1,7 @@
 /* conv(x, w) with padding → conv(pad(x), w) without. See explicit_pad.h. */
 #include "transform/explicit_pad.h"
 
-#include "transform/rewrite.h"
+#include "transform/match.h"
 
 /* Base dilation inserts its zeros between the elements of x and would see the padding's too. */
 static bool rewrite_conv(tn_rewriter *r, const tn_node_info *n, tn_value *out) {
@@ -10,6 +10,7 @@ static bool rewrite_conv(tn_rewriter *r, const tn_node_info *n, tn_value *out) {
     tn_attrs_pad pad = {
         .lo.count = x.shape.rank, .hi.count = x.shape.rank, .interior.count = x.shape.rank};
     bool any = false;
+    if (tn__is_depthwise(r->g, n)) return false;
     for (int i = 0; i < a->stride.count; i++) {
         if (a->base_dilation.at[i] != 1) return false;
         int axis = (int)a->batch + 1 + i;

@@ -140,3 +140,55 @@ bool tn__is_grouped_conv(const tn_graph *g, tn_value v) {
     const tn_node_info *n = tn__made_by(g, v, TN_OP_conv);
     return n && ((const tn_attrs_conv *)n->attrs)->batch > 0;
 }
+
+bool tn__is_depthwise(const tn_graph *g, const tn_node_info *n) {
+    enum { LEAST_GROUPS = 8 };
+    if (n->op != TN_OP_conv) return false;
+    const tn_attrs_conv *a = n->attrs;
+    const tn_shape *x = &tn_node_type(g, n, 0)->shape, *w = &tn_node_type(g, n, 1)->shape;
+    int64_t groups, window;
+    if (a->batch != 1 || a->stride.count == 0 || x->dim[x->rank - 1] != 1 ||
+        w->dim[w->rank - 1] != 1 || !tn_dim_const_value(g->dims, x->dim[0], &groups))
+        return false;
+    for (int i = 0; i < a->stride.count; i++)
+        if (a->base_dilation.at[i] != 1 || !tn_dim_const_value(g->dims, w->dim[1 + i], &window) ||
+            window < 1)
+            return false;
+    return groups >= LEAST_GROUPS;
+}
+
+/* The axis of a reshape's operand that is axis `axis` of its result; -1: none is. */
+static int axis_before_reshape(const tn_graph *g, const tn_node_info *n, int axis) {
+    const tn_shape *to = tn__shape_of(g, n->out), *from = tn__shape_of(g, n->in[0]);
+    tn_dim behind = 1, here = 1;
+    for (int i = axis + 1; i < to->rank; i++) behind = tn_dim_mul(g->dims, behind, to->dim[i]);
+    for (int i = from->rank - 1; i >= 0; i--) {
+        if (here == behind && from->dim[i] == to->dim[axis]) return i;
+        here = tn_dim_mul(g->dims, here, from->dim[i]);
+    }
+    return -1;
+}
+
+bool tn__has_columns_innermost(const tn_graph *g, const tn_node_info *conv) {
+    enum { LEAST_COLUMNS = 12 }; /* less would leave most of a vector empty */
+    tn_value v = conv->in[0];
+    int axis = tn__shape_of(g, v)->rank - 2;
+    tn_dim columns = tn__shape_of(g, conv->out)->dim[axis];
+    if (!tn__is_depthwise(g, conv) || (tn_dim_is_const(columns) && columns < LEAST_COLUMNS))
+        return false;
+    for (;;) {
+        const tn_node_info *n = tn_graph_producer(g, v);
+        if (n->op == TN_OP_permute)
+            axis = (int)((const tn_attrs_permute *)n->attrs)->perm.at[axis];
+        else if (n->op == TN_OP_reshape)
+            axis = axis_before_reshape(g, n, axis);
+        else
+            break;
+        if (axis < 0) return false;
+        v = n->in[0];
+    }
+    const tn_shape *s = tn__shape_of(g, v);
+    for (int i = axis + 1; i < s->rank; i++)
+        if (s->dim[i] != 1) return false;
+    return s->dim[axis] != 1;
+}

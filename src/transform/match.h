@@ -16,6 +16,14 @@ bool tn__is_constant(const tn_graph *g, tn_value v);
 /* Whether `v` is the result of a convolution with batch axes (groups). */
 bool tn__is_grouped_conv(const tn_graph *g, tn_value v);
 
+/* Whether it is a convolution with one channel in and out per group and at least 8 groups, without
+ * base dilation: the kernel for those leaves padding unread. */
+bool tn__is_depthwise(const tn_graph *g, const tn_node_info *n);
+
+/* Whether the operand of a depthwise convolution lies in memory with its columns innermost, not its
+ * channels: its kernel is best off storing the result so, too. */
+bool tn__has_columns_innermost(const tn_graph *g, const tn_node_info *conv);
+
 /* A tensor of one value, of the given type. */
 tn_value tn__full(tn_builder *b, const tn_type *type, tn_cell cell);
 

@@ -8,11 +8,19 @@
 
 enum { MAX_WALKS = 2 };
 
+/* Whether `v` is the result of a depthwise convolution that reads along its columns, seen through
+ * views. */
+static bool of_planes(const tn_graph *g, tn_value v) {
+    const tn_node_info *n = tn_graph_producer(g, v);
+    while (n->op == TN_OP_permute || n->op == TN_OP_reshape) n = tn_graph_producer(g, n->in[0]);
+    return n->op == TN_OP_conv && tn__has_columns_innermost(g, n);
+}
+
 /* The permutation when `v` is a permute. One that brings a grouped convolution's result to
  * channels-last stays: the kernel stores through it. */
 static const tn_ints *permutation_of(const tn_graph *g, tn_value v) {
     const tn_node_info *n = tn__made_by(g, v, TN_OP_permute);
-    if (!n || tn__is_grouped_conv(g, n->in[0])) return NULL;
+    if (!n || tn__is_grouped_conv(g, n->in[0]) || of_planes(g, n->in[0])) return NULL;
     return &((const tn_attrs_permute *)n->attrs)->perm;
 }
 
@@ -122,10 +130,22 @@ static bool sink_slice(tn_rewriter *r, const tn_node_info *n, tn_value *out) {
     return sink_all(r, n, perm, &moved, out);
 }
 
+/* Whether `v` is an input whose channels a permute has brought to the end: no permute meets it there,
+ * and what pads it wants it so. */
+static bool is_turned_input(const tn_graph *g, tn_value v) {
+    enum { LEAST_CHANNELS = 16 };
+    const tn_node_info *n = tn__made_by(g, v, TN_OP_permute);
+    const tn_shape *s = tn__shape_of(g, v);
+    int last = s->rank - 1;
+    return n && last >= 0 && tn__made_by(g, n->in[0], TN_OP_input) &&
+           ((const tn_attrs_permute *)n->attrs)->perm.at[last] != last &&
+           tn_dim_is_const(s->dim[last]) && s->dim[last] >= LEAST_CHANNELS;
+}
+
 /* The fill value is a scalar and stays. */
 static bool sink_pad(tn_rewriter *r, const tn_node_info *n, tn_value *out) {
     const tn_ints *perm = permutation_of(r->g, n->in[0]);
-    if (!perm) return false;
+    if (!perm || is_turned_input(r->g, n->in[0])) return false;
     const tn_attrs_pad *a = n->attrs;
     tn_ints inverse = tn__inverse(perm), kept = *perm;
     tn_attrs_pad moved = {.lo = permute_dims(&a->lo, &inverse),

@@ -107,29 +107,46 @@ static inline void make_ragged(random_maker *m) {
     keep_sum(m, tn_b_node(&m->b, TN_OP_ragged_dot, in, 3, &a), &x, &w, (double)dim_value(m, depth));
 }
 
+/* A new value of this shape, made as a permutation: its first axis lies innermost but one. */
+static inline random_value channels_last(random_maker *m, const tn_shape *x) {
+    tn_shape s = {.rank = x->rank};
+    int perm[TN_MAX_RANK], last = x->rank - 2;
+    for (int i = 0; i < last; i++) s.dim[i] = x->dim[i + 1];
+    for (int i = 0; i < x->rank; i++) perm[i] = i == 0 ? last : i <= last ? i - 1 : i;
+    s.dim[last] = x->dim[0];
+    s.dim[last + 1] = x->dim[last + 1];
+    random_value v = fresh(m, TN_f32, &s);
+    v.v = tn_b_permute(&m->b, v.v, perm);
+    return v;
+}
+
 static inline void make_conv(random_maker *m) {
     int spatial = 1 + (int)pick(m, 2), batch = (int)pick(m, 2);
+    bool depthwise = batch && chance(m, 40);
     tn_attrs_conv a = {.batch = batch, .acc = TN_f32};
     tn_shape x = {0}, w = {0};
     if (batch) /* groups */
-        x.dim[x.rank++] = w.dim[w.rank++] = chance(m, 50) ? 8 + pick(m, 9) : 1 + pick(m, 4);
+        x.dim[x.rank++] = w.dim[w.rank++] =
+            depthwise || chance(m, 50) ? 8 + pick(m, 9) : 1 + pick(m, 4);
     x.dim[x.rank++] = m->symbols && chance(m, 40) ? random_dim(m) : 1 + pick(m, 3);
     a.stride.count = a.window_dilation.count = a.base_dilation.count = spatial;
     a.pad_lo.count = a.pad_hi.count = spatial;
     double terms = 1;
     for (int i = 0; i < spatial; i++) {
         int64_t window = 1 + pick(m, 4);
-        x.dim[x.rank++] = m->symbols && chance(m, 25) ? random_dim(m) : 3 + pick(m, 10);
+        int64_t most = depthwise && i == spatial - 1 ? 30 : 10;
+        x.dim[x.rank++] = m->symbols && chance(m, 25) ? random_dim(m) : 3 + pick(m, (uint32_t)most);
         w.dim[w.rank++] = window;
         terms *= (double)window;
         a.stride.at[i] = chance(m, 60) ? 1 : 1 + pick(m, 3);
         a.window_dilation.at[i] = chance(m, 75) ? 1 : 1 + pick(m, 3);
-        a.base_dilation.at[i] = chance(m, 80) ? 1 : 1 + pick(m, 3);
+        a.base_dilation.at[i] = depthwise || chance(m, 80) ? 1 : 1 + pick(m, 3);
         a.pad_lo.at[i] = (int64_t)pick(m, 4) - 1;
         a.pad_hi.at[i] = (int64_t)pick(m, 4) - 1;
         if (chance(m, 40)) a.pad_lo.at[i] = a.pad_hi.at[i] = window / 2;
     }
-    int64_t c = chance(m, 40) ? 1 : 1 + pick(m, 6), o = chance(m, 30) ? 1 : 1 + pick(m, 20);
+    int64_t c = depthwise || chance(m, 40) ? 1 : 1 + pick(m, 6);
+    int64_t o = depthwise || chance(m, 30) ? 1 : 1 + pick(m, 20);
     x.dim[x.rank++] = w.dim[w.rank++] = c;
     w.dim[w.rank++] = o;
     terms *= (double)c;
@@ -138,7 +155,8 @@ static inline void make_conv(random_maker *m) {
     random_value p = operand(m, TN_f32, &x, at), q = operand(m, TN_f32, &w, at);
     if (tn_graph_type(m->g, p.v)->shape.rank != x.rank) return;
     tn_shape px = shape_of(m, p.v), qw = shape_of(m, q.v);
-    if (!tn_shape_equal(&px, &x)) p = fresh(m, TN_f32, &x);
+    if (!tn_shape_equal(&px, &x))
+        p = batch && chance(m, 50) ? channels_last(m, &x) : fresh(m, TN_f32, &x);
     if (!tn_shape_equal(&qw, &w)) q = fresh(m, TN_f32, &w);
     tn_value in[] = {p.v, q.v};
     keep_sum(m, tn_b_node(&m->b, TN_OP_conv, in, 2, &a), &p, &q, terms);

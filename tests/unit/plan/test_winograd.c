@@ -150,11 +150,88 @@ static void test_winograd__keeps_the_error_bound(void **state) {
     tn_arena_deinit(&arena);
 }
 
+/* ---- what is not finite --------------------------------------------------------------------- */
+
+enum { SIDE = 16, NAN_ROW = 5, NAN_COLUMN = 9 };
+
+static void one_nan(tn_builder *b) {
+    layer l = {1, SIDE, SIDE, 32, 32, 1};
+    tn_shape s = {4, {1, SIDE, SIDE, 32}};
+    tn_array a = tn_array_new(b->graph->arena, TN_f32, 4, s.dim);
+    for (int64_t i = 0; i < tn_array_count(&a); i++) tn_array_set(&a, i, tn_cell_of(TN_f32, 0));
+    tn_array_set(&a, (NAN_ROW * SIDE + NAN_COLUMN) * 32 + 7, tn_cell_of(TN_f32, NAN));
+    tn_value x = tn_b_add(b, tn_b_input(b, "x", TN_f32, &s), tn_b_constant(b, &a));
+    out(b, filter(b, x, &l, 3));
+}
+
+/* Whether the tile of `side` results that holds position `at` reads position `from` of x. */
+static bool tile_reads(int64_t side, int64_t at, int64_t from) {
+    int64_t first = at / side * side - 1; /* padding of 1 */
+    return from >= first && from < first + side + 2;
+}
+
+/* A NaN makes the tiles that read it NaN as a whole, and no other result. */
+static void test_winograd__nan_stays_in_its_tiles(void **state) {
+    (void)state;
+    tn_arena arena;
+    tn_arena_init(&arena, tn_allocator_system());
+    plan_case *c = plan_case_of(&arena, one_nan, NULL, "one NaN");
+    int64_t side = has_kernel(c, PLAN_FUSED, "winograd=4x4") ? 4 : 2;
+    check_chosen(c, "winograd=");
+    for (int64_t y = 0; y < SIDE; y++)
+        for (int64_t x = 0; x < SIDE; x++)
+            for (int64_t o = 0; o < 32; o++)
+                if (tile_reads(side, y, NAN_ROW) && tile_reads(side, x, NAN_COLUMN))
+                    tn_array_set(&c->want[0], (y * SIDE + x) * 32 + o, tn_cell_of(TN_f32, NAN));
+    tn_program program;
+    if (!plan_program_of(c, PLAN_FUSED, tn_target_native(), &program)) fail_msg("%s", c->why);
+    plan_run run = {.c = c, .program = &program, .way = "fused"};
+    if (!plan_run_program(&run)) fail_msg("%s", c->why);
+    tn_arena_deinit(&arena);
+}
+
+/* The same filter from channels-first memory: the input is stored channels-last first. */
+static void channels_first(tn_builder *b) {
+    layer l = {2, 14, 13, 32, 48, 1};
+    tn_shape s = {4, {l.n, l.c, l.h, l.w}};
+    tn_value x = tn_b_permute(b, tn_b_input(b, "x", TN_f32, &s), (int[]){0, 2, 3, 1});
+    tn_value y = tn_b_add(b, filter(b, x, &l, 3), weights(b, 1, &l.o, 5));
+    out(b, tn_b_permute(b, y, (int[]){0, 3, 1, 2}));
+}
+
+/* Large enough that a strided filter reads a copy, too. */
+static void channels_first_stride_2(tn_builder *b) {
+    tn_shape s = {4, {1, 64, 130, 129}};
+    tn_attrs_conv a = {.acc = TN_f32};
+    a.stride = (tn_ints){2, {2, 2}};
+    a.window_dilation = a.base_dilation = (tn_ints){2, {1, 1}};
+    a.pad_lo = a.pad_hi = (tn_ints){2, {0, 0}};
+    tn_value x = tn_b_permute(b, tn_b_input(b, "x", TN_f32, &s), (int[]){0, 2, 3, 1});
+    tn_value in[] = {x, weights(b, 4, (int64_t[]){1, 1, 64, 128}, 3)};
+    out(b, tn_b_permute(b, tn_b_node(b, TN_OP_conv, in, 2, &a), (int[]){0, 3, 1, 2}));
+}
+
+static void test_winograd__from_channels_first(void **state) {
+    (void)state;
+    if (!plan_has_compiler()) skip();
+    tn_arena arena;
+    const char *why = NULL;
+    tn_arena_init(&arena, tn_allocator_system());
+    plan_case *all[] = {plan_case_of(&arena, channels_first, NULL, "channels first"),
+                        plan_case_of(&arena, channels_first_stride_2, NULL, "stride 2")};
+    check_chosen(all[0], "winograd=");
+    if (!plan_interpret(all[0])) fail_msg("%s", all[0]->why);
+    if (!plan_compile(all, TN_COUNT(all), &arena, &why)) fail_msg("%s", why);
+    tn_arena_deinit(&arena);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_winograd__interpreted),
         cmocka_unit_test(test_winograd__compiled),
         cmocka_unit_test(test_winograd__keeps_the_error_bound),
+        cmocka_unit_test(test_winograd__nan_stays_in_its_tiles),
+        cmocka_unit_test(test_winograd__from_channels_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
