@@ -13,17 +13,23 @@ typedef struct tn__flash {
     tn_contraction c;  /* of the first product */
     bool packs_values; /* rows of v are not contiguous: blocks of it are packed, too */
     tn_dtype dtype;
-    bool single;           /* all columns are one block: nothing is carried from block to block */
-    bool turned;           /* k is contiguous along what the first product contracts */
-    tn_lx depth, columns;  /* what the first product contracts; of the whole score matrix */
-    tn_lx first_row, rows; /* of the task */
-    tn_lx first_column, count; /* of the block */
-    tn_lx row, column, raw;    /* where the scores are evaluated, and the product there */
-    uint32_t q, k, v, s, o, largest, sum; /* scratch */
-    uint32_t tile_fold, shift, shrink;    /* of the rows of a tile */
-    uint32_t score_acc, lane_acc;         /* registers */
-    int conditions;                       /* comparisons that hide whole tiles: see mask_range.h */
-    bool usable[TN_MOST_CONDITIONS], high_row[TN_MOST_CONDITIONS], high_column[TN_MOST_CONDITIONS];
+    bool single; /* all columns are one block: nothing is carried from block to block */
+    bool turned; /* k is contiguous along what the first product contracts */
+    enum { TN__NEVER, TN__SOMETIMES, TN__ALWAYS } few; /* rows, so that k is read in place */
+    bool by_rows;                                      /* what is emitted is for few rows */
+    tn_lx depth, columns; /* what the first product contracts; of the whole score matrix */
+    tn_lx first_row, rows, row_total; /* of the task; of the whole score matrix */
+    tn_lx begin, end;                 /* columns of the task */
+    tn_lx first_column, count;        /* of the block */
+    tn_lx pieces, piece;              /* that columns are cut into; the task's */
+    tn_lx row, column, raw;           /* where the scores are evaluated, and the product there */
+    uint32_t q, k, v, s, o, largest, sum;       /* scratch */
+    uint32_t tile_fold, shift, shrink;          /* of the rows of a tile */
+    uint32_t piece_o, piece_largest, piece_sum; /* slots: [piece][batch][row] */
+    uint32_t score_acc, lane_acc, part, total;  /* registers */
+    int conditions; /* comparisons that hide whole tiles: see mask_range.h */
+    bool usable[TN_MOST_CONDITIONS];
+    tn_mask_corner corner[TN_MOST_CONDITIONS];
 } tn__flash;
 
 static inline tn_lx tn__flash_sum(tn__flash *f, tn_lx a, tn_lx b) {
@@ -44,6 +50,10 @@ static inline tn_lx tn__flash_load(tn__flash *f, uint32_t buffer, tn_lx at) {
 /* An element of q (which = 0) or k; where not `valid`, zero. */
 tn_lx tn__flash_operand(tn__flash *f, uint32_t which, tn_lx row, tn_lx column, tn_lx x,
                         tn_lx valid);
+/* The weights without NaN, where the graph has it so. */
+tn_lx tn__flash_not_nan(tn__flash *f, tn_lx value);
+/* The result of the task's rows from o and sum. */
+void tn__flash_finish(tn__flash *f);
 /* What the softmax is of, at f->row and f->column, where the product is f->raw. */
 tn_lx tn__flash_score(tn__flash *f);
 
@@ -55,5 +65,17 @@ void tn__flash_pack(tn__flash *f);
 void tn__flash_tile(void *context, uint32_t height, tn_lx row);
 /* Whether the mask lets anything of rows and block through; NONE when indices do not tell. */
 tn_lx tn__flash_shows(tn__flash *f, tn_lx row, tn_lx rows);
+
+/* ---- attention_few.c ------------------------------------------------------------------------ */
+
+/* The scores of `height` rows of the task and the first `count` columns of the block, into s; k is
+ * read in place. */
+void tn__flash_score_rows(tn__flash *f, tn_lx row, uint32_t height, tn_lx count);
+/* How columns are cut into pieces: sets pieces, before the task is known, and the slots. */
+void tn__flash_cut(tn__flash *f);
+/* Sets begin and end from the piece. */
+void tn__flash_take_piece(tn__flash *f);
+/* Keeps the task's largest, sum and o; the last task puts all pieces together. */
+void tn__flash_join_pieces(tn__flash *f);
 
 #endif

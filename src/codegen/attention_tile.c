@@ -15,13 +15,13 @@ typedef struct panel {
 
 typedef void panel_work(tn__flash *f, const panel *p, void *context);
 
-/* The columns of the block: panels of score_nr, then of one vector. */
-static void over_panels(tn__flash *f, panel_work *work, void *context) {
+/* The first `count` columns of the block: panels of score_nr, then of one vector. */
+static void over_panels(tn__flash *f, tn_lx count, panel_work *work, void *context) {
     tn_loop *k = f->t.m.k;
     tn_lx lo = tn__flash_int(f, 0);
     for (int tail = 0; tail < 2; tail++) {
         panel p = {.f = f, .width = tail ? f->t.s.lanes : f->t.s.score_nr};
-        tn_lx left = tn_l_sub(k, f->count, lo), width = tn__flash_int(f, p.width);
+        tn_lx left = tn_l_sub(k, count, lo), width = tn__flash_int(f, p.width);
         tn_lx up = tail ? tn__flash_sum(f, left, tn__flash_int(f, p.width - 1)) : left;
         tn_lx i = tn_l_for(k, TN_LOOP_SERIAL, tn__flash_int(f, 0), tn_l_div(k, up, width), "panel");
         p.base = tn__flash_sum(f, lo, tn_l_mul(k, i, width));
@@ -109,7 +109,7 @@ static void pack_values(tn__flash *f) {
 }
 
 void tn__flash_pack(tn__flash *f) {
-    over_panels(f, pack_panel, NULL);
+    over_panels(f, f->count, pack_panel, NULL);
     if (f->packs_values) pack_values(f);
 }
 
@@ -118,7 +118,8 @@ void tn__flash_pack(tn__flash *f) {
 typedef struct tile {
     tn__flash *f;
     uint32_t height;
-    tn_lx row; /* of the task */
+    tn_lx row;   /* of the task */
+    tn_lx count; /* columns of the block that its rows may see */
 } tile;
 
 /* q·kᵀ of a tile and a panel, into s. */
@@ -186,7 +187,7 @@ static void modify_strip(void *context, tn_lx base, uint32_t width, tn_lx limit)
     tn_strip_close(k, limit);
 }
 
-static tn_lx not_nan(tn__flash *f, tn_lx value) {
+tn_lx tn__flash_not_nan(tn__flash *f, tn_lx value) {
     tn_loop *k = f->t.m.k;
     if (!f->x->zero_nan) return value;
     return tn_l_select(k, tn_l_op1(k, TN_S_is_nan, value), tn_l_number(k, f->dtype, 0), value);
@@ -201,7 +202,7 @@ static void weigh_strip(void *context, tn_lx base, uint32_t width, tn_lx limit) 
     tn_lx at = tn__flash_at(f, r->i, tn__flash_int(f, f->t.s.kv_block), x);
     tn_lx value =
         tn_l_op1(k, TN_S_exp, tn_l_op2(k, TN_S_sub, tn__flash_load(f, f->s, at), r->shift));
-    tn_l_store(k, f->s, at, not_nan(f, value));
+    tn_l_store(k, f->s, at, tn__flash_not_nan(f, value));
     into_lanes(f, TN_S_add, lane, value);
     tn_strip_close(k, limit);
 }
@@ -221,7 +222,7 @@ static void raise_maxima(void *context, tn_lx base, uint32_t width, tn_lx limit)
     if (!f->single) {
         tn_lx shrink = tn_l_op1(k, TN_S_exp, tn_l_op2(k, TN_S_sub, before, shift));
         tn_l_store(k, f->largest, row, now);
-        tn_l_store(k, f->shrink, i, not_nan(f, shrink));
+        tn_l_store(k, f->shrink, i, tn__flash_not_nan(f, shrink));
         tn_l_store(k, f->sum, row, tn_l_op2(k, TN_S_mul, tn__flash_load(f, f->sum, row), shrink));
     }
     tn_strip_close(k, limit);
@@ -247,7 +248,7 @@ static void pass_over_rows(tile *t, tn_scalar_op op, double start, tn_strip_work
     f->row = tn__flash_sum(f, f->first_row, tn__flash_sum(f, t->row, r.i));
     r.shift = op == TN_S_add ? tn__flash_load(f, f->shift, r.i) : TN_LX_NONE;
     fill_lanes(f, start);
-    tn_strips(k, f->t.s.lanes, f->t.s.unroll, tn__flash_int(f, 0), f->count, strip, &r);
+    tn_strips(k, f->t.s.lanes, f->t.s.unroll, tn__flash_int(f, 0), t->count, strip, &r);
     tn_l_store(k, f->tile_fold, r.i, tn_l_fold(k, op, f->lane_acc));
     tn_l_end(k);
 }
@@ -263,10 +264,11 @@ static void weigh(tile *t) {
 }
 
 /* o = o * shrink + s·v */
-static void multiply_values(tn__flash *f, uint32_t height, tn_lx row) {
+static void multiply_values(const tile *t) {
+    tn__flash *f = t->f;
     tn_loop *k = f->t.m.k;
     tn_lx zero = tn__flash_int(f, 0), nr = tn__flash_int(f, f->t.s.nr),
-          rows = tn__flash_int(f, height);
+          rows = tn__flash_int(f, t->height), row = t->row;
     tn_lx p = tn_l_for(k, TN_LOOP_SERIAL, zero, f->t.panels, "panel");
     tn_lx size = tn__flash_int(f, f->t.s.kv_block);
     tn_lx width = tn_l_mul(k, f->t.panels, nr), before = tn_l_mul(k, p, nr);
@@ -278,7 +280,7 @@ static void multiply_values(tn__flash *f, uint32_t height, tn_lx row) {
     tn_l_set(k, f->t.acc, tn__flash_at(f, i, nr, j), start);
     tn_l_end(k);
     tn_l_end(k);
-    tn_lx x = tn_l_for(k, TN_LOOP_SERIAL, zero, f->count, "column");
+    tn_lx x = tn_l_for(k, TN_LOOP_SERIAL, zero, t->count, "column");
     tn_lx line = tn_l_mul(k, tn__flash_sum(f, x, tn_l_mul(k, p, size)), nr);
     uint32_t mark = tn_access_mark(&f->t.m.access);
     i = tn_l_for(k, TN_LOOP_UNROLL, zero, rows, "i");
@@ -302,30 +304,70 @@ static void multiply_values(tn__flash *f, uint32_t height, tn_lx row) {
     tn_l_end(k);
 }
 
-tn_lx tn__flash_shows(tn__flash *f, tn_lx row, tn_lx rows) {
+/* ---- what a mask hides ----------------------------------------------------------------------- */
+
+/* Condition `i` where it is nearest to being true for the rows, at `column`; NONE: folded away. */
+static tn_lx condition_at(tn__flash *f, int i, tn_lx row, tn_lx rows, tn_lx column) {
     tn_loop *k = f->t.m.k;
-    tn_lx one = tn__flash_int(f, 1), result = TN_LX_NONE, found[TN_MOST_CONDITIONS];
-    for (int i = 0; i < f->conditions; i++) {
+    tn_lx found[TN_MOST_CONDITIONS],
+        last = tn_l_sub(k, tn__flash_sum(f, row, rows), tn__flash_int(f, 1));
+    uint32_t mark = tn_access_mark(&f->t.m.access);
+    f->raw = tn_l_number(k, f->dtype, 0);
+    f->row = f->corner[i].high_row ? last : row;
+    f->column = column;
+    bool same = tn_mask_conditions(k, tn__flash_score(f), found) == f->conditions;
+    tn_access_release(&f->t.m.access, mark);
+    return same ? found[i] : TN_LX_NONE;
+}
+
+static tn_lx last_column(tn__flash *f) {
+    return tn_l_sub(f->t.m.k, tn__flash_sum(f, f->first_column, f->count), tn__flash_int(f, 1));
+}
+
+tn_lx tn__flash_shows(tn__flash *f, tn_lx row, tn_lx rows) {
+    tn_lx result = TN_LX_NONE;
+    for (int i = 0; i < f->conditions && !f->single; i++) {
         if (!f->usable[i]) continue;
-        uint32_t mark = tn_access_mark(&f->t.m.access);
-        f->raw = tn_l_number(k, f->dtype, 0);
-        f->row = f->high_row[i] ? tn_l_sub(k, tn__flash_sum(f, row, rows), one) : row;
-        f->column = f->first_column;
-        if (f->high_column[i]) f->column = tn_l_sub(k, tn__flash_sum(f, f->column, f->count), one);
-        bool same = tn_mask_conditions(k, tn__flash_score(f), found) == f->conditions;
-        if (same) result = tn_l_and(k, result, found[i]);
-        tn_access_release(&f->t.m.access, mark);
+        tn_lx column = f->corner[i].high_column ? last_column(f) : f->first_column;
+        result = tn_l_and(f->t.m.k, result, condition_at(f, i, row, rows, column));
     }
     return result;
 }
 
+/* The columns of the block up to the last that a row of the tile sees, in whole panels. */
+static tn_lx shown_columns(const tile *t) {
+    tn__flash *f = t->f;
+    tn_loop *k = f->t.m.k;
+    tn_lx row = tn__flash_sum(f, f->first_row, t->row), rows = tn__flash_int(f, t->height);
+    tn_lx width = tn__flash_int(f, f->t.s.score_nr), panels = TN_LX_NONE;
+    for (int i = 0; i < f->conditions; i++) {
+        if (!f->usable[i] || !f->corner[i].ends) continue;
+        tn_lx end = condition_at(f, i, row, rows, last_column(f));
+        if (end == TN_LX_NONE) continue;
+        tn_lx shown =
+            tn__flash_sum(f, tn_mask_room(k, end), tn_l_sub(k, f->count, tn__flash_int(f, 1)));
+        tn_lx up = tn__ceil_div(k, tn_l_max(k, shown, tn__flash_int(f, 0)), f->t.s.score_nr);
+        panels = panels == TN_LX_NONE ? up : tn_l_min(k, panels, up);
+    }
+    int64_t known;
+    if (panels == TN_LX_NONE) return f->count;
+    if (tn_l_is_const_int(k, f->count, &known) && known % f->t.s.score_nr == 0)
+        return tn_l_mul(k, tn_l_min(k, panels, tn_l_div(k, f->count, width)), width);
+    return tn_l_min(k, f->count, tn_l_mul(k, panels, width));
+}
+
 void tn__flash_tile(void *context, uint32_t height, tn_lx row) {
     tn__flash *f = context;
-    tile t = {f, height, row};
+    tile t = {f, height, row, TN_LX_NONE};
+    tn_loop *k = f->t.m.k;
     tn_lx some = tn__flash_shows(f, tn__flash_sum(f, f->first_row, row), tn__flash_int(f, height));
-    if (some != TN_LX_NONE) tn_l_if(f->t.m.k, some);
-    over_panels(f, multiply_panel, &t);
+    if (some != TN_LX_NONE) tn_l_if(k, some);
+    t.count = shown_columns(&t);
+    if (f->by_rows)
+        tn__flash_score_rows(f, row, height, t.count);
+    else
+        over_panels(f, t.count, multiply_panel, &t);
     weigh(&t);
-    multiply_values(f, height, row);
-    if (some != TN_LX_NONE) tn_l_end(f->t.m.k);
+    multiply_values(&t);
+    if (some != TN_LX_NONE) tn_l_end(k);
 }

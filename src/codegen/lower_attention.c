@@ -94,7 +94,7 @@ static tn_lx row_scale(tn__flash *f, tn_lx row) {
     return tn_l_let(k, tn_l_select(k, tn_l_lt(k, tn__flash_int(f, 0), f->columns), inverse, zero));
 }
 
-static void finish(tn__flash *f) {
+void tn__flash_finish(tn__flash *f) {
     tn_loop *k = f->t.m.k;
     tn_lx m[TN_MAX_RANK], n[TN_MAX_RANK], zero = tn__flash_int(f, 0),
                                           nr = tn__flash_int(f, f->t.s.nr);
@@ -139,38 +139,70 @@ static void copy_rows(tn__flash *f) {
     tn_l_end(f->t.m.k);
 }
 
-static void emit_blocks(tn__flash *f, tn_lx row_total) {
+/* All rows in one block of columns. */
+static void emit_block(tn__flash *f) {
+    tn_loop *k = f->t.m.k;
+    tn_lx zero = tn__flash_int(f, 0);
+    if (f->few == TN__SOMETIMES) {
+        tn_l_if(k, tn_l_le(k, f->rows, tn__flash_int(f, TN_FEW_ROWS)));
+        tn_lx row = tn_l_for(k, TN_LOOP_SERIAL, zero, f->rows, "row");
+        f->by_rows = true;
+        tn__flash_tile(f, 1, row);
+        f->by_rows = false;
+        tn_l_end(k);
+        tn_l_else(k);
+    }
+    if (!f->by_rows) tn__flash_pack(f);
+    tn__row_tiles(k, f->t.s.mr, zero, f->rows, f->row_total, tn__flash_tile, f);
+    if (f->few == TN__SOMETIMES) tn_l_end(k);
+}
+
+static void emit_blocks(tn__flash *f) {
     tn_loop *k = f->t.m.k;
     tn_lx size = tn__flash_int(f, f->t.s.kv_block), zero = tn__flash_int(f, 0);
-    tn_lx blocks = tn__ceil_div(k, f->columns, f->t.s.kv_block);
+    tn_lx blocks = tn__ceil_div(k, tn_l_sub(k, f->end, f->begin), f->t.s.kv_block);
     tn_lx block = tn_l_for(k, TN_LOOP_SERIAL, zero, blocks, "block");
     int64_t known;
     bool exact = tn_l_is_const_int(k, f->columns, &known) && known % f->t.s.kv_block == 0;
-    f->first_column = tn_l_mul(k, block, size);
-    f->count = exact ? size : tn_l_min(k, size, tn_l_sub(k, f->columns, f->first_column));
+    f->first_column = tn__flash_sum(f, f->begin, tn_l_mul(k, block, size));
+    f->count = exact ? size : tn_l_min(k, size, tn_l_sub(k, f->end, f->first_column));
     tn_lx some = tn__flash_shows(f, f->first_row, f->rows);
     if (some != TN_LX_NONE) tn_l_if(k, some);
-    tn__flash_pack(f);
-    tn__row_tiles(k, f->t.s.mr, zero, f->rows, row_total, tn__flash_tile, f);
+    emit_block(f);
     if (some != TN_LX_NONE) tn_l_end(k);
     tn_l_end(k);
 }
 
-static void emit_task(tn__flash *f) {
+/* Which rows and columns a task works on. */
+static void cut_tasks(tn__flash *f) {
     tn_loop *k = f->t.m.k;
-    tn_lx row_total = tn__tile_product(k, f->t.c.m_extent, f->t.c.m);
     tn_lx size = tn__flash_int(f, f->t.s.m_block);
-    tn_lx blocks = tn__ceil_div(k, row_total, f->t.s.m_block);
-    k->tasks = tn_l_mul(k, tn__tile_product(k, f->t.c.b_extent, f->t.c.b), blocks);
-    tn_lx task = tn_l_task(k);
-    f->t.b_linear = tn_l_div(k, task, blocks);
+    tn_lx blocks = tn__ceil_div(k, f->row_total, f->t.s.m_block);
+    tn_lx batch = tn__tile_product(k, f->t.c.b_extent, f->t.c.b);
+    tn__flash_cut(f);
+    k->tasks = tn_l_mul(k, tn_l_mul(k, batch, f->pieces), blocks);
+    tn_lx task = tn_l_task(k), line = tn_l_div(k, task, blocks);
+    f->t.b_linear = tn_l_div(k, line, f->pieces);
+    f->piece = tn_l_mod(k, line, f->pieces);
     tn__split_plain(k, f->t.b_linear, f->t.c.b_extent, f->t.c.b, f->t.b_index);
     f->first_row = tn_l_mul(k, tn_l_mod(k, task, blocks), size);
-    f->rows = tn_l_min(k, size, tn_l_sub(k, row_total, f->first_row));
+    f->rows = tn_l_min(k, size, tn_l_sub(k, f->row_total, f->first_row));
+    tn__flash_take_piece(f);
+}
+
+static void emit_task(tn__flash *f) {
+    tn_loop *k = f->t.m.k;
+    cut_tasks(f);
     if (!f->single) clear(f);
     copy_rows(f);
-    emit_blocks(f, row_total);
-    finish(f);
+    emit_blocks(f);
+    tn_lx whole = tn_l_le(k, f->pieces, tn__flash_int(f, 1));
+    if (f->t.s.kv_piece) tn_l_if(k, whole);
+    tn__flash_finish(f);
+    if (!f->t.s.kv_piece) return;
+    tn_l_else(k);
+    tn__flash_join_pieces(f);
+    tn_l_end(k);
 }
 
 /* ---- preparation ---------------------------------------------------------------------------- */
@@ -191,6 +223,7 @@ static void flash_init(tn__flash *f, const tn_lower_context *c, uint32_t group) 
     f->score_rules->describe(t->m.graph, f->score, &f->c);
     f->depth = tn_l_dim(t->m.k, f->c.k_extent[0]);
     f->columns = tn_l_dim(t->m.k, t->c.k_extent[0]);
+    f->row_total = tn__tile_product(t->m.k, t->c.m_extent, t->c.m);
     int64_t known;
     f->single = tn_l_is_const_int(t->m.k, f->columns, &known) && known <= t->s.kv_block;
 }
@@ -220,12 +253,15 @@ static void analyse(tn__flash *out, const tn_lower_context *c, uint32_t group) {
     address =
         tn__load_address(k, tn__tile_rhs(&f.t, f.t.b_index, &f.column, n, TN_LX_NONE), &buffer);
     out->packs_values = last < 0 || !tn__steps_by_one(k, address, n[last]);
-    if (f.single) return;
     f.raw = tn_l_number(k, f.dtype, 0);
     out->conditions = tn_mask_conditions(k, tn__flash_score(&f), condition);
     for (int i = 0; i < out->conditions; i++)
-        out->usable[i] = tn_mask_corner(k, condition[i], f.row, f.column, &out->high_row[i],
-                                        &out->high_column[i]);
+        out->usable[i] = tn_mask_find_corner(k, condition[i], f.row, f.column, &out->corner[i]);
+    if (!out->turned) return;
+    int64_t rows;
+    bool fixed = tn_l_is_const_int(k, f.row_total, &rows);
+    out->few = !fixed ? TN__SOMETIMES : rows <= TN_FEW_ROWS ? TN__ALWAYS : TN__NEVER;
+    out->by_rows = out->few == TN__ALWAYS;
 }
 
 void tn_lower_attention(const tn_lower_context *c, uint32_t group, tn_lowered *out) {
@@ -236,7 +272,8 @@ void tn_lower_attention(const tn_lower_context *c, uint32_t group, tn_lowered *o
     const tn_schedule *s = &f.t.s;
     tn_lx rows = tn_l_int(k, s->m_block), width = tn_l_mul(k, f.t.panels, tn_l_int(k, s->nr));
     f.q = tn_l_scratch(k, f.dtype, tn_l_mul(k, rows, f.depth), "q");
-    f.k = tn_l_scratch(k, f.dtype, tn_l_mul(k, tn_l_int(k, s->kv_block), f.depth), "k");
+    if (f.few != TN__ALWAYS)
+        f.k = tn_l_scratch(k, f.dtype, tn_l_mul(k, tn_l_int(k, s->kv_block), f.depth), "k");
     if (f.packs_values)
         f.v = tn_l_scratch(k, f.dtype, tn_l_mul(k, tn_l_int(k, s->kv_block), width), "v");
     f.s = tn_l_scratch(k, f.dtype, tn_l_int(k, s->mr * s->kv_block), "s");
@@ -249,6 +286,8 @@ void tn_lower_attention(const tn_lower_context *c, uint32_t group, tn_lowered *o
     f.score_acc = tn_l_register(k, f.dtype, s->mr * s->score_nr, "score");
     f.t.acc = tn_l_register(k, f.dtype, s->mr * s->nr, "acc");
     f.lane_acc = tn_l_register(k, f.dtype, s->lanes * s->unroll, "lanes");
+    if (f.few != TN__NEVER) f.part = tn_l_register(k, f.dtype, s->lanes * s->lanes, "part");
+    if (s->kv_piece) f.total = tn_l_register(k, f.dtype, 1, "total");
     emit_task(&f);
     out->kernel = k;
     out->schedule = f.t.s;

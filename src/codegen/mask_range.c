@@ -49,16 +49,25 @@ static bool take_coefficient(tn_loop *k, tn_lx *e, tn_lx var, int64_t *out) {
     return true;
 }
 
-bool tn_mask_corner(tn_loop *k, tn_lx condition, tn_lx row, tn_lx column, bool *high_row,
-                    bool *high_column) {
+static bool grows(const tn_lexpr *c) { /* the greater a - b, the truer */
+    return c->op == TN_S_gt || c->op == TN_S_ge;
+}
+
+bool tn_mask_find_corner(tn_loop *k, tn_lx condition, tn_lx row, tn_lx column,
+                         tn_mask_corner *out) {
     tn_lexpr c = *tn_l_expr(k, condition);
-    tn_lx difference = tn_l_sub(k, c.a, c.b);
+    tn_lx difference = grows(&c) ? tn_l_sub(k, c.a, c.b) : tn_l_sub(k, c.b, c.a);
     int64_t by_row, by_column;
     if (!take_coefficient(k, &difference, row, &by_row) ||
         !take_coefficient(k, &difference, column, &by_column))
         return false;
-    bool grows = c.op == TN_S_gt || c.op == TN_S_ge; /* the greater, the truer */
-    *high_row = (by_row > 0) == grows;
-    *high_column = (by_column > 0) == grows;
+    *out = (tn_mask_corner){by_row > 0, by_column > 0, by_column == -1};
     return true;
+}
+
+tn_lx tn_mask_room(tn_loop *k, tn_lx condition) {
+    tn_lexpr c = *tn_l_expr(k, condition);
+    tn_lx difference = grows(&c) ? tn_l_sub(k, c.a, c.b) : tn_l_sub(k, c.b, c.a);
+    bool equal = c.op == TN_S_ge || c.op == TN_S_le;
+    return equal ? tn_l_add(k, difference, tn_l_int(k, 1)) : difference;
 }

@@ -15,9 +15,16 @@ enum { TN_MOST_CONDITIONS = 8 };
 /* The comparisons of integers without which the score `e` is -inf; returns their number. */
 int tn_mask_conditions(const tn_loop *k, tn_lx e, tn_lx *out);
 
-/* Whether a comparison is linear in both variables; then whether it is nearest to being true at the
- * high end of each. */
-bool tn_mask_corner(tn_loop *k, tn_lx condition, tn_lx row, tn_lx column, bool *high_row,
-                    bool *high_column);
+typedef struct tn_mask_corner {
+    bool high_row, high_column; /* it is nearest to being true at the high end of each */
+    bool ends;                  /* each row shows its columns up to a last one: see tn_mask_room */
+} tn_mask_corner;
+
+/* Whether a comparison is linear in both variables; then where it is nearest to being true. */
+bool tn_mask_find_corner(tn_loop *k, tn_lx condition, tn_lx row, tn_lx column, tn_mask_corner *out);
+
+/* Of a condition that ends rows, emitted at some row and column: how many columns the row shows from
+ * this one on; negative by the number of hidden ones before it. */
+tn_lx tn_mask_room(tn_loop *k, tn_lx condition);
 
 #endif

@@ -118,6 +118,8 @@ static tn_dim size_of(const assembler *a, const tn_loop *k, tn_lx e) {
     tn_dim p = size_of(a, k, x->a), q = size_of(a, k, x->b);
     if (x->op == TN_S_mul) return tn_dim_mul(dims, p, q);
     if (x->op == TN_S_add) return tn_dim_add(dims, p, q);
+    if (x->op == TN_S_min) return tn_dim_min(dims, p, q);
+    if (x->op == TN_S_max) return tn_dim_max(dims, p, q);
     TN_ASSERT(x->op == TN_S_div);
     return tn_dim_floordiv(dims, p, q);
 }

@@ -262,19 +262,13 @@ static void list_products(const tn_grouping *p, tn_value v, uint8_t *seen, tn_at
     for (uint32_t i = 0; i < info->in_count; i++) list_products(p, info->in[i], seen, x);
 }
 
-/* Measured: a few rows are done sooner than keys are packed between them and the values; with a few
- * columns the scores are in the cache anyway, and going over rows twice costs more. Open sizes may be
- * long. */
+/* Measured: with a few columns the scores are in the cache anyway, and going over rows twice costs
+ * more. Open sizes may be long. */
 static bool is_worthwhile(const tn_graph *g, const tn_attention_parts *x) {
-    enum { FEWEST_ROWS = 4, FEWEST_COLUMNS = 17 };
+    enum { FEWEST_COLUMNS = 17 };
     tn_contraction c;
     tn__lower_of(g, x->product)->contraction->describe(g, tn_graph_node(g, x->product), &c);
-    int64_t rows = 1;
-    for (int i = 0; i < c.m; i++)
-        if (!tn_dim_is_const(c.m_extent[i]) || __builtin_mul_overflow(rows, c.m_extent[i], &rows))
-            rows = INT64_MAX;
-    bool few_columns = tn_dim_is_const(c.k_extent[0]) && c.k_extent[0] < FEWEST_COLUMNS;
-    return rows >= FEWEST_ROWS && !few_columns;
+    return !tn_dim_is_const(c.k_extent[0]) || c.k_extent[0] >= FEWEST_COLUMNS;
 }
 
 static bool fits(tn_grouping *p, tn_attention_parts *x) {

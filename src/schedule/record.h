@@ -60,7 +60,11 @@ typedef struct tn_schedule {
     /* ATTENTION: mr and m_block as above, nr for the second product */
     uint32_t score_nr; /* columns of the first product's register tile */
     int64_t kv_block;  /* columns of the scores at a time, a multiple of score_nr */
+    int64_t kv_piece;  /* few rows: columns per task, a multiple of kv_block; 0: all */
 } tn_schedule;
+
+/* Rows of attention up to which keys are read in place, and up to which tasks share the columns. */
+enum { TN_FEW_ROWS = 6, TN_SHARING_ROWS = 16 };
 
 /* `vector_bytes` is the target's vector size; merged[i]: axis i of the space runs inside axis i
  * + 1. */

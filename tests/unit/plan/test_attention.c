@@ -1,4 +1,5 @@
 /* Attention in its many forms: results against eval, and that each is one kernel. */
+#include "ops/compose.h"
 #include "unit/plan/check_plan.h"
 
 typedef struct sizes {
@@ -198,8 +199,14 @@ static void merged_heads(tn_builder *b) {
 static void open_sizes(tn_builder *b) {
     projected(b, tn_dim_of_symbol(b->graph->dims, "N"), tn_dim_of_symbol(b->graph->dims, "S"));
 }
+/* A size that may be zero. */
+static tn_dim open_length(tn_builder *b, const char *name) {
+    tn_dims_set_bounds(b->graph->dims, tn_dims_symbol(b->graph->dims, name), 0, 1 << 20, 1);
+    return tn_dim_of_symbol(b->graph->dims, name);
+}
+
 static void open_columns(tn_builder *b) {
-    tn_dim n = tn_dim_of_symbol(b->graph->dims, "N"), s = tn_dim_of_symbol(b->graph->dims, "S");
+    tn_dim n = open_length(b, "N"), s = open_length(b, "S");
     sizes z = {1, 2, n, s, 16, 16};
     tn_value first = input_of(b, TN_i64, 0, NULL);
     tn_value flag = tn_b_ge(b, tn_b_add(b, rows_of(b, &z), first), columns_of(b, &z));
@@ -252,6 +259,115 @@ static void doubles(tn_builder *b) {
     out(b, tn_b_matmul(b, p, in[2], TN_f64));
 }
 
+/* ---- few rows and many columns, as in decoding ----------------------------------------------- */
+
+static const sizes decode = {2, 3, 1, 1100, 16, 24};
+
+static void decode_head_64(tn_builder *b) {
+    plain(b, &(sizes){1, 2, 1, 1024, 64, 64});
+}
+static void decode_ragged(tn_builder *b) { /* the last piece holds 5 columns */
+    plain(b, &(sizes){1, 2, 3, 1029, 21, 7});
+}
+static void decode_wide(tn_builder *b) {
+    plain(b, &(sizes){1, 1, 2, 600, 8, 130});
+}
+static void decode_depth_one(tn_builder *b) {
+    plain(b, &(sizes){1, 1, 1, 700, 1, 3});
+}
+static void decode_group(tn_builder *b) { /* keys are packed, columns shared */
+    plain(b, &(sizes){1, 2, 6, 1029, 20, 24});
+}
+static void decode_many_heads(tn_builder *b) { /* tasks enough: the columns are not cut */
+    plain(b, &(sizes){8, 8, 1, 600, 4, 4});
+}
+
+/* Rows see their columns up to 600 and less, so that the last piece is hidden. */
+static void decode_causal(tn_builder *b) {
+    tn_value last = tn_b_add(b, rows_of(b, &decode), tn_b_scalar_int(b, TN_i64, 600));
+    tn_value flag = tn_b_ge(b, last, columns_of(b, &decode));
+    out(b, weighted(b, &decode, softmax(b, where(b, flag, scores(b, &decode), -INFINITY))));
+}
+
+static tn_value before(tn_builder *b, const sizes *s, int64_t column) {
+    return tn_b_lt(b, columns_of(b, s), tn_b_scalar_int(b, TN_i64, column));
+}
+
+/* What is hidden may be anything. */
+static void decode_hidden_nan(tn_builder *b) {
+    tn_value x = where(b, before(b, &decode, 900), scores(b, &decode), NAN);
+    out(b, weighted(b, &decode, softmax(b, where(b, before(b, &decode, 800), x, -INFINITY))));
+}
+static void decode_hidden_rows(tn_builder *b, bool safe) {
+    tn_value x = where(b, before(b, &decode, 0), scores(b, &decode), -INFINITY);
+    out(b, weighted(b, &decode, safe ? safe_softmax(b, x) : softmax(b, x)));
+}
+static void decode_hidden(tn_builder *b) {
+    decode_hidden_rows(b, false);
+}
+static void decode_hidden_safe(tn_builder *b) {
+    decode_hidden_rows(b, true);
+}
+
+static void decode_extremes(tn_builder *b, double value, bool safe) {
+    tn_value late = tn_b_ge(b, columns_of(b, &decode), tn_b_scalar_int(b, TN_i64, 1050));
+    tn_value x = tn_b_select(b, late, tn_b_scalar(b, TN_f32, value), scores(b, &decode));
+    out(b, weighted(b, &decode, safe ? safe_softmax(b, x) : softmax(b, x)));
+}
+static void decode_nan(tn_builder *b) {
+    decode_extremes(b, NAN, false);
+}
+static void decode_nan_safe(tn_builder *b) {
+    decode_extremes(b, NAN, true);
+}
+static void decode_infinite(tn_builder *b) {
+    decode_extremes(b, INFINITY, false);
+}
+static void decode_infinite_safe(tn_builder *b) {
+    decode_extremes(b, INFINITY, true);
+}
+
+/* Soft cap, slopes, a bias, documents and a window at once, and an epilogue. */
+static void decode_modified(tn_builder *b) {
+    const sizes *s = &decode;
+    tn_value far = tn_b_sub(b, columns_of(b, s), tn_b_scalar_int(b, TN_i64, 1099));
+    tn_value x = tn_b_mul_scalar(b, tn_b_tanh(b, tn_b_mul_scalar(b, scores(b, s), 0.1)), 10);
+    x = tn_b_add(b, x, tn_b_mul(b, tn_b_cast(b, far, TN_f32), INPUT(b, 3, 1, 1)));
+    x = tn_b_add(b, x, INPUT(b, 2, 1, 1, 1100));
+    tn_value of = input_of(b, TN_i64, 4, (tn_dim[]){2, 1, 1, 1100});
+    tn_value flag = tn_b_ge(b, far, tn_b_scalar_int(b, TN_i64, -700));
+    flag = tn_b_and(b, flag, tn_b_lt(b, of, tn_b_scalar_int(b, TN_i64, 3)));
+    x = weighted(b, s, softmax(b, where(b, flag, x, -INFINITY)));
+    out(b, tn_b_tanh(b, tn_b_add(b, x, INPUT(b, 24))));
+}
+
+static void decode_turned(tn_builder *b) { /* k as [depth, columns], v as [width, columns] */
+    tn_value q = INPUT(b, 2, 1, 16), k = INPUT(b, 2, 16, 1100), v = INPUT(b, 2, 24, 1100);
+    tn_value p = softmax(b, tn_b_matmul(b, q, k, TN_f32));
+    out(b, tn_b_matmul(b, p, tn_b_swap(b, v, 1, 2), TN_f32));
+}
+
+static void decode_doubles(tn_builder *b) {
+    tn_value q = input_of(b, TN_f64, 3, (tn_dim[]){2, 1, 12}), kv[2];
+    for (int i = 0; i < 2; i++) kv[i] = input_of(b, TN_f64, 3, (tn_dim[]){2, 601, 12});
+    tn_value p = softmax(b, tn_b_matmul(b, q, tn_b_swap(b, kv[0], 1, 2), TN_f64));
+    out(b, tn_b_matmul(b, p, kv[1], TN_f64));
+}
+
+/* A key-value cache of open length that grows by the new rows, heads in groups. */
+static void open_cache(tn_builder *b) {
+    tn_dim rows = open_length(b, "N"), past = open_length(b, "S");
+    tn_value kv[2], q = INPUT(b, 1, 6, rows, 20);
+    for (int i = 0; i < 2; i++) {
+        tn_value parts[] = {INPUT(b, 1, 2, past, 20), INPUT(b, 1, 2, rows, 20)};
+        kv[i] = tn_b_concat(b, parts, 2, 2);
+        out(b, kv[i]);
+    }
+    tn_attention o = {
+        .q = q, .k = kv[0], .v = kv[1], .mask = TN_NO_VALUE, .causal = true, .causal_offset = past};
+    out(b, tn_b_attention(b, &o));
+}
+
 /* ---- what is no attention ------------------------------------------------------------------- */
 
 static void weights_are_read(tn_builder *b) {
@@ -292,7 +408,7 @@ static attention_test cases[] = {
     CASE(several_blocks, 1, 1),
     CASE(head_64, 1, 1),
     CASE(wide_values, 1, 1),
-    CASE(one_row, 2, 4),
+    CASE(one_row, 1, 1),
     CASE(one_column, 1, 4),
     CASE(depth_one, 1, 1),
     CASE(causal, 1, 1),
@@ -315,6 +431,23 @@ static attention_test cases[] = {
     CASE(flattened, 1, 1),
     CASE(turned_operands, 1, 1),
     CASE(doubles, 1, 1),
+    CASE(decode_head_64, 1, 1),
+    CASE(decode_ragged, 1, 1),
+    CASE(decode_wide, 1, 1),
+    CASE(decode_depth_one, 1, 1),
+    CASE(decode_group, 1, 1),
+    CASE(decode_many_heads, 1, 1),
+    CASE(decode_causal, 1, 1),
+    CASE(decode_hidden_nan, 1, 1),
+    CASE(decode_hidden, 1, 1),
+    CASE(decode_hidden_safe, 1, 1),
+    CASE(decode_nan, 1, 1),
+    CASE(decode_nan_safe, 1, 1),
+    CASE(decode_infinite, 1, 1),
+    CASE(decode_infinite_safe, 1, 1),
+    CASE(decode_modified, 1, 1),
+    CASE(decode_turned, 1, 1),
+    CASE(decode_doubles, 1, 1),
     CASE(weights_are_read, 2, 3),
     CASE(scores_are_read, 2, 4),
     CASE(other_axis, 2, 4),
@@ -323,7 +456,9 @@ static attention_test cases[] = {
 };
 
 static const int64_t open[][2] = {{1, 1}, {2, 7}, {3, 33}, {1, 200}};
-static const int64_t open_kv[][2] = {{1, 1}, {1, 150}, {3, 129}, {40, 200}, {131, 131}};
+static const int64_t open_kv[][2] = {{1, 0},     {0, 5},   {1, 150},  {40, 200},
+                                     {131, 131}, {2, 512}, {3, 1537}, {9, 1030}};
+static const int64_t open_past[][2] = {{1, 0}, {1, 1200}, {9, 600}};
 
 static void run_case(void **state) {
     const attention_test *t = *state;
@@ -337,6 +472,8 @@ static void test_attention__open_sizes(void **state) {
     for (size_t i = 0; i < TN_COUNT(open); i++) check_graph(open_sizes, open[i], "open_sizes");
     for (size_t i = 0; i < TN_COUNT(open_kv); i++)
         check_graph(open_columns, open_kv[i], "open_columns");
+    for (size_t i = 0; i < TN_COUNT(open_past); i++)
+        check_graph(open_cache, open_past[i], "open_cache");
 }
 
 /* All of them as compiled kernels, for every target. */
@@ -345,7 +482,7 @@ static void test_attention__compiled(void **state) {
     if (!plan_has_compiler()) skip();
     tn_arena arena;
     const char *why = NULL;
-    plan_case *all[TN_COUNT(cases) + TN_COUNT(open) + TN_COUNT(open_kv)];
+    plan_case *all[TN_COUNT(cases) + TN_COUNT(open) + TN_COUNT(open_kv) + TN_COUNT(open_past)];
     uint32_t count = 0;
     tn_arena_init(&arena, tn_allocator_system());
     for (size_t i = 0; i < TN_COUNT(cases); i++)
@@ -354,6 +491,8 @@ static void test_attention__compiled(void **state) {
         all[count++] = plan_case_of(&arena, open_sizes, open[i], "open_sizes");
     for (size_t i = 0; i < TN_COUNT(open_kv); i++)
         all[count++] = plan_case_of(&arena, open_columns, open_kv[i], "open_columns");
+    for (size_t i = 0; i < TN_COUNT(open_past); i++)
+        all[count++] = plan_case_of(&arena, open_cache, open_past[i], "open_cache");
     if (!plan_compile(all, count, &arena, &why)) fail_msg("%s", why);
     tn_arena_deinit(&arena);
 }
