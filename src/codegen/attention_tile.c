@@ -11,6 +11,7 @@ typedef struct panel {
     tn__flash *f;
     tn_lx base; /* its first column within the block */
     uint32_t width;
+    bool whole; /* ends within the columns */
 } panel;
 
 typedef void panel_work(tn__flash *f, const panel *p, void *context);
@@ -20,7 +21,7 @@ static void over_panels(tn__flash *f, tn_lx count, panel_work *work, void *conte
     tn_loop *k = f->t.m.k;
     tn_lx lo = tn__flash_int(f, 0);
     for (int tail = 0; tail < 2; tail++) {
-        panel p = {.f = f, .width = tail ? f->t.s.lanes : f->t.s.score_nr};
+        panel p = {.f = f, .width = tail ? f->t.s.lanes : f->t.s.score_nr, .whole = !tail};
         tn_lx left = tn_l_sub(k, count, lo), width = tn__flash_int(f, p.width);
         tn_lx up = tail ? tn__flash_sum(f, left, tn__flash_int(f, p.width - 1)) : left;
         tn_lx i = tn_l_for(k, TN_LOOP_SERIAL, tn__flash_int(f, 0), tn_l_div(k, up, width), "panel");
@@ -38,8 +39,8 @@ static tn_lx panel_element(void *context, tn_lx x, tn_lx j) {
     tn__flash *f = p->f;
     tn_lx column = tn__flash_sum(f, f->first_column, tn__flash_sum(f, p->base, j));
     int64_t known;
-    bool exact = p->width == f->t.s.score_nr ||
-                 (tn_l_is_const_int(f->t.m.k, f->columns, &known) && known % p->width == 0);
+    bool exact =
+        p->whole || (tn_l_is_const_int(f->t.m.k, f->columns, &known) && known % p->width == 0);
     uint32_t mark = tn_access_mark(&f->t.m.access);
     tn_lx value = tn__flash_operand(f, 1, tn__flash_int(f, 0), column, x,
                                     exact ? TN_LX_NONE : tn_l_lt(f->t.m.k, column, f->columns));
@@ -94,7 +95,7 @@ static tn_lx value_to_pack(void *context, tn_lx x, tn_lx j) {
 static void pack_values(tn__flash *f) {
     tn_loop *k = f->t.m.k;
     tn_lx i = tn_l_for(k, TN_LOOP_SERIAL, tn__flash_int(f, 0), f->t.panels, "panel");
-    panel p = {f, tn_l_mul(k, i, tn__flash_int(f, f->t.s.nr)), f->t.s.nr};
+    panel p = {.f = f, .base = tn_l_mul(k, i, tn__flash_int(f, f->t.s.nr)), .width = f->t.s.nr};
     tn_turned_pack pack = {.k = k,
                            .dtype = f->dtype,
                            .lanes = f->t.s.lanes,

@@ -219,16 +219,17 @@ static uint32_t tile_rows(uint32_t vectors, uint32_t registers) {
 /* Columns of attention's register tiles, in vectors: tiles of 8 rows leave no remainder of most row
  * counts, and with many registers two vectors side by side are enough to keep the units busy. */
 static uint32_t attention_vectors(int64_t n, bool constant, uint32_t lanes, uint32_t registers) {
-    if (registers >= 32 && constant && n % (2 * (int64_t)lanes) == 0) return 2;
+    if (registers >= 32 && (!constant || n % (2 * (int64_t)lanes) == 0)) return 2;
     return tile_vectors(n, constant, lanes, registers);
 }
 
 /* What a task loops over. Measured: a quarter of the L2 cache for a block of keys and values, and as
- * much for the rows, so that packing keys costs little beside the products. */
-static void attention_blocks(tn_schedule *s, int64_t width) {
-    enum { MOST_BLOCK = 256, BLOCK_ELEMENTS = 16384 };
+ * much or twice that for the rows, so that packing keys costs little beside the products. */
+static void attention_blocks(tn_schedule *s, int64_t width, int64_t rows, int64_t batch) {
+    enum { MOST_BLOCK = 256, BLOCK_ELEMENTS = 16384, ENOUGH_TASKS = 32 };
     int64_t most = TN_MAX(64, TN_MIN(MOST_BLOCK, BLOCK_ELEMENTS / TN_MAX(1, width)));
     s->m_block = s->kv_block = most;
+    if (clamp_product(batch, rows / (2 * most)) >= ENOUGH_TASKS) s->m_block = 2 * most;
 }
 
 /* A few rows, as in decoding, read each key and value once: tasks share the columns. */
@@ -254,8 +255,11 @@ tn_schedule tn_schedule_choose_attention(const tn_grouping *p, const tn_group *g
     bool fixed_n = all_const(c.n_extent, c.n), fixed_m = all_const(c.m_extent, c.m);
     bool fixed_columns = tn_dim_is_const(c.k_extent[0]), few = fixed_m && m <= TN_FEW_ROWS;
     if (tn_dtype_size(c.acc) == 8) s->lanes = TN_MAX(2, s->lanes / 2);
-    uint32_t across = attention_vectors(width, fixed_n && !few, s->lanes, registers);
-    uint32_t along = attention_vectors(columns, fixed_columns && !few, s->lanes, registers);
+    uint32_t across = tile_vectors(width, fixed_n, s->lanes, registers), along = across;
+    if (!few) {
+        across = attention_vectors(width, fixed_n, s->lanes, registers);
+        along = attention_vectors(columns, fixed_columns, s->lanes, registers);
+    }
     s->nr = across * s->lanes;
     s->score_nr = along * s->lanes;
     s->mr = TN_MIN(tile_rows(across, registers), tile_rows(along, registers));
@@ -263,13 +267,15 @@ tn_schedule tn_schedule_choose_attention(const tn_grouping *p, const tn_group *g
         s->mr = (uint32_t)TN_MAX(1, TN_MIN((int64_t)s->mr, m));
         s->mr = whole_rows(s->mr, across, m);
     }
-    attention_blocks(s, width);
-    if (!fixed_m || m <= TN_SHARING_ROWS)
-        attention_pieces(s, &c, product(dims, c.b_extent, c.b), all_const(c.b_extent, c.b), few);
+    int64_t batch = product(dims, c.b_extent, c.b);
+    bool fixed_b = all_const(c.b_extent, c.b);
+    attention_blocks(s, width, fixed_m ? m : 0, fixed_b ? batch : 1);
+    if (!fixed_m || m <= TN_SHARING_ROWS) attention_pieces(s, &c, batch, fixed_b, few);
     if (fixed_m) s->m_block = TN_MIN(m, s->m_block);
     s->m_block = (s->m_block + s->mr - 1) / s->mr * s->mr;
     if (fixed_columns) s->kv_block = TN_MIN(columns, s->kv_block);
     s->kv_block = (s->kv_block + s->score_nr - 1) / s->score_nr * s->score_nr;
+    if (fixed_columns && columns <= s->kv_block) s->kv_piece = 0;
     if (s->kv_piece) s->kv_piece = (s->kv_piece + s->kv_block - 1) / s->kv_block * s->kv_block;
     return schedule;
 }

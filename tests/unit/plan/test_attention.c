@@ -278,6 +278,9 @@ static void decode_depth_one(tn_builder *b) {
 static void decode_group(tn_builder *b) { /* keys are packed, columns shared */
     plain(b, &(sizes){1, 2, 6, 1029, 20, 24});
 }
+static void decode_one_block(tn_builder *b) { /* of 528 columns, so no pieces */
+    plain(b, &(sizes){1, 2, 1, 520, 16, 48});
+}
 static void decode_many_heads(tn_builder *b) { /* tasks enough: the columns are not cut */
     plain(b, &(sizes){8, 8, 1, 600, 4, 4});
 }
@@ -436,6 +439,7 @@ static attention_test cases[] = {
     CASE(decode_wide, 1, 1),
     CASE(decode_depth_one, 1, 1),
     CASE(decode_group, 1, 1),
+    CASE(decode_one_block, 1, 1),
     CASE(decode_many_heads, 1, 1),
     CASE(decode_causal, 1, 1),
     CASE(decode_hidden_nan, 1, 1),
