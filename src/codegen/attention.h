@@ -59,7 +59,7 @@ tn_lx tn__flash_score(tn__flash *f);
 
 /* ---- attention_tile.c ----------------------------------------------------------------------- */
 
-/* Packs the block of k into panels [depth][width], and v into panels [kv_block][nr] where needed. */
+/* Packs the block of k, unless it is read in place, into panels [depth][width], and v into panels [kv_block][nr] where needed. */
 void tn__flash_pack(tn__flash *f);
 /* All work of the block on the rows [row, row + height) of the task; a tn__row_tile_work. */
 void tn__flash_tile(void *context, uint32_t height, tn_lx row);

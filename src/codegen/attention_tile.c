@@ -110,7 +110,7 @@ static void pack_values(tn__flash *f) {
 }
 
 void tn__flash_pack(tn__flash *f) {
-    over_panels(f, f->count, pack_panel, NULL);
+    if (!f->by_rows) over_panels(f, f->count, pack_panel, NULL);
     if (f->packs_values) pack_values(f);
 }
 

@@ -145,14 +145,15 @@ static void emit_block(tn__flash *f) {
     tn_lx zero = tn__flash_int(f, 0);
     if (f->few == TN__SOMETIMES) {
         tn_l_if(k, tn_l_le(k, f->rows, tn__flash_int(f, TN_FEW_ROWS)));
-        tn_lx row = tn_l_for(k, TN_LOOP_SERIAL, zero, f->rows, "row");
         f->by_rows = true;
+        tn__flash_pack(f);
+        tn_lx row = tn_l_for(k, TN_LOOP_SERIAL, zero, f->rows, "row");
         tn__flash_tile(f, 1, row);
         f->by_rows = false;
         tn_l_end(k);
         tn_l_else(k);
     }
-    if (!f->by_rows) tn__flash_pack(f);
+    tn__flash_pack(f);
     tn__row_tiles(k, f->t.s.mr, zero, f->rows, f->row_total, tn__flash_tile, f);
     if (f->few == TN__SOMETIMES) tn_l_end(k);
 }
