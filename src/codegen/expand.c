@@ -104,19 +104,23 @@ static void make_lanes(tn_loop *to) {
     }
 }
 
-/* Bytes of the narrowest data that the loads of an expression and statements deal with; index
- * arithmetic does not count. At least 4: the lanes of narrower data are those of f32. */
+/* Between memory and a register without any work: such data may fill whole vectors. */
+static bool only_moves(const tn_loop *k, const tn_lstmt *s) {
+    const tn_lexpr *value = tn_l_expr(k, s->b);
+    while (value->kind == TN_LX_BITCAST) value = tn_l_expr(k, value->a);
+    if (s->kind == TN_LS_SET) return value->kind == TN_LX_LOAD || value->kind == TN_LX_CONST;
+    return value->kind == TN_LX_LET && k->stmts.data[value->index].let == TN_LET_REGISTER;
+}
+
+/* Bytes of the narrowest data that a statement deals with; index arithmetic does not count. Where
+ * there is work at least 4: narrower data then have the lanes of f32. */
 static size_t data_bytes(const tn_loop *k, const tn_lstmt *s) {
-    switch (s->kind) {
-    case TN_LS_STORE:
-        return tn_dtype_size(k->buffers.data[s->target].dtype);
-    case TN_LS_SET:
-        return tn_dtype_size(k->registers.data[s->target].dtype);
-    case TN_LS_LET:
-        return tn_dtype_size(s->dtype);
-    default:
-        return 8;
-    }
+    size_t bytes = 8;
+    if (s->kind == TN_LS_STORE) bytes = tn_dtype_size(k->buffers.data[s->target].dtype);
+    if (s->kind == TN_LS_SET) bytes = tn_dtype_size(k->registers.data[s->target].dtype);
+    if (s->kind == TN_LS_LET) bytes = tn_dtype_size(s->dtype);
+    bool moves = (s->kind == TN_LS_STORE || s->kind == TN_LS_SET) && only_moves(k, s);
+    return moves ? bytes : TN_MAX(bytes, 4);
 }
 
 static size_t block_bytes(const tn_loop *k, tn_ls first) {
@@ -127,14 +131,15 @@ static size_t block_bytes(const tn_loop *k, tn_ls first) {
         least = TN_MIN(least, block_bytes(k, s->body));
         least = TN_MIN(least, block_bytes(k, s->other));
     }
-    return TN_MAX(least, 4);
+    return least;
 }
 
 /* Lanes per vector for a VECTOR loop, or 0 when its length fits no vector. */
 static uint32_t choose_width(const expander *x, const tn_lstmt *s, int64_t length) {
-    enum { LEAST_BYTES = 16 };
-    size_t bytes = block_bytes(x->from, s->body);
-    for (size_t w = (size_t)x->target->vector_bytes / bytes; w * bytes >= LEAST_BYTES; w /= 2)
+    enum { LEAST_BYTES = 16, MOST_LANES = 1 << (WIDTHS - 1) };
+    size_t bytes = block_bytes(x->from, s->body), least = LEAST_BYTES / TN_MAX(bytes, 4);
+    size_t most = TN_MIN((size_t)x->target->vector_bytes / bytes, (size_t)MOST_LANES);
+    for (size_t w = most; w >= least; w /= 2)
         if (length % (int64_t)w == 0) return (uint32_t)w;
     return 0;
 }

@@ -6,6 +6,33 @@ static tn_kernel_error maker_error(tn_emit *e, const tn_node_info *n) {
     return m->context->error_base + tn_graph_value(e->graph, n->out)->node;
 }
 
+/* Whether `v`, of the group or inlined into it, is made by operations that put values elsewhere and do
+ * nothing else. A one-element constant is a number in the kernel's text and not read from memory. */
+static bool only_moves(const tn_kernel_maker *m, tn_value v, int depth) {
+    enum { DEEPEST = 32 };
+    tn_array constant;
+    if (tn_graph_constant(m->graph, v, &constant) && tn_array_count(&constant) == 1) return false;
+    tn_node node = tn_graph_value(m->graph, v)->node;
+    if (m->grouping->group_of[node] != m->group_id && !m->grouping->inlined[node]) return true;
+    const tn_node_info *n = tn_graph_node(m->graph, node);
+    bool moves = n->op == TN_OP_permute || n->op == TN_OP_reshape || n->op == TN_OP_broadcast ||
+                 n->op == TN_OP_slice || n->op == TN_OP_concat;
+    if (!moves || depth == DEEPEST) return false;
+    for (uint32_t i = 0; i < n->in_count; i++)
+        if (!only_moves(m, n->in[i], depth + 1)) return false;
+    return true;
+}
+
+static bool group_moves(const tn_kernel_maker *m) {
+    const tn_group *g = m->group;
+    if (g->kind != TN_GROUP_ROWS || g->anchor != TN_NO_NODE) return false;
+    for (uint32_t i = 0; i < g->members.len; i++) /* some may not be stored */
+        if (!only_moves(m, tn_graph_node(m->graph, g->members.data[i].node)->out, 0)) return false;
+    for (uint32_t i = 0; i < g->stores.len; i++)
+        if (!only_moves(m, g->stores.data[i], 0)) return false;
+    return true;
+}
+
 static void maker_of_group(tn_kernel_maker *m, const tn_lower_context *c, uint32_t group) {
     *m = (tn_kernel_maker){.context = c, .group_id = group};
     m->grouping = c->grouping;
@@ -17,6 +44,14 @@ static void maker_access(tn_kernel_maker *m) {
     tn_access_init(&m->access, m->k, m->grouping, m->context->arena);
     m->access.emit.error = maker_error;
     m->access.context = m;
+    m->as_bits = group_moves(m);
+}
+
+tn_dtype tn_maker_dtype(const tn_kernel_maker *m, tn_value v) {
+    tn_dtype dtype = tn_graph_type(m->graph, v)->dtype;
+    bool narrow = tn_dtype_is_float(dtype) && tn_dtype_bits(dtype) >= 8 && tn_dtype_size(dtype) < 4;
+    if (!m->as_bits || !(narrow || dtype == TN_bool)) return dtype;
+    return tn_dtype_size(dtype) == 2 ? TN_u16 : TN_u8;
 }
 
 void tn_maker_init(tn_kernel_maker *m, const tn_lower_context *c, uint32_t group,
@@ -48,10 +83,9 @@ bool tn_maker_has_buffer(const tn_kernel_maker *m, tn_value v, uint32_t *buffer)
 uint32_t tn_maker_buffer(tn_kernel_maker *m, tn_value v, tn_lbuffer_kind kind) {
     uint32_t buffer;
     if (tn_maker_has_buffer(m, v, &buffer)) return buffer;
-    const tn_graph *g = m->access.emit.graph;
     v = tn_group_storage(m->context->grouping, v);
     const char *name = kind == TN_LBUF_INPUT ? "in" : "out";
-    buffer = tn_l_buffer(m->k, kind, tn_graph_type(g, v)->dtype, name);
+    buffer = tn_l_buffer(m->k, kind, tn_maker_dtype(m, v), name);
     m->k->buffers.data[buffer].binding = v;
     tn_vec_push(m->context->arena, &m->bound->value, v);
     tn_vec_push(m->context->arena, &m->bound->buffer, buffer);
@@ -83,6 +117,31 @@ void tn_maker_split(tn_loop *k, tn_lx linear, const tn_lx *extent, int count, tn
         linear = tn_l_div(k, linear, extent[i]);
     }
     if (count > 0) index[0] = linear;
+}
+
+/* ---- results that are larger than the caches ------------------------------------------------ */
+
+static void find_read_back(const tn_loop *k, tn_ls first, bool *read) {
+    for (tn_ls id = first; id; id = k->stmts.data[id].next) {
+        const tn_lstmt *s = &k->stmts.data[id];
+        if (s->kind == TN_LS_LET && s->let == TN_LET_LOAD) read[s->target] = true;
+        find_read_back(k, s->body, read);
+        find_read_back(k, s->other, read);
+    }
+}
+
+/* A kernel that reads its result back keeps it in the caches; a transpose has decided for itself. */
+static void mark_streams(const tn_lower_context *c, tn_lowered *out) {
+    tn_loop *k = out->kernel;
+    if (out->schedule.shape == TN_SHAPE_TRANSPOSE && !out->schedule.stream) return;
+    bool *read = TN_NEW_N(c->arena, bool, k->buffers.len);
+    find_read_back(k, k->body, read);
+    for (uint32_t i = 0; i < k->buffers.len; i++) {
+        tn_lbuffer *b = &k->buffers.data[i];
+        b->stream = b->kind == TN_LBUF_OUTPUT && !read[i] &&
+                    tn_schedule_streams(c->grouping, b->binding, c->target->stream_bytes);
+        out->schedule.stream |= b->stream;
+    }
 }
 
 /* ---- naming: the operations in a group, for people and for the comment above the kernel ----- */
@@ -125,6 +184,7 @@ tn_status tn_lower_group(const tn_lower_context *c, uint32_t group, tn_lowered *
     case TN_GROUP_CONTROL:
         TN_BUG("a control group has no kernel");
     }
+    if (g->kind == TN_GROUP_ROWS) mark_streams(c, out);
     out->kernel->note = group_note(c, g, &out->schedule);
     if (out->pack) out->pack->note = "packs a constant operand into panels";
     TN_TRY(err, tn_loop_verify(out->kernel, err), "in the kernel '%s'", out->kernel->note);

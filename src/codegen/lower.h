@@ -60,11 +60,15 @@ typedef struct tn_kernel_maker {
     uint32_t group_id;
     tn_loop *k;
     tn_kernel_bindings *bound;
+    bool
+        as_bits; /* the group only moves values: flags and narrow floats stay in their storage form */
 } tn_kernel_maker;
 
 void tn_maker_init(tn_kernel_maker *m, const tn_lower_context *c, uint32_t group, const char *name);
 /* For the work of another group inside the kernel that `outer` makes. */
 void tn_maker_init_inside(tn_kernel_maker *m, const tn_kernel_maker *outer, uint32_t group);
+/* The type of value `v` in the kernel. */
+tn_dtype tn_maker_dtype(const tn_kernel_maker *m, tn_value v);
 /* The buffer that holds value `v` (looking through reshapes), made on first use. */
 uint32_t tn_maker_buffer(tn_kernel_maker *m, tn_value v, tn_lbuffer_kind kind);
 bool tn_maker_has_buffer(const tn_kernel_maker *m, tn_value v, uint32_t *buffer);

@@ -5,6 +5,7 @@
  * folded (softmax over the last axis), a row is one point of the row axes and fold results are
  * scalars; if it is a row axis (a sum over columns, pooling with channels last), a row is a strip
  * of vectors and fold results are vectors. rows.h says what happens along a row. */
+#include "codegen/row_order.h"
 #include "codegen/rows.h"
 
 enum { MOST_TAPS = 32 };
@@ -102,6 +103,21 @@ static void block_strip(tn__rows *r, tn_lx base, uint32_t width, tn_lx limit) {
 
 /* ---- the kernel ----------------------------------------------------------------------------- */
 
+/* Where the result is stored past the caches, whole lines can go anywhere, and the only operand is better
+ * read in its own order. */
+static void order_rows(const tn_lower_context *c, const tn__rows *r, int *axis, int count) {
+    tn__rows probing;
+    tn_merge_probe probe;
+    if (count < 2 || r->folds.len || r->m.group->anchor != TN_NO_NODE ||
+        r->m.group->stores.len != 1 ||
+        !tn_schedule_streams(c->grouping, r->m.group->stores.data[0], c->target->stream_bytes))
+        return;
+    tn__rows_init(&probing, c, r->m.group_id, NULL, r->merged);
+    tn__rows_probe(&probing, &probe);
+    if (probe.offsets.len == 2) /* the load's, the store's */
+        tn_row_order(probe.k, probe.offsets.data[0], probing.at, axis, count);
+}
+
 /* Tasks over blocks of rows, or over chunks of the vector axis when rows are few and long. */
 static void emit_kernel(tn__rows *r) {
     tn_loop *k = r->m.k;
@@ -111,10 +127,11 @@ static void emit_kernel(tn__rows *r) {
     for (int i = 0; i < s->shape.rank; i++) {
         if (s->folded[i] || i == r->vector_axis || r->merged[i] || s->shape.dim[i] == 1) continue;
         if (r->s.block && i == r->s.block_axis) continue;
-        axis[n] = i;
-        extent[n++] = r->extent[i];
+        axis[n++] = i;
         count = tn_l_mul(k, count, r->extent[i]);
     }
+    order_rows(r->m.context, r, axis, n);
+    for (int i = 0; i < n; i++) extent[i] = r->extent[axis[i]];
     tn__rows_find_keeps(r);
     tn_lx width = r->vector_axis >= 0 ? r->extent[r->vector_axis] : one;
     tn_lx task = tn_l_task(k), chunk_lo = tn_l_int(k, 0), chunk_hi = width, block = task;

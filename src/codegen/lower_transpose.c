@@ -10,20 +10,25 @@
  * so that no further blocking is needed. Tiles at the edges are masked. Applies when exactly one load
  * of the group runs crosswise: its address steps by one along some other axis than the last, and
  * along the last by anything but zero or one. */
+#include <stdlib.h>
+
 #include "codegen/lower.h"
 #include "codegen/merge.h"
+#include "codegen/row_order.h"
 
 typedef struct crosswise {
     tn_value value; /* what is read crosswise */
     int cross, last;
     bool wide_source; /* the operand's rows lie further apart than the result's */
+    bool only_moved;  /* the results hold its elements as they are */
     bool merged[TN_MAX_RANK];
+    int outer[TN_MAX_RANK], outers; /* the other axes, in the order of the operand */
 } crosswise;
 
 /* A load that the group makes at one point. */
 typedef struct seen_load {
     tn_value value;
-    tn_lx offset;
+    tn_lx offset, loaded;
 } seen_load;
 
 typedef struct turn {
@@ -48,7 +53,7 @@ static tn_dtype moved_as(tn_dtype dtype) {
 
 static tn_lx read_operand(turn *t, tn_value v, const tn_lx *index) {
     tn_loop *k = t->m.k;
-    tn_dtype dtype = tn_graph_type(t->m.graph, v)->dtype;
+    tn_dtype dtype = tn_maker_dtype(&t->m, v);
     if (t->element != TN_LX_NONE) return tn_l_bitcast(k, t->element, dtype);
     t->captured = tn_l_bitcast(k, tn_maker_load(&t->m, v, index), t->dtype);
     return tn_l_number(k, dtype, 0);
@@ -60,8 +65,8 @@ static tn_lx turn_leaf(tn_access *a, tn_value v, const tn_lx *index) {
     if (t->m.grouping->group_of[tn_graph_value(t->m.graph, v)->node] == t->m.group_id)
         return tn_op_rules_of(n->op)->lower.expression(&a->emit, n, 0, index);
     if (t->probe) {
-        tn_lx offset = tn_maker_offset(&t->m, v, index);
-        tn_vec_push(a->arena, &t->loads, ((seen_load){v, offset}));
+        tn_lx offset = tn_maker_offset(&t->m, v, index), loaded = tn_maker_load(&t->m, v, index);
+        tn_vec_push(a->arena, &t->loads, ((seen_load){v, offset, loaded}));
         tn_vec_push(a->arena, &t->probe->offsets, offset);
         if (a->emit.guard != TN_LX_NONE) tn_vec_push(a->arena, &t->probe->values, a->emit.guard);
     } else if (v == t->c.value) {
@@ -157,28 +162,42 @@ static void run_tile(turn *t, tn_lx x, tn_lx y, bool whole) {
     store_tile(t, x, y, whole);
 }
 
+/* The tiles of one line of the result's rows, which is whole or may be cut off at an edge. */
+static void run_line(turn *t, tn_lx x, tn_lx y, bool whole) {
+    tn_loop *k = t->m.k;
+    tn_lx part = tn_l_for(k, TN_LOOP_SERIAL, tn_l_int(k, 0), tn_l_int(k, t->s.unroll), "part");
+    run_tile(t, x, tn_l_add(k, y, tn_l_mul(k, part, tn_l_int(k, t->s.lanes))), whole);
+    tn_l_end(k);
+}
+
+static bool divides(turn *t, int axis, int64_t size) {
+    int64_t extent;
+    return tn_l_is_const_int(t->m.k, t->extent[axis], &extent) && extent % size == 0;
+}
+
 /* All tiles of a task: [x_lo, x_hi) along the crosswise axis, [y_lo, y_hi) along the last. */
 static void run_tiles(turn *t, tn_lx x_lo, tn_lx x_hi, tn_lx y_lo, tn_lx y_hi) {
     tn_loop *k = t->m.k;
-    tn_lx n = tn_l_int(k, t->s.lanes), more = tn_l_int(k, t->s.lanes - 1), zero = tn_l_int(k, 0);
-    tn_lx across = tn_l_div(k, tn_l_add(k, tn_l_sub(k, x_hi, x_lo), more), n);
-    tn_lx along = tn_l_div(k, tn_l_add(k, tn_l_sub(k, y_hi, y_lo), more), n);
+    int64_t side = t->s.lanes, wide = side * t->s.unroll;
+    tn_lx zero = tn_l_int(k, 0), n = tn_l_int(k, side), line = tn_l_int(k, wide);
+    tn_lx across = tn_l_add(k, tn_l_sub(k, x_hi, x_lo), tn_l_int(k, side - 1));
+    tn_lx along = tn_l_add(k, tn_l_sub(k, y_hi, y_lo), tn_l_int(k, wide - 1));
+    across = tn_l_div(k, across, n);
+    along = tn_l_div(k, along, line);
     tn_lx outer = tn_l_for(k, TN_LOOP_SERIAL, zero, t->s.follow_source ? along : across, "tile");
     tn_lx inner = tn_l_for(k, TN_LOOP_SERIAL, zero, t->s.follow_source ? across : along, "tile");
     tn_lx x = t->s.follow_source ? inner : outer, y = t->s.follow_source ? outer : inner;
     x = tn_l_add(k, x_lo, tn_l_mul(k, x, n));
-    y = tn_l_add(k, y_lo, tn_l_mul(k, y, n));
-    int64_t ex, ey, size = t->s.lanes;
-    bool exact = tn_l_is_const_int(k, t->extent[t->c.cross], &ex) && ex % size == 0 &&
-                 tn_l_is_const_int(k, t->extent[t->c.last], &ey) && ey % size == 0;
+    y = tn_l_add(k, y_lo, tn_l_mul(k, y, line));
+    bool exact = divides(t, t->c.cross, side) && divides(t, t->c.last, wide);
     if (!exact) {
         tn_lx fits = tn_l_le(k, tn_l_add(k, x, n), x_hi);
-        tn_l_if(k, tn_l_and(k, fits, tn_l_le(k, tn_l_add(k, y, n), y_hi)));
+        tn_l_if(k, tn_l_and(k, fits, tn_l_le(k, tn_l_add(k, y, line), y_hi)));
     }
-    run_tile(t, x, y, true);
+    run_line(t, x, y, true);
     if (!exact) {
         tn_l_else(k);
-        run_tile(t, x, y, false);
+        run_line(t, x, y, false);
         tn_l_end(k);
     }
     tn_l_end(k);
@@ -212,24 +231,25 @@ static void block_bounds(turn *t, int axis, int64_t size, tn_lx at, tn_lx *lo, t
     *hi = tn_l_min(t->m.k, t->extent[axis], tn_l_add(t->m.k, *lo, tn_l_int(t->m.k, size)));
 }
 
-/* Tasks over points of the other axes and blocks of tiles. */
+static int by_number(const void *a, const void *b) {
+    return *(const int *)a - *(const int *)b;
+}
+
+/* Tasks over points of the other axes and blocks of tiles. Only results that are stored past the caches
+ * may be written in any order. */
 static void emit_kernel(turn *t) {
     tn_loop *k = t->m.k;
-    int axis[TN_MAX_RANK], n = 0;
+    int n = t->c.outers;
+    if (!t->s.stream) qsort(t->c.outer, (size_t)n, sizeof *t->c.outer, by_number);
     tn_lx extent[TN_MAX_RANK + 2], index[TN_MAX_RANK + 2], count = tn_l_int(k, 1);
-    const tn_shape *s = &t->m.group->space.shape;
-    for (int i = 0; i < s->rank; i++) {
-        if (t->c.merged[i] || s->dim[i] == 1 || i == t->c.cross || i == t->c.last) continue;
-        axis[n] = i;
-        extent[n++] = t->extent[i];
-    }
+    for (int i = 0; i < n; i++) extent[i] = t->extent[t->c.outer[i]];
     extent[n] = block_count(t, t->c.cross, t->s.rows_per_task);
     extent[n + 1] = block_count(t, t->c.last, t->s.chunk);
     for (int i = 0; i < n + 2; i++) count = tn_l_mul(k, count, extent[i]);
     k->tasks = count;
     tn_maker_split(k, tn_l_task(k), extent, n + 2, index);
-    for (int i = 0; i < n; i++) t->at[axis[i]] = index[i];
-    t->dtype = moved_as(tn_graph_type(t->m.graph, t->c.value)->dtype);
+    for (int i = 0; i < n; i++) t->at[t->c.outer[i]] = index[i];
+    t->dtype = moved_as(tn_maker_dtype(&t->m, t->c.value));
     t->reg = tn_l_register(k, t->dtype, t->s.lanes * t->s.lanes, "tile");
     tn_lx x_lo, x_hi, y_lo, y_hi;
     block_bounds(t, t->c.cross, t->s.rows_per_task, index[n], &x_lo, &x_hi);
@@ -258,6 +278,26 @@ static int unit_axis(turn *t, const tn_lx *var, tn_lx offset, const bool *merged
     return -1;
 }
 
+static void find_outer(turn *t, const tn_lx *var, crosswise *out) {
+    const tn_shape *s = &t->m.group->space.shape;
+    for (int i = 0; i < s->rank; i++)
+        if (!out->merged[i] && s->dim[i] != 1 && i != out->cross && i != out->last)
+            out->outer[out->outers++] = i;
+    for (uint32_t i = 0; i < t->loads.len; i++)
+        if (t->loads.data[i].value == out->value)
+            tn_row_order(t->m.k, t->loads.data[i].offset, var, out->outer, out->outers);
+}
+
+/* probe->values holds what is stored, and conditions. */
+static void find_moves(turn *t, crosswise *out) {
+    tn_lx loaded = TN_LX_NONE;
+    for (uint32_t i = 0; i < t->loads.len; i++)
+        if (t->loads.data[i].value == out->value) loaded = t->loads.data[i].loaded;
+    out->only_moved = true;
+    for (uint32_t i = 0; i < t->probe->values.len; i++)
+        out->only_moved &= t->probe->values.data[i] == loaded;
+}
+
 static bool find_crosswise(turn *t, const tn_lx *var, crosswise *out) {
     const tn_shape *s = &t->m.group->space.shape;
     int found = 0;
@@ -280,7 +320,10 @@ static bool find_crosswise(turn *t, const tn_lx *var, crosswise *out) {
         times += t->loads.data[i].value == out->value;
         if (times > 1) return false;
     }
-    return found == 1;
+    if (found != 1) return false;
+    find_moves(t, out);
+    find_outer(t, var, out);
+    return true;
 }
 
 /* The group's work on a throw-away kernel with a variable per axis (merged ones aside). */
@@ -319,17 +362,26 @@ static bool analyse(const tn_lower_context *c, uint32_t group, crosswise *out) {
         emit_probe(&t, none, &probe);
     }
     if (!find_crosswise(&t, t.at, out)) return false;
-    tn_dtype dtype = tn_graph_type(t.m.graph, out->value)->dtype;
+    tn_dtype dtype = tn_maker_dtype(&t.m, out->value);
     return dtype != TN_bool && tn_dtype_bits(dtype) >= 8;
 }
 
 bool tn_lower_transpose(const tn_lower_context *c, uint32_t group, tn_lowered *out) {
     crosswise found;
+    const tn_group *g = &c->grouping->groups.data[group];
     if (!analyse(c, group, &found)) return false;
+    tn_turn_facts facts = {.merged = found.merged,
+                           .cross = found.cross,
+                           .last = found.last,
+                           .vector_bytes = (uint32_t)c->target->vector_bytes,
+                           .wide_source = found.wide_source};
     tn_dtype dtype = tn_graph_type(c->grouping->graph, found.value)->dtype;
-    tn_schedule s = tn_schedule_choose_transpose(
-        c->grouping, &c->grouping->groups.data[group], (uint32_t)c->target->vector_bytes,
-        (uint32_t)tn_dtype_size(dtype), found.merged, found.cross, found.last, found.wide_source);
+    facts.element_bytes = (uint32_t)tn_dtype_size(dtype);
+    if (!found.only_moved) facts.element_bytes = TN_MAX(facts.element_bytes, 4);
+    for (uint32_t i = 0; i < g->stores.len; i++)
+        facts.streams |=
+            tn_schedule_streams(c->grouping, g->stores.data[i], c->target->stream_bytes);
+    tn_schedule s = tn_schedule_choose_transpose(c->grouping, g, &facts);
     if (s.shape != TN_SHAPE_TRANSPOSE) return false;
     turn t;
     turn_init(&t, c, group, found.merged);

@@ -296,6 +296,16 @@ static void declare_buffers(render *r) {
     }
 }
 
+/* What was stored past the caches is ordered before what the caller does next. */
+static void finish_streams(render *r) {
+    for (uint32_t i = 0; i < r->k->buffers.len; i++) {
+        if (!r->k->buffers.data[i].stream) continue;
+        tn__require(r, 0, "stream_end");
+        tn__line(r, "tn_stream_end();");
+        return;
+    }
+}
+
 /* ---- entry ---------------------------------------------------------------------------------- */
 
 typedef struct request {
@@ -348,6 +358,7 @@ static tn_status render_function(void *argument, tn_error *err) {
     tn__declare_registers(r);
     statements(r, r->k->body);
     close_braces(r, "for (i64 task = task_begin; task < task_end; task++)");
+    finish_streams(r);
     tn_str body = tn__close_block(r);
     if (r->status == TN_OK) {
         comment(q->k, q->out);

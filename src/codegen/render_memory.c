@@ -189,7 +189,8 @@ static void store_run(render *r, const tn_lstmt *s, tn_lx first) {
         flag && !masked ? tn__vector(r, s->b, lanes) : tn__storage_value(r, s->b, lanes);
     const char *text = tn__text(r, "%s, %s", address(r, s->target, first), tn__bare(r, value));
     if (!r->mask)
-        text = call(r, "store", type, lanes, text);
+        text = call(r, r->k->buffers.data[s->target].stream && !flag ? "stream" : "store", type,
+                    lanes, text);
     else if (count)
         text = call(r, "store_part", type, lanes, tn__text(r, "%s, %s", text, tn__named(r, count)));
     else

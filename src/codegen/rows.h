@@ -58,6 +58,8 @@ static inline const tn_type *tn__rows_type(const tn__rows *r, tn_value v) {
 /* Of a kernel of its own (`outer` NULL), or inside the kernel that `outer` makes. merged: NULL, none. */
 void tn__rows_init(tn__rows *r, const tn_lower_context *c, uint32_t group, tn_kernel_maker *outer,
                    const bool *merged);
+/* Emits the group's work on a throw-away kernel with a variable per axis (merged ones aside). */
+void tn__rows_probe(tn__rows *r, tn_merge_probe *probe);
 /* Axes that run as one; with folded_only only folded ones. */
 void tn__rows_find_merges(const tn_lower_context *c, uint32_t group, bool folded_only,
                           bool *merged);

@@ -156,8 +156,7 @@ static void probe_values(tn__rows *r, tn_merge_probe *probe) {
     }
 }
 
-/* Emits the group's work on a throw-away kernel with a variable per axis (merged ones aside). */
-static void probe_axes(tn__rows *r, tn_merge_probe *probe) {
+void tn__rows_probe(tn__rows *r, tn_merge_probe *probe) {
     *probe = (tn_merge_probe){.k = r->m.k, .arena = r->m.context->arena};
     r->probe = probe;
     for (int i = 0; i < r->m.group->space.shape.rank; i++)
@@ -178,12 +177,12 @@ void tn__rows_find_merges(const tn_lower_context *c, uint32_t group, bool folded
         allowed[i] = i + 1 < s->shape.rank && s->folded[i] == s->folded[i + 1] &&
                      (s->folded[i] || !folded_only);
     tn_merge_probe probe;
-    probe_axes(&r, &probe);
+    tn__rows_probe(&r, &probe);
     tn_merge_find(&probe, r.at, r.extent, s->shape.rank, allowed, merged);
     for (int i = 0; i < s->shape.rank; i++) any |= merged[i];
     if (!any) return;
     tn__rows_init(&r, c, group, NULL, merged);
-    probe_axes(&r, &probe);
+    tn__rows_probe(&r, &probe);
     if (!tn_merge_holds(&probe, r.at, s->shape.rank, merged))
         memset(merged, 0, TN_MAX_RANK * sizeof *merged);
 }

@@ -20,7 +20,8 @@ typedef struct tn_target {
     int vector_bytes;
     int vector_registers;
     bool has_fma;
-    const char *flags; /* for the C compiler, separated by spaces */
+    const char *flags;    /* for the C compiler, separated by spaces */
+    int64_t stream_bytes; /* results of at least so many bytes are stored past the caches */
 } tn_target;
 
 const tn_target *tn_target_of(tn_isa isa);

@@ -106,6 +106,9 @@ typedef struct tn_lbuffer {
     const char *name; /* for people; not part of the kernel's identity */
     tn_lx size;       /* SCRATCH, WORK: elements, an expression over scalars */
     uint32_t binding; /* free for the kernel's maker: which value is bound here */
+    bool
+        stream; /* OUTPUT that is larger than the caches and is not read back: whole vectors are stored
+                    past them where the machine can. No effect on meaning */
 } tn_lbuffer;
 
 typedef struct tn_lscalar {

@@ -312,6 +312,7 @@ static tn_status check_storage(checker *c) {
     for (uint32_t i = 0; i < k->buffers.len; i++) {
         const tn_lbuffer *b = &k->buffers.data[i];
         EXPECT(b->kind <= TN_LBUF_WORK && b->dtype < TN_DTYPE_COUNT, "buffer", i, "unknown kind");
+        EXPECT(!b->stream || b->kind == TN_LBUF_OUTPUT, "buffer", i, "streams what is no output");
         bool local = b->kind == TN_LBUF_SCRATCH || b->kind == TN_LBUF_WORK;
         if (local) TN_CHECK(check_size(c, b->size, "a local buffer"));
     }

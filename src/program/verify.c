@@ -189,6 +189,14 @@ static uint32_t last_inside(const tn_program *p, const tn_prog_step *s) {
     return last;
 }
 
+/* A kernel sees elements as what they are, or as the bits they are stored in. */
+static bool may_hold(tn_dtype seen, tn_dtype stored) {
+    if (seen == stored) return true;
+    if (seen != TN_u8 && seen != TN_u16) return false;
+    return (tn_dtype_bits(stored) >= 8 || stored == TN_bool) &&
+           tn_dtype_size(stored) == tn_dtype_size(seen);
+}
+
 /* ---- steps ---------------------------------------------------------------------------------- */
 
 static tn_status check_kernel(checker *c, const tn_prog_step *s) {
@@ -200,7 +208,7 @@ static tn_status check_kernel(checker *c, const tn_prog_step *s) {
         if (b->kind == TN_LBUF_SCRATCH) continue;
         if (at == s->buffer_count) return bad_step(c, s, "too few buffers for its kernel");
         TN_CHECK(check_use(c, s, s->buffers[at], s->position, b->kind != TN_LBUF_INPUT));
-        if (c->p->buffers.data[s->buffers[at]].dtype != b->dtype)
+        if (!may_hold(b->dtype, c->p->buffers.data[s->buffers[at]].dtype))
             return bad_step(c, s, "a buffer's data type is not its kernel's");
         at++;
     }

@@ -11,6 +11,15 @@ static int64_t product(const tn_grouping *p, const tn_dim *d, int count) {
     return all;
 }
 
+static int64_t times(int64_t a, int64_t b) {
+    return __builtin_mul_overflow(a, b, &a) ? INT64_MAX / 4 : a;
+}
+
+bool tn_schedule_streams(const tn_grouping *p, tn_value v, int64_t least) {
+    const tn_type *t = tn_graph_type(p->graph, v);
+    return product(p, t->shape.dim, t->shape.rank) >= least / (int64_t)tn_dtype_size(t->dtype);
+}
+
 /* Segments shorter than a vector are as well tested for lane by lane. */
 tn_schedule tn_schedule_choose_place(const tn_grouping *p, const tn_group *g, uint32_t vector_bytes,
                                      int axis) {
@@ -26,26 +35,45 @@ tn_schedule tn_schedule_choose_place(const tn_grouping *p, const tn_group *g, ui
     return s;
 }
 
-/* Tiles are as wide as a vector. A task has some 64 KiB, in rows as long as possible. */
+/* Tiles are as wide as a vector, narrower where an axis is short. Blocks are long along the side whose
+ * rows tiles follow and a few cache lines wide along the other, so that few pages are open at a time.
+ * Results that are streamed follow the operand: whole lines are written wherever they lie. Processors
+ * hold few lines that are written in parts. */
 tn_schedule tn_schedule_choose_transpose(const tn_grouping *p, const tn_group *g,
-                                         uint32_t vector_bytes, uint32_t element_bytes,
-                                         const bool *merged, int cross, int last,
-                                         bool wide_source) {
-    enum { MOST_LANES = 64 };
+                                         const tn_turn_facts *t) {
+    enum {
+        MOST_LANES = 64,
+        LONG_SIDE = 1024,
+        LINE_BYTES = 64,
+        LINES = 4,
+        MANY_TASKS = 32,
+        OPEN_LINES = 8
+    };
     tn_schedule s = {.unroll = 1, .rows_per_task = 1};
-    s.lanes = TN_MIN(MOST_LANES, TN_MAX(2, vector_bytes / TN_MAX(4, element_bytes)));
-    int64_t size[TN_MAX_RANK], n = s.lanes;
+    int64_t size[TN_MAX_RANK], total = 1;
     for (int i = 0; i < g->space.shape.rank; i++) {
         size[i] = product(p, &g->space.shape.dim[i], 1);
-        if (i > 0 && merged[i - 1] && __builtin_mul_overflow(size[i], size[i - 1], &size[i]))
-            size[i] = INT64_MAX / 4;
+        if (i > 0 && t->merged[i - 1]) size[i] = times(size[i], size[i - 1]);
     }
-    if (size[cross] < n / 2 || size[last] < 2) return s;
+    for (int i = 0; i < g->space.shape.rank; i++)
+        if (!t->merged[i]) total = times(total, size[i]);
+    int64_t cross = size[t->cross], last = size[t->last];
+    if (cross < 2 || last < 2 || cross * last < 8) return s;
+    uint32_t narrow = TN_MAX(2, t->vector_bytes / TN_MAX(4, t->element_bytes));
+    s.lanes = TN_MIN(MOST_LANES, TN_MAX(2, t->vector_bytes / t->element_bytes));
+    while (s.lanes > narrow && TN_MIN(cross, last) <= s.lanes / 2) s.lanes /= 2;
+    while (s.lanes > 4 && TN_MAX(cross, last) <= s.lanes / 2) s.lanes /= 2;
     s.shape = TN_SHAPE_TRANSPOSE;
-    s.follow_source = wide_source;
-    s.chunk = TN_MIN(size[last], (int64_t)1024);
-    s.chunk = (s.chunk + n - 1) / n * n;
-    s.rows_per_task = TN_MAX(n, TASK_ELEMENTS / s.chunk / n * n);
+    s.unroll = TN_MAX(1, LINE_BYTES / (s.lanes * t->element_bytes));
+    int64_t n = s.lanes, line = n * s.unroll;
+    s.stream = t->streams && last >= line && (s.unroll == 1 || n <= OPEN_LINES);
+    s.follow_source = t->wide_source || s.stream;
+    int64_t side = line * LINES, far = LONG_SIDE;
+    while (far > side && total / (far * side) < MANY_TASKS) far /= 2;
+    s.rows_per_task = s.follow_source ? far : side;
+    s.chunk = s.follow_source ? side : far;
+    s.rows_per_task = (TN_MIN(s.rows_per_task, cross) + n - 1) / n * n;
+    s.chunk = (TN_MIN(s.chunk, last) + line - 1) / line * line;
     return s;
 }
 

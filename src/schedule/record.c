@@ -312,4 +312,5 @@ void tn_schedule_print(const tn_schedule *s, tn_group_kind kind, tn_str *out) {
         tn_str_appendf(out, "lanes=%ux%u along=%s rows=%lld chunk=%lld block=%lld", s->lanes,
                        s->unroll, s->fold_lanes ? "fold" : "row", (long long)s->rows_per_task,
                        (long long)s->chunk, (long long)s->block);
+    if (s->stream) tn_str_append(out, " stream");
 }

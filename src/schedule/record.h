@@ -36,6 +36,7 @@ enum { TN_RANGE_CLASSES = 3 };
 
 typedef struct tn_schedule {
     uint32_t lanes; /* lanes of one vector */
+    bool stream;    /* some result is stored past the caches */
     /* ROWS */
     tn_rows_shape shape;
     int64_t pieces;     /* PLACE: tasks that share a row; SPLIT: pieces of the folded space */
@@ -100,15 +101,27 @@ tn_schedule tn_schedule_choose_attention(const tn_grouping *p, const tn_group *g
  */
 tn_schedule tn_schedule_choose_place(const tn_grouping *p, const tn_group *g, uint32_t vector_bytes,
                                      int axis);
-/* Reads along axis `cross`, writes along axis `last` of the space. Sets rows_per_task (of `cross`) and
- * chunk (of `last`). `wide_source`: rows of the operand lie further apart than those of the result,
- * so that following them is what saves cache and TLB misses. */
+/* What is known of a group that reads along axis `cross` and writes along axis `last` of its space. */
+typedef struct tn_turn_facts {
+    const bool *merged;
+    int cross, last;
+    uint32_t vector_bytes;
+    uint32_t element_bytes; /* of the narrowest lanes: at least 4 where there is work to do */
+    bool
+        wide_source; /* rows of the operand lie further apart than those of the result, so that following
+                         them is what saves cache and TLB misses */
+    bool streams; /* some result is stored past the caches */
+} tn_turn_facts;
+/* Sets the sides of a task's block, rows_per_task (of `cross`) and chunk (of `last`), and `unroll`: tiles
+ * side by side that fill cache lines of the result. */
 tn_schedule tn_schedule_choose_transpose(const tn_grouping *p, const tn_group *g,
-                                         uint32_t vector_bytes, uint32_t element_bytes,
-                                         const bool *merged, int cross, int last, bool wide_source);
+                                         const tn_turn_facts *facts);
 /* Cuts the folds along `cut_axis`; rows_per_task is the multiple that pieces are rounded to. */
 tn_schedule tn_schedule_choose_split(const tn_grouping *p, const tn_group *g, uint32_t vector_bytes,
                                      const bool *merged, int *cut_axis);
+/* Whether `v` takes `least` bytes, so that storing it past the caches saves reading its memory first and
+ * keeps what else they hold. */
+bool tn_schedule_streams(const tn_grouping *p, tn_value v, int64_t least);
 void tn_schedule_print(const tn_schedule *s, tn_group_kind kind, tn_str *out);
 
 /* Of products with a prologue: rows per task (`packed`: which packs B), and `ranges` of the record. */

@@ -121,6 +121,52 @@ static void transposed_halves(tn_builder *b) {
 static void transposed_bytes(tn_builder *b) {
     out(b, tn_b_permute(b, TYPED(b, TN_i8, 64, 45), (int[]){1, 0}));
 }
+static void transposed_words(tn_builder *b) {
+    out(b, tn_b_permute(b, TYPED(b, TN_i64, 3, 35, 70), (int[]){0, 2, 1}));
+}
+static void transposed_flags(tn_builder *b) {
+    out(b, tn_b_permute(b, TYPED(b, TN_bool, 67, 130), (int[]){1, 0}));
+}
+static void transposed_many_bytes(tn_builder *b) { /* whole tiles, edges, several blocks */
+    out(b, tn_b_permute(b, TYPED(b, TN_u8, 129, 300), (int[]){1, 0}));
+}
+static void transposed_few(tn_builder *b) { /* an axis shorter than a vector, on either side */
+    out(b, tn_b_permute(b, INPUT(b, 200, 7), (int[]){1, 0}));
+    out(b, tn_b_permute(b, INPUT(b, 3, 200), (int[]){1, 0}));
+    out(b, tn_b_permute(b, TYPED(b, TN_u8, 2, 90, 3), (int[]){0, 2, 1}));
+    out(b, tn_b_permute(b, TYPED(b, TN_f16, 2, 90), (int[]){1, 0}));
+}
+static void reversed_axes(tn_builder *b) {
+    out(b, tn_b_permute(b, INPUT(b, 3, 4, 5, 6, 17), (int[]){4, 3, 2, 1, 0}));
+    out(b, tn_b_permute(b, INPUT(b, 4, 3, 1, 18, 20), (int[]){1, 4, 0, 2, 3}));
+}
+static void halves_at_work(tn_builder *b) { /* not only moved */
+    tn_value x = tn_b_permute(b, TYPED(b, TN_f16, 37, 50), (int[]){1, 0});
+    out(b, tn_b_add(b, x, TYPED(b, TN_f16, 50, 37)));
+}
+static void rows_elsewhere(tn_builder *b) {
+    out(b, tn_b_permute(b, INPUT(b, 3, 7, 5, 64), (int[]){0, 2, 1, 3}));
+    out(b, tn_b_permute(b, TYPED(b, TN_bool, 4, 7, 5, 30), (int[]){2, 0, 1, 3}));
+    out(b, tn_b_permute(b, TYPED(b, TN_bf16, 4, 6, 33), (int[]){1, 0, 2}));
+}
+static void flags_of_a_number(tn_builder *b) { /* moved, but not from memory */
+    tn_shape s = {.rank = 2, .dim = {9, 20}};
+    tn_value all = tn_b_full(b, TN_bool, &s, 1), half = tn_b_full(b, TN_f16, &s, 0.5);
+    out(b, all);
+    out(b, tn_b_concat(b, (tn_value[]){TYPED(b, TN_f16, 9, 33), half}, 2, 1));
+    out(b, tn_b_permute(b, tn_b_concat(b, (tn_value[]){TYPED(b, TN_bool, 9, 33), all}, 2, 1),
+                        (int[]){1, 0}));
+}
+static void rows_of_none(tn_builder *b) {
+    out(b, tn_b_permute(b, INPUT(b, 3, 0, 5, 16), (int[]){0, 2, 3, 1}));
+    out(b, tn_b_permute(b, TYPED(b, TN_u8, 70, 0), (int[]){1, 0}));
+}
+static void whole_lines(tn_builder *b) { /* pointwise work and folds beside it */
+    tn_value x = tn_b_tanh(b, tn_b_add(b, INPUT(b, 40, 192), INPUT(b, 192)));
+    int axis = 1;
+    out(b, x);
+    out(b, tn_b_sub(b, x, tn_b_reduce(b, TN_REDUCE_max, x, &axis, 1, true)));
+}
 static void transposed_symbolic(tn_builder *b) {
     tn_dim n = tn_dim_of_symbol(b->graph->dims, "N"), s = tn_dim_of_symbol(b->graph->dims, "S");
     out(b, tn_b_permute(b, INPUT(b, n, s, 24), (int[]){0, 2, 1}));
@@ -257,6 +303,16 @@ static const movement_case cases[] = {
     CASE(transposed_doubles, "shape=transpose", 0, 0),
     CASE(transposed_halves, "shape=transpose", 0, 0),
     CASE(transposed_bytes, "shape=transpose", 0, 0),
+    CASE(transposed_words, "shape=transpose", 0, 0),
+    CASE(transposed_flags, "shape=transpose", 0, 0),
+    CASE(transposed_many_bytes, "shape=transpose", 0, 0),
+    CASE(transposed_few, "shape=transpose", 0, 0),
+    CASE(reversed_axes, "shape=transpose", 0, 0),
+    CASE(halves_at_work, "shape=transpose", 0, 0),
+    CASE(rows_elsewhere, NULL, 0, 0),
+    CASE(flags_of_a_number, NULL, 0, 0),
+    CASE(rows_of_none, NULL, 0, 0),
+    CASE(whole_lines, NULL, 0, 0),
     CASE(transposed_symbolic, "shape=transpose", 1, 1),
     CASE(transposed_symbolic, "shape=transpose", 5, 37),
     CASE(dot_rows_by_rows, "rhs=packed", 0, 0),
@@ -313,6 +369,25 @@ static void test_movement__compiled(void **state) {
     tn_arena_deinit(&arena);
 }
 
+/* As if every result were larger than the caches. */
+static void test_movement__past_the_caches(void **state) {
+    tn_arena arena;
+    tn_target target = *tn_target_native();
+    target.stream_bytes = 1;
+    (void)state;
+    if (!plan_has_compiler()) skip();
+    tn_arena_init(&arena, tn_allocator_system());
+    plan_case **made = make_cases(&arena);
+    plan_batch b = {.cases = made, .count = TN_COUNT(cases), .target = &target, .arena = &arena};
+    if (!plan_batch_check(&b)) fail_msg("%s", b.why);
+    uint32_t streams = 0;
+    for (uint32_t i = 0; i < b.count; i++)
+        for (uint32_t k = 0; k < b.programs[i].kernels.len; k++)
+            streams += strstr(b.programs[i].kernels.data[k]->note, " stream") != NULL;
+    assert_true(streams > b.count / 2);
+    tn_arena_deinit(&arena);
+}
+
 static uint32_t reused(build_graph *build) {
     tn_arena arena;
     tn_program p;
@@ -336,6 +411,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_movement__interpreted),
         cmocka_unit_test(test_movement__compiled),
+        cmocka_unit_test(test_movement__past_the_caches),
         cmocka_unit_test(test_movement__takes_the_memory_of_a_dying_operand),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
