@@ -82,8 +82,9 @@ static bool abs_abs(tn_rewriter *r, const tn_node_info *n, tn_value *out) {
     return tn__made_by(r->g, n->in[0], TN_OP_abs) && tn__becomes(n->in[0], out);
 }
 
-/* |−x| = |x| */
+/* |−x| = |x|, where −x is not taken modulo a power of two */
 static bool abs_neg(tn_rewriter *r, const tn_node_info *n, tn_value *out) {
+    if (tn_dtype_is_unsigned(tn_graph_type(r->g, n->out)->dtype)) return false;
     const tn_node_info *inner = tn__made_by(r->g, n->in[0], TN_OP_neg);
     return inner && tn__becomes(add_unary(r, TN_OP_abs, inner->in[0]), out);
 }
