@@ -167,7 +167,8 @@ double tn__least_seconds(const tn_grouping *p) {
     mark_read(p, read);
     for (tn_node n = 0; n < g->nodes.len; n++) {
         const tn_node_info *info = tn_graph_node(g, n);
-        if (!p->constant[n]) seconds += points_of(g, n) / p->costs.points;
+        bool computed = !p->constant[n] && (!p->inlined[n] || read[info->out]);
+        if (computed) seconds += points_of(g, n) / p->costs.points;
         if (tn__lower_of(g, n)->kind == TN_LOWER_SOURCE && info->out_count && read[info->out])
             seconds += p->constant[n] ? 0 : tn__seconds_of(p, info->out);
         if (has_kernel_of_its_own(p, n) && !p->constant[n])
