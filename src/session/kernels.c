@@ -8,9 +8,7 @@
 #include "base/cores.h"
 #include "codegen/render_c.h"
 #include "machine/profile.h"
-
-/* Changes with the meaning of generated code: tn_kernel_fn, tn_kernel_context, the loop IR. */
-#define KERNEL_ABI "tenon kernels 1"
+#include "session/identity.h"
 
 enum { UNIT_WEIGHT = 2000 }; /* expressions and statements that are worth a compiler of their own */
 
@@ -197,7 +195,8 @@ tn_status tn_kernels_render(const tn_program *p, const tn_target *target, tn_str
 
 static void name_entry(builder *b) {
     tn_str *s = &b->key_text;
-    tn_str_appendf(s, "%s\n%s\n%s\n%s\n%s\n", KERNEL_ABI, b->c->target->name, b->c->target->flags,
+    tn_identify_build(s); /* what renders the kernels */
+    tn_str_appendf(s, "%s\n%s\n%s\n%s\n", b->c->target->name, b->c->target->flags,
                    b->c->cc.identity, tn_cc_flags());
     for (uint32_t i = 0; i < b->p->kernels.len; i++) {
         tn_loop_print(b->p->kernels.data[i], true, s);

@@ -2,40 +2,15 @@
  *
  * A model whose sizes all stay open has one. Otherwise the import names inputs and sizes that it
  * needs; these are bound from the inputs of a run, and there is one program per set of values. */
-#include <dlfcn.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
+#include "session/identity.h"
 #include "session/model_inner.h"
 #include "session/ports.h"
 
 enum { MAX_ROUNDS = 8 }; /* an import may find that it needs more once the first needs are bound */
 
 /* ---- what a program depends on -------------------------------------------------------------- */
-
-static void append_file_identity(tn_str *s, const char *path) {
-    struct stat st;
-    if (stat(path, &st) != 0) {
-        tn_str_appendf(s, "%s ?\n", path);
-        return;
-    }
-    tn_str_appendf(s, "%s %llu %llu %llu %lld.%09ld\n", path, (unsigned long long)st.st_dev,
-                   (unsigned long long)st.st_ino, (unsigned long long)st.st_size,
-                   (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
-}
-
-/* The build of Tenon: the identity of the file that holds this code. */
-static void append_build(tn_str *s) {
-    Dl_info info = {0};
-    struct stat st;
-    void *here;
-    void (*function)(tn_str *) = append_build;
-    memcpy(&here, &function, sizeof here);
-    if (dladdr(here, &info) && info.dli_fname && stat(info.dli_fname, &st) == 0)
-        append_file_identity(s, info.dli_fname);
-    else
-        append_file_identity(s, "/proc/self/exe");
-}
 
 static const tn_buffer *input_named(const tn_model *m, const tn_buffer *inputs, const char *name) {
     for (uint32_t i = 0; i < m->ports->inputs.len; i++)
@@ -104,8 +79,8 @@ static tn_status key_guarded(void *argument, tn_error *err) {
     const tn_model_options *o = &m->workshop.options;
     tn_str *s = &x->text;
     tn_str_append(s, "tenon program 1\n");
-    append_build(s);
-    append_file_identity(s, m->path);
+    tn_identify_build(s);
+    tn_identify_file(m->path, s);
     const tn_costs *costs = &m->workshop.compiler.costs;
     tn_str_appendf(s, "target %s no_opt %d\n", m->workshop.compiler.target->name, o->no_opt);
     tn_str_appendf(s, "costs %.3g %.3g %.3g %.3g %.3g\n", costs->memory, costs->cache,
