@@ -55,6 +55,7 @@ typedef struct tn_model_options {
     void (*dump)(void *context, const char *stage, const char *text);
     const char *dump_after;
     void *dump_context;
+    bool no_tuned; /* do not use what tuning found; see docs/cli.md */
 } tn_model_options;
 #define TN_MODEL_OPTIONS_INIT                                                                      \
     { .size = sizeof(tn_model_options) }

@@ -5,6 +5,7 @@
 
 #include "base/io.h"
 #include "cli/report.h"
+#include "cli/tune.h"
 
 enum { DEFAULT_WARMUP = 3, MOST_RUNS = 1000, FEWEST_RUNS = 5 };
 #define DEFAULT_SECONDS 1.0
@@ -182,6 +183,7 @@ static tn_status bench(cli *c, cli_model *m, tn_session **s, tn_error *err) {
     double first;
     bool cold;
     m->path = c->options.positional.at[0];
+    TN_CHECK(cli_tune_first(c, CLI_MISSING_RANDOM, c->options.seed, err));
     TN_CHECK(cli_model_options(c, &m->options, &m->dump, err));
     TN_CHECK(open_and_bind(c, m, s, &first, &cold, err));
     TN_CHECK(cli_dump_check(c, &m->dump, err));

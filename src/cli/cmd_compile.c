@@ -5,6 +5,7 @@
 #include "cli/emit_c.h"
 #include "cli/model.h"
 #include "cli/output.h"
+#include "cli/tune.h"
 
 /* Input values are needed only by a model whose shapes they decide; nothing is run. */
 static tn_status bind(cli *c, cli_model *m, tn_session **s, tn_error *err) {
@@ -40,6 +41,7 @@ static tn_status compile(cli *c, cli_model *m, tn_session **s, tn_error *err) {
     if (!file) return cli_usage(c, err, "-o FILE is missing");
     if (!source && strcmp(kind, "program") != 0)
         return cli_usage(c, err, "--emit: '%s' is not program or c", kind);
+    TN_CHECK(cli_tune_first(c, CLI_MISSING_RANDOM, c->options.random, err));
     TN_CHECK(cli_model_open(c, c->options.positional.at[0], m, err));
     TN_CHECK(bind(c, m, s, err));
     TN_CHECK(cli_dump_check(c, &m->dump, err));

@@ -5,6 +5,7 @@
 #include "base/io.h"
 #include "cli/model.h"
 #include "cli/output.h"
+#include "cli/tune.h"
 #include "cli/values.h"
 
 enum { SHOWN = 6 }; /* first values of an output in the summary */
@@ -137,8 +138,10 @@ static void log_compile(cli *c, const tn_session *s) {
 
 static tn_status run_model(cli *c, cli_model *m, tn_session **s, tn_error *err) {
     const char *random = c->options.random;
+    cli_missing missing = random ? CLI_MISSING_RANDOM : CLI_MISSING_IS_ERROR;
+    TN_CHECK(cli_tune_first(c, missing, random, err));
     TN_CHECK(cli_model_open(c, c->options.positional.at[0], m, err));
-    TN_CHECK(cli_model_bind(c, m, random ? CLI_MISSING_RANDOM : CLI_MISSING_IS_ERROR, random, err));
+    TN_CHECK(cli_model_bind(c, m, missing, random, err));
     TN_CHECK(tn_session_create(m->model, s, err));
     TN_CHECK(tn_session_bind(*s, m->inputs, m->input_count, err));
     TN_CHECK(cli_dump_check(c, &m->dump, err));

@@ -240,7 +240,9 @@ void tn__row_tiles(tn_loop *k, uint32_t mr, tn_lx lo, tn_lx hi, tn_lx m_total,
         tn_l_end(k);
         return;
     }
-    for (uint32_t rows = 4; rows > 0; rows /= 2) {
+    uint32_t most = 4;
+    while (2 * most < mr) most *= 2;
+    for (uint32_t rows = most; rows > 0; rows /= 2) {
         if (rows >= mr) continue;
         tn_lx two = tn_l_int(k, 2 * rows), here = tn_l_mod(k, rest, two);
         tn_l_if(k, tn_l_le(k, tn_l_int(k, rows), here));

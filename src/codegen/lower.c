@@ -1,6 +1,14 @@
 /* What the lowerings share: buffers, offsets, names. See lower.h. */
 #include "codegen/lower.h"
 
+#include "schedule/candidates.h"
+
+tn_schedule tn_lower_record(const tn_lower_context *c, uint32_t group, tn_schedule chosen) {
+    const tn_group *g = &c->grouping->groups.data[group];
+    bool fits = c->record && tn_schedule_fits(g, &chosen, c->record);
+    return fits ? *c->record : chosen;
+}
+
 static tn_kernel_error maker_error(tn_emit *e, const tn_node_info *n) {
     const tn_kernel_maker *m = (const tn_kernel_maker *)e;
     return m->context->error_base + tn_graph_value(e->graph, n->out)->node;

@@ -35,6 +35,7 @@ typedef struct tn_lower_context {
     const tn_target *target;
     tn_arena *arena;
     uint32_t error_base;
+    const tn_schedule *record; /* instead of the chosen one, where it fits; may be NULL */
 } tn_lower_context;
 
 tn_status tn_lower_group(const tn_lower_context *c, uint32_t group, tn_lowered *out, tn_error *err);
@@ -64,6 +65,8 @@ typedef struct tn_kernel_maker {
         as_bits; /* the group only moves values: flags and narrow floats stay in their storage form */
 } tn_kernel_maker;
 
+/* The record that `group` is lowered by when `chosen` was. */
+tn_schedule tn_lower_record(const tn_lower_context *c, uint32_t group, tn_schedule chosen);
 void tn_maker_init(tn_kernel_maker *m, const tn_lower_context *c, uint32_t group, const char *name);
 /* For the work of another group inside the kernel that `outer` makes. */
 void tn_maker_init_inside(tn_kernel_maker *m, const tn_kernel_maker *outer, uint32_t group);

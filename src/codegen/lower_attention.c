@@ -216,6 +216,7 @@ static void flash_init(tn__flash *f, const tn_lower_context *c, uint32_t group) 
     t->s =
         tn_schedule_choose_attention(t->m.grouping, t->m.group, (uint32_t)c->target->vector_bytes,
                                      (uint32_t)c->target->vector_registers);
+    t->s = tn_lower_record(c, group, t->s);
     t->panels = tn__ceil_div(t->m.k, t->n_total, t->s.nr);
     f->x = t->m.group->attention;
     f->dtype = t->c.acc;

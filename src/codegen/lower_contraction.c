@@ -172,6 +172,7 @@ static void tile_setup(tn__tile *t, const tn_lower_context *c, uint32_t group, c
     t->s = tn_schedule_choose_contraction(
         t->m.grouping, t->m.group, (uint32_t)c->target->vector_bytes,
         (uint32_t)c->target->vector_registers, a->direct, a->rhs_unit);
+    t->s = tn_lower_record(c, group, t->s);
     t->stage_turned = a->stage_turned;
     t->turned = a->rhs_turned;
     t->a_leaf = a->a_leaf;

@@ -321,6 +321,7 @@ bool tn_lower_place(const tn_lower_context *c, uint32_t group, tn_lowered *out) 
     if (p.axis < 0) return false;
     p.s = tn_schedule_choose_place(c->grouping, g, (uint32_t)c->target->vector_bytes, p.axis);
     if (p.s.shape != TN_SHAPE_PLACE) return false;
+    p.s = tn_lower_record(c, group, p.s);
     p.merged = tn_arena_alloc(c->arena, p.operands * sizeof *p.merged);
     memset(p.merged_rows, true, sizeof p.merged_rows);
     for (uint32_t i = 0; i < p.operands; i++) {

@@ -383,6 +383,7 @@ bool tn_lower_transpose(const tn_lower_context *c, uint32_t group, tn_lowered *o
             tn_schedule_streams(c->grouping, g->stores.data[i], c->target->stream_bytes);
     tn_schedule s = tn_schedule_choose_transpose(c->grouping, g, &facts);
     if (s.shape != TN_SHAPE_TRANSPOSE) return false;
+    s = tn_lower_record(c, group, s);
     turn t;
     turn_init(&t, c, group, found.merged);
     t.c = found;

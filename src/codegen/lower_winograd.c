@@ -346,6 +346,7 @@ bool tn_lower_winograd(const tn_lower_context *c, uint32_t group, tn_lowered *ou
         return false;
     tn_schedule s = tn_schedule_choose_winograd(c->grouping, g, (uint32_t)c->target->vector_bytes,
                                                 (uint32_t)c->target->vector_registers);
+    s = tn_lower_record(c, group, s);
     winograd w;
     winograd_init(&w, c, group, "winograd", &s);
     if (w.t.folds.len > 0) return false;

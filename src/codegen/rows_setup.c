@@ -120,6 +120,7 @@ void tn__rows_init(tn__rows *r, const tn_lower_context *c, uint32_t group, tn_ke
     if (merged) memcpy(r->merged, merged, sizeof r->merged);
     r->s = tn_schedule_choose_rows(r->m.grouping, r->m.group, (uint32_t)c->target->vector_bytes,
                                    r->merged);
+    if (!outer) r->s = tn_lower_record(c, group, r->s);
     set_extents(r);
     for (uint32_t i = 0; i < r->m.group->members.len; i++)
         add_fold(r, &r->m.group->members.data[i]);

@@ -54,16 +54,19 @@ static bool proc_value(const char *path, const char *key, char *out, size_t size
     return found;
 }
 
+void tn_machine_cpu(char out[TN_MACHINE_TEXT]) {
+    snprintf(out, TN_MACHINE_TEXT, "unknown");
+    if (!proc_value("/proc/cpuinfo", "model name", out, TN_MACHINE_TEXT) && cpuinfo_initialize() &&
+        cpuinfo_get_packages_count() > 0)
+        snprintf(out, TN_MACHINE_TEXT, "%s", cpuinfo_get_package(0)->name);
+}
+
 static void detect_cpu(tn_machine *m) {
     char flags[4096];
     struct utsname name;
-    snprintf(m->cpu, sizeof m->cpu, "unknown");
     snprintf(m->arch, sizeof m->arch, "%.31s", uname(&name) == 0 ? name.machine : "unknown");
-    bool known = cpuinfo_initialize();
-    if (!proc_value("/proc/cpuinfo", "model name", m->cpu, sizeof m->cpu) && known &&
-        cpuinfo_get_packages_count() > 0)
-        snprintf(m->cpu, sizeof m->cpu, "%s", cpuinfo_get_package(0)->name);
-    if (known) detect_isa(m);
+    tn_machine_cpu(m->cpu);
+    if (cpuinfo_initialize()) detect_isa(m);
     if (proc_value("/proc/cpuinfo", "flags", flags, sizeof flags))
         m->virtual_machine = strstr(flags, " hypervisor") != NULL;
 }

@@ -29,6 +29,8 @@ typedef struct tn_machine {
 } tn_machine;
 
 void tn_machine_detect(tn_machine *m);
+/* tn_machine.cpu alone, which takes no time. */
+void tn_machine_cpu(char out[TN_MACHINE_TEXT]);
 /* Bytes of the largest data cache; 0: unknown. */
 uint64_t tn_machine_last_cache(const tn_machine *m);
 

@@ -1,6 +1,8 @@
 /* Building the program. See assemble.h. */
 #include "plan/assemble.h"
 
+#include "schedule/candidates.h"
+
 #define NO_BUFFER UINT32_MAX
 
 /* `buffer` may take the memory of `from` if that dies in the step that makes it. */
@@ -14,6 +16,7 @@ typedef struct assembler {
     const tn_target *target;
     tn_costs costs;
     bool fuse;
+    const tn_record_source *records;
     tn_map kernels; /* canonical text → kernel */
     tn_map packs;   /* kernel, operand buffer → packed buffer */
     uint32_t position;
@@ -254,7 +257,8 @@ static const char *take_text(assembler *a, tn_str *text) {
     return kept;
 }
 
-static void describe_group(scope *s, const tn_group *g, const tn_schedule *schedule, tn_dim bytes) {
+static void describe_group(scope *s, const tn_group *g, const tn_schedule *schedule, bool tuned,
+                           tn_dim bytes) {
     assembler *a = s->a;
     tn_str anchors, mainloop, epilogue, stores, again, record;
     tn_str_init_with(&anchors, tn_arena_allocator(a->arena));
@@ -278,6 +282,7 @@ static void describe_group(scope *s, const tn_group *g, const tn_schedule *sched
         tn_type_print(s->g->dims, tn_graph_type(s->g, g->stores.data[i]), &stores);
     }
     tn_schedule_print(schedule, g->kind, &record);
+    if (tuned) tn_str_append(&record, " tuned");
     tn_prog_group info = {.step_position = a->position, .bytes = bytes};
     info.anchors = take_text(a, &anchors);
     info.mainloop = take_text(a, &mainloop);
@@ -352,14 +357,39 @@ static void note_reuse(scope *s, const tn_group *g, const tn_lowered *l) {
         tn_vec_push(s->a->arena, &s->a->reuses, ((reuse){to, buffer_of(s, l->in_place[i])}));
 }
 
+/* Lowers the group anew by the record that is known for its kernel; false: there is none that fits. */
+static bool apply_record(scope *s, tn_lower_context *context, uint32_t id, tn_lowered *l) {
+    assembler *a = s->a;
+    const tn_group *g = &s->groups->groups.data[id];
+    if (!a->records || g->constant) return false;
+    tn_kernel_site site = {.name = step_name(s, g), .context = context, .group = id, .lowered = l};
+    site.position = a->position + (l->pack ? 1 : 0);
+    tn_str text;
+    tn_str_init_with(&text, tn_arena_allocator(a->arena));
+    tn_loop_print(l->kernel, true, &text);
+    tn_sha256_hex(text.data, text.len, site.key);
+    tn_str_deinit(&text);
+    tn_schedule record = l->schedule;
+    if (!a->records->find(a->records->context, &site, &record)) return false;
+    tn_lowered other;
+    context->record = &record;
+    if (tn_lower_group(context, id, &other, NULL) != TN_OK ||
+        tn_schedule_same(&other.schedule, &l->schedule))
+        return false;
+    *l = other;
+    return true;
+}
+
 static tn_status assemble_group(scope *s, uint32_t id, tn_error *err) {
     assembler *a = s->a;
     const tn_group *g = &s->groups->groups.data[id];
     a->position++;
     if (g->kind == TN_GROUP_CONTROL) return assemble_control(s, g, err);
-    tn_lower_context context = {s->groups, a->target, a->arena, s->error_base};
+    tn_lower_context context = {
+        .grouping = s->groups, .target = a->target, .arena = a->arena, .error_base = s->error_base};
     tn_lowered l;
     TN_TRY(err, tn_lower_group(&context, id, &l, err), "while lowering %s", step_name(s, g));
+    bool tuned = apply_record(s, &context, id, &l);
     uint32_t packed = NO_BUFFER;
     for (uint32_t i = 0; i < g->stores.len; i++) {
         tn_value v = tn_group_storage(s->groups, g->stores.data[i]);
@@ -374,7 +404,7 @@ static tn_status assemble_group(scope *s, uint32_t id, tn_error *err) {
     tn_prog_step step = kernel_step(s, l.kernel, packed);
     step.name = step_name(s, g);
     step.flops = group_flops(s, g);
-    if (!g->constant) describe_group(s, g, &l.schedule, step.bytes);
+    if (!g->constant) describe_group(s, g, &l.schedule, tuned, step.bytes);
     push_step(s, step, g->constant);
     return TN_OK;
 }
@@ -623,6 +653,7 @@ tn_status tn_assemble(const tn_graph *g, const tn_plan_options *options, tn_aren
                    .target = options->target,
                    .costs = options->costs ? *options->costs : tn_costs_default(),
                    .fuse = !options->no_opt,
+                   .records = options->records,
                    .groups_text = groups_text};
     tn_map_init(&a.kernels, arena);
     tn_map_init(&a.packs, arena);

@@ -5,13 +5,15 @@
 #include "codegen/target.h"
 #include "ir/graph.h"
 #include "machine/costs.h"
+#include "plan/records.h"
 #include "program/program.h"
 
 typedef struct tn_plan_options {
     const tn_target *target;
-    const tn_costs *costs; /* of the machine; NULL: a common one */
-    bool no_opt;           /* no rewrites, no fusion: one kernel per node */
-    bool unsafe_math;      /* allow rewrites that change rounding */
+    const tn_costs *costs;           /* of the machine; NULL: a common one */
+    bool no_opt;                     /* no rewrites, no fusion: one kernel per node */
+    bool unsafe_math;                /* allow rewrites that change rounding */
+    const tn_record_source *records; /* NULL: every kernel by the record that is chosen */
     /* Called after each stage with its name and the printed form, when not NULL. */
     void (*dump)(void *context, const char *stage, const char *text);
     const char *dump_after; /* only this stage; NULL: all */

@@ -186,6 +186,7 @@ tn_schedule tn_schedule_choose_contraction(const tn_grouping *p, const tn_group 
     s->rhs = p->constant[rhs] && !g->constant         ? TN_RHS_PREPARED
              : rhs_unit && !worth_packing(m, k, cols) ? TN_RHS_DIRECT
                                                       : TN_RHS_PACKED;
+    s->rhs_unit = rhs_unit && s->rhs != TN_RHS_PREPARED;
     s->lhs = lhs_direct ? TN_LHS_DIRECT : c.k > 0 ? TN_LHS_STAGED : TN_LHS_ELEMENT;
     int64_t panels = (cols + s->nr - 1) / s->nr;
     bool packed = s->rhs == TN_RHS_PACKED;

@@ -56,6 +56,7 @@ typedef struct tn_schedule {
     uint32_t ranges[TN_RANGE_CLASSES];
     tn_lhs_mode lhs;
     tn_rhs_mode rhs;
+    bool rhs_unit; /* the right operand is contiguous along n: DIRECT and PACKED are possible */
     bool staged_epilogue; /* the tile goes through scratch: for long epilogues */
     uint32_t winograd; /* conv by tiles of so many results squared; m_block counts tiles. 0: no */
     /* ATTENTION: mr and m_block as above, nr for the second product */

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "session/tunings.h"
+
 tn_artifact *tn_artifact_new(void) {
     tn_artifact *a = calloc(1, sizeof *a);
     if (!a) return NULL;
@@ -84,9 +86,12 @@ static tn_status prepare(tn_artifact *a, tn_error *err) {
 /* ---- building ------------------------------------------------------------------------------- */
 
 /* A machine whose compiler cannot run (no temporary folder) still runs the model. */
-static tn_status build_kernels(tn_artifact *a, const tn_workshop *w, tn_error *err) {
+static tn_status build_kernels(tn_artifact *a, const tn_workshop *w, const tn_artifact *like,
+                               tn_error *err) {
     tn_error why = TN_ERROR_INIT;
-    tn_status status = tn_kernels_build(&a->kernels, a->program, &w->compiler, &why);
+    tn_status status = like ? tn_kernels_build_trial(&a->kernels, a->program, like->program,
+                                                     &like->kernels, &w->compiler, &why)
+                            : tn_kernels_build(&a->kernels, a->program, &w->compiler, &why);
     if (status == TN_IO && w->options.mode == TN_COMPILE_AUTO) {
         char text[1024];
         tn_error_format(&why, text, sizeof text);
@@ -99,9 +104,10 @@ static tn_status build_kernels(tn_artifact *a, const tn_workshop *w, tn_error *e
     return status;
 }
 
-static tn_status make_executable(tn_artifact *a, const tn_workshop *w, tn_error *err) {
+static tn_status make_executable(tn_artifact *a, const tn_workshop *w, const tn_artifact *like,
+                                 tn_error *err) {
     double start = tn_seconds();
-    TN_CHECK(build_kernels(a, w, err));
+    TN_CHECK(build_kernels(a, w, like, err));
     a->stats.kernels = tn_seconds() - start;
     TN_CHECK(find_sources(a, err));
     a->executable = (tn_executable){.program = a->program,
@@ -117,13 +123,21 @@ typedef struct plan_args {
     tn_artifact *a;
     const tn_workshop *w;
     const tn_graph *g;
+    const tn_record_source *records; /* NULL: what tuning remembered */
 } plan_args;
 
 static tn_status plan_guarded(void *argument, tn_error *err) {
     plan_args *p = argument;
     const tn_model_options *o = &p->w->options;
+    tn_tunings tunings;
+    tn_record_source remembered;
+    if (!p->records && !o->no_tuned && tn_tunings_open(&tunings, &p->w->compiler)) {
+        remembered = tn_tunings_source(&tunings);
+        p->records = &remembered;
+    }
     tn_plan_options options = {.target = p->w->compiler.target,
                                .costs = &p->w->compiler.costs,
+                               .records = p->records,
                                .no_opt = o->no_opt,
                                .dump = o->dump,
                                .dump_after = o->dump_after,
@@ -135,12 +149,12 @@ static tn_status plan_guarded(void *argument, tn_error *err) {
 }
 
 tn_status tn_artifact_build(tn_artifact *a, const tn_workshop *w, const tn_graph *g,
-                            tn_error *err) {
+                            const tn_artifact_trial *trial, tn_error *err) {
     double start = tn_seconds();
-    plan_args plan = {a, w, g};
+    plan_args plan = {a, w, g, trial ? trial->records : NULL};
     TN_CHECK(tn_guard(plan_guarded, &plan, err));
     a->stats.plan = tn_seconds() - start;
-    TN_CHECK(make_executable(a, w, err));
+    TN_CHECK(make_executable(a, w, trial ? trial->like : NULL, err));
     start = tn_seconds();
     TN_CHECK(prepare(a, err));
     a->stats.prepare = tn_seconds() - start;
@@ -152,7 +166,7 @@ tn_status tn_artifact_load(tn_artifact *a, const tn_workshop *w, const char *pat
     TN_CHECK(tn_program_load(&a->file, &a->arena, path, err));
     a->stats.load = tn_seconds() - start;
     a->program = &a->file.program;
-    return make_executable(a, w, err);
+    return make_executable(a, w, NULL, err);
 }
 
 tn_status tn_artifact_save(const tn_artifact *a, bool external, const char *path, tn_error *err) {

@@ -41,9 +41,17 @@ typedef struct tn_workshop {
 
 /* Empty, with one reference; NULL when memory runs out. An import may fill `arena` and `import`. */
 tn_artifact *tn_artifact_new(void);
+/* How else than usual an artifact is built: for tuning. */
+typedef struct tn_artifact_trial {
+    const tn_record_source *records; /* instead of what tuning remembered */
+    const tn_artifact *like;         /* whose kernels serve where they are the same; may be NULL */
+} tn_artifact_trial;
+
 /* Plans `g`, compiles its kernels, prepares its weights. The graph's constants must outlive the
- * artifact (they do in its own arena and import). After a failure it can only be released. */
-tn_status tn_artifact_build(tn_artifact *a, const tn_workshop *w, const tn_graph *g, tn_error *err);
+ * artifact (they do in its own arena and import), as must trial->like. After a failure it can only be
+ * released. `trial` may be NULL. */
+tn_status tn_artifact_build(tn_artifact *a, const tn_workshop *w, const tn_graph *g,
+                            const tn_artifact_trial *trial, tn_error *err);
 /* Maps a program file and compiles its kernels (or finds them in the cache). */
 tn_status tn_artifact_load(tn_artifact *a, const tn_workshop *w, const char *path, tn_error *err);
 tn_artifact *tn_artifact_retain(tn_artifact *a);

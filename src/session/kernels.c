@@ -88,6 +88,7 @@ typedef struct unit {
 typedef struct builder {
     const tn_program *p;
     const tn_compiler *c;
+    bool keep; /* in the cache */
     tn_kernels *k;
     tn_arena arena;
     unit units[TN_CC_MAX_UNITS];
@@ -235,24 +236,25 @@ static tn_status compile(builder *b, tn_error *err) {
 static tn_status build_guarded(void *argument, tn_error *err) {
     builder *b = argument;
     name_entry(b);
-    if (tn_object_from_cache(&b->k->object, &b->c->cache, b->name, NULL) == TN_OK) {
+    if (b->keep && tn_object_from_cache(&b->k->object, &b->c->cache, b->name, NULL) == TN_OK) {
         b->k->cached = true;
         return find_functions(b, err);
     }
     TN_CHECK(compile(b, err));
-    tn_cache_put(&b->c->cache, b->name, b->object, b->object_size);
+    if (b->keep) tn_cache_put(&b->c->cache, b->name, b->object, b->object_size);
     TN_CHECK(tn_object_from_bytes(&b->k->object, b->object, b->object_size, err));
     return find_functions(b, err);
 }
 
-tn_status tn_kernels_build(tn_kernels *k, const tn_program *p, const tn_compiler *c,
-                           tn_error *err) {
+static tn_status build(tn_kernels *k, const tn_program *p, const tn_compiler *c, bool keep,
+                       tn_error *err) {
     *k = (tn_kernels){.object = TN_OBJECT_NONE};
     if (!c->has_cc || p->kernels.len == 0) return TN_OK;
     builder *b = calloc(1, sizeof *b);
     if (!b) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
     b->p = p;
     b->c = c;
+    b->keep = keep;
     b->k = k;
     tn_arena_init(&b->arena, tn_allocator_system());
     tn_str_init(&b->key_text);
@@ -263,6 +265,84 @@ tn_status tn_kernels_build(tn_kernels *k, const tn_program *p, const tn_compiler
     tn_arena_deinit(&b->arena);
     free(b->object);
     free(b);
+    if (status != TN_OK) tn_kernels_deinit(k);
+    return status;
+}
+
+tn_status tn_kernels_build(tn_kernels *k, const tn_program *p, const tn_compiler *c,
+                           tn_error *err) {
+    return build(k, p, c, true, err);
+}
+
+/* ---- trials --------------------------------------------------------------------------------- */
+
+typedef struct trial {
+    const tn_program *p, *like;
+    tn_arena arena;
+    tn_program changed; /* has only the kernels that are new */
+    uint32_t *same;     /* per kernel of p: that of `like`, or NEW + that of `changed` */
+} trial;
+#define NEW 0x80000000u
+
+static void put_kernel(tn_map *map, const tn_loop *k, uint32_t id) {
+    tn_str text;
+    tn_str_init_with(&text, tn_arena_allocator(map->arena));
+    tn_loop_print(k, true, &text);
+    uint32_t known;
+    if (!tn_map_get(map, text.data, text.len, &known)) tn_map_put(map, text.data, text.len, id);
+    tn_str_deinit(&text);
+}
+
+static uint32_t find_kernel(tn_map *map, const tn_loop *k, uint32_t otherwise) {
+    tn_str text;
+    tn_str_init_with(&text, tn_arena_allocator(map->arena));
+    tn_loop_print(k, true, &text);
+    uint32_t id = otherwise;
+    (void)tn_map_get(map, text.data, text.len, &id);
+    tn_str_deinit(&text);
+    return id;
+}
+
+static tn_status compare_guarded(void *argument, tn_error *err) {
+    (void)err;
+    trial *x = argument;
+    tn_map map;
+    tn_map_init(&map, &x->arena);
+    for (uint32_t i = 0; i < x->like->kernels.len; i++)
+        put_kernel(&map, x->like->kernels.data[i], i);
+    x->same = TN_NEW_N(&x->arena, uint32_t, x->p->kernels.len);
+    for (uint32_t i = 0; i < x->p->kernels.len; i++) {
+        tn_loop *k = x->p->kernels.data[i];
+        x->same[i] = find_kernel(&map, k, NEW + x->changed.kernels.len);
+        if (x->same[i] >= NEW) tn_vec_push(&x->arena, &x->changed.kernels, k);
+    }
+    return TN_OK;
+}
+
+/* Functions of `p` from those of `from` and the ones just built. */
+static tn_status join_functions(const trial *x, const tn_kernels *from, tn_kernels *k,
+                                tn_error *err) {
+    uint32_t n = x->p->kernels.len;
+    tn_kernel_fn **functions = calloc(n ? n : 1, sizeof *functions);
+    if (!functions) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
+    for (uint32_t i = 0; i < n; i++)
+        functions[i] =
+            x->same[i] >= NEW ? k->functions[x->same[i] - NEW] : from->functions[x->same[i]];
+    free(k->functions);
+    k->functions = functions;
+    return TN_OK;
+}
+
+tn_status tn_kernels_build_trial(tn_kernels *k, const tn_program *p, const tn_program *like,
+                                 const tn_kernels *from, const tn_compiler *c, tn_error *err) {
+    *k = (tn_kernels){.object = TN_OBJECT_NONE};
+    if (!from->functions) return TN_OK;
+    trial x = {.p = p, .like = like, .changed = {.target = p->target}};
+    tn_arena_init(&x.arena, tn_allocator_system());
+    tn_status status = tn_guard(compare_guarded, &x, err);
+    if (status == TN_OK) status = build(k, &x.changed, c, false, err);
+    if (status == TN_OK) status = join_functions(&x, from, k, err);
+    tn_arena_deinit(&x.arena);
     if (status != TN_OK) tn_kernels_deinit(k);
     return status;
 }

@@ -32,6 +32,10 @@ typedef struct tn_kernels {
 } tn_kernels;
 
 tn_status tn_kernels_build(tn_kernels *k, const tn_program *p, const tn_compiler *c, tn_error *err);
+/* For a program that is tried once: kernels that `like`, built as `from`, has too are those; the others
+ * are compiled and not kept in the cache. `from` must outlive `k`. */
+tn_status tn_kernels_build_trial(tn_kernels *k, const tn_program *p, const tn_program *like,
+                                 const tn_kernels *from, const tn_compiler *c, tn_error *err);
 void tn_kernels_deinit(tn_kernels *k);
 
 /* One C text with all kernels of `p`, functions tn_kernel_0 …: what tenon compile --emit c shows.

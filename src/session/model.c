@@ -128,7 +128,7 @@ tn_status tn_model_from_graph(const tn_graph *g, const tn_model_options *options
     TN_CHECK(model_new(NULL, options, &m, err));
     m->given = g;
     tn_artifact *a = tn_artifact_new();
-    tn_status status = a ? tn_artifact_build(a, &m->workshop, g, err)
+    tn_status status = a ? tn_artifact_build(a, &m->workshop, g, NULL, err)
                          : tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
     if (status == TN_OK) {
         status = set_signature(m, a, err);

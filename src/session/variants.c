@@ -7,6 +7,7 @@
 #include "session/identity.h"
 #include "session/model_inner.h"
 #include "session/ports.h"
+#include "session/tunings.h"
 
 enum { MAX_ROUNDS = 8 }; /* an import may find that it needs more once the first needs are bound */
 
@@ -85,6 +86,9 @@ static tn_status key_guarded(void *argument, tn_error *err) {
     tn_str_appendf(s, "target %s no_opt %d\n", m->workshop.compiler.target->name, o->no_opt);
     tn_str_appendf(s, "costs %.3g %.3g %.3g %.3g %.3g\n", costs->memory, costs->cache,
                    costs->points, costs->launch, costs->cached_bytes);
+    char generation[TN_TUNING_ID] = "none";
+    if (!o->no_tuned) tn_tunings_id(&m->workshop.compiler, generation);
+    tn_str_appendf(s, "tuned %s\n", generation);
     for (int i = 0; i < o->dim_count; i++)
         tn_str_appendf(s, "dim %s %lld\n", o->dims[i].name, (long long)o->dims[i].value);
     for (uint32_t i = 0; x->inputs && i < m->need_dims.len; i++)
@@ -232,7 +236,7 @@ static tn_status needs_guarded(void *argument, tn_error *err) {
 }
 
 static tn_status build_imported(tn_model *m, tn_artifact *a, tn_error *err) {
-    if (a->import.graph) return tn_artifact_build(a, &m->workshop, a->import.graph, err);
+    if (a->import.graph) return tn_artifact_build(a, &m->workshop, a->import.graph, NULL, err);
     if (a->import.need_values.len == 0 && a->import.need_dims.len == 0)
         TN_BUG("an import gave neither a graph nor needs");
     return tn_guard(needs_guarded, a, err);

@@ -9,7 +9,8 @@ static golden cases;
 static void lower_all(graph_test *t, const tn_graph *g, tn_str *text) {
     tn_costs costs = tn_costs_default();
     tn_grouping *p = tn_group_graph(g, true, &costs, &t->arena);
-    tn_lower_context context = {p, tn_target_of(TN_ISA_AVX2), &t->arena, 1};
+    tn_lower_context context = {
+        .grouping = p, .target = tn_target_of(TN_ISA_AVX2), .arena = &t->arena, .error_base = 1};
     for (uint32_t i = 0; i < p->order.len; i++) {
         tn_lowered l;
         must(t, tn_lower_group(&context, p->order.data[i], &l, &t->err));

@@ -1,5 +1,5 @@
 /* Runs graphs in every way there is and compares with the reference evaluation: planned without
- * fusion, fused, fused without rewrites; interpreted and compiled for every target this machine
+ * fusion, fused, fused and lowered by other schedule records, fused without rewrites; interpreted and compiled for every target this machine
  * runs; with one thread and with two, which must agree in every bit.
  *
  * All memory that a program is given ends at a page that cannot be touched, and what a run has to
@@ -22,18 +22,26 @@
 #include "toolchain/cc.h"
 #include "toolchain/object.h"
 #include "unit/plan/check_program.h"
+#include "unit/plan/random_records.h"
 #include "unit/test.h"
 
 enum { PLAN_PAGE = 4096, PLAN_UNIT_KERNELS = 24 };
 
-typedef enum plan_variant { PLAN_PLAIN, PLAN_FUSED, PLAN_UNCHANGED, PLAN_VARIANTS } plan_variant;
+typedef enum plan_variant {
+    PLAN_PLAIN,
+    PLAN_FUSED,
+    PLAN_RECORDS, /* which give the same bits as PLAN_FUSED */
+    PLAN_UNCHANGED,
+    PLAN_VARIANTS
+} plan_variant;
 
 typedef struct plan_case {
     tn_arena *arena;
     const tn_graph *graph;
     const char *label;
     const int64_t *symbols;
-    const double *bound; /* per output: the largest difference allowed; NULL: by type */
+    const double *bound;             /* per output: the largest difference allowed; NULL: by type */
+    const tn_record_source *records; /* of PLAN_RECORDS; NULL: random ones that keep the bits */
     tn_array *inputs, *want;
     tn_array *got; /* of the run before, which must have given the same bits; NULL: none yet */
     char *why;     /* what went wrong */
@@ -147,6 +155,8 @@ static inline bool plan_program_of(plan_case *c, plan_variant variant, const tn_
                                    tn_program *out) {
     tn_error err = TN_ERROR_INIT;
     tn_plan_options options = {.target = target, .no_opt = variant == PLAN_PLAIN};
+    if (variant == PLAN_RECORDS)
+        options.records = c->records ? c->records : &random_records_of(c->arena, 1, true)->source;
     tn_status status = variant == PLAN_UNCHANGED
                            ? tn_assemble(c->graph, &options, c->arena, out, NULL, &err)
                            : tn_plan(c->graph, &options, c->arena, out, &err);
@@ -199,7 +209,7 @@ static inline bool plan_judge(plan_run *r) {
         got[i].data = tn_arena_dup(c->arena, r->outputs[i].data, size);
         if (!plan_compare(c, i, &got[i], r->way)) return false;
         if (c->got && memcmp(c->got[i].data, got[i].data, size) != 0)
-            return plan_fails(c, "%s: output %u has other bits than with another number of threads",
+            return plan_fails(c, "%s: output %u has other bits than with other threads or records",
                               r->way, i);
     }
     for (uint32_t i = 0; i < r->program->inputs.len; i++)
@@ -289,7 +299,8 @@ static inline bool plan_case_init(plan_case *c, bool small) {
     return true;
 }
 
-static const char *const plan_ways[PLAN_VARIANTS] = {"not fused", "fused", "fused, not rewritten"};
+static const char *const plan_ways[PLAN_VARIANTS] = {"not fused", "fused", "fused by other records",
+                                                     "fused, not rewritten"};
 
 static inline bool plan_interpret(plan_case *c) {
     const char *wrong = grouping_check(c->graph, c->arena);
@@ -298,7 +309,7 @@ static inline bool plan_interpret(plan_case *c) {
         tn_program program;
         if (!plan_program_of(c, (plan_variant)v, tn_target_native(), &program)) return false;
         plan_run run = {.c = c, .program = &program, .way = plan_ways[v]};
-        c->got = NULL;
+        if (v != PLAN_RECORDS || c->records) c->got = NULL;
         if (!plan_run_program(&run)) return false;
     }
     return true;
@@ -408,7 +419,7 @@ static inline bool plan_batch_check(plan_batch *b) {
     b->programs = TN_NEW_N(b->arena, tn_program, b->count);
     b->object = (tn_object)TN_OBJECT_NONE;
     for (uint32_t i = 0; i < b->count; i++) {
-        plan_variant variant = i % 4 == 3 ? PLAN_UNCHANGED : PLAN_FUSED;
+        plan_variant variant = i % 4 == 3 ? PLAN_UNCHANGED : i % 4 == 2 ? PLAN_RECORDS : PLAN_FUSED;
         if (!plan_program_of(b->cases[i], variant, b->target, &b->programs[i])) {
             b->why = b->cases[i]->why;
             return false;

@@ -1,0 +1,56 @@
+/* Tuning for the verbs that compile. See tune.h. */
+#include "cli/tune.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#include "base/io.h"
+#include "cli/output.h"
+#include "session/tune.h"
+
+static const char *record_text(cli *c, const tn_schedule *s, tn_group_kind kind) {
+    tn_str text;
+    tn_str_init_with(&text, tn_arena_allocator(&c->arena));
+    tn_schedule_print(s, kind, &text);
+    return tn_str_text(&text);
+}
+
+static void print_improved(void *context, const tn_tune_site *s) {
+    cli *c = context;
+    if (c->options.quiet) return;
+    fprintf(stderr, "tuned %s: %s, was %s: %s -> %s\n", s->name, record_text(c, &s->best, s->kind),
+            record_text(c, &s->start, s->kind), cli_time(c, s->before), cli_time(c, s->after));
+}
+
+static tn_status tune(cli *c, cli_model *m, cli_missing missing, const char *seed, tn_error *err) {
+    TN_CHECK(cli_model_options(c, &m->options, &m->dump, err));
+    m->options.dump = NULL;
+    TN_CHECK(tn_model_open(m->path, &m->options, &m->model, err));
+    TN_CHECK(cli_model_bind(c, m, missing, seed, err));
+    tn_tune_options options = {c->options.tune, print_improved, c};
+    tn_tune_result r;
+    double start = tn_seconds();
+    TN_TRY(err, tn_model_tune(m->model, m->inputs, m->input_count, &options, &r, err),
+           "while tuning %s", m->path);
+    if (c->options.quiet) return TN_OK;
+    fprintf(stderr, "tuning: %u schedules of %u kernels in %u rounds, %s; %d kept: %s -> %s\n",
+            r.tried, r.kernels, r.rounds, cli_time(c, tn_seconds() - start), r.kept,
+            cli_time(c, r.before), cli_time(c, r.after));
+    return TN_OK;
+}
+
+tn_status cli_tune_first(cli *c, cli_missing missing, const char *seed, tn_error *err) {
+    const cli_options *o = &c->options;
+    if (isnan(o->tune)) return TN_OK;
+    if (o->tune > 86400) return cli_usage(c, err, "--tune: %g seconds are too many", o->tune);
+    if (o->no_cache || o->no_tuned || o->no_opt || o->interpret)
+        return cli_usage(c, err, "--tune does not go with --%s",
+                         o->no_cache   ? "no-cache"
+                         : o->no_tuned ? "no-tuned"
+                         : o->no_opt   ? "no-opt"
+                                       : "interpret");
+    cli_model m = {.path = o->positional.at[0]};
+    tn_status status = tune(c, &m, missing, seed, err);
+    cli_model_close(&m);
+    return status;
+}

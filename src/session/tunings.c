@@ -1,0 +1,134 @@
+/* Tuning records as cache entries. See tunings.h. */
+#include "session/tunings.h"
+
+#include <stdlib.h>
+
+#include "base/io.h"
+
+#define SCHEMA "tenon.tuned/1"
+
+enum { NAME = 80 };
+
+/* ---- the id --------------------------------------------------------------------------------- */
+
+static void id_name(const tn_compiler *c, char out[NAME]) {
+    char text[128];
+    int len = snprintf(text, sizeof text, "tenon tunings 1\n%s", c->target->name);
+    tn_sha256_hex(text, (size_t)len, out);
+    strcpy(out + 64, ".tunings");
+}
+
+bool tn_tunings_id(const tn_compiler *c, char id[TN_TUNING_ID]) {
+    char name[NAME];
+    tn_cache_entry entry;
+    if (!tn_cache_usable(&c->cache)) return false;
+    id_name(c, name);
+    if (!tn_cache_get(&c->cache, name, &entry)) return false;
+    bool known = entry.size == TN_TUNING_ID - 1;
+    if (known) {
+        memcpy(id, entry.data, entry.size);
+        id[entry.size] = 0;
+    }
+    tn_cache_entry_close(&entry);
+    return known;
+}
+
+/* After the records, so that whoever sees the id sees them. */
+static void change_id(const tn_compiler *c, const tn_str *written) {
+    char name[NAME], id[TN_TUNING_ID] = "";
+    tn_str text;
+    tn_str_init(&text);
+    (void)tn_tunings_id(c, id);
+    tn_str_appendf(&text, "%s %.9f\n%s", id, tn_seconds(), tn_str_text(written));
+    tn_sha256_hex(text.data, text.len, id);
+    id_name(c, name);
+    tn_cache_put(&c->cache, name, id, TN_TUNING_ID - 1);
+    tn_str_deinit(&text);
+}
+
+/* ---- records -------------------------------------------------------------------------------- */
+
+static void record_name(const tn_tunings *t, const char *key, char out[NAME]) {
+    char text[TN_MACHINE_TEXT + 256];
+    int len = snprintf(text, sizeof text, "%s\n%s\n%s\n%s", SCHEMA, t->compiler->target->name,
+                       t->cpu, key);
+    tn_sha256_hex(text, TN_MIN((size_t)len, sizeof text - 1), out);
+    strcpy(out + 64, ".tuned");
+}
+
+static bool find_record(void *context, const tn_kernel_site *site, tn_schedule *record) {
+    const tn_tunings *t = context;
+    char name[NAME];
+    tn_cache_entry entry;
+    record_name(t, site->key, name);
+    if (!tn_cache_get(&t->compiler->cache, name, &entry)) return false;
+    json_t *json = json_loadb((const char *)entry.data, entry.size, 0, NULL);
+    const char *schema = json_string_value(json_object_get(json, "schema"));
+    bool ok = schema && strcmp(schema, SCHEMA) == 0 &&
+              tn_schedule_read(record, json_object_get(json, "record"));
+    json_decref(json);
+    tn_cache_entry_close(&entry);
+    return ok;
+}
+
+bool tn_tunings_open(tn_tunings *t, const tn_compiler *c) {
+    char id[TN_TUNING_ID];
+    *t = (tn_tunings){.compiler = c};
+    if (!tn_tunings_id(c, id)) return false;
+    tn_machine_cpu(t->cpu);
+    return true;
+}
+
+tn_record_source tn_tunings_source(tn_tunings *t) {
+    return (tn_record_source){t, find_record};
+}
+
+static char *record_text(const tn_tunings *t, const tn_tune_site *s) {
+    json_t *record = tn_schedule_json(&s->best);
+    json_t *json = record ? json_pack("{s:s, s:s, s:s, s:s, s:s, s:f, s:f, s:o}", "schema", SCHEMA,
+                                      "kernel", s->key, "name", s->name, "target",
+                                      t->compiler->target->name, "cpu", t->cpu, "before_ms",
+                                      s->before * 1e3, "after_ms", s->after * 1e3, "record", record)
+                          : NULL;
+    char *text = json ? json_dumps(json, JSON_INDENT(1)) : NULL;
+    json_decref(json);
+    return text;
+}
+
+static bool put_record(const tn_tunings *t, const tn_tune_site *s, tn_str *written) {
+    char name[NAME], *text = record_text(t, s);
+    if (!text) return false;
+    record_name(t, s->key, name);
+    bool ok = tn_cache_put(&t->compiler->cache, name, text, strlen(text));
+    if (ok) tn_str_append(written, text);
+    free(text);
+    return ok;
+}
+
+typedef struct put_args {
+    tn_tunings t;
+    const tn_tuner *tuner;
+    tn_str written;
+    int count;
+} put_args;
+
+static tn_status put_guarded(void *argument, tn_error *err) {
+    (void)err;
+    put_args *x = argument;
+    for (uint32_t i = 0; i < x->tuner->sites.len; i++) {
+        const tn_tune_site *s = &x->tuner->sites.data[i];
+        if (s->won && put_record(&x->t, s, &x->written)) x->count++;
+    }
+    if (x->count > 0) change_id(x->t.compiler, &x->written);
+    return TN_OK;
+}
+
+int tn_tunings_put(const tn_compiler *c, const tn_tuner *tuner) {
+    if (!tn_cache_usable(&c->cache)) return 0;
+    put_args x = {.t = {.compiler = c}, .tuner = tuner};
+    tn_machine_cpu(x.t.cpu);
+    tn_str_init(&x.written);
+    (void)tn_guard(put_guarded, &x, NULL);
+    tn_str_deinit(&x.written);
+    return x.count;
+}
