@@ -236,6 +236,7 @@ tn_lx tn_l_op2(tn_loop *k, tn_scalar_op op, tn_lx a, tn_lx b) {
     if (dtype == TN_bool && fold_flags(k, op, a, b, &folded)) return folded;
     if (dtype == TN_i64 && fold_integer(k, op, a, b, &folded)) return folded;
     if ((op == TN_S_min || op == TN_S_max) && a == b) return a;
+    if (op == TN_S_sub && dtype == TN_f32 && (folded = tn__l_integer_sub(k, a, b))) return folded;
     return tn__l_op(k, op, a, b, TN_LX_NONE);
 }
 
@@ -253,6 +254,7 @@ tn_lx tn_l_select(tn_loop *k, tn_lx flag, tn_lx a, tn_lx b) {
 }
 
 tn_lx tn_l_cast(tn_loop *k, tn_lx a, tn_dtype to, bool saturate) {
+    if (tn_l_type(k, a) != to) a = tn__l_before_cast(k, a);
     tn_dtype from = tn_l_type(k, a);
     if (from == to) return a;
     if (is_const(k, a))
