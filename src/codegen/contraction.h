@@ -16,7 +16,29 @@ typedef struct tn__tile_fold {
     uint32_t work[TN_FOLD_REGISTERS]; /* slots for partial results */
 } tn__tile_fold;
 
-typedef struct tn__tile {
+typedef struct tn__tile tn__tile;
+
+/* A constant B whose elements are made of narrow ones: weights in their stored type. */
+typedef struct tn__weights {
+    tn_value
+        source; /* the narrow elements, one per element of B; TN_NO_VALUE: B is not like this */
+    tn_value param[TN_MOST_PACKS - 1]; /* constants that differ between columns: scales, zeros */
+    uint32_t params;
+    int64_t depth, group; /* elements of k in all; that share parameters */
+    bool scaled;          /* B is a factor that a group shares times the rest */
+    bool nibbles;         /* of 4 bits: the k's 2i and 2i + 1 share a byte */
+    int k_axis;           /* the only one that is not 1; -1: there are several */
+    uint32_t raw, param_pack[TN_MOST_PACKS - 1]; /* the packs, as buffers */
+    /* While an element of B is emitted: what stands for its leaves, and where it is. */
+    tn_lx (*leaf)(tn__tile *t, tn_value v, const tn_lx *index);
+    tn_lx line, k, at_group, column; /* batch and panel; k and its group; column of the panel */
+    int half;                        /* k % 2 */
+    tn_value wanted;                 /* packing: the leaf that is packed, and its element */
+    tn_lx found;
+    struct tn__leaf_uses *uses;
+} tn__weights;
+
+struct tn__tile {
     tn_kernel_maker m; /* first */
     const tn_node_info *node;
     const tn_contraction_rules *rules;
@@ -37,8 +59,10 @@ typedef struct tn__tile {
     } tasks;
     TN_VEC(tn__tile_fold) folds;
     tn_merge_probe *probe;
+    tn__weights weights;
+    uint32_t part;         /* RAW: sums of a group, before its factor */
     tn_lx at[TN_MAX_RANK]; /* the current point of the group's space */
-} tn__tile;
+};
 
 /* ---- contraction_point.c -------------------------------------------------------------------- */
 
@@ -82,6 +106,11 @@ void tn__tile_store_row(tn__tile *t, const tn_lx *m, tn_lx row, tn_lx first, tn_
 /* Opens the loops over k; `linear` is the position in packed order, the same however axes merge. */
 int tn__open_k(tn__tile *t, const bool *merged, tn_lx *index, tn_lx *linear);
 void tn__close_loops(tn_loop *k, int n);
+/* A's element in row `i` of the tile: the part of its address that depends on k is the same for all
+ * rows, the other is kept per row. */
+void tn__row_addresses(tn__tile *t, uint32_t rows, tn_lx m0);
+tn_lx tn__lhs_k_part(tn__tile *t, const tn_lx *k_index, tn_lx k_linear);
+tn_lx tn__lhs_element(tn__tile *t, tn_lx i, tn_lx m0, const tn_lx *k_index, tn_lx k_part);
 /* All rows [lo, hi) of one panel. */
 void tn__run_rows(tn__tile *t, tn_lx lo, tn_lx hi, tn_lx m_total, tn_lx panel);
 /* Emits the work on `height` rows from `row` on. */
@@ -103,6 +132,21 @@ void tn__folds_begin(tn__tile *t, tn_along along, tn_lx lo, tn_lx hi);
 void tn__folds_keep(tn__tile *t, tn_along along, tn_lx lo, tn_lx hi);
 /* The last task puts all results together. */
 void tn__folds_finish(tn__tile *t);
+
+/* ---- weights_find.c, contraction_weights.c -------------------------------------------------- */
+
+/* Looks whether B is made of narrow constants. */
+void tn__weights_find(const tn_lower_context *c, uint32_t group, tn__weights *out);
+/* element = factor * rest, where the loads from buffer `source` are in the rest; NONE: not so. */
+tn_lx tn__weights_factor(const tn_loop *k, tn_lx element, uint32_t source, tn_lx *rest);
+/* The kernel that packs the narrow elements (which: 0) or parameter which - 1; `t` is fresh. */
+tn_pack tn__weights_pack(tn__tile *t, uint32_t which);
+/* Declares the packs as buffers of the kernel, and registers. */
+void tn__weights_bind(tn__tile *t);
+/* The products of a register tile, with the elements converted where they are used. */
+void tn__weights_multiply(tn__tile *t, uint32_t rows, tn_lx m0, tn_lx panel);
+/* Converts a panel into t->packed. */
+void tn__weights_unpack(tn__tile *t, tn_lx panel);
 
 /* ---- contraction_pack.c --------------------------------------------------------------------- */
 

@@ -5,6 +5,7 @@
 
 tn_lx tn__tile_leaf(tn_access *a, tn_value v, const tn_lx *index) {
     tn__tile *t = a->context;
+    if (t->weights.leaf) return t->weights.leaf(t, v, index);
     tn_node node = tn_graph_value(t->m.graph, v)->node;
     if (t->m.grouping->group_of[node] == t->m.group_id && node != t->m.group->anchor)
         return tn_op_rules_of(tn_graph_node(t->m.graph, node)->op)
@@ -58,6 +59,7 @@ void tn__tile_init(tn__tile *t, const tn_lower_context *c, uint32_t group, const
     t->n_total = tn__tile_product(t->m.k, t->c.n_extent, t->c.n);
     t->k_total = tn__tile_product(t->m.k, t->c.k_extent, t->c.k);
     t->s.lhs = TN_LHS_ELEMENT; /* until chosen: with its guard */
+    t->weights.source = TN_NO_VALUE;
     tn__tile_find_folds(t);
 }
 

@@ -144,15 +144,21 @@ static tn_lx row_address(tn__tile *t, tn_lx row) {
     return tn__load_address(k, tn__tile_lhs(t, t->b_index, m, zero), &buffer);
 }
 
-static void row_addresses(tn__tile *t, uint32_t rows, tn_lx m0) {
+void tn__row_addresses(tn__tile *t, uint32_t rows, tn_lx m0) {
     tn_loop *k = t->m.k;
+    if (t->s.lhs == TN_LHS_ELEMENT) return;
     tn_lx i = tn_l_for(k, TN_LOOP_UNROLL, tn_l_int(k, 0), tn_l_int(k, rows), "i");
     tn_l_set(k, t->row, i, row_address(t, tn_l_add(k, m0, i)));
     tn_l_end(k);
 }
 
-/* Row `i` of the tile; k_part: of the address. */
-static tn_lx lhs_element(tn__tile *t, tn_lx i, tn_lx m0, const tn_lx *k_index, tn_lx k_part) {
+tn_lx tn__lhs_k_part(tn__tile *t, const tn_lx *k_index, tn_lx k_linear) {
+    return t->s.lhs == TN_LHS_DIRECT   ? k_address(t, k_index)
+           : t->s.lhs == TN_LHS_STAGED ? tn__stage_k(t, k_linear)
+                                       : TN_LX_NONE;
+}
+
+tn_lx tn__lhs_element(tn__tile *t, tn_lx i, tn_lx m0, const tn_lx *k_index, tn_lx k_part) {
     tn_loop *k = t->m.k;
     if (t->s.lhs == TN_LHS_ELEMENT) {
         tn_lx m[TN_MAX_RANK];
@@ -174,7 +180,7 @@ static tn_lx rhs_element(tn__tile *t, const tn_lx *k_index, tn_lx k_linear, tn_l
         return tn_l_load(k, t->packed, tn_l_add(k, at, tn_l_add(k, tn_l_mul(k, k_linear, nr), j)),
                          TN_LX_NONE, TN_LX_NONE);
     }
-    if (t->s.rhs == TN_RHS_PACKED)
+    if (t->s.rhs == TN_RHS_PACKED || t->s.rhs == TN_RHS_UNPACKED)
         return tn_l_load(k, t->packed, tn_l_add(k, tn_l_mul(k, k_linear, nr), j), TN_LX_NONE,
                          TN_LX_NONE);
     tn_lx n[TN_MAX_RANK], col = tn_l_add(k, tn_l_mul(k, panel, nr), j);
@@ -187,15 +193,13 @@ static void multiply(tn__tile *t, uint32_t rows, tn_lx m0, tn_lx panel) {
     tn_loop *k = t->m.k;
     tn_lx zero = tn_l_int(k, 0), nr = tn_l_int(k, t->s.nr);
     tn__tile_clear(t, rows);
-    if (t->s.lhs != TN_LHS_ELEMENT) row_addresses(t, rows, m0);
+    tn__row_addresses(t, rows, m0);
     tn_lx k_index[TN_MAX_RANK], k_linear;
     int opened = tn__open_k(t, t->merged_k, k_index, &k_linear);
     uint32_t mark = tn_access_mark(&t->m.access);
-    tn_lx k_part = t->s.lhs == TN_LHS_DIRECT   ? k_address(t, k_index)
-                   : t->s.lhs == TN_LHS_STAGED ? tn__stage_k(t, k_linear)
-                                               : TN_LX_NONE;
+    tn_lx k_part = tn__lhs_k_part(t, k_index, k_linear);
     tn_lx i = tn_l_for(k, TN_LOOP_UNROLL, zero, tn_l_int(k, rows), "i");
-    tn_lx a = lhs_element(t, i, m0, k_index, k_part);
+    tn_lx a = tn__lhs_element(t, i, m0, k_index, k_part);
     tn_lx j = tn_l_for(k, TN_LOOP_VECTOR, zero, nr, "j");
     tn__tile_add(t, i, j, a, rhs_element(t, k_index, k_linear, panel, j));
     tn_l_end(k);
@@ -212,7 +216,10 @@ typedef struct panel_rows {
 static void run_tile(void *context, uint32_t rows, tn_lx m0) {
     const panel_rows *p = context;
     tn__tile *t = p->t;
-    multiply(t, rows, m0, p->panel);
+    if (t->s.rhs == TN_RHS_RAW)
+        tn__weights_multiply(t, rows, m0, p->panel);
+    else
+        multiply(t, rows, m0, p->panel);
     epilogue(t, rows, m0, tn_l_mul(t->m.k, p->panel, tn_l_int(t->m.k, t->s.nr)));
 }
 

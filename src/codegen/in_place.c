@@ -70,7 +70,7 @@ uint32_t tn_find_in_place(const tn_loop *k, bool stores_once, tn_arena *arena, t
     size_t size = tn_dtype_size(k->buffers.data[c.output].dtype);
     for (uint32_t i = 0; i < k->buffers.len && count < TN_MOST_IN_PLACE; i++) {
         const tn_lbuffer *b = &k->buffers.data[i];
-        if (b->kind != TN_LBUF_INPUT || c.unfit[i] || b->binding == TN_BIND_PACK) continue;
+        if (b->kind != TN_LBUF_INPUT || c.unfit[i] || (b->binding & TN_BIND_PACK)) continue;
         if (c.loads[i] != c.stores) continue;
         if (tn_dtype_size(b->dtype) == size) found[count++] = b->binding;
     }

@@ -194,9 +194,11 @@ tn_status tn_lower_group(const tn_lower_context *c, uint32_t group, tn_lowered *
     }
     if (g->kind == TN_GROUP_ROWS) mark_streams(c, out);
     out->kernel->note = group_note(c, g, &out->schedule);
-    if (out->pack) out->pack->note = "packs a constant operand into panels";
     TN_TRY(err, tn_loop_verify(out->kernel, err), "in the kernel '%s'", out->kernel->note);
-    if (out->pack) TN_TRY(err, tn_loop_verify(out->pack, err), "in a packing kernel");
+    for (uint32_t i = 0; i < out->pack_count; i++) {
+        out->packs[i].kernel->note = "packs a constant operand into panels";
+        TN_TRY(err, tn_loop_verify(out->packs[i].kernel, err), "in a packing kernel");
+    }
     out->in_place_count =
         tn_find_in_place(out->kernel, g->kind != TN_GROUP_NEST, c->arena, out->in_place);
     return TN_OK;

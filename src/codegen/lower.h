@@ -13,18 +13,23 @@
 #include "codegen/target.h"
 #include "schedule/record.h"
 
-/* tn_lbuffer.binding: a value of the graph, or a packed operand of this group. */
+/* tn_lbuffer.binding: a value of the graph, or TN_BIND_PACK + the number of a pack of this group. */
 #define TN_BIND_PACK 0x80000000u
 
-enum { TN_MOST_IN_PLACE = 4 };
+enum { TN_MOST_IN_PLACE = 4, TN_MOST_PACKS = 4 };
+
+/* What is made of a constant operand once, in `prepare`, for the group's kernel to read. */
+typedef struct tn_pack {
+    tn_loop *kernel; /* makes it; its OUTPUT buffer has binding TN_BIND_PACK */
+    tn_dim elements;
+    tn_dtype dtype;
+} tn_pack;
 
 typedef struct tn_lowered {
     tn_loop *kernel;
     tn_schedule schedule;
-    tn_loop *pack; /* CONTRACTION with a prepared operand: makes it; its OUTPUT buffer has binding
-                      TN_BIND_PACK, as has the kernel's input */
-    tn_dim pack_elements;
-    tn_dtype pack_dtype;
+    tn_pack packs[TN_MOST_PACKS];
+    uint32_t pack_count;
     tn_value in_place[TN_MOST_IN_PLACE]; /* inputs whose memory the only store may take over */
     uint32_t in_place_count;
 } tn_lowered;

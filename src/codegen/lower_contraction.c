@@ -66,6 +66,7 @@ typedef struct analysis {
     bool direct, stage_turned, rhs_unit, rhs_turned;
     bool merged_m[TN_MAX_RANK], merged_k[TN_MAX_RANK];
     tn_value a_leaf;
+    tn__weights weights;
 } analysis;
 
 static void open_merged(tn_loop *k, const tn_dim *d, int count, const bool *merged, tn_lx *var) {
@@ -143,6 +144,8 @@ static void analyse(const tn_lower_context *c, uint32_t group, analysis *out) {
     bool whole = t.m.group->prologue != TN_NO_GROUP;
     tn_lx address = TN_LX_NONE;
     if (!whole) address = tn__load_address(t.m.k, tn__tile_lhs(&t, t.b_index, m, k), &buffer);
+    out->weights.source = TN_NO_VALUE;
+    if (prepared) tn__weights_find(c, group, &out->weights);
     if (address != TN_LX_NONE && splits(&t, address, k, m)) {
         out->direct = true;
         out->a_leaf = t.m.k->buffers.data[buffer].binding;
@@ -178,7 +181,24 @@ static void tile_setup(tn__tile *t, const tn_lower_context *c, uint32_t group, c
     t->a_leaf = a->a_leaf;
     memcpy(t->merged_m, a->merged_m, sizeof t->merged_m);
     memcpy(t->merged_k, a->merged_k, sizeof t->merged_k);
+    t->weights = a->weights;
+    if (t->weights.source != TN_NO_VALUE) {
+        tn_weights_shape w = {a->weights.group, a->weights.scaled, a->weights.nibbles,
+                              a->weights.k_axis >= 0};
+        tn_schedule_choose_weights(t->m.grouping, t->m.group, (uint32_t)c->target->vector_registers,
+                                   &w, &t->s);
+    }
     t->panels = tn__ceil_div(t->m.k, t->n_total, t->s.nr);
+}
+
+/* The packs of weights in their stored type. */
+static void pack_weights(const tn_lower_context *c, uint32_t group, const analysis *a,
+                         tn_lowered *out) {
+    for (uint32_t i = 0; i <= a->weights.params; i++) {
+        tn__tile t;
+        tile_setup(&t, c, group, "pack", a);
+        out->packs[out->pack_count++] = tn__weights_pack(&t, i);
+    }
 }
 
 static void lower_pack(const tn_lower_context *c, uint32_t group, const analysis *a,
@@ -193,15 +213,13 @@ static void lower_pack(const tn_lower_context *c, uint32_t group, const analysis
     tn__split_plain(k, tn_l_div(k, task, t.panels), t.c.b_extent, t.c.b, t.b_index);
     tn_lx size = tn_l_mul(k, t.k_total, tn_l_int(k, t.s.nr));
     tn__pack_panel(&t, panel, to, tn_l_mul(k, task, size));
-    out->pack = k;
-    out->pack_dtype = t.c.acc;
     tn_dims *dims = t.m.graph->dims;
     tn_dim n = 1, count = tn_dim_const(dims, t.s.nr);
     for (int i = 0; i < t.c.n; i++) n = tn_dim_mul(dims, n, t.c.n_extent[i]);
     count = tn_dim_mul(dims, count, tn_dim_ceildiv(dims, n, tn_dim_const(dims, t.s.nr)));
     for (int i = 0; i < t.c.b; i++) count = tn_dim_mul(dims, count, t.c.b_extent[i]);
     for (int i = 0; i < t.c.k; i++) count = tn_dim_mul(dims, count, t.c.k_extent[i]);
-    out->pack_elements = count;
+    out->packs[out->pack_count++] = (tn_pack){k, count, t.c.acc};
 }
 
 /* ---- the kernel ----------------------------------------------------------------------------- */
@@ -236,6 +254,24 @@ static void cut_tasks(tn__tile *t) {
     t->first_row = tn_l_mul(k, t->tasks.block, tn_l_int(k, t->s.m_block));
 }
 
+/* Weights in their stored type are converted by the tiles or, for many rows, once. */
+static void run_panel(tn__tile *t, tn_lx lo, tn_lx hi, tn_lx panel) {
+    tn_loop *k = t->m.k;
+    bool open = t->s.rhs == TN_RHS_RAW && t->s.unpack_rows < INT64_MAX;
+    if (open) {
+        tn_l_if(k, tn_l_le(k, tn_l_sub(k, hi, lo), tn_l_int(k, t->s.unpack_rows)));
+        tn__run_rows(t, lo, hi, t->tasks.rows, panel);
+        tn_l_else(k);
+        t->s.rhs = TN_RHS_UNPACKED;
+    }
+    if (t->s.rhs == TN_RHS_UNPACKED) tn__weights_unpack(t, panel);
+    tn__run_rows(t, lo, hi, t->tasks.rows, panel);
+    if (open) {
+        t->s.rhs = TN_RHS_RAW;
+        tn_l_end(k);
+    }
+}
+
 static void emit_task(tn__tile *t) {
     tn_loop *k = t->m.k;
     tn_lx lo = t->first_row, nr = tn_l_int(k, t->s.nr);
@@ -251,7 +287,7 @@ static void emit_task(tn__tile *t) {
     tn_lx panel = tn_l_for(k, TN_LOOP_SERIAL, first, last, "panel");
     if (t->s.rhs == TN_RHS_PACKED) tn__pack_panel(t, panel, t->packed, tn_l_int(k, 0));
     tn__folds_begin(t, TN_ALONG_COLUMNS, lo, hi);
-    tn__run_rows(t, lo, hi, t->tasks.rows, panel);
+    run_panel(t, lo, hi, panel);
     tn__folds_keep(t, TN_ALONG_COLUMNS, tn_l_mul(k, panel, nr), TN_LX_NONE);
     tn_l_end(k);
     tn__folds_keep(t, TN_ALONG_ROWS, lo, hi);
@@ -272,11 +308,17 @@ void tn_lower_contraction(const tn_lower_context *c, uint32_t group, tn_lowered 
         t.stage =
             tn_l_scratch(k, t.c.acc, tn_l_mul(k, t.k_total, tn_l_int(k, t.s.m_block)), "rows");
     if (t.s.staged_epilogue) t.scratch = tn_l_scratch(k, t.c.acc, tn_l_int(k, elements), "tile");
+    bool raw = t.s.rhs == TN_RHS_RAW || t.s.rhs == TN_RHS_UNPACKED;
+    if (raw) {
+        tn__weights_bind(&t);
+        pack_weights(c, group, &a, out);
+    }
     if (t.s.rhs == TN_RHS_PREPARED) {
         t.packed = tn_l_buffer(k, TN_LBUF_INPUT, t.c.acc, "packed");
         k->buffers.data[t.packed].binding = TN_BIND_PACK;
         lower_pack(c, group, &a, out);
-    } else if (t.s.rhs == TN_RHS_PACKED) {
+    } else if (t.s.rhs == TN_RHS_PACKED || (raw && t.s.unpack_rows < INT64_MAX) ||
+               t.s.rhs == TN_RHS_UNPACKED) {
         tn_lx size = tn_l_mul(k, t.k_total, tn_l_int(k, t.s.nr));
         t.packed = tn_l_scratch(k, t.c.acc, size, "panel");
     }

@@ -329,11 +329,10 @@ static void lower_pack(const tn_lower_context *c, uint32_t group, tn_lowered *ou
     k->buffers.data[to].binding = TN_BIND_PACK;
     k->tasks = number(&d, 1);
     pack_weights(&d, to, number(&d, 0), d.channels);
-    out->pack = k;
-    out->pack_dtype = d.t.c.acc;
-    out->pack_elements = d.t.c.b_extent[0];
+    tn_dim elements = d.t.c.b_extent[0];
     for (int i = 0; i < d.t.c.k; i++)
-        out->pack_elements = tn_dim_mul(d.t.m.graph->dims, out->pack_elements, d.t.c.k_extent[i]);
+        elements = tn_dim_mul(d.t.m.graph->dims, elements, d.t.c.k_extent[i]);
+    out->packs[out->pack_count++] = (tn_pack){k, elements, d.t.c.acc};
 }
 
 static void emit_tasks(depthwise *d) {

@@ -319,9 +319,7 @@ static void lower_pack(const tn_lower_context *c, uint32_t group, const tn_sched
     tn_l_end(k);
     tn_l_end(k);
     tn_l_end(k);
-    out->pack = k;
-    out->pack_dtype = TN_f32;
-    out->pack_elements = pack_elements(&w);
+    out->packs[out->pack_count++] = (tn_pack){k, pack_elements(&w), TN_f32};
 }
 
 /* Rows of V are whole vectors. A line more after each point keeps the points of one tile out of each

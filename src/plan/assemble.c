@@ -18,7 +18,7 @@ typedef struct assembler {
     bool fuse;
     const tn_record_source *records;
     tn_map kernels; /* canonical text → kernel */
-    tn_map packs;   /* kernel, operand buffer → packed buffer */
+    tn_map packs;   /* operand buffers, kernel → packed buffer */
     uint32_t position;
     TN_VEC(tn_prog_step) prepare; /* appended to block 1 at the end */
     TN_VEC(reuse) reuses;
@@ -138,8 +138,8 @@ static uint32_t work_buffer(assembler *a, const tn_loop *k, const tn_lbuffer *b)
                                           .name = "partial results"});
 }
 
-/* Binds a kernel's buffers; `packed` stands for TN_BIND_PACK. */
-static tn_prog_step kernel_step(scope *s, tn_loop *k, uint32_t packed) {
+/* Binds a kernel's buffers; packed[i] stands for TN_BIND_PACK + i. */
+static tn_prog_step kernel_step(scope *s, tn_loop *k, const uint32_t *packed) {
     assembler *a = s->a;
     tn_prog_step step = {.kind = TN_STEP_KERNEL, .kernel = add_kernel(a, k)};
     step.buffers = TN_NEW_N(a->arena, uint32_t, k->buffers.len);
@@ -147,9 +147,9 @@ static tn_prog_step kernel_step(scope *s, tn_loop *k, uint32_t packed) {
     for (uint32_t i = 0; i < k->buffers.len; i++) {
         const tn_lbuffer *b = &k->buffers.data[i];
         if (b->kind == TN_LBUF_SCRATCH) continue;
-        uint32_t buffer = b->kind == TN_LBUF_WORK      ? work_buffer(a, k, b)
-                          : b->binding == TN_BIND_PACK ? packed
-                                                       : buffer_of(s, b->binding);
+        uint32_t buffer = b->kind == TN_LBUF_WORK       ? work_buffer(a, k, b)
+                          : (b->binding & TN_BIND_PACK) ? packed[b->binding & ~TN_BIND_PACK]
+                                                        : buffer_of(s, b->binding);
         step.buffers[step.buffer_count++] = buffer;
         step.bytes = tn_dim_add(a->p->dims, step.bytes, buffer_bytes(a, buffer));
     }
@@ -180,24 +180,26 @@ static void copy_step(scope *s, uint32_t from, uint32_t to) {
 }
 
 /* The packed form of a constant operand, shared by all kernels that want the same. */
-static uint32_t packed_buffer(scope *s, const tn_lowered *l) {
+static uint32_t packed_buffer(scope *s, const tn_pack *pack) {
     assembler *a = s->a;
     tn_prog_buffer b = {.store = TN_STORE_PREPARED,
-                        .dtype = l->pack_dtype,
-                        .elements = l->pack_elements,
+                        .dtype = pack->dtype,
+                        .elements = pack->elements,
                         .in_place_of = UINT32_MAX,
                         .name = "packed weights"};
     uint32_t buffer = add_buffer(a, b), known;
-    tn_prog_step step = kernel_step(s, l->pack, buffer);
+    tn_prog_step step = kernel_step(s, pack->kernel, &buffer);
     step.name = "pack";
-    uint32_t key[2] = {step.kernel, NO_BUFFER};
+    uint32_t *key = TN_NEW_N(a->arena, uint32_t, step.buffer_count + 1);
+    key[step.buffer_count] = step.kernel;
     for (uint32_t i = 0; i < step.buffer_count; i++)
-        if (step.buffers[i] != buffer) key[1] = step.buffers[i];
-    if (tn_map_get(&a->packs, key, sizeof key, &known)) {
+        key[i] = step.buffers[i] == buffer ? NO_BUFFER : step.buffers[i];
+    size_t key_size = sizeof *key * (step.buffer_count + 1);
+    if (tn_map_get(&a->packs, key, key_size, &known)) {
         a->p->buffers.len--; /* the one just made */
         return known;
     }
-    tn_map_put(&a->packs, key, sizeof key, buffer);
+    tn_map_put(&a->packs, key, key_size, buffer);
     push_step(s, step, true);
     return buffer;
 }
@@ -390,7 +392,7 @@ static tn_status assemble_group(scope *s, uint32_t id, tn_error *err) {
     tn_lowered l;
     TN_TRY(err, tn_lower_group(&context, id, &l, err), "while lowering %s", step_name(s, g));
     bool tuned = apply_record(s, &context, id, &l);
-    uint32_t packed = NO_BUFFER;
+    uint32_t packed[TN_MOST_PACKS];
     for (uint32_t i = 0; i < g->stores.len; i++) {
         tn_value v = tn_group_storage(s->groups, g->stores.data[i]);
         if (s->buffer[v] != NO_BUFFER) continue; /* an output */
@@ -399,8 +401,8 @@ static tn_status assemble_group(scope *s, uint32_t id, tn_error *err) {
             a->p->buffers.data[s->buffer[v]].store = TN_STORE_PREPARED;
     }
     if (!g->constant) note_reuse(s, g, &l);
-    if (l.pack) packed = packed_buffer(s, &l);
-    if (l.pack) a->position++;
+    for (uint32_t i = 0; i < l.pack_count; i++, a->position++)
+        packed[i] = packed_buffer(s, &l.packs[i]);
     tn_prog_step step = kernel_step(s, l.kernel, packed);
     step.name = step_name(s, g);
     step.flops = group_flops(s, g);

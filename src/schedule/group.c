@@ -43,8 +43,9 @@ static const reader *find_readers(const tn_grouping *p) {
         for (uint32_t i = 0; i < info->in_count; i++) {
             reader *in = &r[info->in[i]];
             bool product = tn__lower_of(g, n)->kind == TN_LOWER_CONTRACTION;
+            in->weight |= product || (p->constant[n] && out->weight);
             if (!view) {
-                *in = (reader){in->count + 1, n, i, false, in->product || product};
+                *in = (reader){in->count + 1, n, i, false, in->product || product, in->weight};
                 continue;
             }
             in->product |= out->product;
@@ -97,11 +98,36 @@ static bool is_turned(const tn_grouping *p, tn_node n, const reader *r) {
            tn_schedule_turns_lhs(p, n, r->node);
 }
 
+/* Bytes in memory that `v` is made from. */
+static double stored_bytes(const tn_grouping *p, tn_value v) {
+    const tn_graph *g = p->graph;
+    const tn_type *type = tn_graph_type(g, v);
+    const tn_node_info *n = tn_graph_producer(g, v);
+    double bytes = 0;
+    if (!p->inlined[tn_graph_value(g, v)->node] || n->in_count == 0)
+        return (double)tn_shape_const_count(&type->shape) * tn_dtype_bits(type->dtype) / 8;
+    for (uint32_t i = 0; i < n->in_count; i++) bytes += stored_bytes(p, n->in[i]);
+    return bytes;
+}
+
+/* Constants on their way into a product that take more memory converted than stored: the kernel reads
+ * them as they are stored (codegen/contraction_weights.c). */
+static bool is_stored_weight(const tn_grouping *p, tn_node n, const reader *r) {
+    const tn_node_info *info = tn_graph_node(p->graph, n);
+    double stored = 0;
+    if (!p->constant[n] || !r->weight || tn__lower_of(p->graph, n)->view) return false;
+    for (uint32_t i = 0; i < info->in_count; i++) stored += stored_bytes(p, info->in[i]);
+    const tn_type *type = tn_graph_type(p->graph, info->out);
+    return (double)tn_shape_const_count(&type->shape) * tn_dtype_bits(type->dtype) / 8 >
+           1.5 * stored;
+}
+
 /* A contraction reads its operands many times, in place: what would put a test on every element
  * (padding, concatenation) is made in memory first. A filter by tiles tests once per tile and row. */
 static bool is_inlined(const tn_grouping *p, tn_node n, const reader *r) {
     const tn_graph *g = p->graph;
     tn_op op = g->nodes.data[n].op;
+    if (is_stored_weight(p, n, r)) return true;
     if (r->product && (op == TN_OP_pad || op == TN_OP_concat))
         return r->count == 1 && r->which == 0 && is_thin_pad(p, n) &&
                tn_graph_node(g, r->node)->in[0] == tn_graph_node(g, n)->out &&
@@ -116,7 +142,6 @@ static bool chosen(const tn_grouping *p, tn_node n, tn__choice choice) {
 
 static void find_inlined(tn_grouping *p) {
     const tn_graph *g = p->graph;
-    p->readers = find_readers(p);
     for (tn_node n = 0; n < g->nodes.len; n++) {
         const tn_node_info *info = tn_graph_node(g, n);
         const tn_lower *l = tn__lower_of(g, n);
@@ -128,6 +153,7 @@ static void find_inlined(tn_grouping *p) {
             constant &= tn_shape_is_const(&tn_graph_type(g, info->out + i)->shape);
         p->constant[n] = constant;
     }
+    p->readers = find_readers(p);
     for (tn_node n = 0; n < g->nodes.len; n++) {
         const tn_node_info *info = tn_graph_node(g, n);
         const tn_lower *l = tn__lower_of(g, n);

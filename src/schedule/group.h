@@ -84,6 +84,7 @@ typedef struct tn__reader {
     uint32_t which; /* operand of `node` */
     bool repeated;  /* a broadcast lies between: its elements are read more than once */
     bool product;   /* some reader is a contraction */
+    bool weight;    /* the same, looking through constant pointwise work, too */
 } tn__reader;
 
 struct tn_grouping {

@@ -285,7 +285,7 @@ void tn_schedule_print(const tn_schedule *s, tn_group_kind kind, tn_str *out) {
     static const char *const shapes[] = {"rows",  "place",     "transpose",
                                          "split", "depthwise", "planes"};
     static const char *const lhs[] = {"", " lhs=element", " lhs=staged"};
-    static const char *const rhs[] = {"prepared", "direct", "packed"};
+    static const char *const rhs[] = {"prepared", "direct", "packed", "raw", "unpacked"};
     if (kind == TN_GROUP_CONTRACTION && s->winograd)
         tn_str_appendf(out, "winograd=%ux%u ", s->winograd, s->winograd);
     if (kind == TN_GROUP_CONTRACTION) {

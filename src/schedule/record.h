@@ -13,6 +13,8 @@ typedef enum tn_rhs_mode {
     TN_RHS_PREPARED, /* constant: packed once as panels [N/nr][K][nr], zero padded */
     TN_RHS_DIRECT,   /* rows of n are contiguous: read in place */
     TN_RHS_PACKED,   /* packed by the task, one panel at a time, into scratch */
+    TN_RHS_RAW, /* constant made of narrow elements: these are packed, and converted where used */
+    TN_RHS_UNPACKED, /* the same, converted by the task, one panel at a time, into scratch */
 } tn_rhs_mode;
 
 /* How the left operand does. */
@@ -56,7 +58,10 @@ typedef struct tn_schedule {
     uint32_t ranges[TN_RANGE_CLASSES];
     tn_lhs_mode lhs;
     tn_rhs_mode rhs;
-    bool rhs_unit; /* the right operand is contiguous along n: DIRECT and PACKED are possible */
+    bool rhs_unit;   /* the right operand is contiguous along n: DIRECT and PACKED are possible */
+    int64_t k_step;  /* RAW, UNPACKED: elements of k per step of the loop */
+    bool group_sums; /* RAW: sums over a group of k are multiplied by its factor */
+    int64_t unpack_rows;  /* RAW: tasks with more rows than this run as UNPACKED */
     bool staged_epilogue; /* the tile goes through scratch: for long epilogues */
     uint32_t winograd; /* conv by tiles of so many results squared; m_block counts tiles. 0: no */
     /* ATTENTION: mr and m_block as above, nr for the second product */
@@ -79,6 +84,17 @@ tn_schedule tn_schedule_choose_contraction(const tn_grouping *p, const tn_group 
                                            bool lhs_direct, bool rhs_unit);
 /* How often the tasks of a product make each row of its prologue: once per range of columns. */
 int64_t tn_schedule_prologue_repeats(const tn_grouping *p, const tn_group *g);
+/* Weights in their stored type, as codegen finds them. */
+typedef struct tn_weights_shape {
+    int64_t group; /* elements of k that share parameters */
+    bool scaled;   /* they share a factor, too */
+    bool nibbles;  /* two elements in a byte */
+    bool single_k; /* k is one loop */
+} tn_weights_shape;
+
+/* Changes the record of a contraction with a prepared operand: its weights stay as they are stored. */
+void tn_schedule_choose_weights(const tn_grouping *p, const tn_group *g, uint32_t registers,
+                                const tn_weights_shape *w, tn_schedule *s);
 /* The side of the tiles by which a 3×3 convolution is computed faster than in the general way: 2 or 4;
  * else 0. Decided from shapes alone, before groups are formed. */
 uint32_t tn_schedule_winograd_side(const tn_grouping *p, tn_node conv);

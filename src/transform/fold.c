@@ -9,6 +9,7 @@ typedef struct folder {
     tn_graph *out;
     tn_array *array; /* per value of `in` */
     bool *known;     /* whether array[v] holds its elements */
+    int64_t *stored; /* bytes of the constants that v is made of at run time */
     tn_value *map;
     tn_error *err;
 } folder;
@@ -72,13 +73,29 @@ static bool eval_node(folder *f, tn_node id) {
     return true;
 }
 
-/* A node worth keeping although its result is known: iota, and views that only repeat. */
+/* A node worth keeping although its result is known: iota, views that only repeat, and what takes much
+ * more memory than what it is made of. */
 static bool stays(const folder *f, const tn_node_info *n) {
+    const tn_lower *l = &tn_op_rules_of(n->op)->lower;
     if (n->op == TN_OP_iota) return true;
-    if (!tn_op_rules_of(n->op)->lower.view) return false;
-    int64_t read = 0;
-    for (uint32_t i = 0; i < n->in_count; i++) read += tn_array_count(&f->array[n->in[i]]);
-    return tn_array_count(&f->array[n->out]) > read;
+    if (l->kind != TN_LOWER_EXPRESSION || n->out_count != 1) return false;
+    int64_t read = 0, stored = 0, bytes = (int64_t)tn_array_bytes(&f->array[n->out]);
+    for (uint32_t i = 0; i < n->in_count; i++) {
+        read += tn_array_count(&f->array[n->in[i]]);
+        stored += f->stored[n->in[i]];
+    }
+    if (l->view && tn_array_count(&f->array[n->out]) > read) return true;
+    return bytes >= TN_FOLD_STORED && bytes > stored + stored / 2;
+}
+
+/* What node `id` of the input makes at run time from, if it is kept; from its own bytes, if not. */
+static void note_stored(folder *f, const tn_node_info *n, bool kept) {
+    for (uint32_t o = 0; o < n->out_count; o++) {
+        if (!f->known[n->out + o]) continue;
+        int64_t bytes = kept ? 0 : (int64_t)tn_array_bytes(&f->array[n->out + o]);
+        for (uint32_t i = 0; kept && i < n->in_count; i++) bytes += f->stored[n->in[i]];
+        f->stored[n->out + o] = bytes;
+    }
 }
 
 static tn_status add_constants(folder *f, const tn_node_info *n) {
@@ -99,12 +116,15 @@ static tn_status run(const tn_graph *in, tn_graph *out, const tn_transform_optio
     f.array = TN_NEW_N(in->arena, tn_array, in->values.len);
     f.known = TN_NEW_N(in->arena, bool, in->values.len);
     f.map = TN_NEW_N(in->arena, tn_value, in->values.len);
+    f.stored = TN_NEW_N(in->arena, int64_t, in->values.len);
     for (tn_node id = 0; id < in->nodes.len; id++) {
         const tn_node_info *n = tn_graph_node(in, id);
         if (n->op == TN_OP_constant)
             f.known[n->out] = is_small(&tn_graph_type(in, n->out)->shape, TN_FOLD_ELEMENTS) &&
                               tn_graph_constant(in, n->out, &f.array[n->out]);
-        else if (eval_node(&f, id) && !stays(&f, n)) {
+        bool known = n->op != TN_OP_constant && eval_node(&f, id), kept = known && stays(&f, n);
+        note_stored(&f, n, kept);
+        if (known && !kept) {
             TN_CHECK(add_constants(&f, n));
             continue;
         }

@@ -14,7 +14,7 @@ static void lower_all(graph_test *t, const tn_graph *g, tn_str *text) {
     for (uint32_t i = 0; i < p->order.len; i++) {
         tn_lowered l;
         must(t, tn_lower_group(&context, p->order.data[i], &l, &t->err));
-        if (l.pack) tn_loop_print(l.pack, false, text);
+        for (uint32_t j = 0; j < l.pack_count; j++) tn_loop_print(l.packs[j].kernel, false, text);
         tn_loop_print(l.kernel, false, text);
     }
 }

@@ -2,6 +2,7 @@
 #ifndef TENON_TESTS_RANDOM_PRODUCTS_H
 #define TENON_TESTS_RANDOM_PRODUCTS_H
 
+#include "ops/compose.h"
 #include "unit/plan/random_elements.h"
 
 /* ---- contractions --------------------------------------------------------------------------- */
@@ -52,6 +53,34 @@ static inline random_value with_folds(random_maker *m, random_value x, const int
     return chance(m, 25) ? norm_of(m, &x, axes, count, n) : x;
 }
 
+/* A constant of narrow elements as f32, perhaps less zeros and times scales, for blocks along `axis`. */
+static inline random_value stored_weights(random_maker *m, const tn_shape *s, int axis, int *at) {
+    static const tn_dtype types[] = {TN_bf16, TN_f16, TN_i8, TN_u8, TN_i4, TN_u4, TN_i16};
+    tn_dtype stored = types[pick(m, TN_COUNT(types))];
+    tn_array a = tn_array_new(m->g->arena, stored, s->rank, s->dim);
+    tn_shape ps = *s;
+    int64_t block = 1;
+    fill_small(&a, test_random(&m->seed));
+    for (int i = 0; i < s->rank; i++) {
+        at[i] = i;
+        if (i != axis && chance(m, 50)) ps.dim[i] = 1;
+    }
+    while (block < 32 && s->dim[axis] % (2 * block) == 0 && chance(m, 80)) block *= 2;
+    ps.dim[axis] = chance(m, 50) ? 1 : s->dim[axis] / block;
+    random_value w = {tn_b_cast(&m->b, tn_b_constant(&m->b, &a), TN_f32), 8, 0, -2};
+    for (int i = 0; i < 2; i++) {
+        if (chance(m, 50)) continue;
+        tn_array p = tn_array_new(m->g->arena, i ? TN_f32 : stored, s->rank, ps.dim);
+        fill_small(&p, test_random(&m->seed));
+        tn_value v = tn_b_cast(&m->b, tn_b_constant(&m->b, &p), TN_f32);
+        if (ps.dim[axis] > 1) v = tn_b_repeat(&m->b, v, axis, block);
+        w.v = i ? tn_b_mul(&m->b, w.v, v) : tn_b_sub(&m->b, w.v, v);
+        w.size *= 2;
+        w.unit -= i ? 2 : 0;
+    }
+    return w;
+}
+
 static inline void make_dot(random_maker *m) {
     static const tn_dtype types[] = {TN_f32, TN_f32, TN_f32, TN_f32,
                                      TN_f32, TN_f16, TN_f64, TN_i32};
@@ -72,9 +101,11 @@ static inline void make_dot(random_maker *m) {
     if (points > 2 * (double)m->most || points * terms > 2 * (double)m->most + RANDOM_PRODUCTS)
         return;
     int at_x[TN_MAX_RANK], at_y[TN_MAX_RANK];
-    random_value p = operand(m, dtype, &x, at_x), q = operand(m, dtype, &y, at_y);
+    bool weights = dtype == TN_f32 && nk > 0 && tn_shape_is_const(&y) && chance(m, 35);
+    random_value p = operand(m, dtype, &x, at_x);
+    random_value q = weights ? stored_weights(m, &y, nb, at_y) : operand(m, dtype, &y, at_y);
     p = with_folds(m, p, at_x + nb, nk, terms);
-    if (chance(m, 20)) q = with_folds(m, q, at_y + nb, nk, terms);
+    if (!weights && chance(m, 20)) q = with_folds(m, q, at_y + nb, nk, terms);
     tn_attrs_dot a = {.acc = dtype == TN_f16 && chance(m, 50) ? TN_f32 : dtype};
     a.lhs_batch.count = a.rhs_batch.count = nb;
     a.lhs_contract.count = a.rhs_contract.count = nk;
