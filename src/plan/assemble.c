@@ -365,7 +365,7 @@ static bool apply_record(scope *s, tn_lower_context *context, uint32_t id, tn_lo
     const tn_group *g = &s->groups->groups.data[id];
     if (!a->records || g->constant) return false;
     tn_kernel_site site = {.name = step_name(s, g), .context = context, .group = id, .lowered = l};
-    site.position = a->position + (l->pack ? 1 : 0);
+    site.position = a->position + l->pack_count;
     tn_str text;
     tn_str_init_with(&text, tn_arena_allocator(a->arena));
     tn_loop_print(l->kernel, true, &text);
