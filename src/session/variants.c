@@ -3,6 +3,7 @@
  * A model whose sizes all stay open has one. Otherwise the import names inputs and sizes that it
  * needs; these are bound from the inputs of a run, and there is one program per set of values. */
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "session/identity.h"
 #include "session/model_inner.h"
