@@ -7,12 +7,19 @@
 #include <stdlib.h>
 
 #include "base/cores.h"
+#include "base/io.h"
+
+/* Waking a worker takes some tens of microseconds, as long as a small run. Left awake, it gives up after
+ * some milliseconds, which a single run shall not cost. */
+#define DENSE_SECONDS 200e-6
 
 struct tn_pool {
     pthread_mutex_t busy;
     pthreadpool_t threads; /* NULL until first needed */
     int count;
-    bool awake; /* workers wait actively for the next launch */
+    bool awake;  /* workers wait actively for the next launch */
+    bool dense;  /* runs follow each other closely: workers stay awake between them */
+    double left; /* when the last run ended */
     /* The launch that runs. `turn` orders it before and behind the workers' part once more than
      * pthreadpool does, so that ThreadSanitizer sees the order too. */
     tn_pool_work *work;
@@ -42,6 +49,7 @@ int tn_pool_threads(const tn_pool *pool) {
 bool tn_pool_acquire(tn_pool *pool) {
     if (pool->count < 2 || pthread_mutex_trylock(&pool->busy) != 0) return false;
     if (!pool->threads) pool->threads = pthreadpool_create((size_t)pool->count);
+    pool->dense = tn_seconds() - pool->left < DENSE_SECONDS;
     if (pool->threads) return true;
     pthread_mutex_unlock(&pool->busy);
     return false;
@@ -55,13 +63,14 @@ static void take_part(void *argument, size_t worker) {
 }
 
 void tn_pool_run(tn_pool *pool, tn_pool_work *work, void *context, bool last) {
+    bool sleep = last && !pool->dense;
     pool->work = work;
     pool->context = context;
     atomic_fetch_add_explicit(&pool->turn, 1, memory_order_release);
     pthreadpool_parallelize_1d(pool->threads, take_part, pool, (size_t)pool->count,
-                               last ? PTHREADPOOL_FLAG_YIELD_WORKERS : 0);
+                               sleep ? PTHREADPOOL_FLAG_YIELD_WORKERS : 0);
     (void)atomic_load_explicit(&pool->turn, memory_order_acquire);
-    pool->awake = !last;
+    pool->awake = !sleep;
 }
 
 static void nothing(void *context, size_t worker) {
@@ -70,6 +79,7 @@ static void nothing(void *context, size_t worker) {
 }
 
 void tn_pool_leave(tn_pool *pool) {
-    if (pool->awake) tn_pool_run(pool, nothing, NULL, true);
+    if (pool->awake && !pool->dense) tn_pool_run(pool, nothing, NULL, true);
+    pool->left = tn_seconds();
     pthread_mutex_unlock(&pool->busy);
 }

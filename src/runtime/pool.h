@@ -20,7 +20,8 @@ bool tn_pool_acquire(tn_pool *pool);
 /* Calls work(context, 0 … threads-1) side by side. `last`: the workers may sleep afterwards. The
  * caller holds the pool. */
 void tn_pool_run(tn_pool *pool, tn_pool_work *work, void *context, bool last);
-/* Gives the pool back, and lets workers sleep that the run left waiting. */
+/* Gives the pool back, and lets workers sleep that the run left waiting, unless one run follows the other
+ * at once. */
 void tn_pool_leave(tn_pool *pool);
 
 #endif
