@@ -111,6 +111,8 @@ void tn__close_loops(tn_loop *k, int n);
 void tn__row_addresses(tn__tile *t, uint32_t rows, tn_lx m0);
 tn_lx tn__lhs_k_part(tn__tile *t, const tn_lx *k_index, tn_lx k_linear);
 tn_lx tn__lhs_element(tn__tile *t, tn_lx i, tn_lx m0, const tn_lx *k_index, tn_lx k_part);
+/* Element (k, j) of a panel of B as the tiles read it: packed, or in place. */
+tn_lx tn__rhs_element(tn__tile *t, const tn_lx *k_index, tn_lx k_linear, tn_lx panel, tn_lx j);
 /* All rows [lo, hi) of one panel. */
 void tn__run_rows(tn__tile *t, tn_lx lo, tn_lx hi, tn_lx m_total, tn_lx panel);
 /* Emits the work on `height` rows from `row` on. */
@@ -159,5 +161,12 @@ void tn__stage_prologue(tn__tile *t, tn_lx lo, tn_lx hi);
 /* The parts of an element's place in t->stage: of the row, counted from the task's first, and of k. */
 tn_lx tn__stage_row(const tn__tile *t, tn_lx row);
 tn_lx tn__stage_k(const tn__tile *t, tn_lx k_linear);
+
+/* ---- contraction_sweep.c -------------------------------------------------------------------- */
+
+/* Scratch elements that the sums take. */
+tn_lx tn__sweep_elements(const tn__tile *t);
+/* The rows of the task (t->s.mr, all there are), columns of panels [first, last). */
+void tn__sweep_panels(tn__tile *t, tn_lx first, tn_lx last);
 
 #endif

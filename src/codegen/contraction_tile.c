@@ -171,7 +171,7 @@ tn_lx tn__lhs_element(tn__tile *t, tn_lx i, tn_lx m0, const tn_lx *k_index, tn_l
     return tn_l_cast(k, tn_l_load(k, buffer, address, TN_LX_NONE, TN_LX_NONE), t->c.acc, false);
 }
 
-static tn_lx rhs_element(tn__tile *t, const tn_lx *k_index, tn_lx k_linear, tn_lx panel, tn_lx j) {
+tn_lx tn__rhs_element(tn__tile *t, const tn_lx *k_index, tn_lx k_linear, tn_lx panel, tn_lx j) {
     tn_loop *k = t->m.k;
     tn_lx nr = tn_l_int(k, t->s.nr);
     if (t->s.rhs == TN_RHS_PREPARED) {
@@ -201,7 +201,7 @@ static void multiply(tn__tile *t, uint32_t rows, tn_lx m0, tn_lx panel) {
     tn_lx i = tn_l_for(k, TN_LOOP_UNROLL, zero, tn_l_int(k, rows), "i");
     tn_lx a = tn__lhs_element(t, i, m0, k_index, k_part);
     tn_lx j = tn_l_for(k, TN_LOOP_VECTOR, zero, nr, "j");
-    tn__tile_add(t, i, j, a, rhs_element(t, k_index, k_linear, panel, j));
+    tn__tile_add(t, i, j, a, tn__rhs_element(t, k_index, k_linear, panel, j));
     tn_l_end(k);
     tn_l_end(k);
     tn_access_release(&t->m.access, mark);

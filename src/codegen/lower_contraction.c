@@ -282,6 +282,10 @@ static void emit_task(tn__tile *t) {
         tn__stage_prologue(t, lo, hi);
     else if (t->s.lhs == TN_LHS_STAGED)
         tn__stage_rows(t, lo, hi);
+    if (t->s.sweep) {
+        tn__sweep_panels(t, first, last);
+        return;
+    }
     tn__folds_begin(t, TN_ALONG_ROWS, lo, hi);
     tn__folds_begin(t, TN_ALONG_NOTHING, lo, hi);
     tn_lx panel = tn_l_for(k, TN_LOOP_SERIAL, first, last, "panel");
@@ -307,7 +311,10 @@ void tn_lower_contraction(const tn_lower_context *c, uint32_t group, tn_lowered 
     if (t.s.lhs == TN_LHS_STAGED)
         t.stage =
             tn_l_scratch(k, t.c.acc, tn_l_mul(k, t.k_total, tn_l_int(k, t.s.m_block)), "rows");
-    if (t.s.staged_epilogue) t.scratch = tn_l_scratch(k, t.c.acc, tn_l_int(k, elements), "tile");
+    if (t.s.sweep)
+        t.scratch = tn_l_scratch(k, t.c.acc, tn__sweep_elements(&t), "sums");
+    else if (t.s.staged_epilogue)
+        t.scratch = tn_l_scratch(k, t.c.acc, tn_l_int(k, elements), "tile");
     bool raw = t.s.rhs == TN_RHS_RAW || t.s.rhs == TN_RHS_UNPACKED;
     if (raw) {
         tn__weights_bind(&t);

@@ -2,7 +2,7 @@
  *
  * No record here changes the order of a sum, so that tuning keeps every bit, but for the side of Winograd
  * tiles, which changes rounding. Folds in a contraction's epilogue depend on its tile and blocks: such
- * groups keep their record, as do attention and products with weights in their stored type, whose lowerings
+ * groups keep their record, as do attention and products of few rows or with weights in their stored type, whose lowerings
  * rely on how their blocks are chosen. */
 #include "schedule/candidates.h"
 
@@ -84,7 +84,7 @@ static bool has_folds(const tn_group *g) {
 }
 
 static bool contraction_fits(const tn_group *g, const tn_schedule *c, const tn_schedule *s) {
-    if (has_folds(g) || c->rhs == TN_RHS_RAW || c->rhs == TN_RHS_UNPACKED) return false;
+    if (has_folds(g) || c->sweep || c->rhs == TN_RHS_RAW || c->rhs == TN_RHS_UNPACKED) return false;
     bool side = c->winograd ? s->winograd == 2 || s->winograd == 4 : s->winograd == 0;
     bool rhs =
         s->rhs == c->rhs || (c->rhs_unit && (s->rhs == TN_RHS_DIRECT || s->rhs == TN_RHS_PACKED));

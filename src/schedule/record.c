@@ -14,7 +14,8 @@ enum {
     PAGE_ELEMENTS = 1 << 10,
     PACKED_ELEMENTS = 128 << 10,
     FAR_ELEMENTS = 768 << 10,
-    PACKED_BLOCK = 384, /* rows that share a packed panel where there are so many */
+    SWEEP_COLUMNS = 1024, /* of a task that reads B past a few rows */
+    PACKED_BLOCK = 384,   /* rows that share a packed panel where there are so many */
     PACKED_TASKS = 64,
 };
 
@@ -155,6 +156,14 @@ static bool worth_packing(int64_t m, int64_t k, int64_t cols) {
     return m >= PACKED_ROWS && elements > (cols >= PAGE_ELEMENTS ? PACKED_ELEMENTS : FAR_ELEMENTS);
 }
 
+/* Of so few rows that reading such a B is all there is to do. */
+static bool worth_sweeping(const tn_group *g, int64_t m, int64_t k, int64_t cols) {
+    for (uint32_t i = 0; i < g->members.len; i++)
+        if (g->members.data[i].along != TN_ALONG_SPACE) return false;
+    return m <= TN__SWEEP_ROWS && cols >= PAGE_ELEMENTS && g->prologue == TN_NO_GROUP &&
+           clamp_product(k, cols) > PACKED_ELEMENTS;
+}
+
 /* All rows share a panel that the task packs, as long as there are tasks enough. */
 static int64_t packed_rows(int64_t m, int64_t panels) {
     return TN_MAX(PACKED_BLOCK, clamp_product(m, panels) / PACKED_TASKS);
@@ -206,6 +215,10 @@ tn_schedule tn_schedule_choose_contraction(const tn_grouping *p, const tn_group 
         tn__prologue_ranges(p, g, s->ranges);
     else if (s->lhs == TN_LHS_STAGED) /* rows anew for each task: a few percent of 128 columns */
         s->n_panels = TN_MIN(panels, TN_MAX(s->n_panels, TN_MAX(2, TN_MIN(8, panels / 4))));
+    if (s->rhs == TN_RHS_DIRECT && fixed_m && worth_sweeping(g, m, k, cols)) {
+        s->sweep = s->staged_epilogue = true;
+        s->n_panels = TN_MIN(panels, TN_MAX(1, SWEEP_COLUMNS / s->nr));
+    }
     for (uint32_t i = 1; i < g->members.len; i++)
         s->staged_epilogue |= long_epilogue(p, g->members.data[i].node, g->domain_value, 0);
     return schedule;
@@ -295,7 +308,9 @@ void tn_schedule_print(const tn_schedule *s, tn_group_kind kind, tn_str *out) {
         else
             tn_str_appendf(out, "n_panels=%lld", (long long)s->n_panels);
         tn_str_appendf(out, "%s rhs=%s%s", lhs[s->lhs], rhs[s->rhs],
-                       s->staged_epilogue ? " staged" : "");
+                       s->sweep             ? " sweep"
+                       : s->staged_epilogue ? " staged"
+                                            : "");
     } else if (kind == TN_GROUP_ATTENTION)
         tn_str_appendf(out, "scores=%ux%u result=%ux%u m_block=%lld kv_block=%lld kv_piece=%lld",
                        s->mr, s->score_nr, s->mr, s->nr, (long long)s->m_block,

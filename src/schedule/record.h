@@ -62,6 +62,7 @@ typedef struct tn_schedule {
     int64_t k_step;  /* RAW, UNPACKED: elements of k per step of the loop */
     bool group_sums; /* RAW: sums over a group of k are multiplied by its factor */
     int64_t unpack_rows;  /* RAW: tasks with more rows than this run as UNPACKED */
+    bool sweep;           /* DIRECT, mr rows in all: B passes once, sums in scratch */
     bool staged_epilogue; /* the tile goes through scratch: for long epilogues */
     uint32_t winograd; /* conv by tiles of so many results squared; m_block counts tiles. 0: no */
     /* ATTENTION: mr and m_block as above, nr for the second product */
@@ -69,6 +70,8 @@ typedef struct tn_schedule {
     int64_t kv_block;  /* columns of the scores at a time, a multiple of score_nr */
     int64_t kv_piece;  /* few rows: columns per task, a multiple of kv_block; 0: all */
 } tn_schedule;
+
+enum { TN__SWEEP_ROWS = 4 }; /* most rows of a `sweep` */
 
 /* Rows of attention up to which keys are read in place, and up to which tasks share the columns. */
 enum { TN_FEW_ROWS = 6, TN_SHARING_ROWS = 16 };

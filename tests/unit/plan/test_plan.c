@@ -182,6 +182,14 @@ static void dot_mainloops(tn_builder *b) {
     out(b, tn_b_matmul(b, INPUT(b, 2, 210, 7), tn_b_exp(b, INPUT(b, 2, 7, 5)), TN_f32));
 }
 
+/* A large right operand that is computed passes few rows once. */
+static void dot_few_rows(tn_builder *b) {
+    tn_value x = INPUT(b, 3, 131), bias = INPUT(b, 1029);
+    out(b, tn_b_tanh(b, tn_b_add(b, tn_b_matmul(b, x, INPUT(b, 131, 1029), TN_f32), bias)));
+    tn_value scaled = tn_b_mul(b, INPUT(b, 2, 1, 128), tn_b_scalar(b, TN_f32, 1.5));
+    out(b, tn_b_matmul(b, scaled, INPUT(b, 2, 128, 1040), TN_f32));
+}
+
 static void diamond(tn_builder *b) { /* a dot's result both read through another group and added */
     tn_value x = INPUT(b, 16, 16), w = WEIGHTS(b, 3, 16, 16);
     tn_value y = tn_b_matmul(b, x, w, TN_f32);
@@ -216,7 +224,7 @@ static plan_test cases[] = {
     CASE(column_sum, 1),        CASE(dot_bias_relu, 1), CASE(dot_batched, 3),
     CASE(dot_gelu, 2),          CASE(conv_net, 7),      CASE(views, 0),
     CASE(diamond, 2),           CASE(mixed_types, 0),   CASE(dot_folds, 1),
-    CASE(dot_folds_batched, 1), CASE(dot_mainloops, 4),
+    CASE(dot_folds_batched, 1), CASE(dot_mainloops, 4), CASE(dot_few_rows, 2),
 };
 
 static void run_case(void **state) {
