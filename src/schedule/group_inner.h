@@ -1,5 +1,4 @@
-/* Between the files that form groups: group.c, fit.c, prologue.c, group_cost.c,
- * choose.c. */
+/* Between the files that form groups: group.c, inlined.c, fit.c, prologue.c, group_cost.c, choose.c. */
 #ifndef TENON_SCHEDULE_GROUP_INNER_H
 #define TENON_SCHEDULE_GROUP_INNER_H
 
@@ -7,6 +6,10 @@
 
 static inline const tn_lower *tn__lower_of(const tn_graph *g, tn_node n) {
     return &tn_op_rules_of(g->nodes.data[n].op)->lower;
+}
+
+static inline bool tn__chosen(const tn_grouping *p, tn_node n, tn__choice choice) {
+    return p->choices && (p->choices[n] & choice);
 }
 
 /* Marks nodes of one walk; false when the walk was there already. A walk begins with ++p->seen_mark. */
@@ -23,6 +26,11 @@ double tn__seconds_of(const tn_grouping *p, tn_value v);
 double tn__group_seconds(tn_grouping *p, uint32_t id);
 double tn__grouping_seconds(tn_grouping *p);
 double tn__least_seconds(const tn_grouping *p);
+
+/* ---- inlined.c ------------------------------------------------------------------------------ */
+
+/* Fills in p->constant, p->readers and p->inlined. */
+void tn__find_inlined(tn_grouping *p);
 
 /* ---- fit.c ---------------------------------------------------------------------------------- */
 

@@ -1,8 +1,7 @@
 /* Models from files: the two caches on disk, program files, and what happens when they break. */
-#include "unit/test.h"
+#include "unit/test_folder.h"
 
 #include "session/session.h"
-#include "toolchain/process.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -17,32 +16,6 @@
 
 #define MODEL "examples/digits/digits.onnx"
 enum { IMAGES = 3 };
-
-static char folder[256];
-
-static int make_folder(void **state) {
-    (void)state;
-    tn_log_set_level(TN_LOG_ERROR);
-    return tn_temp_folder(folder, sizeof folder, NULL, NULL) == TN_OK ? 0 : -1;
-}
-
-static int remove_folder(void **state) {
-    (void)state;
-    tn_temp_folder_remove(folder);
-    return 0;
-}
-
-static void empty_folder(void) {
-    tn_temp_folder_remove(folder);
-    assert_int_equal(mkdir(folder, 0700), 0);
-}
-
-static void check(tn_status status, const tn_error *err) {
-    char text[2048];
-    tn_error_format(err, text, sizeof text);
-    if (status != TN_OK) print_error("%s\n", text);
-    assert_int_equal(status, TN_OK);
-}
 
 typedef struct result {
     float value[256];

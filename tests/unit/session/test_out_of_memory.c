@@ -1,10 +1,9 @@
 /* The n-th allocation fails, for every n: opening, planning and running a model end in
  * TN_OUT_OF_MEMORY or in the right result. What would be lost on the way out, LeakSanitizer finds.
  * The linker leads the allocations of the library here (--wrap, tests/CMakeLists.txt). */
-#include "unit/test.h"
+#include "unit/test_folder.h"
 
 #include "session/session.h"
-#include "toolchain/process.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -12,8 +11,6 @@
 
 #define MODEL "examples/digits/digits.onnx"
 enum { PIXELS = 64, CLASSES = 10 };
-
-static char folder[256];
 
 /* ---- the failing allocator ------------------------------------------------------------------ */
 
@@ -118,18 +115,6 @@ static void test_cached__survives_each_failure(void **state) {
     o.cache = folder;
     o.threads = 2;
     fail_each(&o);
-}
-
-static int make_folder(void **state) {
-    (void)state;
-    tn_log_set_level(TN_LOG_ERROR);
-    return tn_temp_folder(folder, sizeof folder, NULL, NULL) == TN_OK ? 0 : -1;
-}
-
-static int remove_folder(void **state) {
-    (void)state;
-    tn_temp_folder_remove(folder);
-    return 0;
 }
 
 int main(void) {

@@ -1,12 +1,11 @@
 /* Tuned models: what is remembered, what uses it, and what a damaged memory does. The times here are
  * made up, or do not matter. */
-#include "unit/test.h"
+#include "unit/test_folder.h"
 
 #include "plan/plan.h"
 #include "session/session.h"
 #include "session/tune.h"
 #include "session/tunings.h"
-#include "toolchain/process.h"
 
 #include <dirent.h>
 #include <math.h>
@@ -18,32 +17,11 @@
 #define MODEL "examples/digits/digits.onnx"
 enum { IMAGES = 3, VALUES = IMAGES * 10 };
 
-static char folder[256];
 static float image[IMAGES * 64];
 
-static int make_folder(void **state) {
-    (void)state;
-    tn_log_set_level(TN_LOG_ERROR);
+static int make_images(void **state) {
     for (size_t i = 0; i < TN_COUNT(image); i++) image[i] = (float)(i * 7 % 17);
-    return tn_temp_folder(folder, sizeof folder, NULL, NULL) == TN_OK ? 0 : -1;
-}
-
-static int remove_folder(void **state) {
-    (void)state;
-    tn_temp_folder_remove(folder);
-    return 0;
-}
-
-static void empty_folder(void) {
-    tn_temp_folder_remove(folder);
-    assert_int_equal(mkdir(folder, 0700), 0);
-}
-
-static void check(tn_status status, const tn_error *err) {
-    char text[2048];
-    tn_error_format(err, text, sizeof text);
-    if (status != TN_OK) print_error("%s\n", text);
-    assert_int_equal(status, TN_OK);
+    return make_folder(state);
 }
 
 static tn_buffer images(void) {
@@ -265,5 +243,5 @@ int main(void) {
         cmocka_unit_test(test_tune__keeps_what_it_says),
         cmocka_unit_test(test_tune__refuses_what_cannot_be_tuned),
     };
-    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+    return cmocka_run_group_tests(tests, make_images, remove_folder);
 }

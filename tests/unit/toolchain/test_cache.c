@@ -1,7 +1,6 @@
-#include "unit/test.h"
+#include "unit/test_folder.h"
 
 #include "toolchain/cache.h"
-#include "toolchain/process.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -12,20 +11,6 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-
-static char folder[256];
-
-static int make_folder(void **state) {
-    (void)state;
-    tn_log_set_level(TN_LOG_ERROR);
-    return tn_temp_folder(folder, sizeof folder, NULL, NULL) == TN_OK ? 0 : -1;
-}
-
-static int remove_folder(void **state) {
-    (void)state;
-    tn_temp_folder_remove(folder);
-    return 0;
-}
 
 /* Entry names: 64 hex digits and a kind. */
 static const char *name_of(int i) {
