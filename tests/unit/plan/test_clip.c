@@ -4,8 +4,15 @@
 
 static const double specials[] = {NAN, INFINITY, -INFINITY, 0.0, -0.0, 1, -1, 6, 7, 1e-40, -1e-40};
 
-static void output(tn_builder *b, tn_value v, const char *name) {
-    if (v != TN_NO_VALUE) tn_graph_add_output(b->graph, v, name);
+static tn_value input(tn_builder *b, tn_dtype dtype, const tn_shape *s) {
+    const char *name = tn_arena_printf(b->graph->arena, "x%u", b->graph->inputs.len);
+    return tn_b_input(b, name, dtype, s);
+}
+
+static void output(tn_builder *b, tn_value v) {
+    if (v != TN_NO_VALUE)
+        tn_graph_add_output(b->graph, v,
+                            tn_arena_printf(b->graph->arena, "y%u", b->graph->outputs.len));
 }
 
 static void clip(tn_builder *b, tn_dtype dtype) {
@@ -17,14 +24,14 @@ static void clip(tn_builder *b, tn_dtype dtype) {
         tn_array_set(&a, i, tn_cell_of(dtype, specials[i % (int64_t)TN_COUNT(specials)]));
     tn_shape s = {1, {length}};
     /* an unknown 1 keeps the constants from being folded */
-    tn_value one = tn_b_exp(b, tn_b_mul_scalar(b, tn_b_input(b, "x", dtype, &s), 0));
+    tn_value one = tn_b_exp(b, tn_b_mul_scalar(b, input(b, dtype, &s), 0));
     tn_value x = tn_b_mul(b, tn_b_constant(b, &a), one);
     for (size_t i = 0; i < TN_COUNT(bounds); i++) {
         tn_value c = tn_b_scalar(b, dtype, bounds[i]);
-        output(b, tn_b_max(b, x, c), "max");
-        output(b, tn_b_max(b, c, x), "max");
-        output(b, tn_b_min(b, x, c), "min");
-        output(b, tn_b_min(b, c, x), "min");
+        output(b, tn_b_max(b, x, c));
+        output(b, tn_b_max(b, c, x));
+        output(b, tn_b_min(b, x, c));
+        output(b, tn_b_min(b, c, x));
     }
 }
 
@@ -57,11 +64,11 @@ static void alternate(tn_builder *b) {
     static const tn_dtype dtypes[] = {TN_f32, TN_f64, TN_i32, TN_i8, TN_bf16};
     for (size_t i = 0; i < TN_COUNT(dtypes); i++) {
         tn_shape s = {2, {3, 2 * (64 + (int64_t)i) - 1}};
-        tn_value x = tn_b_input(b, "x", dtypes[i], &s);
+        tn_value x = input(b, dtypes[i], &s);
         tn_attrs_slice a = {
             .start = {2, {0, 0}}, .shape = {2, {3, 64 + (int64_t)i}}, .step = {2, {1, 2}}};
         tn_value y = tn_b_node(b, TN_OP_slice, &x, 1, &a);
-        output(b, tn_b_add(b, y, y), "y");
+        output(b, tn_b_add(b, y, y));
     }
 }
 
