@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/cores.h"
+#include "machine/costs.h"
 #include "machine/profile.h"
 
 static void test_detect__finds_what_every_machine_has(void **state) {
@@ -91,12 +92,27 @@ static void test_profile__reads_back(void **state) {
     rmdir(folder);
 }
 
+/* What was not measured counts as usual; a hand-off that a busy machine measured does not make launches
+ * dear. */
+static void test_costs__are_sane(void **state) {
+    (void)state;
+    tn_costs usual = tn_costs_default();
+    tn_costs none = tn_costs_measured(&(tn_roofs){0});
+    assert_true(none.memory == usual.memory && none.cache == usual.cache);
+    assert_true(none.points == usual.points && none.cached_bytes == usual.cached_bytes);
+    tn_roofs busy = {.copy_gbs = 50, .cache_gbs = 200, .gflops = 400, .handoff_ns = 7000};
+    tn_costs costs = tn_costs_measured(&busy);
+    assert_true(costs.memory == 50e9 && costs.cache == 200e9 && costs.points == 100e9);
+    assert_true(costs.launch > none.launch && costs.launch < 1e-5);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_detect__finds_what_every_machine_has),
         cmocka_unit_test(test_parts__are_found_or_say_why_not),
         cmocka_unit_test(test_measure__gives_positive_figures),
         cmocka_unit_test(test_profile__reads_back),
+        cmocka_unit_test(test_costs__are_sane),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
