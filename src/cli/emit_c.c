@@ -238,11 +238,12 @@ static void append_blocks(emitter *e) {
     tn_str *s = &e->source;
     for (uint32_t b = 0; b < e->p->blocks.len; b++)
         if (b != 1)
-            tn_str_appendf(s, "static int block_%u(struct %s *m) __attribute__((unused));\n", b,
-                           e->name);
+            tn_str_appendf(s, "static int block_%u(struct %s_model *m) __attribute__((unused));\n",
+                           b, e->name);
     for (uint32_t b = 0; b < e->p->blocks.len; b++) {
         if (b == 1) continue;
-        tn_str_appendf(s, "\nstatic int block_%u(struct %s *m) {\n    int code = 0;\n", b, e->name);
+        tn_str_appendf(s, "\nstatic int block_%u(struct %s_model *m) {\n    int code = 0;\n", b,
+                       e->name);
         for (uint32_t i = 0; i < e->p->blocks.data[b].steps.len; i++)
             append_step(e, &e->p->blocks.data[b].steps.data[i]);
         tn_str_append(s, "    (void)m;\n    return code;\n}\n");
@@ -345,16 +346,17 @@ static void make_header(emitter *e) {
                    n, n);
     tn_str_appendf(h, "enum { %s_inputs = %u, %s_outputs = %u };\n\n", n, e->p->inputs.len, n,
                    e->p->outputs.len);
-    tn_str_appendf(h,
-                   "typedef struct %s %s;\n\n"
-                   "/* Reads the weights' file. NULL: it cannot be read or is another model's, or "
-                   "memory ran out. */\n%s *%s_open(const char *weights);\n"
-                   "/* Runs once. 0, or a number that %s_error explains. One thread at a time. */\n"
-                   "int %s_run(%s *model, const void *const inputs[], void *const outputs[]);\n"
-                   "const char *%s_error(int code);\n"
-                   "void %s_close(%s *model);\n\n"
-                   "#ifdef __cplusplus\n}\n#endif\n#endif\n",
-                   n, n, n, n, n, n, n, n, n, n);
+    tn_str_appendf(
+        h,
+        "typedef struct %s_model %s_model;\n\n"
+        "/* Reads the weights' file. NULL: it cannot be read or is another model's, or "
+        "memory ran out. */\n%s_model *%s_open(const char *weights);\n"
+        "/* Runs once. 0, or a number that %s_error explains. One thread at a time. */\n"
+        "int %s_run(%s_model *model, const void *const inputs[], void *const outputs[]);\n"
+        "const char *%s_error(int code);\n"
+        "void %s_close(%s_model *model);\n\n"
+        "#ifdef __cplusplus\n}\n#endif\n#endif\n",
+        n, n, n, n, n, n, n, n, n, n);
 }
 
 static tn_status write_files(emitter *e, cli_emitted *out, tn_error *err) {

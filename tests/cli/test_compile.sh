@@ -36,7 +36,7 @@ static int tail(const char *path, void *to, size_t size) {
 int main(int argc, char **argv) {
     const void *inputs[net_inputs] = {in};
     void *outputs[net_outputs] = {out};
-    net *model = net_open(argv[1]);
+    net_model *model = net_open(argv[1]);
     if (argc != 4 || !model || !tail(argv[2], in, sizeof in) || !tail(argv[3], want, sizeof want))
         return 1;
     for (int turn = 0; turn < 2; turn++)
@@ -47,6 +47,13 @@ int main(int argc, char **argv) {
     return net_open("/dev/null") != NULL;
 }
 C
+# Names that the C language or the source itself uses are names of models, too.
+for odd in int i8 launch 3d; do
+    expect 0 "$tenon" compile "$digits" --dim N=1 --emit c -o "$work/$odd.c"
+    "$cc" -std=gnu11 -c "$work/$odd.c" -o "$work/odd.o" 2>"$work/err" \
+        || die "$odd.c does not compile: $(head -5 "$work/err")"
+done
+
 for flags in "-O2" "-O1 -march=native"; do
     # shellcheck disable=SC2086
     "$cc" -std=gnu11 -Wall -Wextra $flags "$work/main.c" "$work/net.c" -o "$work/net" \
