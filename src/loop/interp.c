@@ -7,6 +7,8 @@
 
 #include <inttypes.h>
 
+enum { MOST_WATCHED = 1 << 22 }; /* elements of a result whose writers are noted */
+
 typedef struct machine {
     const tn_loop *k;
     const tn_loop_args *args;
@@ -23,6 +25,7 @@ typedef struct machine {
     tn_cell **reg;
     void **data;       /* buffer → memory */
     int64_t *elements; /* buffer → size, or -1 when it is not known */
+    int64_t **writer;  /* OUTPUT that is watched → per element, 1 + the task that stored it */
 } machine;
 
 /* ---- preparation ---------------------------------------------------------------------------- */
@@ -93,9 +96,14 @@ static void machine_init(machine *m, tn_arena *arena) {
         m->reg[i] = TN_NEW_N(arena, tn_cell, k->registers.data[i].count);
     m->data = TN_NEW_N(arena, void *, k->buffers.len);
     m->elements = TN_NEW_N(arena, int64_t, k->buffers.len);
+    m->writer = TN_NEW_N(arena, int64_t *, k->buffers.len);
     number_blocks(m, k->body, 0, 1);
     find_homes(m, arena);
     bind_buffers(m);
+    for (uint32_t i = 0; i < k->buffers.len; i++)
+        if (k->buffers.data[i].kind == TN_LBUF_OUTPUT && m->elements[i] >= 0 &&
+            m->elements[i] <= MOST_WATCHED)
+            m->writer[i] = TN_NEW_N(arena, int64_t, m->elements[i]);
 }
 
 /* ---- accesses ------------------------------------------------------------------------------- */
@@ -228,10 +236,26 @@ static tn_cell let(machine *m, const tn_lstmt *s) {
     TN_BUG("kernel '%s' has an invalid LET", m->k->name);
 }
 
+/* Tasks run in any order and at once: no two of them may store the same element of a result. */
+static void note_writer(machine *m, uint32_t buffer, int64_t at) {
+    int64_t *writer = m->writer[buffer], task = m->var[0].i;
+    if (!writer) return;
+    if (writer[at] && writer[at] != task + 1)
+        m->status = tn_error_set(m->err, TN_RUNTIME,
+                                 "kernel '%s', statement %" PRIu32 ": tasks %" PRId64
+                                 " and %" PRId64 " both store element %" PRId64 " of '%s'",
+                                 m->k->name, m->at, writer[at] - 1, task, at,
+                                 m->k->buffers.data[buffer].name);
+    writer[at] = task + 1;
+}
+
 static void store(machine *m, const tn_lstmt *s) {
     tn_cell value = eval(m, s->b);
-    void *p = element(m, "the element stored to", s->target, eval(m, s->a).i);
-    if (p) tn_cell_store(m->k->buffers.data[s->target].dtype, p, value);
+    int64_t at = eval(m, s->a).i;
+    void *p = element(m, "the element stored to", s->target, at);
+    if (!p) return;
+    note_writer(m, s->target, at);
+    tn_cell_store(m->k->buffers.data[s->target].dtype, p, value);
 }
 
 static void set(machine *m, const tn_lstmt *s) {

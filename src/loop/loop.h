@@ -256,7 +256,8 @@ size_t tn_loop_scratch_offset(const tn_loop *k, uint32_t buffer, const int64_t *
 int64_t tn_loop_task_count(const tn_loop *k, const int64_t *scalars);
 /* Elements of a WORK buffer. */
 int64_t tn_loop_buffer_elements(const tn_loop *k, uint32_t buffer, const int64_t *scalars);
-/* Runs tasks [begin, end). An access out of bounds is a tn_status error naming the statement. */
+/* Runs tasks [begin, end). An access out of bounds is a tn_status error naming the statement, and so
+ * are two of these tasks that store the same element of a result. */
 tn_status tn_loop_interpret(const tn_loop *k, const tn_loop_args *args, int64_t begin, int64_t end,
                             tn_error *err);
 

@@ -1,7 +1,7 @@
 /* Random kernels: loops of all kinds, branches, registers, guarded and indirect loads. */
 #include "kernel_lab.h"
 
-enum { X = 256, STORES = 64, ROOM = 256, R = 32, KERNELS = 120 };
+enum { X = 256, STORES = 64, ROOM = 256, R = 32, TASKS = 2, KERNELS = 120 };
 
 typedef struct maker {
     lab_case *c;
@@ -132,7 +132,7 @@ static void loop(maker *m) {
 
 static void store(maker *m) {
     tn_loop *k = &m->c->k;
-    /* Stores of their own places, so that lanes are independent. */
+    /* Stores of their own places, so that tasks and lanes are independent. */
     if (m->stores == STORES) return;
     tn_lx at = tn_l_int(k, ROOM * m->stores++ + (int64_t)pick(m, 32));
     if (m->lane)
@@ -141,7 +141,8 @@ static void store(maker *m) {
         tn_lx v = m->vars[pick(m, (uint32_t)m->var_count)];
         at = tn_l_add(k, at, tn_l_mul(k, v, tn_l_int(k, 16)));
     }
-    tn_l_store(k, m->y, at, value(m, 0));
+    tn_lx own = tn_l_mul(k, tn_l_task(k), tn_l_int(k, ROOM * STORES));
+    tn_l_store(k, m->y, tn_l_add(k, at, own), value(m, 0));
 }
 
 static void statement(maker *m) {
@@ -182,14 +183,14 @@ static void make(lab *l, uint64_t seed) {
     tn_loop *k = &m.c->k;
     m.x = lab_buffer(m.c, TN_LBUF_INPUT, TN_f32, X, "x");
     m.at = lab_buffer(m.c, TN_LBUF_INPUT, TN_i64, X, "at");
-    m.y = lab_buffer(m.c, TN_LBUF_OUTPUT, TN_f32, ROOM * STORES, "y");
+    m.y = lab_buffer(m.c, TN_LBUF_OUTPUT, TN_f32, TASKS * ROOM * STORES, "y");
     m.reg = tn_l_register(k, TN_f32, R, "r");
     m.c->hi.i = X;
     m.c->any_zero = true;
     lab_size(m.c, pick(&m, 5));
     lab_size(m.c, 1 + pick(&m, X - 1));
     lab_size(m.c, 0);
-    k->tasks = tn_l_int(k, 2);
+    k->tasks = tn_l_int(k, TASKS);
     tn_lx i = tn_l_for(k, TN_LOOP_VECTOR, tn_l_int(k, 0), tn_l_int(k, R), "i");
     tn_l_set(k, m.reg, i, tn_l_load(k, m.x, i, 0, 0));
     tn_l_end(k);

@@ -74,6 +74,28 @@ static void test_interpret__finds_what_is_out_of_bounds(void **state) {
     }
 }
 
+static void test_interpret__finds_tasks_that_meet(void **state) {
+    (void)state;
+    for (int apart = 0; apart < 2; apart++) {
+        fixture f;
+        fixture_init(&f);
+        tn_loop *k = &f.k;
+        tn_error err = TN_ERROR_INIT;
+        k->tasks = num(&f, 3);
+        uint32_t y = tn_l_buffer(k, TN_LBUF_OUTPUT, TN_i32, "y");
+        tn_lx first = tn_l_mul(k, tn_l_task(k), num(&f, 3 + apart)),
+              i = loop_to(&f, num(&f, 4), "i");
+        tn_l_store(k, y, tn_l_add(k, first, i), tn_l_number(k, TN_i32, 1));
+        tn_l_end(k);
+        int32_t out[12] = {0};
+        run r = {{out}, {12}, {0}, 0, {0}};
+        assert_int_equal(interpret(&f, &r, &err), apart ? TN_OK : TN_RUNTIME);
+        if (!apart)
+            assert_non_null(strstr(err.message, "tasks 0 and 1 both store element 3 of 'y'"));
+        fixture_deinit(&f);
+    }
+}
+
 static void test_interpret__guards_loads(void **state) {
     (void)state;
     fixture f;
@@ -131,6 +153,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_interpret__sums_rows),
         cmocka_unit_test(test_interpret__finds_what_is_out_of_bounds),
+        cmocka_unit_test(test_interpret__finds_tasks_that_meet),
         cmocka_unit_test(test_interpret__guards_loads),
         cmocka_unit_test(test_interpret__lets_folds_tickets_errors),
     };
