@@ -169,8 +169,10 @@ static void emit_kernel(tn__rows *r) {
 void tn_lower_rows(const tn_lower_context *c, uint32_t group, tn_lowered *out) {
     bool merged[TN_MAX_RANK];
     tn__rows_find_merges(c, group, false, merged);
+    int digit_axis = tn__rows_digit_axis(c, group, merged);
     tn__rows r;
     tn__rows_init(&r, c, group, NULL, merged);
+    r.digit_axis = digit_axis;
     emit_kernel(&r);
     out->kernel = r.m.k;
     out->schedule = r.s;

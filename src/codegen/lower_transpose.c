@@ -19,6 +19,7 @@
 typedef struct crosswise {
     tn_value value; /* what is read crosswise */
     int cross, last;
+    int64_t step;     /* of the operand along `last`; -1: not known */
     bool wide_source; /* the operand's rows lie further apart than the result's */
     bool only_moved;  /* the results hold its elements as they are */
     bool merged[TN_MAX_RANK];
@@ -310,11 +311,11 @@ static bool find_crosswise(turn *t, const tn_lx *var, crosswise *out) {
         if (!steps_by(t, l->offset, var[out->last], &step)) return false;
         if (step == 0 || step == 1) continue;
         out->value = l->value;
-        int64_t apart = step;
+        out->step = step;
         out->cross = unit_axis(t, var, l->offset, out->merged);
         if (found++ || out->cross < 0) return false;
         tn_lx stored = t->probe->offsets.data[t->probe->offsets.len - 1];
-        out->wide_source = steps_by(t, stored, var[out->cross], &step) && apart > step;
+        out->wide_source = steps_by(t, stored, var[out->cross], &step) && out->step > step;
     }
     for (uint32_t i = 0, times = 0; i < t->loads.len && found; i++) {
         times += t->loads.data[i].value == out->value;
@@ -373,6 +374,7 @@ bool tn_lower_transpose(const tn_lower_context *c, uint32_t group, tn_lowered *o
     tn_turn_facts facts = {.merged = found.merged,
                            .cross = found.cross,
                            .last = found.last,
+                           .step = found.step,
                            .vector_bytes = (uint32_t)c->target->vector_bytes,
                            .wide_source = found.wide_source};
     tn_dtype dtype = tn_graph_type(c->grouping->graph, found.value)->dtype;

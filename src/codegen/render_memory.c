@@ -1,6 +1,7 @@
 /* Loads and stores: whole vectors where the index follows the lane, partial ones under a condition
  * that holds for the first lanes, else lane by lane. See render.h. */
 #include "codegen/render.h"
+#include "loop/index_layout.h"
 
 #include <inttypes.h>
 
@@ -8,9 +9,13 @@
 
 bool tn__lane_affine(render *r, tn_lx index, uint32_t lanes, int64_t *scale, tn_lx *rest) {
     tn_lx coefficient;
+    tn_layout follows;
     uint32_t lane = tn__expand_lane(r->k, lanes);
-    if (!tn_l_affine(r->k, index, lane, &coefficient, rest)) return false;
-    return tn_l_is_const_int(r->k, coefficient, scale) && !tn__lanes_of(r, *rest);
+    if (tn_l_affine(r->k, index, lane, &coefficient, rest))
+        return tn_l_is_const_int(r->k, coefficient, scale) && !tn__lanes_of(r, *rest);
+    if (!tn_l_layout(r->k, index, lane, lanes, r->arena, &follows, rest)) return false;
+    *scale = follows.stride; /* digits that were split and put together again */
+    return tn_layout_rank(&follows) == 1 && !follows.mode && !tn__lanes_of(r, *rest);
 }
 
 /* The count before it is brought into [0, lanes]. */
@@ -101,17 +106,9 @@ static const char *load_run(render *r, uint32_t buffer, tn_lx first, tn_lx guard
     return dtype == TN_bool ? text : tn__from_storage(r, dtype, lanes, text);
 }
 
-/* Every other element: two vectors, the second of which ends with the last lane, in one shuffle. */
-static const char *load_alternate(render *r, uint32_t buffer, tn_lx first, uint32_t lanes) {
-    tn_dtype dtype = r->k->buffers.data[buffer].dtype;
-    const char *type = tn__storage_type(dtype);
-    tn_lx second = tn_l_add(r->k, first, tn_l_int(r->k, lanes - 1));
-    const char *text = tn__text(r, "__builtin_shufflevector(%s, %s",
-                                call(r, "load", type, lanes, address(r, buffer, first)),
-                                call(r, "load", type, lanes, address(r, buffer, second)));
-    for (uint32_t i = 0; i < lanes; i++)
-        text = tn__text(r, "%s, %" PRIu32, text, 2 * i < lanes ? 2 * i : 2 * i + 1);
-    return loaded(r, dtype, lanes, tn__text(r, "%s)", text));
+const char *tn__load_vector(render *r, uint32_t buffer, tn_lx first, uint32_t lanes) {
+    const char *type = tn__storage_type(r->k->buffers.data[buffer].dtype);
+    return call(r, "load", type, lanes, address(r, buffer, first));
 }
 
 static const char *load_scattered(render *r, uint32_t buffer, tn_lx index, tn_lx guard,
@@ -120,8 +117,9 @@ static const char *load_scattered(render *r, uint32_t buffer, tn_lx index, tn_lx
     const char *type = tn__storage_type(dtype), *name = r->buffer_name[buffer], *text;
     int64_t scale;
     tn_lx rest;
+    if (!guard && (text = tn__load_pieces(r, buffer, index, lanes)))
+        return loaded(r, dtype, lanes, text);
     if (!guard && tn__lane_affine(r, index, lanes, &scale, &rest)) {
-        if (scale == 2 && dtype != TN_bool) return load_alternate(r, buffer, rest, lanes);
         text = call(r, "stride", type, lanes,
                     tn__text(r, "%s, %" PRId64, address(r, buffer, rest), scale));
         return loaded(r, dtype, lanes, text);

@@ -34,6 +34,7 @@ typedef struct tn__rows {
     tn_lx extent[TN_MAX_RANK]; /* after merging axes */
     bool merged[TN_MAX_RANK];  /* this axis runs inside the next one; its index stays 0 */
     int vector_axis;           /* -1: every axis is 1 */
+    int digit_axis; /* vectors run along this axis and the last one together; -1: they do not */
     TN_VEC(tn__rows_fold) folds;
     TN_VEC(tn__rows_kept) keeps;
     uint32_t levels; /* levels with folds; stage `levels` is the last, which only stores */
@@ -55,6 +56,10 @@ static inline const tn_type *tn__rows_type(const tn__rows *r, tn_value v) {
 
 /* ---- rows_setup.c --------------------------------------------------------------------------- */
 
+/* A last axis that fills no vector (of 2, as in pixel shuffle) runs together with the one before it,
+ * their indices the digits of the lane. Marks that one merged and gives its number, -1 if it is not
+ * so. */
+int tn__rows_digit_axis(const tn_lower_context *c, uint32_t group, bool *merged);
 /* Of a kernel of its own (`outer` NULL), or inside the kernel that `outer` makes. merged: NULL, none. */
 void tn__rows_init(tn__rows *r, const tn_lower_context *c, uint32_t group, tn_kernel_maker *outer,
                    const bool *merged);

@@ -32,6 +32,13 @@ void tn__rows_lanes_open(tn__rows *r, tn_lx base, uint32_t width, tn_lx limit) {
     r->lane = tn_l_for(k, TN_LOOP_VECTOR, tn_l_int(k, 0), tn_l_int(k, width), "l");
     tn_lx x = tn_l_add(k, base, r->lane);
     if (r->vector_axis >= 0) r->at[r->vector_axis] = x;
+    if (r->digit_axis >= 0) {
+        int64_t last = 1;
+        for (int i = r->digit_axis + 1; i <= r->vector_axis; i++)
+            last *= r->m.group->space.shape.dim[i];
+        r->at[r->digit_axis] = tn_l_div(k, x, tn_l_int(k, last));
+        r->at[r->vector_axis] = tn_l_mod(k, x, tn_l_int(k, last));
+    }
     if (limit != TN_LX_NONE) tn_l_if(k, tn_l_lt(k, x, limit));
 }
 

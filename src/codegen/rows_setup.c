@@ -108,6 +108,24 @@ static void set_extents(tn__rows *r) {
     }
 }
 
+int tn__rows_digit_axis(const tn_lower_context *c, uint32_t group, bool *merged) {
+    const tn_group *g = &c->grouping->groups.data[group];
+    const tn_shape *s = &g->space.shape;
+    int64_t lanes = TN_MAX(4, c->target->vector_bytes / 4), size = 1;
+    int last = s->rank - 1, axis;
+    if (g->space.has_fold || g->anchor != TN_NO_NODE) return -1;
+    while (last >= 0 && s->dim[last] == 1) last--;
+    for (axis = last; axis >= 0; axis--) {
+        bool joins = axis == last || merged[axis] || s->dim[axis] == 1;
+        if (!joins) break;
+        if (!tn_dim_is_const(s->dim[axis]) || __builtin_mul_overflow(size, s->dim[axis], &size))
+            return -1;
+    }
+    if (axis < 0 || size < 2 || size > lanes / 2 || lanes % size != 0) return -1;
+    for (int i = axis; i < last; i++) merged[i] = true;
+    return axis;
+}
+
 void tn__rows_init(tn__rows *r, const tn_lower_context *c, uint32_t group, tn_kernel_maker *outer,
                    const bool *merged) {
     memset(r, 0, sizeof *r);
@@ -115,6 +133,7 @@ void tn__rows_init(tn__rows *r, const tn_lower_context *c, uint32_t group, tn_ke
         tn_maker_init_inside(&r->m, outer, group);
     else
         tn_maker_init(&r->m, c, group, "rows");
+    r->digit_axis = -1;
     r->m.access.leaf = tn__rows_leaf;
     r->m.access.context = r;
     if (merged) memcpy(r->merged, merged, sizeof r->merged);

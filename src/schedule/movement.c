@@ -35,6 +35,17 @@ tn_schedule tn_schedule_choose_place(const tn_grouping *p, const tn_group *g, ui
     return s;
 }
 
+/* A few rows in turn, or every second to fourth element: a vector of the result is made of that many
+ * vectors of the operand, where tiles would be mostly empty. */
+static bool is_interleave(const tn_group *g, const tn_turn_facts *t, int64_t cross, int64_t last) {
+    enum { FEW = 4 };
+    int before = t->last - 1;
+    while (before > t->cross && (t->merged[before] || g->space.shape.dim[before] == 1)) before--;
+    if (tn_dim_is_const(g->space.shape.dim[t->last]) && (last == 2 || last == FEW))
+        return before == t->cross;
+    return cross <= FEW && t->step > 1 && t->step <= FEW;
+}
+
 /* Tiles are as wide as a vector, narrower where an axis is short. Blocks are long along the side whose
  * rows tiles follow and a few cache lines wide along the other, so that few pages are open at a time.
  * Results that are streamed follow the operand: whole lines are written wherever they lie. Processors
@@ -58,7 +69,7 @@ tn_schedule tn_schedule_choose_transpose(const tn_grouping *p, const tn_group *g
     for (int i = 0; i < g->space.shape.rank; i++)
         if (!t->merged[i]) total = times(total, size[i]);
     int64_t cross = size[t->cross], last = size[t->last];
-    if (cross < 2 || last < 2 || cross * last < 8) return s;
+    if (cross < 2 || last < 2 || cross * last < 8 || is_interleave(g, t, cross, last)) return s;
     uint32_t narrow = TN_MAX(2, t->vector_bytes / TN_MAX(4, t->element_bytes));
     s.lanes = TN_MIN(MOST_LANES, TN_MAX(2, t->vector_bytes / t->element_bytes));
     while (s.lanes > narrow && TN_MIN(cross, last) <= s.lanes / 2) s.lanes /= 2;

@@ -125,6 +125,7 @@ tn_schedule tn_schedule_choose_place(const tn_grouping *p, const tn_group *g, ui
 typedef struct tn_turn_facts {
     const bool *merged;
     int cross, last;
+    int64_t step; /* of the operand along `last`, in elements; -1: not known */
     uint32_t vector_bytes;
     uint32_t element_bytes; /* of the narrowest lanes: at least 4 where there is work to do */
     bool

@@ -46,4 +46,14 @@ static inline bool is_false(const fixture *f, tn_lx e) {
     return x->kind == TN_LX_CONST && x->dtype == TN_bool && x->value.u == 0;
 }
 
+/* The value of an expression over variables 1, 2 (`at`) and parameter 0, straight from the tree. */
+static inline int64_t value(const tn_loop *k, tn_lx e, const int64_t *at, int64_t n) {
+    const tn_lexpr *x = tn_l_expr(k, e);
+    if (x->kind == TN_LX_CONST) return x->dtype == TN_bool ? (int64_t)x->value.u : x->value.i;
+    if (x->kind == TN_LX_VAR) return at[x->index];
+    if (x->kind == TN_LX_SCALAR) return n;
+    tn_cell a = {.i = value(k, x->a, at, n)}, b = {.i = x->b ? value(k, x->b, at, n) : 0};
+    return tn_scalar_apply(x->op, TN_i64, a, b, b).i;
+}
+
 #endif

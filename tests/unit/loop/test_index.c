@@ -121,16 +121,6 @@ static void test_affine__separates_a_variable(void **state) {
     fixture_deinit(&f);
 }
 
-/* The value of an expression over variables 1, 2 (`at`) and parameter 0, straight from the tree. */
-static int64_t value(const tn_loop *k, tn_lx e, const int64_t *at, int64_t n) {
-    const tn_lexpr *x = tn_l_expr(k, e);
-    if (x->kind == TN_LX_CONST) return x->dtype == TN_bool ? (int64_t)x->value.u : x->value.i;
-    if (x->kind == TN_LX_VAR) return at[x->index];
-    if (x->kind == TN_LX_SCALAR) return n;
-    tn_cell a = {.i = value(k, x->a, at, n)}, b = {.i = x->b ? value(k, x->b, at, n) : 0};
-    return tn_scalar_apply(x->op, TN_i64, a, b, b).i;
-}
-
 /* Random index arithmetic keeps its value and its bounds. */
 static void test_simplification__keeps_values(void **state) {
     (void)state;
