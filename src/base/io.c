@@ -95,6 +95,14 @@ tn_status tn_make_dirs(const char *path, unsigned mode, tn_error *err) {
     return TN_OK;
 }
 
+tn_hash128 tn_boot_id(void) {
+    char text[64];
+    int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof text);
+    if (fd >= 0) close(fd);
+    return n > 0 ? tn_hash128_of(text, (size_t)n) : (tn_hash128){0};
+}
+
 double tn_seconds(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);

@@ -15,6 +15,10 @@ typedef struct tn_file_map {
 tn_status tn_file_map_open(tn_file_map *m, const char *path, tn_error *err);
 void tn_file_map_close(tn_file_map *m);
 
+/* Names the run of the operating system since it was started; zero where that is not known. What was
+ * written wholly since then needs no check of its bytes: only a machine that stops loses them. */
+tn_hash128 tn_boot_id(void);
+
 /* Writes to a temporary name beside `path`, syncs when `durable`, renames. Nothing half-written. */
 tn_status tn_file_write(const char *path, const void *data, size_t size, bool durable,
                         tn_error *err);

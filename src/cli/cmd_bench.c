@@ -40,7 +40,7 @@ static tn_status open_and_bind(cli *c, cli_model *m, tn_session **s, double *sec
     TN_CHECK(tn_session_create(m->model, s, err));
     TN_CHECK(tn_session_bind(*s, inputs, count, err));
     const tn_artifact_stats *t = &tn_session_artifact(*s)->stats;
-    *seconds = opened + tn_seconds() - start - t->store;
+    *seconds = opened + tn_seconds() - start;
     *cold = !t->program_cached && !t->kernels_cached;
     return TN_OK;
 }

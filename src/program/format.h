@@ -1,7 +1,10 @@
 /* The layout of program files (.tn), for save.c and load.c.
  *
  * A head, a table of sections, then the sections. All numbers are little-endian. Sizes are written
- * as a table of expressions of their own (dims_file.c), so only what the program uses is kept. */
+ * as a table of expressions of their own (dims_file.c), so only what the program uses is kept.
+ *
+ * A file of the cache names in its head the boot in which its weights were written or last checked:
+ * until the machine stops they need no check, so a warm start does not read them. */
 #ifndef TENON_PROGRAM_FORMAT_H
 #define TENON_PROGRAM_FORMAT_H
 
@@ -10,7 +13,9 @@
 #define TN__PROGRAM_MAGIC "TENONPRG"
 enum {
     TN__PROGRAM_VERSION = 2,
-    TN__PROGRAM_HEAD = 64, /* magic, u32 version, u32 sections, u64 file size, hash of the table */
+    /* magic, u32 version, u32 sections, u64 file size, hash of the table, boot id or zeros */
+    TN__PROGRAM_HEAD = 64,
+    TN__PROGRAM_BOOT = 40,    /* offset of the boot id */
     TN__PROGRAM_SECTION = 40, /* u32 kind, u32 index, u64 offset, u64 size, hash */
     TN__PROGRAM_PAGE = 4096,
 };

@@ -22,6 +22,29 @@ uint32_t tn_program_last_position(const tn_program *p, const tn_prog_step *s) {
     return last;
 }
 
+/* ---- kernels -------------------------------------------------------------------------------- */
+
+static void mark_prepare(const tn_program *p, uint32_t block, uint8_t *uses) {
+    const tn_prog_block *b = &p->blocks.data[block];
+    for (uint32_t i = 0; i < b->steps.len; i++) {
+        const tn_prog_step *s = &b->steps.data[i];
+        bool two = s->kind == TN_STEP_IF || s->kind == TN_STEP_WHILE;
+        if (s->kind == TN_STEP_KERNEL) uses[s->kernel] |= TN_USED_BY_PREPARE;
+        if (two || s->kind == TN_STEP_SCAN) mark_prepare(p, s->blocks[0], uses);
+        if (two) mark_prepare(p, s->blocks[1], uses);
+    }
+}
+
+void tn_program_kernel_uses(const tn_program *p, uint8_t *uses) {
+    memset(uses, 0, p->kernels.len);
+    for (uint32_t b = 0; b < p->blocks.len; b++)
+        for (uint32_t i = 0; b != 1 && i < p->blocks.data[b].steps.len; i++) {
+            const tn_prog_step *s = &p->blocks.data[b].steps.data[i];
+            if (s->kind == TN_STEP_KERNEL) uses[s->kernel] |= TN_USED_BY_RUN;
+        }
+    mark_prepare(p, 1, uses);
+}
+
 /* ---- print ---------------------------------------------------------------------------------- */
 
 static void print_buffer(const tn_program *p, uint32_t id, tn_str *out) {

@@ -135,6 +135,10 @@ void tn_program_init(tn_program *p, tn_arena *arena, tn_dims *dims);
 /* Every index, count, live range, kernel and size in order? */
 tn_status tn_program_verify(const tn_program *p, tn_error *err);
 void tn_program_print(const tn_program *p, tn_str *out);
+/* Who launches kernel i, as flags in uses[i]; 0: nobody. What control steps of `prepare` own counts
+ * as both. */
+enum { TN_USED_BY_RUN = 1, TN_USED_BY_PREPARE = 2 };
+void tn_program_kernel_uses(const tn_program *p, uint8_t *uses);
 /* Position of the last step of `s` and of the blocks it owns. */
 uint32_t tn_program_last_position(const tn_program *p, const tn_prog_step *s);
 

@@ -1,7 +1,7 @@
 /* Writing program files. See format.h.
  *
- * A saved program has run its `prepare` block: what that block read is left out, and so is the
- * block. Weight sources are cut into one section per weight that is still used, unless they are
+ * A saved program has run its `prepare` block: what that block read is left out, and so are the
+ * block and its kernels. Weight sources are cut into one section per weight that is still used, unless they are
  * kept by reference. */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,6 +19,8 @@ typedef struct section {
     tn_hash128 hash;
 } section;
 
+#define NONE UINT32_MAX
+
 typedef struct saver {
     const tn_program *p;
     const void *prepared;
@@ -26,7 +28,9 @@ typedef struct saver {
     tn_arena arena;
     tn_str tables, body, kernels, head;
     tn__dims_writer dims;
-    uint8_t *used;                  /* per buffer: block 0, or a port, refers to it */
+    uint8_t *used;           /* per buffer: block 0, or a port, refers to it */
+    uint32_t *kernel_number; /* in the file; NONE: left out */
+    uint32_t kernels_kept;
     tn_prog_buffer *buffers;        /* as they are written */
     TN_VEC(tn_prog_source) sources; /* as they are written */
     TN_VEC(section) sections;
@@ -101,6 +105,15 @@ static tn_status choose_sources(saver *s, tn_error *err) {
     return TN_OK;
 }
 
+static void choose_kernels(saver *s) {
+    uint32_t count = s->p->kernels.len;
+    uint8_t *uses = tn_arena_alloc(&s->arena, count);
+    tn_program_kernel_uses(s->p, uses);
+    s->kernel_number = TN_NEW_N(&s->arena, uint32_t, count);
+    for (uint32_t i = 0; i < count; i++)
+        s->kernel_number[i] = uses[i] == TN_USED_BY_PREPARE ? NONE : s->kernels_kept++;
+}
+
 /* ---- structure ------------------------------------------------------------------------------ */
 
 static void put_dim(saver *s, tn_dim d) {
@@ -172,7 +185,7 @@ static void put_loop(saver *s, const tn_prog_loop *l) {
 static void put_step(saver *s, const tn_prog_step *x) {
     tn__put(&s->body, x->kind, 1);
     tn__put32(&s->body, x->position);
-    tn__put32(&s->body, x->kernel);
+    tn__put32(&s->body, x->kind == TN_STEP_KERNEL ? s->kernel_number[x->kernel] : x->kernel);
     tn__put32(&s->body, x->buffer_count);
     put_ids(s, x->buffers, x->buffer_count);
     tn__put32(&s->body, x->scalar_count);
@@ -235,8 +248,9 @@ static void put_structure(saver *s) {
 }
 
 static void put_kernels(saver *s) {
-    tn__put32(&s->kernels, s->p->kernels.len);
+    tn__put32(&s->kernels, s->kernels_kept);
     for (uint32_t i = 0; i < s->p->kernels.len; i++) {
+        if (s->kernel_number[i] == NONE) continue;
         size_t at = s->kernels.len;
         tn__put64(&s->kernels, 0);
         tn_loop_write(s->p->kernels.data[i], &s->kernels);
@@ -298,6 +312,9 @@ static void put_head(saver *s, uint64_t file_size) {
     tn__put64(&s->head, file_size);
     tn__put64(&s->head, hash.lo);
     tn__put64(&s->head, hash.hi);
+    tn_hash128 boot = s->external ? tn_boot_id() : (tn_hash128){0};
+    tn__put64(&s->head, boot.lo);
+    tn__put64(&s->head, boot.hi);
     while (s->head.len < TN__PROGRAM_HEAD) tn_str_append_char(&s->head, 0);
     tn_str_append_n(&s->head, table.data, table.len);
     tn_str_deinit(&table);
@@ -330,6 +347,7 @@ static tn_status save_guarded(void *argument, tn_error *err) {
     saver *s = argument;
     find_used(s);
     TN_CHECK(choose_sources(s, err));
+    choose_kernels(s);
     put_structure(s);
     put_kernels(s);
     choose_sections(s);

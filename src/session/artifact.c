@@ -12,6 +12,7 @@ tn_artifact *tn_artifact_new(void) {
     atomic_init(&a->refs, 1);
     tn_arena_init(&a->arena, tn_allocator_system());
     a->kernels.object = (tn_object)TN_OBJECT_NONE;
+    a->preparers.object = (tn_object)TN_OBJECT_NONE;
     return a;
 }
 
@@ -22,7 +23,9 @@ tn_artifact *tn_artifact_retain(tn_artifact *a) {
 
 void tn_artifact_release(tn_artifact *a) {
     if (!a || atomic_fetch_sub(&a->refs, 1) != 1) return;
+    (void)tn_artifact_finish(a, NULL);
     tn_kernels_deinit(&a->kernels);
+    tn_kernels_deinit(&a->preparers);
     if (a->prepared) munmap(a->prepared, a->prepared_size);
     tn_program_close(&a->file);
     tn_import_close(&a->import);
@@ -67,7 +70,7 @@ static tn_status run_prepare(const tn_executable *x, tn_error *err) {
 }
 
 /* Page-aligned and zeroed, so that gaps between weights are the same in every file. */
-static tn_status prepare(tn_artifact *a, tn_error *err) {
+static tn_status prepare(tn_artifact *a, tn_kernel_fn *const *functions, tn_error *err) {
     size_t size = (size_t)a->program->prepared_bytes;
     if (size == 0) return TN_OK;
     void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -78,46 +81,85 @@ static tn_status prepare(tn_artifact *a, tn_error *err) {
     a->prepared_size = size;
     if (size >= 4u << 20) (void)madvise(memory, size, MADV_HUGEPAGE);
     a->executable.prepared = memory;
-    TN_TRY(err, run_prepare(&a->executable, err), "while preparing the weights");
+    tn_executable preparing = a->executable;
+    preparing.functions = functions;
+    if (a->compile.running) preparing.pool = NULL; /* compilers have the other cores */
+    TN_TRY(err, run_prepare(&preparing, err), "while preparing the weights");
     (void)mprotect(memory, size, PROT_READ);
     return TN_OK;
 }
 
-/* ---- building ------------------------------------------------------------------------------- */
+/* ---- kernels -------------------------------------------------------------------------------- */
 
 /* A machine whose compiler cannot run (no temporary folder) still runs the model. */
-static tn_status build_kernels(tn_artifact *a, const tn_workshop *w, const tn_artifact *like,
-                               tn_error *err) {
-    tn_error why = TN_ERROR_INIT;
-    tn_status status = like ? tn_kernels_build_trial(&a->kernels, a->program, like->program,
-                                                     &like->kernels, &w->compiler, &why)
-                            : tn_kernels_build(&a->kernels, a->program, &w->compiler, &why);
+static tn_status or_interpret(tn_status status, const tn_workshop *w, const tn_error *why,
+                              tn_error *err) {
+    static atomic_flag told = ATOMIC_FLAG_INIT;
     if (status == TN_IO && w->options.mode == TN_COMPILE_AUTO) {
         char text[1024];
-        tn_error_format(&why, text, sizeof text);
+        if (atomic_flag_test_and_set(&told)) return TN_OK;
+        tn_error_format(why, text, sizeof text);
         tn_log(TN_LOG_WARN, "kernels are interpreted, which is slow: %s", text);
-        status = TN_OK;
+        return TN_OK;
     }
-    if (status != TN_OK && err) *err = why;
-    a->stats.kernels_cached = a->kernels.cached;
-    a->stats.interpreted = !a->kernels.functions;
+    if (status != TN_OK && err) *err = *why;
     return status;
 }
 
-static tn_status make_executable(tn_artifact *a, const tn_workshop *w, const tn_artifact *like,
-                                 tn_error *err) {
-    double start = tn_seconds();
-    TN_CHECK(build_kernels(a, w, like, err));
-    a->stats.kernels = tn_seconds() - start;
+static tn_status build_kernels(tn_kernels *k, const tn_artifact *a, tn_kernel_part part,
+                               const tn_workshop *w, tn_error *err) {
+    tn_error why = TN_ERROR_INIT;
+    return or_interpret(tn_kernels_build(k, a->program, part, &w->compiler, &why), w, &why, err);
+}
+
+static tn_status make_executable(tn_artifact *a, const tn_workshop *w, tn_error *err) {
     TN_CHECK(find_sources(a, err));
     a->executable = (tn_executable){.program = a->program,
-                                    .functions = a->kernels.functions,
                                     .sources = a->sources,
                                     .prepared = (uint8_t *)(uintptr_t)a->file.prepared,
                                     .pool = w->pool,
                                     .driver = &tn_driver_cpu};
     return TN_OK;
 }
+
+static void take_kernels(tn_artifact *a) {
+    tn_kernels_fill(&a->kernels, &a->preparers, a->program->kernels.len);
+    a->executable.functions = a->kernels.functions;
+    a->stats.kernels_cached = a->kernels.cached;
+    a->stats.interpreted = !a->kernels.functions;
+}
+
+/* ---- compiling beside other work ------------------------------------------------------------ */
+
+static void *compile(void *argument) {
+    tn_artifact *a = argument;
+    tn_artifact_compile *c = &a->compile;
+    double start = tn_seconds();
+    c->status = build_kernels(&a->kernels, a, TN_KERNELS_RUN, c->workshop, &c->err);
+    c->seconds = tn_seconds() - start;
+    return NULL;
+}
+
+/* Without a thread it is done at once. */
+static void start_compile(tn_artifact *a, const tn_workshop *w) {
+    tn_artifact_compile *c = &a->compile;
+    *c = (tn_artifact_compile){.workshop = w, .err = TN_ERROR_INIT};
+    c->running = w->compiler.has_cc && pthread_create(&c->thread, NULL, compile, a) == 0;
+    if (!c->running) compile(a);
+}
+
+tn_status tn_artifact_finish(tn_artifact *a, tn_error *err) {
+    tn_artifact_compile *c = &a->compile;
+    if (!c->workshop) return TN_OK;
+    if (c->running) pthread_join(c->thread, NULL);
+    c->workshop = NULL;
+    a->stats.kernels = c->seconds;
+    take_kernels(a);
+    if (c->status != TN_OK && err) *err = c->err;
+    return c->status;
+}
+
+/* ---- building ------------------------------------------------------------------------------- */
 
 typedef struct plan_args {
     tn_artifact *a;
@@ -148,25 +190,61 @@ static tn_status plan_guarded(void *argument, tn_error *err) {
     return TN_OK;
 }
 
+static tn_status plan(tn_artifact *a, const tn_workshop *w, const tn_graph *g,
+                      const tn_record_source *records, tn_error *err) {
+    double start = tn_seconds();
+    plan_args args = {a, w, g, records};
+    TN_CHECK(tn_guard(plan_guarded, &args, err));
+    a->stats.plan = tn_seconds() - start;
+    return make_executable(a, w, err);
+}
+
+/* The kernels that prepare the weights are few and short. */
+tn_status tn_artifact_start(tn_artifact *a, const tn_workshop *w, const tn_graph *g,
+                            const tn_record_source *records, tn_error *err) {
+    TN_CHECK(plan(a, w, g, records, err));
+    double start = tn_seconds();
+    TN_CHECK(build_kernels(&a->preparers, a, TN_KERNELS_PREPARE, w, err));
+    start_compile(a, w);
+    tn_status status = prepare(a, a->preparers.functions, err);
+    a->stats.prepare = tn_seconds() - start;
+    if (status != TN_OK) (void)tn_artifact_finish(a, NULL);
+    return status;
+}
+
+/* Most kernels are those of `like`: there is nothing to do meanwhile. */
+static tn_status build_trial(tn_artifact *a, const tn_workshop *w, const tn_graph *g,
+                             const tn_artifact_trial *trial, tn_error *err) {
+    TN_CHECK(plan(a, w, g, trial->records, err));
+    double start = tn_seconds();
+    tn_error why = TN_ERROR_INIT;
+    const tn_artifact *like = trial->like;
+    tn_status status = tn_kernels_build_trial(&a->kernels, a->program, like->program,
+                                              &like->kernels, &w->compiler, &why);
+    TN_CHECK(or_interpret(status, w, &why, err));
+    take_kernels(a);
+    a->stats.kernels = tn_seconds() - start;
+    return prepare(a, a->kernels.functions, err);
+}
+
 tn_status tn_artifact_build(tn_artifact *a, const tn_workshop *w, const tn_graph *g,
                             const tn_artifact_trial *trial, tn_error *err) {
-    double start = tn_seconds();
-    plan_args plan = {a, w, g, trial ? trial->records : NULL};
-    TN_CHECK(tn_guard(plan_guarded, &plan, err));
-    a->stats.plan = tn_seconds() - start;
-    TN_CHECK(make_executable(a, w, trial ? trial->like : NULL, err));
-    start = tn_seconds();
-    TN_CHECK(prepare(a, err));
-    a->stats.prepare = tn_seconds() - start;
-    return TN_OK;
+    if (trial && trial->like) return build_trial(a, w, g, trial, err);
+    TN_CHECK(tn_artifact_start(a, w, g, trial ? trial->records : NULL, err));
+    return tn_artifact_finish(a, err);
 }
 
 tn_status tn_artifact_load(tn_artifact *a, const tn_workshop *w, const char *path, tn_error *err) {
     double start = tn_seconds();
     TN_CHECK(tn_program_load(&a->file, &a->arena, path, err));
-    a->stats.load = tn_seconds() - start;
+    double loaded = tn_seconds();
+    a->stats.load = loaded - start;
     a->program = &a->file.program;
-    return make_executable(a, w, NULL, err);
+    TN_CHECK(make_executable(a, w, err));
+    TN_CHECK(build_kernels(&a->kernels, a, TN_KERNELS_RUN, w, err));
+    take_kernels(a);
+    a->stats.kernels = tn_seconds() - loaded;
+    return TN_OK;
 }
 
 tn_status tn_artifact_save(const tn_artifact *a, bool external, const char *path, tn_error *err) {

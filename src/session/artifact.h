@@ -4,6 +4,7 @@
 #ifndef TENON_SESSION_ARTIFACT_H
 #define TENON_SESSION_ARTIFACT_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "import/import.h"
@@ -11,11 +12,29 @@
 #include "runtime/instance.h"
 #include "session/kernels.h"
 
-/* Seconds each part took; zero where it was not needed. */
+/* What artifacts of one model have in common. */
+typedef struct tn_workshop {
+    tn_compiler compiler;
+    tn_model_options options; /* names and texts owned by the model */
+    tn_pool *pool;
+} tn_workshop;
+
+/* Seconds each part took; zero where it was not needed. While the kernels of a new program are
+ * compiled its weights are prepared and stored. */
 typedef struct tn_artifact_stats {
     double import, plan, kernels, prepare, load, store;
     bool program_cached, kernels_cached, interpreted;
 } tn_artifact_stats;
+
+/* Compiling the kernels of runs on a thread of its own; its results are the artifact's `kernels`. */
+typedef struct tn_artifact_compile {
+    pthread_t thread;
+    bool running;
+    const tn_workshop *workshop;
+    tn_status status;
+    tn_error err;
+    double seconds;
+} tn_artifact_compile;
 
 typedef struct tn_artifact {
     atomic_int refs;
@@ -27,17 +46,11 @@ typedef struct tn_artifact {
     const void **sources;
     uint8_t *prepared; /* own memory; NULL when it lies in the file's map */
     size_t prepared_size;
-    tn_kernels kernels;
+    tn_kernels kernels, preparers; /* those of runs; those that prepare the weights */
+    tn_artifact_compile compile;
     tn_executable executable;
     tn_artifact_stats stats;
 } tn_artifact;
-
-/* What artifacts of one model have in common. */
-typedef struct tn_workshop {
-    tn_compiler compiler;
-    tn_model_options options; /* names and texts owned by the model */
-    tn_pool *pool;
-} tn_workshop;
 
 /* Empty, with one reference; NULL when memory runs out. An import may fill `arena` and `import`. */
 tn_artifact *tn_artifact_new(void);
@@ -47,9 +60,14 @@ typedef struct tn_artifact_trial {
     const tn_artifact *like;         /* whose kernels serve where they are the same; may be NULL */
 } tn_artifact_trial;
 
-/* Plans `g`, compiles its kernels, prepares its weights. The graph's constants must outlive the
- * artifact (they do in its own arena and import), as must trial->like. After a failure it can only be
- * released. `trial` may be NULL. */
+/* Plans `g`, starts to compile its kernels and prepares its weights meanwhile: then it can be saved,
+ * and run once finished. The graph's constants must outlive the artifact (they do in its own arena
+ * and import). After a failure it can only be released. `records` NULL: what tuning remembered. */
+tn_status tn_artifact_start(tn_artifact *a, const tn_workshop *w, const tn_graph *g,
+                            const tn_record_source *records, tn_error *err);
+/* Waits for the kernels; nothing to do where none were started. */
+tn_status tn_artifact_finish(tn_artifact *a, tn_error *err);
+/* Both of them; `trial` may be NULL, trial->like must outlive the artifact. */
 tn_status tn_artifact_build(tn_artifact *a, const tn_workshop *w, const tn_graph *g,
                             const tn_artifact_trial *trial, tn_error *err);
 /* Maps a program file and compiles its kernels (or finds them in the cache). */

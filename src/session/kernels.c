@@ -88,7 +88,10 @@ typedef struct unit {
 typedef struct builder {
     const tn_program *p;
     const tn_compiler *c;
-    bool keep; /* in the cache */
+    tn_kernel_part part;
+    bool keep;        /* in the cache */
+    uint32_t *chosen; /* numbers of the kernels in question */
+    uint32_t n;
     tn_kernels *k;
     tn_arena arena;
     unit units[TN_CC_MAX_UNITS];
@@ -103,8 +106,9 @@ static size_t weight_of(const tn_loop *k) {
     return (size_t)k->exprs.len + k->stmts.len;
 }
 
-static void symbol_of(uint32_t kernel, char out[32]) {
-    snprintf(out, 32, "tn_kernel_%u", kernel);
+/* By the place among the kernels of the object, so that equal kernels make equal objects. */
+static void symbol_of(uint32_t place, char out[32]) {
+    snprintf(out, 32, "tn_kernel_%u", place);
 }
 
 static void unit_init(unit *u) {
@@ -119,11 +123,10 @@ static void unit_deinit(unit *u) {
     tn_str_deinit(&u->text);
 }
 
-static tn_status add_kernel(unit *u, const tn_program *p, const tn_target *target, uint32_t kernel,
+static tn_status add_kernel(unit *u, const tn_loop *k, const tn_target *target, uint32_t place,
                             tn_error *err) {
     char symbol[32];
-    symbol_of(kernel, symbol);
-    const tn_loop *k = p->kernels.data[kernel];
+    symbol_of(place, symbol);
     TN_TRY(err, tn_render_c_function(k, target, symbol, &u->prelude, &u->functions, err),
            "while writing kernel '%s' as C", k->name);
     return TN_OK;
@@ -134,36 +137,53 @@ static void finish_unit(unit *u) {
     tn_str_append(&u->text, tn_str_text(&u->functions));
 }
 
+static const tn_loop *chosen_kernel(const builder *b, uint32_t place) {
+    return b->p->kernels.data[b->chosen[place]];
+}
+
+static bool belongs(uint8_t uses, tn_kernel_part part) {
+    if (part == TN_KERNELS_PREPARE) return uses & TN_USED_BY_PREPARE;
+    return part == TN_KERNELS_ALL || uses != TN_USED_BY_PREPARE;
+}
+
+static void choose_kernels(builder *b) {
+    uint32_t count = b->p->kernels.len;
+    uint8_t *uses = tn_arena_alloc(&b->arena, count);
+    if (b->part != TN_KERNELS_ALL) tn_program_kernel_uses(b->p, uses);
+    b->chosen = TN_NEW_N(&b->arena, uint32_t, count);
+    for (uint32_t i = 0; i < count; i++)
+        if (belongs(uses[i], b->part)) b->chosen[b->n++] = i;
+}
+
 /* As many units as there are cores and work for them, each kernel to the lightest one so far, the
  * heaviest kernels first (by weight, so that the result is always the same). */
 static void choose_units(builder *b, uint32_t *unit_of, tn_arena *arena) {
-    uint32_t n = b->p->kernels.len;
+    uint32_t n = b->n;
     uint8_t *taken = tn_arena_alloc(arena, n);
     size_t total = 0, weights[TN_CC_MAX_UNITS] = {0};
-    for (uint32_t i = 0; i < n; i++) total += weight_of(b->p->kernels.data[i]);
+    for (uint32_t i = 0; i < n; i++) total += weight_of(chosen_kernel(b, i));
     size_t wanted = TN_MIN(1 + total / UNIT_WEIGHT, (size_t)tn_cores());
     b->count = (uint32_t)TN_MIN(TN_MIN(wanted, n), TN_CC_MAX_UNITS);
     for (uint32_t done = 0; done < n; done++) {
         uint32_t heaviest = UINT32_MAX, lightest = 0;
         for (uint32_t i = 0; i < n; i++)
-            if (!taken[i] &&
-                (heaviest == UINT32_MAX ||
-                 weight_of(b->p->kernels.data[i]) > weight_of(b->p->kernels.data[heaviest])))
+            if (!taken[i] && (heaviest == UINT32_MAX || weight_of(chosen_kernel(b, i)) >
+                                                            weight_of(chosen_kernel(b, heaviest))))
                 heaviest = i;
         for (uint32_t u = 1; u < b->count; u++)
             if (weights[u] < weights[lightest]) lightest = u;
         taken[heaviest] = 1;
         unit_of[heaviest] = lightest;
-        weights[lightest] += weight_of(b->p->kernels.data[heaviest]);
+        weights[lightest] += weight_of(chosen_kernel(b, heaviest));
     }
 }
 
 static tn_status render_units(builder *b, tn_error *err) {
-    uint32_t *unit_of = TN_NEW_N(&b->arena, uint32_t, b->p->kernels.len);
+    uint32_t *unit_of = TN_NEW_N(&b->arena, uint32_t, b->n);
     choose_units(b, unit_of, &b->arena);
     tn_status status = TN_OK;
-    for (uint32_t i = 0; i < b->p->kernels.len && status == TN_OK; i++)
-        status = add_kernel(&b->units[unit_of[i]], b->p, b->c->target, i, err);
+    for (uint32_t i = 0; i < b->n && status == TN_OK; i++)
+        status = add_kernel(&b->units[unit_of[i]], chosen_kernel(b, i), b->c->target, i, err);
     for (uint32_t u = 0; u < b->count; u++) finish_unit(&b->units[u]);
     return status;
 }
@@ -177,7 +197,7 @@ typedef struct render_args {
 static tn_status render_guarded(void *argument, tn_error *err) {
     render_args *a = argument;
     for (uint32_t i = 0; i < a->p->kernels.len; i++)
-        TN_CHECK(add_kernel(&a->u, a->p, a->target, i, err));
+        TN_CHECK(add_kernel(&a->u, a->p->kernels.data[i], a->target, i, err));
     finish_unit(&a->u);
     return TN_OK;
 }
@@ -199,8 +219,8 @@ static void name_entry(builder *b) {
     tn_identify_build(s); /* what renders the kernels */
     tn_str_appendf(s, "%s\n%s\n%s\n%s\n", b->c->target->name, b->c->target->flags,
                    b->c->cc.identity, tn_cc_flags());
-    for (uint32_t i = 0; i < b->p->kernels.len; i++) {
-        tn_loop_print(b->p->kernels.data[i], true, s);
+    for (uint32_t i = 0; i < b->n; i++) {
+        tn_loop_print(chosen_kernel(b, i), true, s);
         tn_str_append(s, "\n--\n");
     }
     tn_sha256_hex(s->data, s->len, b->name);
@@ -209,15 +229,14 @@ static void name_entry(builder *b) {
 
 static tn_status find_functions(builder *b, tn_error *err) {
     char symbol[32];
-    uint32_t n = b->p->kernels.len;
-    b->k->functions = calloc(n ? n : 1, sizeof(tn_kernel_fn *));
+    b->k->functions = calloc(b->p->kernels.len, sizeof(tn_kernel_fn *));
     if (!b->k->functions) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
-    for (uint32_t i = 0; i < n; i++) {
+    for (uint32_t i = 0; i < b->n; i++) {
         symbol_of(i, symbol);
         void *address = tn_object_symbol(&b->k->object, symbol);
         if (!address)
             return tn_error_set(err, TN_TOOLCHAIN, "the compiled kernels have no '%s'", symbol);
-        memcpy(&b->k->functions[i], &address, sizeof address);
+        memcpy(&b->k->functions[b->chosen[i]], &address, sizeof address);
     }
     return TN_OK;
 }
@@ -229,12 +248,14 @@ static tn_status compile(builder *b, tn_error *err) {
         units[i] = (tn_cc_unit){tn_str_text(&b->units[i].text), b->units[i].text.len};
     tn_cc_job job = {.units = units, .count = b->count, .flags = b->c->target->flags};
     TN_TRY(err, tn_cc_build(&b->c->cc, &job, &b->object, &b->object_size, err),
-           "while compiling %u kernels", b->p->kernels.len);
+           "while compiling %u kernels", b->n);
     return TN_OK;
 }
 
 static tn_status build_guarded(void *argument, tn_error *err) {
     builder *b = argument;
+    choose_kernels(b);
+    if (b->n == 0) return find_functions(b, err);
     name_entry(b);
     if (b->keep && tn_object_from_cache(&b->k->object, &b->c->cache, b->name, NULL) == TN_OK) {
         b->k->cached = true;
@@ -246,14 +267,15 @@ static tn_status build_guarded(void *argument, tn_error *err) {
     return find_functions(b, err);
 }
 
-static tn_status build(tn_kernels *k, const tn_program *p, const tn_compiler *c, bool keep,
-                       tn_error *err) {
+static tn_status build(tn_kernels *k, const tn_program *p, const tn_compiler *c,
+                       tn_kernel_part part, bool keep, tn_error *err) {
     *k = (tn_kernels){.object = TN_OBJECT_NONE};
     if (!c->has_cc || p->kernels.len == 0) return TN_OK;
     builder *b = calloc(1, sizeof *b);
     if (!b) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
     b->p = p;
     b->c = c;
+    b->part = part;
     b->keep = keep;
     b->k = k;
     tn_arena_init(&b->arena, tn_allocator_system());
@@ -269,9 +291,14 @@ static tn_status build(tn_kernels *k, const tn_program *p, const tn_compiler *c,
     return status;
 }
 
-tn_status tn_kernels_build(tn_kernels *k, const tn_program *p, const tn_compiler *c,
-                           tn_error *err) {
-    return build(k, p, c, true, err);
+tn_status tn_kernels_build(tn_kernels *k, const tn_program *p, tn_kernel_part part,
+                           const tn_compiler *c, tn_error *err) {
+    return build(k, p, c, part, true, err);
+}
+
+void tn_kernels_fill(tn_kernels *k, const tn_kernels *from, uint32_t count) {
+    for (uint32_t i = 0; k->functions && from->functions && i < count; i++)
+        if (!k->functions[i]) k->functions[i] = from->functions[i];
 }
 
 /* ---- trials --------------------------------------------------------------------------------- */
@@ -340,7 +367,7 @@ tn_status tn_kernels_build_trial(tn_kernels *k, const tn_program *p, const tn_pr
     trial x = {.p = p, .like = like, .changed = {.target = p->target}};
     tn_arena_init(&x.arena, tn_allocator_system());
     tn_status status = tn_guard(compare_guarded, &x, err);
-    if (status == TN_OK) status = build(k, &x.changed, c, false, err);
+    if (status == TN_OK) status = build(k, &x.changed, c, TN_KERNELS_ALL, false, err);
     if (status == TN_OK) status = join_functions(&x, from, k, err);
     tn_arena_deinit(&x.arena);
     if (status != TN_OK) tn_kernels_deinit(k);

@@ -31,7 +31,15 @@ typedef struct tn_kernels {
     bool cached;              /* the object came from the cache */
 } tn_kernels;
 
-tn_status tn_kernels_build(tn_kernels *k, const tn_program *p, const tn_compiler *c, tn_error *err);
+/* Kernels that prepare the weights are compiled apart from those that runs need: the weights are
+ * prepared while the others are still compiled, and a warm start does not meet them. */
+typedef enum tn_kernel_part { TN_KERNELS_RUN, TN_KERNELS_PREPARE, TN_KERNELS_ALL } tn_kernel_part;
+
+/* The functions of kernels that do not belong to `part` are NULL. */
+tn_status tn_kernels_build(tn_kernels *k, const tn_program *p, tn_kernel_part part,
+                           const tn_compiler *c, tn_error *err);
+/* Functions that `k` lacks are those of `from`, which must outlive it. */
+void tn_kernels_fill(tn_kernels *k, const tn_kernels *from, uint32_t count);
 /* For a program that is tried once: kernels that `like`, built as `from`, has too are those; the others
  * are compiled and not kept in the cache. `from` must outlive `k`. */
 tn_status tn_kernels_build_trial(tn_kernels *k, const tn_program *p, const tn_program *like,

@@ -236,8 +236,8 @@ static tn_status needs_guarded(void *argument, tn_error *err) {
     return TN_OK;
 }
 
-static tn_status build_imported(tn_model *m, tn_artifact *a, tn_error *err) {
-    if (a->import.graph) return tn_artifact_build(a, &m->workshop, a->import.graph, NULL, err);
+static tn_status start_imported(tn_model *m, tn_artifact *a, tn_error *err) {
+    if (a->import.graph) return tn_artifact_start(a, &m->workshop, a->import.graph, NULL, err);
     if (a->import.need_values.len == 0 && a->import.need_dims.len == 0)
         TN_BUG("an import gave neither a graph nor needs");
     return tn_guard(needs_guarded, a, err);
@@ -252,12 +252,13 @@ tn_status tn__model_make(tn_model *m, const tn_buffer *inputs, const int64_t *sy
     tn_artifact *a = tn_artifact_new();
     if (!a) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
     tn_status status = tn__model_import(m, a, inputs, symbols, err);
-    if (status == TN_OK) status = build_imported(m, a, err);
+    if (status == TN_OK) status = start_imported(m, a, err);
+    if (status == TN_OK && cached) store(m, name, a); /* while the kernels are compiled */
+    if (status == TN_OK) status = tn_artifact_finish(a, err);
     if (status != TN_OK) {
         tn_artifact_release(a);
         return status;
     }
-    if (cached) store(m, name, a);
     *out = a;
     return TN_OK;
 }

@@ -7,15 +7,20 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define MODEL "examples/digits/digits.onnx"
-enum { IMAGES = 3 };
+enum {
+    IMAGES = 3,
+    BOOT_ID = 40, /* where a program file has it, see program/format.h */
+};
 
 typedef struct result {
     float value[256];
@@ -93,15 +98,32 @@ static void cut(const char *path) {
     assert_int_equal(truncate(path, st.st_size / 2), 0);
 }
 
+static void flip_at(const char *path, off_t at) {
+    char c;
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    assert_int_equal(pread(fd, &c, 1, at), 1);
+    c = (char)~c;
+    assert_int_equal(pwrite(fd, &c, 1, at), 1);
+    close(fd);
+}
+
+/* In the structure of a program, in the code of an object. */
 static void flip(const char *path) {
     struct stat st;
-    char c;
     assert_int_equal(stat(path, &st), 0);
-    int fd = open(path, O_RDWR | O_CLOEXEC);
-    assert_int_equal(pread(fd, &c, 1, st.st_size / 2 + 5), 1);
-    c = (char)~c;
-    assert_int_equal(pwrite(fd, &c, 1, st.st_size / 2 + 5), 1);
-    close(fd);
+    flip_at(path, TN_MIN(st.st_size / 2, 1000));
+}
+
+/* The prepared weights are the last section of a cached program. */
+static void flip_weight(const char *path) {
+    struct stat st;
+    assert_int_equal(stat(path, &st), 0);
+    flip_at(path, st.st_size - 3);
+}
+
+/* As if the machine had been started anew since the program was stored. */
+static void age(const char *path) {
+    flip_at(path, BOOT_ID);
 }
 
 static void test_cache__a_second_open_compiles_nothing(void **state) {
@@ -134,6 +156,21 @@ static void test_cache__damaged_entries_are_made_again(void **state) {
         assert_true(again.stats.program_cached);
         assert_true(again.stats.kernels_cached);
     }
+}
+
+/* The system may have stopped before all that was written reached the disk. */
+static void test_cache__weights_are_checked_after_a_boot(void **state) {
+    (void)state;
+    empty_folder();
+    result first = run_ok(MODEL, folder);
+    assert_int_equal(spoil_entries(".tn", age), 1);
+    assert_true(run_ok(MODEL, folder).stats.program_cached);
+    assert_int_equal(spoil_entries(".tn", age), 1);
+    assert_int_equal(spoil_entries(".tn", flip_weight), 1);
+    result again = run_ok(MODEL, folder);
+    same(&first, &again);
+    assert_false(again.stats.program_cached);
+    assert_true(run_ok(MODEL, folder).stats.program_cached);
 }
 
 static void test_cache__that_is_not_usable_is_survived(void **state) {
@@ -192,6 +229,72 @@ static void test_cache__eight_processes_fill_an_empty_one(void **state) {
         assert_memory_equal(map.data, expected.value, sizeof expected.value);
         tn_file_map_close(&map);
     }
+}
+
+/* ---- a program that cannot be written wholly ------------------------------------------------ */
+
+static off_t entry_size;
+
+static void take_size(const char *path) {
+    struct stat st;
+    assert_int_equal(stat(path, &st), 0);
+    entry_size = st.st_size;
+}
+
+static void leave(const char *path) {
+    (void)path;
+}
+
+/* Runs the model in a process that may not write files as long as its program. */
+static int run_limited(void (*at_limit)(int)) {
+    pid_t child = fork();
+    if (child == 0) {
+        struct rlimit limit = {(rlim_t)entry_size - 100, (rlim_t)entry_size - 100};
+        result r;
+        signal(SIGXFSZ, at_limit);
+        bool ok =
+            setrlimit(RLIMIT_FSIZE, &limit) == 0 && run_model(MODEL, folder, &r, NULL) == TN_OK;
+        _exit(ok ? 0 : 1);
+    }
+    int state;
+    assert_int_equal(waitpid(child, &state, 0), child);
+    return state;
+}
+
+static int count_entries(const char *part) {
+    int count = 0;
+    DIR *dir = opendir(folder);
+    for (struct dirent *d; (d = readdir(dir));) count += strstr(d->d_name, part) != NULL;
+    closedir(dir);
+    return count;
+}
+
+static void test_cache__a_process_killed_while_writing_leaves_no_entry(void **state) {
+    (void)state;
+    empty_folder();
+    result usual = run_ok(MODEL, folder);
+    assert_int_equal(spoil_entries(".tn", take_size), 1);
+    empty_folder();
+    int end = run_limited(SIG_DFL);
+    assert_true(WIFSIGNALED(end) && WTERMSIG(end) == SIGXFSZ);
+    assert_int_equal(spoil_entries(".tn", leave), 0);
+    assert_int_equal(count_entries(".tn.tmp."), 1);
+    result again = run_ok(MODEL, folder);
+    same(&usual, &again);
+    assert_false(again.stats.program_cached);
+    assert_true(run_ok(MODEL, folder).stats.program_cached);
+}
+
+static void test_cache__weights_that_do_not_fit_are_survived(void **state) {
+    (void)state;
+    empty_folder();
+    run_ok(MODEL, folder);
+    assert_int_equal(spoil_entries(".tn", take_size), 1);
+    empty_folder();
+    int end = run_limited(SIG_IGN);
+    assert_true(WIFEXITED(end) && WEXITSTATUS(end) == 0);
+    assert_int_equal(count_entries(".tn"), 0);
+    assert_true(count_entries(".so") > 0);
 }
 
 /* Eight threads, each with a session of its own on one model. */
@@ -299,9 +402,12 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_cache__a_second_open_compiles_nothing),
         cmocka_unit_test(test_cache__damaged_entries_are_made_again),
+        cmocka_unit_test(test_cache__weights_are_checked_after_a_boot),
         cmocka_unit_test(test_cache__that_is_not_usable_is_survived),
         cmocka_unit_test(test_cache__a_touched_model_is_compiled_again),
         cmocka_unit_test(test_cache__eight_processes_fill_an_empty_one),
+        cmocka_unit_test(test_cache__a_process_killed_while_writing_leaves_no_entry),
+        cmocka_unit_test(test_cache__weights_that_do_not_fit_are_survived),
         cmocka_unit_test(test_model__eight_threads_get_the_same_bits),
         cmocka_unit_test(test_cache__on_a_full_or_read_only_disk_is_survived),
         cmocka_unit_test(test_file__holds_all_that_the_model_needs),
