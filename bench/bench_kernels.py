@@ -182,7 +182,8 @@ def arguments() -> argparse.Namespace:
     add("--list", action="store_true", help="only print the names of the cases")
     add("--tenon", type=Path, default=ROOT / "build" / "tenon", metavar="PATH")
     add("--data", type=Path, default=out / "kernels.json")
-    add("--models", type=Path, default=out / "models.json", help="the other half of the page")
+    add("--models", type=Path, default=out / "models.json", help="another part of the page")
+    add("--start", type=Path, default=out / "start.json", help="another part of the page")
     add("--page", type=Path, default=ROOT / "docs" / "performance.md")
     add("--render", action="store_true", help="only make the page from --data and --models")
     options = parser.parse_args()
@@ -261,7 +262,7 @@ def main() -> int:
     if not options.render:
         with tempfile.TemporaryDirectory() as scratch:
             measure_all(options, Path(scratch))
-    write_page(options.page, options.models, options.data)
+    write_page(options.page, options.models, options.data, options.start)
     return 0
 
 

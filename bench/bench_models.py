@@ -192,6 +192,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "performance.md")
     parser.add_argument("--data", type=Path, default=ROOT / "build" / "bench" / "models.json")
     parser.add_argument("--kernels", type=Path, default=ROOT / "build" / "bench" / "kernels.json")
+    parser.add_argument("--start", type=Path, default=ROOT / "build" / "bench" / "start.json")
     parser.add_argument("--render", action="store_true", help="only make the page from --data")
     return parser.parse_args()
 
@@ -217,7 +218,7 @@ def measure(options) -> dict:
 def main() -> int:
     options = arguments()
     data = json.loads(options.data.read_text()) if options.render else measure(options)
-    write_page(options.page, options.data, options.kernels)
+    write_page(options.page, options.data, options.kernels, options.start)
     return 0 if data["rows"] else 1
 
 

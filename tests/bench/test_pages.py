@@ -54,6 +54,41 @@ class Models(unittest.TestCase):
         self.assertIn("batch 8, 1 thread: slower than the faster one: m (1.10×)", text)
 
 
+def start_data(cold, ready, small):
+    """Milliseconds twice, then seconds; torch.compile takes 20 s."""
+    tenon = {"cold_ms": cold, "warm_ms": ready + 5, "ready_ms": ready, "cache_bytes": 4e6}
+    compiled = {"cold_ms": 20e3, "warm_ms": 5e3}
+    return {"date": "2030-01-01", "machine": MACHINE, "versions": VERSIONS, "rounds": 3,
+            "threads": 2, "size": "full", "peers": ["compile", "ort"],
+            "models": [{"model": "bert_base", "engines": {"tenon": tenon, "compile": compiled,
+                                                          "ort": {"error": "no | such"}}}],
+            "small": {"count": 100, "cold_s": 50, "warm_s": small},
+            "large": {"nodes": 2000, "seconds": 0.8}}  # fmt: skip
+
+
+class Start(unittest.TestCase):
+    def test_goals_met(self):
+        text = performance_page.page(None, None, start_data(2000, 20, 0.3))
+        self.assertIn("| bert_base | 2000 | 25.0 | 20.0 | 4 | 20000 / 5000 | failed |", text)
+        self.assertIn("1/10.0 of torch.compile's time, goal 1/8: **met**", text)
+        self.assertIn("100 small models, one process after another: 0.30 s warm", text)
+        self.assertIn("A model of 2000 nodes, imported and planned: 0.80 s", text)
+        self.assertIn("ONNX Runtime failed: no \\| such", text)
+        self.assertNotIn("not met", text)
+
+    def test_goals_missed(self):
+        text = performance_page.page(None, None, start_data(3100, 61, 4))
+        self.assertIn("3.10 s, goal 3 s: **not met**", text)
+        self.assertIn("goal 1/8: **not met**", text)
+        self.assertIn("**not met**, but bert_base (61.0 ms)", text)
+        self.assertEqual(text.count("**not met**"), 4)
+
+    def test_failure_is_shown(self):
+        data = start_data(1, 1, 1)
+        data["models"][0]["engines"]["tenon"] = {"error": "crash"}
+        self.assertIn("bert_base: Tenon failed: crash", performance_page.page(None, None, data))
+
+
 class Figures(unittest.TestCase):
     def test_speed_is_median_of_neighbours(self):
         one = row("conv", "c", {"tenon": [1, 2, 4], "torch": [2, 3, 4], "ort": [9, 2, 9]})
