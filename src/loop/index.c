@@ -110,6 +110,42 @@ bool tn_l_is_const_int(const tn_loop *k, tn_lx e, int64_t *value) {
 
 /* ---- sums and products ---------------------------------------------------------------------- */
 
+static tn_lx index_op(tn_loop *k, tn_scalar_op op, tn_lx a, tn_lx b) {
+    int64_t x, y;
+    if (tn_l_is_const_int(k, a, &x) && tn_l_is_const_int(k, b, &y))
+        return tn__l_op(k, op, a, b, TN_LX_NONE);
+    return tn__l_intern(
+        k, (tn_lexpr){.kind = TN_LX_OP, .dtype = TN_i64, .op = op, .index = 1, .a = a, .b = b});
+}
+
+static bool is_remainder_op(const tn_lexpr *e) {
+    return e->kind == TN_LX_OP && e->op == TN_S_rem && e->index == 1;
+}
+
+/* p has f·(x % d), which is factor `at` of term `which`. If it has f·d·(x / d), too: f·x for both. */
+static bool join_term(tn_loop *k, poly *p, uint32_t which, uint32_t at) {
+    poly f = {.count = 1, .term = {p->term[which]}}, remainder = f, quotient, d, x, joined;
+    poly_term *t = &f.term[0];
+    tn_lexpr e = *tn_l_expr(k, t->factor[at]);
+    for (uint32_t i = at; i + 1 < t->count; i++) t->factor[i] = t->factor[i + 1];
+    t->count--;
+    bool fits = tn__poly_of(k, index_op(k, TN_S_div, e.a, e.b), &quotient) &&
+                tn__poly_of(k, e.b, &d) && tn__poly_mul(k, &quotient, &d, &quotient) &&
+                tn__poly_mul(k, &quotient, &f, &quotient) && quotient.count == 1 &&
+                tn__poly_add(k, p, -1, &quotient, &joined) && joined.count + 1 == p->count;
+    return fits && tn__poly_of(k, e.a, &x) && tn__poly_mul(k, &x, &f, &x) &&
+           tn__poly_add(k, &joined, -1, &remainder, &joined) && tn__poly_add(k, &joined, 1, &x, p);
+}
+
+/* d·(x / d) + x % d = x, as in the address of a value that is read through a reshape. */
+static bool join_remainder(tn_loop *k, poly *p) {
+    for (uint32_t i = 0; i < p->count; i++)
+        for (uint32_t j = 0; j < p->term[i].count; j++)
+            if (is_remainder_op(tn_l_expr(k, p->term[i].factor[j])) && join_term(k, p, i, j))
+                return true;
+    return false;
+}
+
 static tn_lx combine(tn_loop *k, tn_scalar_op op, tn_lx a, tn_lx b) {
     poly pa, pb, out;
     bool fits = tn__poly_of(k, a, &pa) && tn__poly_of(k, b, &pb);
@@ -117,7 +153,9 @@ static tn_lx combine(tn_loop *k, tn_scalar_op op, tn_lx a, tn_lx b) {
         fits = tn__poly_mul(k, &pa, &pb, &out);
     else if (fits)
         fits = tn__poly_add(k, &pa, op == TN_S_add ? 1 : -1, &pb, &out);
-    return fits ? tn__poly_build(k, &out) : tn__l_op(k, op, a, b, TN_LX_NONE);
+    if (!fits) return tn__l_op(k, op, a, b, TN_LX_NONE);
+    while (join_remainder(k, &out)) continue;
+    return tn__poly_build(k, &out);
 }
 
 tn_lx tn_l_add(tn_loop *k, tn_lx a, tn_lx b) {
@@ -135,14 +173,6 @@ tn_lx tn_l_mul(tn_loop *k, tn_lx a, tn_lx b) {
 typedef struct quotient {
     tn_lx div, mod;
 } quotient;
-
-static tn_lx index_op(tn_loop *k, tn_scalar_op op, tn_lx a, tn_lx b) {
-    int64_t x, y;
-    if (tn_l_is_const_int(k, a, &x) && tn_l_is_const_int(k, b, &y))
-        return tn__l_op(k, op, a, b, TN_LX_NONE);
-    return tn__l_intern(
-        k, (tn_lexpr){.kind = TN_LX_OP, .dtype = TN_i64, .op = op, .index = 1, .a = a, .b = b});
-}
 
 /* Whether 0 <= r < b. */
 static bool is_remainder(const tn_loop *k, const poly *r, const poly *b) {

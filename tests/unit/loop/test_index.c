@@ -42,6 +42,25 @@ static void test_division__splits_the_sum(void **state) {
     fixture_deinit(&f);
 }
 
+static void test_sums__join_quotient_and_remainder(void **state) {
+    (void)state;
+    fixture f;
+    fixture_init(&f);
+    tn_loop *k = &f.k;
+    tn_lx n = size(&f, 1, 1000), i = loop_to(&f, n, "i"), j = loop_to(&f, num(&f, 64), "j");
+    tn_lx at = tn_l_add(k, tn_l_mul(k, i, num(&f, 64)), j), w = num(&f, 56);
+    tn_lx row = tn_l_div(k, at, w), column = tn_l_mod(k, at, w), c = tn_l_mul(k, j, n);
+    tn_lx whole = tn_l_add(k, tn_l_mul(k, row, w), column);
+    assert_int_equal(whole, at);
+    assert_int_equal(tn_l_add(k, tn_l_add(k, c, column), tn_l_mul(k, row, w)), tn_l_add(k, c, at));
+    assert_int_equal(tn_l_add(k, tn_l_mul(k, column, n), tn_l_mul(k, tn_l_mul(k, row, n), w)),
+                     tn_l_mul(k, at, n));
+    tn_lx by = tn_l_add(k, tn_l_mul(k, tn_l_div(k, i, n), n), tn_l_mod(k, i, n));
+    assert_int_equal(by, i);
+    assert_int_not_equal(tn_l_add(k, tn_l_mul(k, row, num(&f, 57)), column), at);
+    fixture_deinit(&f);
+}
+
 static void test_division__by_sizes(void **state) {
     (void)state;
     fixture f;
@@ -196,6 +215,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sums__are_in_normal_form),
         cmocka_unit_test(test_division__splits_the_sum),
+        cmocka_unit_test(test_sums__join_quotient_and_remainder),
         cmocka_unit_test(test_division__by_sizes),
         cmocka_unit_test(test_task__is_split_by_the_grid),
         cmocka_unit_test(test_comparison__is_decided_by_bounds),
