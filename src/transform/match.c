@@ -59,6 +59,11 @@ bool tn__is_elementwise(tn_op op) {
            strcmp(family, "convert") == 0;
 }
 
+bool tn__is_layout_free(const tn_graph *g, tn_value v) {
+    tn_op op = tn_graph_producer(g, v)->op;
+    return op == TN_OP_broadcast || op == TN_OP_iota || op == TN_OP_constant;
+}
+
 /* ---- permutations --------------------------------------------------------------------------- */
 
 tn_ints tn__inverse(const tn_ints *perm) {

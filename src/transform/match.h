@@ -30,6 +30,9 @@ tn_value tn__full(tn_builder *b, const tn_type *type, tn_cell cell);
 /* Whether the operation works element by element, on operands shaped as its result. */
 bool tn__is_elementwise(tn_op op);
 
+/* Whether a permute of `v` costs nothing: it only relabels what `v` repeats or counts. */
+bool tn__is_layout_free(const tn_graph *g, tn_value v);
+
 /* Result axis i is operand axis perm[i]. Merges with a permute, broadcast or iota that makes `v`.
  */
 tn_value tn__permuted(tn_builder *b, tn_value v, const tn_ints *perm);

@@ -28,19 +28,13 @@ static bool ints_equal(const tn_ints *a, const tn_ints *b) {
     return a->count == b->count && memcmp(a->at, b->at, sizeof(a->at[0]) * (size_t)a->count) == 0;
 }
 
-/* Whether a permute of `v` costs nothing: it only relabels what `v` repeats or counts. */
-static bool is_layout_free(const tn_graph *g, tn_value v) {
-    tn_op op = tn_graph_producer(g, v)->op;
-    return op == TN_OP_broadcast || op == TN_OP_iota || op == TN_OP_constant;
-}
-
 /* The permutation that all operands agree on, those without a layout of their own aside. */
 static const tn_ints *common_permutation(const tn_graph *g, const tn_value *in, uint32_t count) {
     const tn_ints *common = NULL;
     for (uint32_t i = 0; i < count; i++) {
         const tn_ints *perm = permutation_of(g, in[i]);
         if (perm && common && !ints_equal(perm, common)) return NULL;
-        if (!perm && !is_layout_free(g, in[i])) return NULL;
+        if (!perm && !tn__is_layout_free(g, in[i])) return NULL;
         if (perm) common = perm;
     }
     return common;

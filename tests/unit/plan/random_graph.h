@@ -223,7 +223,7 @@ static inline void make_step(random_maker *m) {
                  {make_softmax, 4, 8}, {make_norm, 3, 6},      {make_attention, 2, 4},
                  {make_dot, 9, 12},    {make_ragged, 1, 0},    {make_conv, 5, 5},
                  {make_window, 4, 3},  {make_gather, 4, 1},    {make_order, 3, 0},
-                 {make_dynamic, 2, 0}, {make_control, 3, 0}};
+                 {make_dynamic, 2, 0}, {make_control, 3, 0},   {make_planes, 2, 3}};
     int total = 0;
     for (size_t i = 0; i < TN_COUNT(kinds); i++)
         total += m->focus ? kinds[i].focused : kinds[i].weight;

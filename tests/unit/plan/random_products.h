@@ -193,6 +193,37 @@ static inline void make_conv(random_maker *m) {
     keep_sum(m, tn_b_node(&m->b, TN_OP_conv, in, 2, &a), &p, &q, terms);
 }
 
+/* x·w over channels that lie before many columns, as a convolution with a window of 1 or as a dot, some
+ * pointwise work, and back to that order. */
+static inline void make_planes(random_maker *m) {
+    int spatial = 1 + (int)pick(m, 2), lead = (int)pick(m, 2);
+    tn_dim c = 1 + pick(m, 9), o = 1 + pick(m, m->most > RANDOM_ELEMENTS ? 9 : 2);
+    tn_shape s = {0};
+    if (lead) s.dim[s.rank++] = m->symbols && chance(m, 30) ? random_dim(m) : 1 + pick(m, 2);
+    s.dim[s.rank++] = c;
+    if (spatial > 1) s.dim[s.rank++] = 19 + pick(m, 3);
+    s.dim[s.rank++] = spatial > 1 ? 27 + pick(m, 5) : 512 + pick(m, 60);
+    if (shape_size(m, &s) * o > RANDOM_PRODUCTS) return;
+    random_value x = fresh(m, TN_f32, &s);
+    tn_array weights = tn_array_new(m->g->arena, TN_f32, 2, (int64_t[]){o, c});
+    fill_small(&weights, test_random(&m->seed));
+    random_value w = {tn_b_constant(&m->b, &weights), 2, 0, -2};
+    int last[TN_MAX_RANK], back[TN_MAX_RANK];
+    for (int i = 0; i < s.rank; i++) {
+        last[i] = i < lead ? i : i + 1 < s.rank ? i + 1 : lead;
+        back[i] = i < lead ? i : i == lead ? s.rank - 1 : i - 1;
+    }
+    bool flat = chance(m, 50);
+    tn_attrs_dot a = {.lhs_contract = {1, {flat ? lead : s.rank - 1}}, .rhs_contract = {1, {1}}};
+    a.acc = TN_f32;
+    tn_value in[] = {flat ? x.v : tn_b_permute(&m->b, x.v, last), w.v};
+    tn_value y = tn_b_node(&m->b, TN_OP_dot, in, 2, &a);
+    if (chance(m, 50)) y = tn_b_max(&m->b, y, tn_b_scalar(&m->b, TN_f32, 0));
+    if (chance(m, 90)) y = tn_b_permute(&m->b, y, back);
+    if (chance(m, 40) && o == c) y = tn_b_add(&m->b, y, x.v);
+    keep_sum(m, y, &x, &w, (double)c + 1);
+}
+
 static inline void make_window(random_maker *m) {
     random_value x = any(m);
     tn_shape s = shape_of(m, x.v);
