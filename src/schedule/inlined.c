@@ -73,12 +73,21 @@ static bool is_thin_pad(const tn_grouping *p, tn_node n) {
     return true;
 }
 
+/* Whether `v` is in memory, perhaps under another shape. */
+static bool is_in_memory(const tn_grouping *p, tn_value v) {
+    const tn_node_info *n = tn_graph_producer(p->graph, v);
+    while (n->op == TN_OP_reshape) {
+        v = n->in[0];
+        n = tn_graph_producer(p->graph, v);
+    }
+    return !p->inlined[tn_graph_value(p->graph, v)->node];
+}
+
 /* A permute of what is in memory, on its way into one product as the left operand. */
 static bool is_turned(const tn_grouping *p, tn_node n, const reader *r) {
     const tn_node_info *info = tn_graph_node(p->graph, n);
     return info->op == TN_OP_permute && r->product && r->count == 1 && r->which == 0 &&
-           !p->inlined[tn_graph_value(p->graph, info->in[0])->node] &&
-           tn_schedule_turns_lhs(p, n, r->node);
+           is_in_memory(p, info->in[0]) && tn_schedule_turns_lhs(p, n, r->node);
 }
 
 /* Bytes in memory that `v` is made from. */

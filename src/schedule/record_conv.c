@@ -1,5 +1,6 @@
 /* How convolutions read their operand, how depthwise ones run. See record.h, codegen/lower_depthwise.c. */
 #include "schedule/record.h"
+#include "transform/match.h"
 
 enum {
     TASK_PRODUCTS = 512 << 10, /* multiply-adds: some 10 microseconds */
@@ -35,6 +36,10 @@ bool tn_schedule_turns_lhs(const tn_grouping *p, tn_node permute, tn_node produc
     const tn_node_info *n = tn_graph_node(g, product_node);
     if (perm->at[perm->count - 1] == perm->count - 1) return false;
     if (tn_schedule_winograd_side(p, product_node)) return true;
+    const tn_shape *turned = tn__shape_of(g, tn_graph_node(g, permute)->out);
+    if (tn__is_depthwise(g,
+                         n)) /* whose operand is made by two permutes (transform/channels_last.c) */
+        return p->fuse && turned->dim[turned->rank - 1] != 1 && !tn__has_columns_innermost(g, n);
     if (!p->fuse || !sums_last_axis(g, n)) return false;
     tn_contraction c;
     tn_op_rules_of(n->op)->lower.contraction->describe(g, n, &c);

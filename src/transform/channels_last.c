@@ -1,0 +1,39 @@
+/* Operands of depthwise convolutions. See channels_last.h. */
+#include "transform/channels_last.h"
+
+#include "transform/match.h"
+
+/* Whether axis `axis` of `v` is innermost in memory, those of size 1 aside. */
+static bool is_innermost(const tn_graph *g, tn_value v, int64_t axis) {
+    const tn_shape *s = tn__shape_of(g, v);
+    for (int i = (int)axis + 1; i < s->rank; i++)
+        if (s->dim[i] != 1) return false;
+    return true;
+}
+
+/* x of the convolution [channels, N, …] is permute(y) = permute(permute(y)). */
+static bool turn_operand(tn_rewriter *r, const tn_node_info *n, tn_value *out) {
+    const tn_node_info *inner = tn__made_by(r->g, n->in[0], TN_OP_permute);
+    if (!inner || !tn__is_depthwise(r->g, n) || tn__has_columns_innermost(r->g, n)) return false;
+    const tn_ints perm = ((const tn_attrs_permute *)inner->attrs)->perm;
+    tn_value y = inner->in[0];
+    if (is_innermost(r->g, y, perm.at[0]) || tn__made_by(r->g, y, TN_OP_permute)) return false;
+    tn_ints last = {.count = perm.count}; /* the channels behind all else */
+    for (int i = 0; i < perm.count; i++) last.at[i] = (i + 1) % perm.count;
+    tn_attrs_permute first = {.perm = tn__permute_ints(&perm, &last)};
+    tn_attrs_permute second = {.perm = tn__inverse(&last)};
+    tn_value turned = tn_b_node(&r->b, TN_OP_permute, &y, 1, &first);
+    tn_value in[] = {tn_b_node(&r->b, TN_OP_permute, &turned, 1, &second), n->in[1]};
+    out[0] = tn_b_node(&r->b, TN_OP_conv, in, 2, n->attrs);
+    return tn_b_ok(&r->b);
+}
+
+static const tn_rewrite rows[] = {{"turn_operand", TN_OP_conv, turn_operand, false}};
+static const tn_rewrite_table table = {rows, TN_COUNT(rows)};
+
+static tn_status run(const tn_graph *in, tn_graph *out, const tn_transform_options *options,
+                     tn_error *err) {
+    return tn__rewrite(in, out, &table, 1, 1, run, options, err);
+}
+
+const tn_pass tn_pass_channels_last = {"channels_last", run};
