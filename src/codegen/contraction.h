@@ -26,13 +26,15 @@ typedef struct tn__weights {
     uint32_t params;
     int64_t depth, group; /* elements of k in all; that share parameters */
     bool scaled;          /* B is a factor that a group shares times the rest */
-    bool nibbles;         /* of 4 bits: the k's 2i and 2i + 1 share a byte */
+    uint32_t bits;        /* of an element that shares a byte or a word with others; else 0 */
+    uint32_t shared;      /* elements of k that share one packed element; else 1 */
+    bool differs;         /* the rest, or B, is the narrow element less something of the group */
     int k_axis;           /* the only one that is not 1; -1: there are several */
     uint32_t raw, param_pack[TN_MOST_PACKS - 1]; /* the packs, as buffers */
     /* While an element of B is emitted: what stands for its leaves, and where it is. */
     tn_lx (*leaf)(tn__tile *t, tn_value v, const tn_lx *index);
     tn_lx line, k, at_group, column; /* batch and panel; k and its group; column of the panel */
-    int half;                        /* k % 2 */
+    uint32_t position;               /* k % shared */
     tn_value wanted;                 /* packing: the leaf that is packed, and its element */
     tn_lx found;
     struct tn__leaf_uses *uses;
@@ -61,6 +63,7 @@ struct tn__tile {
     tn_merge_probe *probe;
     tn__weights weights;
     uint32_t part;         /* RAW: sums of a group, before its factor */
+    uint32_t lhs_sum;      /* and of A over the group, per row */
     tn_lx at[TN_MAX_RANK]; /* the current point of the group's space */
 };
 
@@ -141,6 +144,9 @@ void tn__folds_finish(tn__tile *t);
 void tn__weights_find(const tn_lower_context *c, uint32_t group, tn__weights *out);
 /* element = factor * rest, where the loads from buffer `source` are in the rest; NONE: not so. */
 tn_lx tn__weights_factor(const tn_loop *k, tn_lx element, uint32_t source, tn_lx *rest);
+/* rest = source - zero, as floats of integers, where the loads from buffer `source` are in the first;
+ * *zero is NONE where nothing is taken off. */
+bool tn__weights_difference(tn_loop *k, tn_lx rest, uint32_t source, tn_lx *zero);
 /* The kernel that packs the narrow elements (which: 0) or parameter which - 1; `t` is fresh. */
 tn_pack tn__weights_pack(tn__tile *t, uint32_t which);
 /* Declares the packs as buffers of the kernel, and registers. */

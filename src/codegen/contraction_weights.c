@@ -1,11 +1,15 @@
 /* Contractions: a constant B that is packed in its stored type and converted where it is used.
  *
- *   pack 0        [batch][panel][k][nr] narrow elements; of 4 bits: [k/2][nr] bytes, even k's low
+ *   pack 0        [batch][panel][k][nr] narrow elements; of less than a byte: [k/shared][nr] bytes or
+ *                 words of several, the first k lowest, signed ones plus half their range
  *   pack 1 + i    [batch][panel][k/group][nr] of parameter i: a scale, a zero
  *
  * Columns past the end are zero. RAW: the register tile converts as it loads. A factor that a group of
- * k shares multiplies the sums over the group instead of the elements, where registers allow. UNPACKED:
- * the task converts a panel into scratch, which its rows then read as they would read f32. */
+ * k shares multiplies the sums over the group instead of the elements, where registers allow. With
+ * `zero_sums` the elements of a word are converted where they are, as multiples of 2^(bits · position),
+ * by one `and` and one conversion; A is multiplied by the inverse of that power, and zeros are taken
+ * off once a group: sum a·(w - z) = sum a·w - z · sum a. UNPACKED: the task converts a panel into scratch,
+ * which its rows then read as they would read f32. */
 #include "codegen/contraction.h"
 
 static tn_lx times(tn_loop *k, tn_lx a, int64_t b) {
@@ -19,14 +23,14 @@ static tn_dtype source_type(const tn__tile *t) {
 static tn_dtype packed_type(const tn__tile *t, uint32_t which) {
     const tn__weights *w = &t->weights;
     if (which > 0) return tn_graph_type(t->m.graph, w->param[which - 1])->dtype;
-    if (!w->nibbles) return source_type(t);
-    return tn_dtype_is_signed(source_type(t)) ? TN_i8 : TN_u8;
+    if (w->shared == 1) return source_type(t);
+    return w->shared * w->bits == 8 ? TN_u8 : TN_i32;
 }
 
 /* Lines of nr elements in a panel of a pack. */
 static int64_t panel_lines(const tn__weights *w, uint32_t which) {
     if (which > 0) return w->depth / w->group;
-    return w->nibbles ? w->depth / 2 : w->depth;
+    return w->depth / w->shared;
 }
 
 /* Element (line of the panel, column) of a pack. */
@@ -53,18 +57,37 @@ static tn_lx element(tn__tile *t, const tn_lx *k_index, tn_lx panel, tn_lx valid
     return value;
 }
 
-/* A half of a byte as a number of `dtype`. */
-static tn_lx half_of(tn_loop *k, tn_lx byte, int half, tn_dtype dtype) {
-    tn_lx x = tn_l_cast(k, byte, TN_i32, false);
-    if (!tn_dtype_is_signed(dtype))
-        x = half ? tn_l_op2(k, TN_S_shr, x, tn_l_number(k, TN_i32, 4))
-                 : tn_l_op2(k, TN_S_and, x, tn_l_number(k, TN_i32, 15));
-    else if (half)
-        x = tn_l_op2(k, TN_S_shr, x, tn_l_number(k, TN_i32, 4));
-    else
-        x = tn_l_op2(k, TN_S_shr, tn_l_op2(k, TN_S_shl, x, tn_l_number(k, TN_i32, 28)),
-                     tn_l_number(k, TN_i32, 28));
-    return tn_l_cast(k, x, dtype, false);
+static tn_lx with_number(tn_loop *k, tn_scalar_op op, tn_lx x, int64_t number) {
+    return number ? tn_l_op2(k, op, x, tn_l_number(k, TN_i32, (double)number)) : x;
+}
+
+/* What signed elements that share a byte or a word are raised by. */
+static int64_t raised_by(const tn__tile *t) {
+    return tn_dtype_is_signed(source_type(t)) ? 1ll << (t->weights.bits - 1) : 0;
+}
+
+/* The element of a byte or a word at weights.position, as an i32. */
+static tn_lx shared_element(tn__tile *t, tn_lx packed) {
+    tn_loop *k = t->m.k;
+    const tn__weights *w = &t->weights;
+    tn_lx x = with_number(k, TN_S_shr, tn_l_cast(k, packed, TN_i32, false), w->position * w->bits);
+    x = tn_l_op2(k, TN_S_and, x, tn_l_number(k, TN_i32, (1 << w->bits) - 1));
+    return with_number(k, TN_S_sub, x, raised_by(t));
+}
+
+/* Where element `position` of a word is kept: the last one would be at the sign. */
+static uint32_t kept_at(const tn__weights *w, uint32_t position) {
+    return w->bits * TN_MIN(position, w->shared - 2);
+}
+
+/* The same raised, times 2^kept_at(), as an f32. */
+static tn_lx element_in_place(tn__tile *t, tn_lx word) {
+    tn_loop *k = t->m.k;
+    const tn__weights *w = &t->weights;
+    uint32_t at = kept_at(w, w->position);
+    tn_lx x = with_number(k, TN_S_shr, word, w->position * w->bits - at);
+    x = tn_l_op2(k, TN_S_and, x, tn_l_number(k, TN_i32, ((1 << w->bits) - 1) << at));
+    return tn_l_cast(k, x, TN_f32, false);
 }
 
 static tn_lx read_packed(tn__tile *t, tn_value v, const tn_lx *index) {
@@ -72,13 +95,21 @@ static tn_lx read_packed(tn__tile *t, tn_value v, const tn_lx *index) {
     const tn__weights *w = &t->weights;
     if (v == w->source) {
         tn_lx x = tn_l_load(k, w->raw, place_in(t, 0, w->k), TN_LX_NONE, TN_LX_NONE);
-        return w->nibbles ? half_of(k, x, w->half, source_type(t)) : x;
+        return w->shared > 1 ? tn_l_cast(k, shared_element(t, x), source_type(t), false) : x;
     }
     for (uint32_t i = 0; i < w->params; i++)
         if (v == w->param[i])
             return tn_l_load(k, w->param_pack[i], place_in(t, 1 + i, w->at_group), TN_LX_NONE,
                              TN_LX_NONE);
     return tn_maker_load(&t->m, v, index);
+}
+
+/* The packed element as if it were the narrow one: shows what is done to that. */
+static tn_lx read_stand_in(tn__tile *t, tn_value v, const tn_lx *index) {
+    if (v != t->weights.source) return read_packed(t, v, index);
+    tn_lx at = place_in(t, 0, t->weights.k);
+    tn_lx x = tn_l_load(t->m.k, t->weights.raw, at, TN_LX_NONE, TN_LX_NONE);
+    return tn_l_cast(t->m.k, x, source_type(t), false);
 }
 
 /* ---- packing -------------------------------------------------------------------------------- */
@@ -97,24 +128,28 @@ static tn_lx packed_element(tn__tile *t, const tn_lx *k_index, tn_lx panel) {
     return t->weights.found;
 }
 
+/* The elements of k that share element `line` of the pack. */
+static tn_lx shared_line(tn__tile *t, tn_lx *k_index, tn_lx line, tn_lx panel) {
+    tn_loop *k = t->m.k;
+    tn__weights *w = &t->weights;
+    tn_lx packed = TN_LX_NONE, mask = tn_l_number(k, TN_i32, (1 << w->bits) - 1);
+    for (uint32_t i = 0; i < w->shared; i++) {
+        k_index[w->k_axis] = tn_l_add(k, times(k, line, w->shared), tn_l_int(k, i));
+        tn_lx x = tn_l_cast(k, packed_element(t, k_index, panel), TN_i32, false);
+        x = tn_l_op2(k, TN_S_and, with_number(k, TN_S_add, x, raised_by(t)), mask);
+        x = with_number(k, TN_S_shl, x, i * w->bits);
+        packed = i ? tn_l_op2(k, TN_S_or, packed, x) : x;
+    }
+    return tn_l_cast(k, packed, packed_type(t, 0), false);
+}
+
 static void store_line(tn__tile *t, uint32_t which, uint32_t to, tn_lx *k_index, tn_lx line,
                        tn_lx panel) {
     tn_loop *k = t->m.k;
     tn__weights *w = &t->weights;
     w->column = tn_l_for(k, TN_LOOP_VECTOR, tn_l_int(k, 0), tn_l_int(k, t->s.nr), "j");
-    tn_lx value;
-    if (which == 0 && w->nibbles) {
-        tn_lx pair[2], four = tn_l_number(k, TN_u8, 4);
-        for (int half = 0; half < 2; half++) {
-            k_index[w->k_axis] = tn_l_add(k, times(k, line, 2), tn_l_int(k, half));
-            pair[half] = tn_l_cast(k, packed_element(t, k_index, panel), TN_u8, false);
-        }
-        value = tn_l_op2(k, TN_S_or, tn_l_op2(k, TN_S_and, pair[0], tn_l_number(k, TN_u8, 15)),
-                         tn_l_op2(k, TN_S_shl, pair[1], four));
-        value = tn_l_bitcast(k, value, packed_type(t, which));
-    } else {
-        value = packed_element(t, k_index, panel);
-    }
+    bool shared = which == 0 && w->shared > 1;
+    tn_lx value = shared ? shared_line(t, k_index, line, panel) : packed_element(t, k_index, panel);
     tn_l_store(k, to, place_in(t, which, line), value);
     tn_l_end(k);
 }
@@ -141,7 +176,7 @@ tn_pack tn__weights_pack(tn__tile *t, uint32_t which) {
     bool apart[TN_MAX_RANK] = {false};
     int opened = 1;
     for (int i = 0; i < TN_MAX_RANK; i++) k_index[i] = tn_l_int(k, 0);
-    if (which == 0 && !w->nibbles) {
+    if (which == 0 && w->shared == 1) {
         opened = tn__open_k(t, apart, k_index, &line);
     } else {
         line = tn_l_for(k, TN_LOOP_SERIAL, tn_l_int(k, 0), tn_l_int(k, panel_lines(w, which)), "k");
@@ -162,6 +197,7 @@ void tn__weights_bind(tn__tile *t) {
     }
     if (t->s.group_sums && w->group < w->depth)
         t->part = tn_l_register(k, t->c.acc, t->s.mr * t->s.nr, "part");
+    if (t->s.zero_sums) t->lhs_sum = tn_l_register(k, t->c.acc, t->s.mr, "lhs_sum");
 }
 
 /* ---- loops over k --------------------------------------------------------------------------- */
@@ -179,15 +215,15 @@ typedef struct k_work {
 static void open_steps(tn__tile *t, tn_lx first, int64_t count, k_step *work, void *context) {
     tn_loop *k = t->m.k;
     tn__weights *w = &t->weights;
-    int64_t pair = w->nibbles ? 2 : 1;
+    int64_t shared = w->shared;
     tn_lx zero = tn_l_int(k, 0), k_index[TN_MAX_RANK];
     for (int i = 0; i < TN_MAX_RANK; i++) k_index[i] = zero;
     tn_lx step = tn_l_for(k, TN_LOOP_SERIAL, zero, tn_l_int(k, count / t->s.k_step), "k");
-    tn_lx i = tn_l_for(k, TN_LOOP_UNROLL, zero, tn_l_int(k, t->s.k_step / pair), "u");
-    tn_lx at = tn_l_add(k, first, tn_l_add(k, times(k, step, t->s.k_step), times(k, i, pair)));
-    for (w->half = 0; w->half < pair; w->half++) {
-        tn_lx linear = tn_l_add(k, at, tn_l_int(k, w->half));
-        w->k = tn_l_div(k, at, tn_l_int(k, pair));
+    tn_lx i = tn_l_for(k, TN_LOOP_UNROLL, zero, tn_l_int(k, t->s.k_step / shared), "u");
+    tn_lx at = tn_l_add(k, first, tn_l_add(k, times(k, step, t->s.k_step), times(k, i, shared)));
+    for (w->position = 0; w->position < shared; w->position++) {
+        tn_lx linear = tn_l_add(k, at, tn_l_int(k, w->position));
+        w->k = tn_l_div(k, at, tn_l_int(k, shared));
         k_index[w->k_axis] = linear;
         work(context, k_index, linear);
     }
@@ -222,24 +258,54 @@ static void set_panel(tn__tile *t, tn_lx panel) {
 
 /* ---- RAW ------------------------------------------------------------------------------------ */
 
+/* The factor of what element_in_place() gives. */
+static tn_lx scaled_lhs(tn__tile *t, tn_lx i, tn_lx a) {
+    tn_loop *k = t->m.k;
+    uint32_t at = kept_at(&t->weights, t->weights.position);
+    tn_lx sum = tn_l_op2(k, TN_S_add, tn_l_get(k, t->lhs_sum, i), a);
+    tn_l_set(k, t->lhs_sum, i, sum);
+    tn_lx unit = tn_l_number(k, TN_f32, 1.0 / (double)(1 << at));
+    return at ? tn_l_let(k, tn_l_op2(k, TN_S_mul, a, unit)) : a;
+}
+
+/* B's element, less its factor where sums are multiplied by that, and its zero. */
+static tn_lx rhs_of_sums(tn__tile *t, const tn_lx *k_index, tn_lx panel) {
+    tn_loop *k = t->m.k;
+    if (t->s.zero_sums) {
+        tn_lx at = place_in(t, 0, t->weights.k);
+        return element_in_place(t, tn_l_load(k, t->weights.raw, at, TN_LX_NONE, TN_LX_NONE));
+    }
+    tn_lx rest, b = element(t, k_index, panel, TN_LX_NONE, read_packed);
+    if (!t->s.group_sums) return b;
+    tn__weights_factor(k, b, t->weights.raw, &rest);
+    return rest;
+}
+
 static void add_products(void *context, const tn_lx *k_index, tn_lx k_linear) {
     const k_work *x = context;
     tn__tile *t = x->t;
     tn_loop *k = t->m.k;
     uint32_t mark = tn_access_mark(&t->m.access);
-    tn_lx k_part = tn__lhs_k_part(t, k_index, k_linear), rest;
+    tn_lx k_part = tn__lhs_k_part(t, k_index, k_linear);
     tn_lx i = tn_l_for(k, TN_LOOP_UNROLL, tn_l_int(k, 0), tn_l_int(k, x->rows), "i");
-    tn_lx a = tn__lhs_element(t, i, x->m0, k_index, k_part), j = open_columns(t);
-    tn_lx b = element(t, k_index, x->panel, TN_LX_NONE, read_packed);
-    if (t->s.group_sums) {
-        tn__weights_factor(k, b, t->weights.raw, &rest);
-        b = rest;
-    }
+    tn_lx a = tn__lhs_element(t, i, x->m0, k_index, k_part);
+    if (t->s.zero_sums) a = scaled_lhs(t, i, a);
+    tn_lx j = open_columns(t), b = rhs_of_sums(t, k_index, x->panel);
     tn_lx at = tn_l_add(k, times(k, i, t->s.nr), j);
     tn_l_set(k, x->to, at, tn_l_op3(k, TN_S_mad, a, b, tn_l_get(k, x->to, at)));
     tn_l_end(k);
     tn_l_end(k);
     tn_access_release(&t->m.access, mark);
+}
+
+/* The sum less what the zeros of B and raised elements are in it; `rest` is an element of B without
+ * its factor. */
+static tn_lx without_zero(tn__tile *t, tn_lx i, tn_lx sum, tn_lx rest) {
+    tn_loop *k = t->m.k;
+    tn_lx zero, raised = tn_l_number(k, TN_f32, (double)raised_by(t));
+    TN_ASSERT(tn__weights_difference(k, rest, t->weights.raw, &zero));
+    zero = zero ? tn_l_op2(k, TN_S_add, zero, raised) : raised;
+    return tn_l_op2(k, TN_S_sub, sum, tn_l_op2(k, TN_S_mul, tn_l_get(k, t->lhs_sum, i), zero));
 }
 
 /* Ends a group: acc = sums * factor, plus acc where there are several groups. */
@@ -251,11 +317,12 @@ static void apply_factor(const k_work *x) {
     if (t->weights.k_axis >= 0)
         k_index[t->weights.k_axis] = times(k, t->weights.at_group, t->weights.group);
     t->weights.k = tn_l_int(k, 0);
-    t->weights.half = 0;
+    t->weights.position = 0;
     tn_lx i = tn_l_for(k, TN_LOOP_UNROLL, tn_l_int(k, 0), tn_l_int(k, x->rows), "i");
     tn_lx j = open_columns(t), at = tn_l_add(k, times(k, i, t->s.nr), j);
-    tn_lx b = element(t, k_index, x->panel, TN_LX_NONE, read_packed);
+    tn_lx b = element(t, k_index, x->panel, TN_LX_NONE, read_stand_in);
     tn_lx factor = tn__weights_factor(k, b, t->weights.raw, &rest), sum = tn_l_get(k, x->to, at);
+    if (t->s.zero_sums) sum = without_zero(t, i, sum, rest);
     tn_l_set(k, t->acc, at,
              x->to == t->acc ? tn_l_op2(k, TN_S_mul, sum, factor)
                              : tn_l_op3(k, TN_S_mad, sum, factor, tn_l_get(k, t->acc, at)));
@@ -273,6 +340,13 @@ static void clear(const k_work *x, uint32_t reg) {
     tn_l_end(k);
 }
 
+static void clear_lhs_sums(tn__tile *t, uint32_t rows) {
+    tn_loop *k = t->m.k;
+    tn_lx i = tn_l_for(k, TN_LOOP_UNROLL, tn_l_int(k, 0), tn_l_int(k, rows), "i");
+    tn_l_set(k, t->lhs_sum, i, tn_l_number(k, t->c.acc, 0));
+    tn_l_end(k);
+}
+
 void tn__weights_multiply(tn__tile *t, uint32_t rows, tn_lx m0, tn_lx panel) {
     tn_loop *k = t->m.k;
     int64_t groups = t->weights.depth / t->weights.group;
@@ -285,6 +359,7 @@ void tn__weights_multiply(tn__tile *t, uint32_t rows, tn_lx m0, tn_lx panel) {
     if (groups > 1)
         group = tn_l_for(k, TN_LOOP_SERIAL, tn_l_int(k, 0), tn_l_int(k, groups), "group");
     if (parts) clear(&x, t->part);
+    if (t->s.zero_sums) clear_lhs_sums(t, rows);
     run_group(t, group, add_products, &x);
     if (t->s.group_sums) apply_factor(&x);
     if (groups > 1) tn_l_end(k);

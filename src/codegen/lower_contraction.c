@@ -183,8 +183,9 @@ static void tile_setup(tn__tile *t, const tn_lower_context *c, uint32_t group, c
     memcpy(t->merged_k, a->merged_k, sizeof t->merged_k);
     t->weights = a->weights;
     if (t->weights.source != TN_NO_VALUE) {
-        tn_weights_shape w = {a->weights.group, a->weights.scaled, a->weights.nibbles,
-                              a->weights.k_axis >= 0};
+        const tn__weights *found = &a->weights;
+        tn_weights_shape w = {found->group, found->scaled, found->shared, found->differs,
+                              found->k_axis >= 0};
         tn_schedule_choose_weights(t->m.grouping, t->m.group, (uint32_t)c->target->vector_registers,
                                    &w, &t->s);
     }

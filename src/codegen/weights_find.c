@@ -7,7 +7,8 @@
  * tried by emitting B once more with k = block · size + rest, which leaves an address without `rest`. */
 #include "codegen/contraction.h"
 
-enum { MOST_LEAVES = 8, MOST_BITS = 16 };
+/* Sums of a group before zeros are taken off are larger than those after it, so groups are bounded. */
+enum { MOST_LEAVES = 8, MOST_BITS = 16, WORD_BITS = 32, BYTE_BITS = 8, MOST_GROUP = 256 };
 
 typedef struct leaf_use {
     tn_value value;
@@ -172,13 +173,56 @@ tn_lx tn__weights_factor(const tn_loop *k, tn_lx element, uint32_t source, tn_lx
     return left ? x->b : x->a;
 }
 
-static bool shares_factor(const trial *r, tn_value source) {
-    uint32_t buffer = 0;
-    tn_lx rest, factor;
-    for (uint32_t i = 0; i < r->uses.count; i++)
-        if (r->uses.at[i].value == source) buffer = r->uses.at[i].buffer;
-    factor = tn__weights_factor(r->t.m.k, r->element, buffer, &rest);
+/* Whether `e` is the load from `source`, or that in types which hold all integers of a byte. */
+static bool is_converted(const tn_loop *k, tn_lx e, uint32_t source) {
+    const tn_lexpr *x = tn_l_expr(k, e);
+    while (x->kind == TN_LX_CAST && tn_dtype_bits(x->dtype) > BYTE_BITS) x = tn_l_expr(k, x->a);
+    if (x->kind == TN_LX_CAST) x = tn_l_expr(k, x->a); /* a shared element */
+    return x->kind == TN_LX_LOAD && x->index == source;
+}
+
+bool tn__weights_difference(tn_loop *k, tn_lx rest, uint32_t source, tn_lx *zero) {
+    *zero = TN_LX_NONE;
+    const tn_lexpr *x = tn_l_expr(k, rest);
+    if (x->kind == TN_LX_CAST && x->dtype == TN_f32 && tn_l_type(k, x->a) == TN_i32)
+        x = tn_l_expr(k, x->a);
+    if (x->kind != TN_LX_OP || x->op != TN_S_sub) return is_converted(k, rest, source);
+    tn_lx a = x->a, b = x->b;
+    if (!is_converted(k, a, source) || contains_load(k, b, source)) return false;
+    *zero = tn_l_cast(k, b, TN_f32, false);
+    return true;
+}
+
+/* Whether a factor is shared by a group; what multiplies it. */
+static bool shares_factor(trial *r, uint32_t source, tn_lx *rest) {
+    tn_lx factor = tn__weights_factor(r->t.m.k, r->element, source, rest);
     return factor != TN_LX_NONE && !uses_k(r, factor);
+}
+
+static bool differs(trial *r, tn_lx rest, uint32_t source) {
+    tn_lx zero;
+    if (!tn__weights_difference(r->t.m.k, rest, source, &zero)) return false;
+    return zero == TN_LX_NONE || !uses_k(r, zero);
+}
+
+/* Elements of less than a byte share words, or bytes, that do not cross the ends of groups. */
+static void share(const tn_graph *g, tn__weights *w) {
+    tn_dtype dtype = tn_graph_type(g, w->source)->dtype;
+    uint32_t bits = (uint32_t)tn_dtype_bits(dtype);
+    w->shared = 1;
+    if (!tn_dtype_is_integer(dtype) || bits >= BYTE_BITS || w->k_axis < 0) return;
+    if (w->group % (BYTE_BITS / bits) != 0) return;
+    w->bits = bits;
+    w->shared = (w->group % (WORD_BITS / bits) ? BYTE_BITS : WORD_BITS) / bits;
+    while (w->scaled && w->differs && w->group > MOST_GROUP && w->group / 2 % w->shared == 0 &&
+           w->group % 2 == 0)
+        w->group /= 2;
+}
+
+static uint32_t buffer_of(const trial *r, tn_value v) {
+    for (uint32_t i = 0; i < r->uses.count; i++)
+        if (r->uses.at[i].value == v) return r->uses.at[i].buffer;
+    TN_BUG("a leaf without a buffer");
 }
 
 /* The k axis that is not 1: the last one if all are; -1 if there are several. */
@@ -205,9 +249,10 @@ void tn__weights_find(const tn_lower_context *c, uint32_t group, tn__weights *ou
         if (w.params == TN_COUNT(w.param)) return;
         w.param[w.params++] = r.uses.at[i].value;
     }
-    w.scaled = shares_factor(&r, w.source);
-    w.nibbles = tn_dtype_bits(tn_graph_type(r.t.m.graph, w.source)->dtype) == 4 && w.k_axis >= 0 &&
-                tn_dtype_is_integer(tn_graph_type(r.t.m.graph, w.source)->dtype) &&
-                w.group % 2 == 0;
+    tn_lx rest;
+    uint32_t buffer = buffer_of(&r, w.source);
+    w.scaled = shares_factor(&r, buffer, &rest);
+    w.differs = differs(&r, rest, buffer);
+    share(r.t.m.graph, &w);
     *out = w;
 }

@@ -40,6 +40,12 @@ static void integer_range(const tn_loop *k, tn_lx e, int64_t *lo, int64_t *hi) {
         integer_range(k, x->a, lo, hi);
         *lo >>= c;
         *hi >>= c;
+    } else if (x->kind == TN_LX_OP && x->op == TN_S_sub && constant_of(k, x->b, &c)) {
+        int64_t from_lo, from_hi;
+        integer_range(k, x->a, &from_lo, &from_hi);
+        if (!is_within(from_lo - c, from_hi - c, x->dtype)) return;
+        *lo = from_lo - c;
+        *hi = from_hi - c;
     }
 }
 
@@ -70,5 +76,11 @@ tn_lx tn__l_integer_sub(tn_loop *k, tn_lx a, tn_lx b) {
     if (tn_l_expr(k, a)->kind != TN_LX_CAST) return TN_LX_NONE;
     tn_lx x = small_integer(k, a), y = x ? small_integer(k, b) : TN_LX_NONE;
     if (!y) return TN_LX_NONE;
+    const tn_lexpr inner = *tn_l_expr(k, x);
+    int64_t c;
+    if (inner.kind == TN_LX_OP && inner.op == TN_S_sub && constant_of(k, inner.b, &c)) {
+        x = inner.a; /* (x - c) - y, where y + c is often the same all through a loop */
+        y = tn_l_op2(k, TN_S_add, y, inner.b);
+    }
     return tn_l_cast(k, tn_l_op2(k, TN_S_sub, x, y), TN_f32, false);
 }

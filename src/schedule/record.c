@@ -308,7 +308,8 @@ void tn_schedule_print(const tn_schedule *s, tn_group_kind kind, tn_str *out) {
         else
             tn_str_appendf(out, "n_panels=%lld", (long long)s->n_panels);
         tn_str_appendf(out, "%s rhs=%s%s", lhs[s->lhs], rhs[s->rhs],
-                       s->sweep             ? " sweep"
+                       s->zero_sums         ? " zero_sums"
+                       : s->sweep           ? " sweep"
                        : s->staged_epilogue ? " staged"
                                             : "");
     } else if (kind == TN_GROUP_ATTENTION)

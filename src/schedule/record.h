@@ -61,6 +61,7 @@ typedef struct tn_schedule {
     bool rhs_unit;   /* the right operand is contiguous along n: DIRECT and PACKED are possible */
     int64_t k_step;  /* RAW, UNPACKED: elements of k per step of the loop */
     bool group_sums; /* RAW: sums over a group of k are multiplied by its factor */
+    bool zero_sums;  /* and zeros are taken off there, times the sums over A */
     int64_t unpack_rows;  /* RAW: tasks with more rows than this run as UNPACKED */
     bool sweep;           /* DIRECT, mr rows in all: B passes once, sums in scratch */
     bool staged_epilogue; /* the tile goes through scratch: for long epilogues */
@@ -89,10 +90,11 @@ tn_schedule tn_schedule_choose_contraction(const tn_grouping *p, const tn_group 
 int64_t tn_schedule_prologue_repeats(const tn_grouping *p, const tn_group *g);
 /* Weights in their stored type, as codegen finds them. */
 typedef struct tn_weights_shape {
-    int64_t group; /* elements of k that share parameters */
-    bool scaled;   /* they share a factor, too */
-    bool nibbles;  /* two elements in a byte */
-    bool single_k; /* k is one loop */
+    int64_t group;  /* elements of k that share parameters */
+    bool scaled;    /* they share a factor, too */
+    int64_t shared; /* elements of k that share a byte or a word; else 1 */
+    bool differs;   /* a constant of the group is taken off the narrow element */
+    bool single_k;  /* k is one loop */
 } tn_weights_shape;
 
 /* Changes the record of a contraction with a prepared operand: its weights stay as they are stored. */

@@ -13,6 +13,8 @@ enum {
     UNPACKED_BLOCK = 512, /* rows that share a converted panel */
     TASK_BYTES = 1 << 20, /* of weights, that a task reads */
     STEP_PRODUCTS = 16,   /* vectors of products in a step of the loop over k, about */
+    WORD = 8,             /* elements that share a word */
+    ZERO_SUM_ROWS = 2, /* up to so many rows: elements are converted where they are in the word */
 };
 
 static int64_t product(const tn_dims *dims, const tn_dim *d, int count) {
@@ -66,7 +68,7 @@ void tn_schedule_choose_weights(const tn_grouping *p, const tn_group *g, uint32_
     tn_op_rules_of(node->op)->lower.contraction->describe(p->graph, node, &c);
     int64_t b = product(dims, c.b_extent, c.b), m = product(dims, c.m_extent, c.m);
     int64_t n = product(dims, c.n_extent, c.n), k = product(dims, c.k_extent, c.k);
-    int64_t most_raw = w->nibbles ? RAW_ROWS_NIBBLES : RAW_ROWS;
+    int64_t most_raw = w->shared > 1 ? RAW_ROWS_NIBBLES : RAW_ROWS;
     bool fixed_m = all_const(c.m_extent, c.m), many = fixed_m && m > most_raw;
     bool grouped = w->scaled && w->group < k;
     s->rhs = many ? TN_RHS_UNPACKED : TN_RHS_RAW;
@@ -76,9 +78,11 @@ void tn_schedule_choose_weights(const tn_grouping *p, const tn_group *g, uint32_
         bool parts = grouped && fixed_m && m <= 2;
         s->group_sums = w->scaled && (parts || !grouped);
         choose_tile(s, m, n, parts, registers);
+        s->zero_sums =
+            s->group_sums && w->shared == WORD && w->differs && fixed_m && m <= ZERO_SUM_ROWS;
     }
-    int64_t vectors = (int64_t)s->mr * s->nr / s->lanes, least = w->nibbles ? 2 : 1;
-    s->k_step = w->single_k ? step_of(w->group, STEP_PRODUCTS / vectors, least) : 1;
+    int64_t vectors = (int64_t)s->mr * s->nr / s->lanes;
+    s->k_step = w->single_k ? step_of(w->group, STEP_PRODUCTS / vectors, w->shared) : 1;
     int64_t rows = TN_MIN(m, (int64_t)(many || !fixed_m ? UNPACKED_BLOCK : RAW_ROWS));
     bool staged = s->lhs == TN_LHS_STAGED;
     if (staged) rows = TN_MIN(rows, s->m_block); /* its scratch has been bounded */
