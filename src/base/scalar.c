@@ -39,6 +39,8 @@ bool tn_scalar_accepts(tn_scalar_op op, tn_dtype dtype) {
         return is_integer;
     case 'L':
         return is_integer || dtype == TN_bool;
+    case 'W':
+        return dtype == TN_i32;
     default:
         return true;
     }
@@ -54,6 +56,8 @@ const char *tn_scalar_domain(tn_scalar_op op) {
         return "an integer type";
     case 'L':
         return "an integer type or bool";
+    case 'W':
+        return "i32";
     default:
         return "any type";
     }
@@ -259,6 +263,11 @@ static uint64_t int_popcount(tn_dtype dtype, tn_cell a) {
     return (uint64_t)__builtin_popcountll(a.u & mask);
 }
 
+static uint64_t int_dot4(uint64_t a, uint64_t b, uint64_t c) {
+    for (int i = 0; i < 32; i += 8) c += (uint64_t)((uint8_t)(a >> i) * (int8_t)(uint8_t)(b >> i));
+    return c;
+}
+
 static bool int_flag(tn_scalar_op op, bool less, bool equal) {
     switch (op) {
     case TN_S_eq:
@@ -319,6 +328,8 @@ static uint64_t int_value(tn_scalar_op op, tn_dtype dtype, tn_cell a, tn_cell b,
         return int_shift(op, dtype, a, b);
     case TN_S_mad:
         return a.u * b.u + c.u;
+    case TN_S_dot4:
+        return int_dot4(a.u, b.u, c.u);
     default:
         TN_BUG("'%s' is no operation of integers", tn_scalar_name(op));
     }

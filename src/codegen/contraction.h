@@ -40,6 +40,14 @@ typedef struct tn__weights {
     struct tn__leaf_uses *uses;
 } tn__weights;
 
+/* Products of bytes, four to a word; contraction_words.c. */
+typedef struct tn__words {
+    uint32_t lanes;     /* words side by side; 0: not so */
+    int64_t run, lines; /* elements of k in a line; lines */
+    int first;          /* axis of k that the line begins with */
+    bool inside;        /* A is read where it is, without a condition */
+} tn__words;
+
 struct tn__tile {
     tn_kernel_maker m; /* first */
     const tn_node_info *node;
@@ -61,6 +69,7 @@ struct tn__tile {
     } tasks;
     TN_VEC(tn__tile_fold) folds;
     tn_merge_probe *probe;
+    tn__words words;
     tn__weights weights;
     uint32_t part;         /* RAW: sums of a group, before its factor */
     uint32_t lhs_sum;      /* and of A over the group, per row */
@@ -155,6 +164,17 @@ void tn__weights_bind(tn__tile *t);
 void tn__weights_multiply(tn__tile *t, uint32_t rows, tn_lx m0, tn_lx panel);
 /* Converts a panel into t->packed. */
 void tn__weights_unpack(tn__tile *t, tn_lx panel);
+
+/* ---- contraction_words.c -------------------------------------------------------------------- */
+
+/* Looks whether the product is one of bytes; `direct`, `merged_k`: what is known of A. */
+void tn__words_find(const tn__tile *t, bool direct, const bool *merged_k, uint32_t lanes,
+                    tn__words *out);
+/* Along all of k, in place of its elements. */
+int64_t tn__words_total(const tn__words *w);
+/* As tn__stage_rows and tn__pack_panel. */
+void tn__stage_words(tn__tile *t, tn_lx lo, tn_lx hi);
+void tn__pack_words(tn__tile *t, tn_lx panel, uint32_t to, tn_lx base);
 
 /* ---- contraction_pack.c --------------------------------------------------------------------- */
 

@@ -54,6 +54,10 @@ static void pack_panel_turned(tn__tile *t, tn_lx panel, uint32_t to, tn_lx base)
 
 void tn__pack_panel(tn__tile *t, tn_lx panel, uint32_t to, tn_lx base) {
     tn_loop *k = t->m.k;
+    if (t->s.words) {
+        tn__pack_words(t, panel, to, base);
+        return;
+    }
     if (t->turned) {
         pack_panel_turned(t, panel, to, base);
         return;
@@ -110,6 +114,10 @@ static void stage_strip(void *context, tn_lx base, uint32_t width, tn_lx limit) 
 void tn__stage_rows(tn__tile *t, tn_lx lo, tn_lx hi) {
     tn_loop *k = t->m.k;
     stage_line s = {.t = t};
+    if (t->s.words) {
+        tn__stage_words(t, lo, hi);
+        return;
+    }
     int loops = t->stage_turned ? t->c.k : t->c.k - 1, opened = 0;
     tn_lx zero = tn_l_int(k, 0), last = tn_l_dim(k, t->c.k_extent[t->c.k - 1]);
     if (!t->stage_turned) s.row = tn_l_for(k, TN_LOOP_SERIAL, lo, hi, "row");

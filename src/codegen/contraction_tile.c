@@ -81,7 +81,8 @@ void tn__tile_clear(tn__tile *t, uint32_t rows) {
 void tn__tile_add(tn__tile *t, tn_lx i, tn_lx j, tn_lx a, tn_lx b) {
     tn_loop *k = t->m.k;
     tn_lx at = tn_l_add(k, tn_l_mul(k, i, tn_l_int(k, t->s.nr)), j);
-    tn_l_set(k, t->acc, at, tn_l_op3(k, TN_S_mad, a, b, tn_l_get(k, t->acc, at)));
+    tn_scalar_op op = t->s.words ? TN_S_dot4 : TN_S_mad;
+    tn_l_set(k, t->acc, at, tn_l_op3(k, op, a, b, tn_l_get(k, t->acc, at)));
 }
 
 void tn__tile_spill(tn__tile *t, uint32_t rows, uint32_t to, tn_lx first, tn_lx stride) {
@@ -195,7 +196,11 @@ static void multiply(tn__tile *t, uint32_t rows, tn_lx m0, tn_lx panel) {
     tn__tile_clear(t, rows);
     tn__row_addresses(t, rows, m0);
     tn_lx k_index[TN_MAX_RANK], k_linear;
-    int opened = tn__open_k(t, t->merged_k, k_index, &k_linear);
+    int opened = 1;
+    if (t->s.words)
+        k_linear = k_index[0] = tn_l_for(k, TN_LOOP_SERIAL, zero, t->k_total, "k");
+    else
+        opened = tn__open_k(t, t->merged_k, k_index, &k_linear);
     uint32_t mark = tn_access_mark(&t->m.access);
     tn_lx k_part = tn__lhs_k_part(t, k_index, k_linear);
     tn_lx i = tn_l_for(k, TN_LOOP_UNROLL, zero, tn_l_int(k, rows), "i");

@@ -67,6 +67,7 @@ typedef struct analysis {
     bool merged_m[TN_MAX_RANK], merged_k[TN_MAX_RANK];
     tn_value a_leaf;
     tn__weights weights;
+    tn__words words;
 } analysis;
 
 static void open_merged(tn_loop *k, const tn_dim *d, int count, const bool *merged, tn_lx *var) {
@@ -122,7 +123,7 @@ static bool loads_along_rows(tn__tile *t, const tn_lx *k_var, const tn_lx *m_var
     return along_rows > 0;
 }
 
-static void analyse(const tn_lower_context *c, uint32_t group, analysis *out) {
+static void find_operands(const tn_lower_context *c, uint32_t group, analysis *out) {
     tn__tile t;
     tn__tile_init(&t, c, group, "analysis");
     memset(out, 0, sizeof *out);
@@ -169,14 +170,29 @@ static void analyse(const tn_lower_context *c, uint32_t group, analysis *out) {
     for (int i = 0; i + 1 < t.c.k && !in_place; i++) out->merged_k[i] = true; /* both are packed */
 }
 
+static void analyse(const tn_lower_context *c, uint32_t group, analysis *out) {
+    find_operands(c, group, out);
+    tn__tile t;
+    tn__tile_init(&t, c, group, "analysis");
+    uint32_t lanes = TN_MAX(4, (uint32_t)c->target->vector_bytes / 4);
+    tn__words_find(&t, out->direct, out->merged_k, lanes, &out->words);
+}
+
 static void tile_setup(tn__tile *t, const tn_lower_context *c, uint32_t group, const char *name,
                        const analysis *a) {
     tn__tile_init(t, c, group, name);
     t->s = tn_schedule_choose_contraction(
         t->m.grouping, t->m.group, (uint32_t)c->target->vector_bytes,
         (uint32_t)c->target->vector_registers, a->direct, a->rhs_unit);
+    t->words = a->words;
+    if (t->words.lanes) {
+        int64_t words = tn__words_total(&t->words);
+        t->k_total = tn_l_int(t->m.k, words);
+        tn_schedule_choose_words(t->m.grouping, t->m.group, (uint32_t)c->target->vector_registers,
+                                 words, &t->s);
+    }
     t->s = tn_lower_record(c, group, t->s);
-    t->stage_turned = a->stage_turned;
+    t->stage_turned = a->stage_turned && !t->s.words;
     t->turned = a->rhs_turned;
     t->a_leaf = a->a_leaf;
     memcpy(t->merged_m, a->merged_m, sizeof t->merged_m);
@@ -219,7 +235,8 @@ static void lower_pack(const tn_lower_context *c, uint32_t group, const analysis
     for (int i = 0; i < t.c.n; i++) n = tn_dim_mul(dims, n, t.c.n_extent[i]);
     count = tn_dim_mul(dims, count, tn_dim_ceildiv(dims, n, tn_dim_const(dims, t.s.nr)));
     for (int i = 0; i < t.c.b; i++) count = tn_dim_mul(dims, count, t.c.b_extent[i]);
-    for (int i = 0; i < t.c.k; i++) count = tn_dim_mul(dims, count, t.c.k_extent[i]);
+    if (t.s.words) count = tn_dim_mul(dims, count, tn_dim_const(dims, tn__words_total(&t.words)));
+    for (int i = 0; i < t.c.k && !t.s.words; i++) count = tn_dim_mul(dims, count, t.c.k_extent[i]);
     out->packs[out->pack_count++] = (tn_pack){k, count, t.c.acc};
 }
 

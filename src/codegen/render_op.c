@@ -231,7 +231,8 @@ static const char *raw_op(render *r, tn_scalar_op op, tn_dtype dtype, uint32_t l
     if (sign) return narrowed(r, dtype, lanes, tn__text(r, "(%s%s)", sign, a));
     if (op == TN_S_mad && !tn_dtype_is_float(dtype))
         return narrowed(r, dtype, lanes, tn__text(r, "(%s * %s + %s)", a, b, operand[2]));
-    if (!lanes && !tn_dtype_is_float(dtype)) return scalar_integer_call(r, op, dtype, a, b);
+    if (!lanes && !tn_dtype_is_float(dtype) && op != TN_S_dot4)
+        return scalar_integer_call(r, op, dtype, a, b);
     return op_call(r, op, dtype, lanes, operand);
 }
 

@@ -12,6 +12,10 @@ static const tn_target targets[TN_ISA_COUNT] = {
                        "-mavx2 -mfma -mf16c -mavx512f -mavx512vl -mavx512bw -mavx512dq "
                        "-mprefer-vector-width=512",
                        STREAM_BYTES},
+    [TN_ISA_AVX512_VNNI] = {TN_ISA_AVX512_VNNI, "avx512vnni", 64, 32, true,
+                            "-mavx2 -mfma -mf16c -mavx512f -mavx512vl -mavx512bw -mavx512dq "
+                            "-mavx512vnni -mprefer-vector-width=512",
+                            STREAM_BYTES},
     [TN_ISA_AARCH64] = {TN_ISA_AARCH64, "aarch64", 16, 32, true, "", STREAM_BYTES},
 };
 
@@ -26,12 +30,18 @@ const tn_target *tn_target_find(const char *name) {
     return NULL;
 }
 
+const tn_target *tn_target_plainer(const tn_target *t) {
+    if (t->isa == TN_ISA_AVX512_VNNI) return &targets[TN_ISA_AVX512];
+    if (t->isa == TN_ISA_AVX512 || t->isa == TN_ISA_AVX2) return &targets[TN_ISA_X86_64];
+    return t;
+}
+
 const tn_target *tn_target_native(void) {
 #if defined(__x86_64__)
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq"))
-        return &targets[TN_ISA_AVX512];
+        return &targets[__builtin_cpu_supports("avx512vnni") ? TN_ISA_AVX512_VNNI : TN_ISA_AVX512];
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
         return &targets[TN_ISA_AVX2];
     return &targets[TN_ISA_X86_64];

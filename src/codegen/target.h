@@ -6,11 +6,12 @@
 #include "base/base.h"
 
 typedef enum tn_isa {
-    TN_ISA_GENERIC, /* any machine that the compiler knows; 16-byte vectors */
-    TN_ISA_X86_64,  /* baseline: SSE2 */
-    TN_ISA_AVX2,    /* with FMA and F16C */
-    TN_ISA_AVX512,  /* F, VL, BW, DQ */
-    TN_ISA_AARCH64, /* Advanced SIMD */
+    TN_ISA_GENERIC,     /* any machine that the compiler knows; 16-byte vectors */
+    TN_ISA_X86_64,      /* baseline: SSE2 */
+    TN_ISA_AVX2,        /* with FMA and F16C */
+    TN_ISA_AVX512,      /* F, VL, BW, DQ */
+    TN_ISA_AVX512_VNNI, /* and products of bytes */
+    TN_ISA_AARCH64,     /* Advanced SIMD */
     TN_ISA_COUNT
 } tn_isa;
 
@@ -27,6 +28,8 @@ typedef struct tn_target {
 const tn_target *tn_target_of(tn_isa isa);
 /* By name; NULL when there is none. */
 const tn_target *tn_target_find(const char *name);
+/* One that runs on the same machines and asks less of the C compiler; the baseline gives itself. */
+const tn_target *tn_target_plainer(const tn_target *t);
 /* The best one for the machine that runs this process. */
 const tn_target *tn_target_native(void);
 

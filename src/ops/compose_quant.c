@@ -1,7 +1,11 @@
 /* Quantised numbers and products of them. See compose.h.
  *
- * A stored number q means (q − zero) · scale. Products run on whole numbers: operands minus their
- * zeros fit i16, sums are i32. */
+ * A stored number q means (q − zero) · scale. Products run on bytes as they are stored, the left ones
+ * unsigned, the right ones signed, with sums in i32, and zeros come off afterwards:
+ *
+ *   sum (x − p)(y − q) = sum x·y − p · sum y − q · (sum x − K·p)
+ *
+ * which is exact, also where it wraps. Of constant weights sum y is a constant, and q mostly zero. */
 #include "ops/compose.h"
 #include "ops/parts.h"
 
@@ -105,6 +109,45 @@ static bool are_bytes(tn_builder *b, tn_value x) {
     return tn_b_ok(b);
 }
 
+static bool is_byte(tn_builder *b, tn_value v) {
+    tn_dtype dtype = tn_b_type(b, v).dtype;
+    return dtype == TN_u8 || dtype == TN_i8;
+}
+
+/* An operand of a product of bytes, and its zero: an i32 scalar or of the operand's rank, or none. */
+typedef struct byte_operand {
+    tn_value x, zero;
+} byte_operand;
+
+/* Whether all elements are `value`. */
+static bool is_all(tn_builder *b, tn_value v, int64_t value) {
+    if (!tn_b_ok(b)) return false;
+    const tn_node_info *n = tn_graph_producer(b->graph, v);
+    while (n->op == TN_OP_reshape) n = tn_graph_producer(b->graph, v = n->in[0]);
+    tn_array a;
+    if (n->op != TN_OP_constant || !tn_graph_constant(b->graph, v, &a)) return false;
+    for (int64_t i = 0; i < tn_array_count(&a); i++)
+        if (tn_array_get(&a, i).i != value) return false;
+    return true;
+}
+
+/* The operand in `dtype`, u8 or i8: the other one is half a range away, and so is its zero. */
+static byte_operand byte_operand_of(tn_builder *b, tn_value x, tn_value zero, tn_dtype dtype) {
+    byte_operand r = {x, TN_NO_VALUE};
+    bool other = tn_b_type(b, x).dtype != dtype;
+    int64_t shift = !other ? 0 : dtype == TN_u8 ? 128 : -128;
+    if (other) {
+        tn_dtype stored = tn_b_type(b, x).dtype;
+        x = tn_b_xor(b, x, tn_b_scalar(b, stored, stored == TN_u8 ? 128 : -128));
+        r.x = tn_b_node(b, TN_OP_bitcast, &x, 1, &(tn_attrs_bitcast){.dtype = dtype});
+    }
+    bool none = zero == TN_NO_VALUE ? shift == 0 : is_all(b, zero, -shift);
+    if (none) return r;
+    r.zero = tn_b_scalar(b, TN_i32, (double)shift);
+    if (zero != TN_NO_VALUE) r.zero = tn_b_add(b, tn_b_cast(b, zero, TN_i32), r.zero);
+    return r;
+}
+
 /* x − zero in a type that holds it: i16 for bytes, f32 for narrow floats. */
 static tn_value centre(tn_builder *b, tn_value x, tn_value zero) {
     if (!are_bytes(b, x)) return TN_NO_VALUE;
@@ -129,19 +172,74 @@ static tn_value kernel_parameter(tn_builder *b, tn_value v, int rank) {
     return tn_b_reshape_to(b, v, rank, dim);
 }
 
+static tn_value sum_along(tn_builder *b, tn_value x, int axis) {
+    return tn_b_reduce(b, TN_REDUCE_sum, tn_b_cast(b, x, TN_i32), (int[]){axis}, 1, true);
+}
+
+/* Both have at least two axes. */
+static tn_value matmul_of_bytes(tn_builder *b, byte_operand x, byte_operand y) {
+    int k = tn_b_rank(b, x.x) - 1;
+    tn_value product = tn_b_matmul(b, x.x, y.x, TN_i32);
+    if (x.zero != TN_NO_VALUE) {
+        tn_value columns = sum_along(b, y.x, tn_b_rank(b, y.x) - 2);
+        product = tn_b_sub(b, product, tn_b_mul(b, x.zero, columns));
+    }
+    if (y.zero == TN_NO_VALUE) return product;
+    tn_value rows = sum_along(b, x.x, k);
+    if (x.zero != TN_NO_VALUE) {
+        tn_value depth = tn_b_dim_value(b, tn_b_dim(b, x.x, k), TN_i32);
+        rows = tn_b_sub(b, rows, tn_b_mul(b, depth, x.zero));
+    }
+    return tn_b_sub(b, product, tn_b_mul(b, y.zero, rows));
+}
+
 tn_value tn_b_integer_matmul(tn_builder *b, tn_value x, tn_value y, tn_value x_zero,
                              tn_value y_zero) {
     if (!are_bytes(b, x) || !are_bytes(b, y)) return TN_NO_VALUE;
+    x_zero = matrix_parameter(b, x_zero, true);
+    y_zero = matrix_parameter(b, y_zero, false);
+    if (is_byte(b, x) && is_byte(b, y) && tn_b_rank(b, x) > 1 && tn_b_rank(b, y) > 1)
+        return matmul_of_bytes(b, byte_operand_of(b, x, x_zero, TN_u8),
+                               byte_operand_of(b, y, y_zero, TN_i8));
     bool plain = x_zero == TN_NO_VALUE && y_zero == TN_NO_VALUE;
     if (!plain || tn_b_type(b, x).dtype != tn_b_type(b, y).dtype) {
-        x = centre(b, x, matrix_parameter(b, x_zero, true));
-        y = centre(b, y, matrix_parameter(b, y_zero, false));
+        x = centre(b, x, x_zero);
+        y = centre(b, y, y_zero);
     }
     return tn_b_matmul(b, x, y, tn_b_accumulator(tn_b_type(b, x).dtype));
 }
 
+/* w without a zero; padding holds the zero of x. */
+static tn_value conv_of_bytes(tn_builder *b, byte_operand x, tn_value w, tn_value bias,
+                              const tn_conv_options *o) {
+    tn_conv_options inner = *o;
+    int rank = tn_b_rank(b, x.x);
+    inner.acc = TN_i32;
+    inner.has_acc = true;
+    if (x.zero == TN_NO_VALUE) return tn_b_conv(b, x.x, w, bias, &inner);
+    tn_value fill = tn_b_cast(b, x.zero, TN_u8), y;
+    for (int s = 0; s < rank - 2 && tn_b_ok(b); s++) {
+        tn_dim lo = tn_dim_const(b->graph->dims, o->pad_lo[s]);
+        tn_dim hi = tn_dim_const(b->graph->dims, o->pad_hi[s]);
+        if (lo != 0 || hi != 0) x.x = tn_b_pad_axis(b, x.x, 2 + s, lo, hi, fill);
+        inner.pad_lo[s] = inner.pad_hi[s] = 0;
+    }
+    y = tn_b_conv(b, x.x, w, bias, &inner);
+    int axes[TN_MAX_RANK];
+    for (int i = 1; i < rank; i++) axes[i - 1] = i;
+    tn_value sums = tn_b_reduce(b, TN_REDUCE_sum, tn_b_cast(b, w, TN_i32), axes, rank - 1, false);
+    return tn_b_sub(b, y, tn_b_mul(b, x.zero, tn_b_channel_vector(b, sums, rank)));
+}
+
 tn_value tn_b_integer_conv(tn_builder *b, tn_value x, tn_value w, tn_value x_zero, tn_value w_zero,
                            tn_value bias, const tn_conv_options *o) {
+    if (!are_bytes(b, x) || !are_bytes(b, w)) return TN_NO_VALUE;
+    if (is_byte(b, x) && is_byte(b, w)) {
+        byte_operand y = byte_operand_of(b, w, w_zero, TN_i8);
+        tn_value zero = x_zero == TN_NO_VALUE ? x_zero : as_scalar(b, x_zero);
+        if (y.zero == TN_NO_VALUE)
+            return conv_of_bytes(b, byte_operand_of(b, x, zero, TN_u8), y.x, bias, o);
+    }
     x = centre(b, x, x_zero == TN_NO_VALUE ? x_zero : as_scalar(b, x_zero));
     w = centre(b, w, kernel_parameter(b, w_zero, tn_b_rank(b, w)));
     return tn_b_conv(b, x, w, bias, o);

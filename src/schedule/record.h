@@ -59,6 +59,7 @@ typedef struct tn_schedule {
     tn_lhs_mode lhs;
     tn_rhs_mode rhs;
     bool rhs_unit;   /* the right operand is contiguous along n: DIRECT and PACKED are possible */
+    bool words;      /* bytes: four elements of k share a word of both operands */
     int64_t k_step;  /* RAW, UNPACKED: elements of k per step of the loop */
     bool group_sums; /* RAW: sums over a group of k are multiplied by its factor */
     bool zero_sums;  /* and zeros are taken off there, times the sums over A */
@@ -100,6 +101,9 @@ typedef struct tn_weights_shape {
 /* Changes the record of a contraction with a prepared operand: its weights stay as they are stored. */
 void tn_schedule_choose_weights(const tn_grouping *p, const tn_group *g, uint32_t registers,
                                 const tn_weights_shape *w, tn_schedule *s);
+/* Changes the record of a product of bytes to one of words, of which k takes so many. */
+void tn_schedule_choose_words(const tn_grouping *p, const tn_group *g, uint32_t registers,
+                              int64_t words, tn_schedule *s);
 /* The side of the tiles by which a 3×3 convolution is computed faster than in the general way: 2 or 4;
  * else 0. Decided from shapes alone, before groups are formed. */
 uint32_t tn_schedule_winograd_side(const tn_grouping *p, tn_node conv);

@@ -32,11 +32,12 @@ static tn_status choose_target(tn_compiler *c, tn_error *err) {
         return TN_OK;
     }
     tn_cache *memo = tn_cache_usable(&c->cache) ? &c->cache : NULL;
-    if (c->has_cc && *c->target->flags &&
-        !tn_cc_accepts(&c->cc, c->target->flags, "int tn_probe;\n", memo)) {
-        tn_log(TN_LOG_WARN, "%s does not know the flags %s; kernels are for the baseline",
-               c->cc.word[0], c->target->flags);
-        c->target = tn_target_of(c->target->isa == TN_ISA_AARCH64 ? TN_ISA_AARCH64 : TN_ISA_X86_64);
+    while (c->has_cc && *c->target->flags &&
+           !tn_cc_accepts(&c->cc, c->target->flags, "int tn_probe;\n", memo)) {
+        const tn_target *plainer = tn_target_plainer(c->target);
+        tn_log(TN_LOG_WARN, "%s does not know the flags %s; kernels are for %s", c->cc.word[0],
+               c->target->flags, plainer->name);
+        c->target = plainer;
     }
     return TN_OK;
 }

@@ -244,12 +244,16 @@ static inline void lab_check_case(const lab_case *c, const tn_target *t, void *l
     lab_drop(&got);
 }
 
+static inline bool has_avx512(const tn_target *t) {
+    return t->isa == TN_ISA_AVX512 || t->isa == TN_ISA_AVX512_VNNI;
+}
+
 /* The targets that this machine runs, the best first. */
 static inline int lab_targets(const tn_target **out) {
     int count = 0;
     const tn_target *native = tn_target_native();
     out[count++] = native;
-    if (native->isa == TN_ISA_AVX512) out[count++] = tn_target_of(TN_ISA_AVX2);
+    if (has_avx512(native)) out[count++] = tn_target_of(TN_ISA_AVX2);
     if (native->isa != TN_ISA_GENERIC) out[count++] = tn_target_of(TN_ISA_GENERIC);
     return count;
 }

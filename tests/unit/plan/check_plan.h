@@ -438,6 +438,10 @@ static inline bool plan_batch_check(plan_batch *b) {
     return ok;
 }
 
+static inline bool has_avx512(const tn_target *t) {
+    return t->isa == TN_ISA_AVX512 || t->isa == TN_ISA_AVX512_VNNI;
+}
+
 /* The targets that this machine runs, the best first; sanitizers do not look into kernels, so that one is
  * enough for them. */
 static inline uint32_t plan_targets(const tn_target **out) {
@@ -447,8 +451,8 @@ static inline uint32_t plan_targets(const tn_target **out) {
 #ifdef __SANITIZE_ADDRESS__
     return count;
 #endif
-    if (native->isa == TN_ISA_AVX512) out[count++] = tn_target_of(TN_ISA_AVX2);
-    if (native->isa == TN_ISA_AVX512 || native->isa == TN_ISA_AVX2)
+    if (has_avx512(native)) out[count++] = tn_target_of(TN_ISA_AVX2);
+    if (has_avx512(native) || native->isa == TN_ISA_AVX2)
         out[count++] = tn_target_of(TN_ISA_X86_64);
     return count;
 }
