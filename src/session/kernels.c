@@ -10,7 +10,7 @@
 #include "machine/profile.h"
 #include "session/identity.h"
 
-enum { UNIT_WEIGHT = 2000 }; /* expressions and statements that are worth a compiler of their own */
+enum { UNIT_WEIGHT = 700 }; /* expressions and statements that are worth a compiler of their own */
 
 /* ---- compiler and target -------------------------------------------------------------------- */
 
