@@ -25,10 +25,15 @@ static bool sums_last_axis(const tn_graph *g, const tn_node_info *n) {
            a->lhs_contract.at[0] == tn_node_type(g, n, 0)->shape.rank - 1;
 }
 
-/* A filter by tiles reads vectors of channels. Other products read the operand in place, 8 rows at a
- * time: where its rows are the innermost axis and it is too large for the cache, half of what each panel
- * of columns brings in is left unused. Measured: 1024 → 512 channels, 8 images of 14×14, 26 and 17 ms;
- * below 4 MB or with one panel the copy costs more than it saves. */
+/* Bytes with i32 sums, whose neighbours along k are put into words. */
+static bool is_of_bytes(const tn_graph *g, const tn_node_info *n) {
+    return tn_node_type(g, n, 0)->dtype == TN_u8 && tn_node_type(g, n, 1)->dtype == TN_i8;
+}
+
+/* A filter by tiles reads vectors of channels, a product of bytes vectors along k. Other products read
+ * the operand in place, 8 rows at a time: where its rows are the innermost axis and it is too large for
+ * the cache, half of what each panel of columns brings in is left unused. Measured: 1024 → 512 channels,
+ * 8 images of 14×14, 26 and 17 ms; below 4 MB or with one panel the copy costs more than it saves. */
 bool tn_schedule_turns_lhs(const tn_grouping *p, tn_node permute, tn_node product_node) {
     enum { LARGE = 1 << 20, LEAST_COLUMNS = 128 };
     const tn_graph *g = p->graph;
@@ -41,6 +46,7 @@ bool tn_schedule_turns_lhs(const tn_grouping *p, tn_node permute, tn_node produc
                          n)) /* whose operand is made by two permutes (transform/channels_last.c) */
         return p->fuse && turned->dim[turned->rank - 1] != 1 && !tn__has_columns_innermost(g, n);
     if (!p->fuse || !sums_last_axis(g, n)) return false;
+    if (is_of_bytes(g, n)) return true;
     tn_contraction c;
     tn_op_rules_of(n->op)->lower.contraction->describe(g, n, &c);
     const tn_shape *x = &tn_node_type(g, n, 0)->shape;
