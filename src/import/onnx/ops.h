@@ -36,7 +36,8 @@ typedef struct tn_onnx_op {
     T(text)                                                                                        \
     T(preview)                                                                                     \
     T(pad)                                                                                         \
-    T(legacy)
+    T(legacy)                                                                                      \
+    T(contrib)
 
 typedef struct tn_onnx_rows {
     const char *domain; /* "" is ONNX's own */
