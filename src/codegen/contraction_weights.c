@@ -63,7 +63,7 @@ static tn_lx with_number(tn_loop *k, tn_scalar_op op, tn_lx x, int64_t number) {
 
 /* What signed elements that share a byte or a word are raised by. */
 static int64_t raised_by(const tn__tile *t) {
-    return tn_dtype_is_signed(source_type(t)) ? 1ll << (t->weights.bits - 1) : 0;
+    return tn_dtype_is_signed(source_type(t)) ? INT64_C(1) << (t->weights.bits - 1) : 0;
 }
 
 /* The element of a byte or a word at weights.position, as an i32. */

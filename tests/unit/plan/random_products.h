@@ -81,9 +81,22 @@ static inline random_value stored_weights(random_maker *m, const tn_shape *s, in
     return w;
 }
 
+/* The operands as unsigned and signed bytes; the right one, of shape `s`, is sometimes a constant. */
+static inline void as_bytes(random_maker *m, const tn_shape *s, int *at, random_value *x,
+                            random_value *y) {
+    *x = (random_value){tn_b_cast(&m->b, x->v, TN_u8), 255, 0, 0};
+    *y = (random_value){tn_b_cast(&m->b, y->v, TN_i8), 128, 0, 0};
+    if (!tn_shape_is_const(s) || chance(m, 40)) return;
+    tn_array a = tn_array_new(m->g->arena, TN_i8, s->rank, s->dim);
+    for (int64_t i = 0; i < tn_array_count(&a); i++)
+        tn_array_set(&a, i, tn_cell_of_int(TN_i8, (int64_t)pick(m, 256) - 128));
+    for (int i = 0; i < s->rank; i++) at[i] = i;
+    y->v = tn_b_constant(&m->b, &a);
+}
+
 static inline void make_dot(random_maker *m) {
-    static const tn_dtype types[] = {TN_f32, TN_f32, TN_f32, TN_f32,
-                                     TN_f32, TN_f16, TN_f64, TN_i32};
+    static const tn_dtype types[] = {TN_f32, TN_f32, TN_f32, TN_f32, TN_f32,
+                                     TN_f16, TN_f64, TN_i32, TN_i32};
     tn_dtype dtype = types[pick(m, TN_COUNT(types))];
     int nb = (int)pick(m, 3) * (int)pick(m, 2), nk = chance(m, 80) ? 1 : (int)pick(m, 3);
     int nm = chance(m, 70) ? 1 : (int)pick(m, 3), nn = chance(m, 70) ? 1 : (int)pick(m, 3);
@@ -106,6 +119,7 @@ static inline void make_dot(random_maker *m) {
     random_value q = weights ? stored_weights(m, &y, nb, at_y) : operand(m, dtype, &y, at_y);
     p = with_folds(m, p, at_x + nb, nk, terms);
     if (!weights && chance(m, 20)) q = with_folds(m, q, at_y + nb, nk, terms);
+    if (dtype == TN_i32 && chance(m, 70)) as_bytes(m, &y, at_y, &p, &q);
     tn_attrs_dot a = {.acc = dtype == TN_f16 && chance(m, 50) ? TN_f32 : dtype};
     a.lhs_batch.count = a.rhs_batch.count = nb;
     a.lhs_contract.count = a.rhs_contract.count = nk;
