@@ -26,11 +26,11 @@ static const struct {
     const char *name;
     reference *exact;
 } functions[] = {
-    {"exp", exp},     {"expm1", expm1}, {"log", log},     {"log1p", log1p}, {"sqrt", sqrt},
-    {"rsqrt", rsqrt}, {"sin", sin},     {"cos", cos},     {"tan", tan},     {"asin", asin},
-    {"acos", acos},   {"atan", atan},   {"sinh", sinh},   {"cosh", cosh},   {"asinh", asinh},
-    {"acosh", acosh}, {"atanh", atanh}, {"tanh", tanh},   {"erf", erf},     {"floor", floor},
-    {"ceil", ceil},   {"round", rint},  {"trunc", trunc},
+    {"exp", exp},     {"exp2", exp2},   {"expm1", expm1}, {"log", log},     {"log1p", log1p},
+    {"sqrt", sqrt},   {"rsqrt", rsqrt}, {"sin", sin},     {"cos", cos},     {"tan", tan},
+    {"asin", asin},   {"acos", acos},   {"atan", atan},   {"sinh", sinh},   {"cosh", cosh},
+    {"asinh", asinh}, {"acosh", acosh}, {"atanh", atanh}, {"tanh", tanh},   {"erf", erf},
+    {"floor", floor}, {"ceil", ceil},   {"round", rint},  {"trunc", trunc},
 };
 
 enum { THREADS = 2, BLOCK = 4096 };

@@ -115,6 +115,8 @@ static double float_unary(tn_scalar_op op, double x) {
         return float_sign(x);
     case TN_S_exp:
         return exp(x);
+    case TN_S_exp2:
+        return exp2(x);
     case TN_S_expm1:
         return expm1(x);
     case TN_S_log:

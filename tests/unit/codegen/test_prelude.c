@@ -15,7 +15,7 @@ static double ulp_error(double got, double want) {
 
 static bool is_approximate(tn_scalar_op op) {
     static const char list[] =
-        " exp expm1 log log1p rsqrt sin cos tan asin acos atan sinh cosh asinh "
+        " exp exp2 expm1 log log1p rsqrt sin cos tan asin acos atan sinh cosh asinh "
         "acosh atanh tanh erf pow atan2 ";
     char name[24];
     snprintf(name, sizeof name, " %s ", tn_scalar_name(op));
