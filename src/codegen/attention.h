@@ -15,6 +15,10 @@ typedef struct tn__flash {
     tn_dtype dtype;
     bool single; /* all columns are one block: nothing is carried from block to block */
     bool turned; /* k is contiguous along what the first product contracts */
+    /* Constant factors are moved to the rows of q, once: those of k, and where `plain`, that is where
+     * scores are the product times a constant, this and log2 e, so that weights are powers of 2. */
+    double factor;
+    bool bare_keys, plain;
     enum { TN__NEVER, TN__SOMETIMES, TN__ALWAYS } few; /* rows, so that k is read in place */
     bool by_rows;                                      /* what is emitted is for few rows */
     tn_lx depth, columns; /* what the first product contracts; of the whole score matrix */
@@ -27,6 +31,7 @@ typedef struct tn__flash {
     uint32_t tile_fold, shift, shrink;          /* of the rows of a tile */
     uint32_t piece_o, piece_largest, piece_sum; /* slots: [piece][batch][row] */
     uint32_t score_acc, lane_acc, part, total;  /* registers */
+    uint32_t row_largest[16];                   /* of the rows of a tile: registers of one vector */
     int conditions; /* comparisons that hide whole tiles: see mask_range.h */
     bool usable[TN_MOST_CONDITIONS];
     tn_mask_corner corner[TN_MOST_CONDITIONS];
@@ -50,6 +55,11 @@ static inline tn_lx tn__flash_load(tn__flash *f, uint32_t buffer, tn_lx at) {
 /* An element of q (which = 0) or k; where not `valid`, zero. */
 tn_lx tn__flash_operand(tn__flash *f, uint32_t which, tn_lx row, tn_lx column, tn_lx x,
                         tn_lx valid);
+/* e^(score - shift), of scores and maxima as they are kept. */
+tn_lx tn__flash_weight(tn__flash *f, tn_lx score, tn_lx shift);
+/* The larger of a score and a maximum so far. A NaN need not show in a maximum: the weight itself is NaN
+ * then; but where such weights count as zero, all of the row do. */
+tn_lx tn__flash_larger(tn__flash *f, tn_lx score, tn_lx largest);
 /* The weights without NaN, where the graph has it so. */
 tn_lx tn__flash_not_nan(tn__flash *f, tn_lx value);
 /* The result of the task's rows from o and sum. */

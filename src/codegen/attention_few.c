@@ -185,7 +185,7 @@ static void join_panel(tn__flash *f, tn_lx row, tn_lx shift, tn_lx panel) {
     tn_l_set(k, f->total, zero, tn_l_number(k, f->dtype, 0));
     tn_lx piece = tn_l_for(k, TN_LOOP_SERIAL, zero, f->pieces, "piece");
     tn_lx slot = slot_of(f, piece, row), largest = tn__flash_load(f, f->piece_largest, slot);
-    tn_lx shrink = tn_l_let(k, tn_l_op1(k, TN_S_exp, tn_l_op2(k, TN_S_sub, largest, shift)));
+    tn_lx shrink = tn_l_let(k, tn__flash_weight(f, largest, shift));
     tn_lx sum = tn_l_op2(k, TN_S_mul, tn__flash_load(f, f->piece_sum, slot), shrink);
     tn_l_set(k, f->total, zero, tn_l_op2(k, TN_S_add, tn_l_get(k, f->total, zero), sum));
     tn_lx weight = tn_l_let(k, tn__flash_not_nan(f, shrink));

@@ -34,16 +34,21 @@ static void over_panels(tn__flash *f, tn_lx count, panel_work *work, void *conte
     }
 }
 
+/* Whether all of a panel lies within the columns. */
+static bool is_exact(const panel *p) {
+    const tn__flash *f = p->f;
+    int64_t known;
+    return p->whole || (tn_l_is_const_int(f->t.m.k, f->columns, &known) && known % p->width == 0);
+}
+
 static tn_lx panel_element(void *context, tn_lx x, tn_lx j) {
     const panel *p = context;
     tn__flash *f = p->f;
     tn_lx column = tn__flash_sum(f, f->first_column, tn__flash_sum(f, p->base, j));
-    int64_t known;
-    bool exact =
-        p->whole || (tn_l_is_const_int(f->t.m.k, f->columns, &known) && known % p->width == 0);
     uint32_t mark = tn_access_mark(&f->t.m.access);
-    tn_lx value = tn__flash_operand(f, 1, tn__flash_int(f, 0), column, x,
-                                    exact ? TN_LX_NONE : tn_l_lt(f->t.m.k, column, f->columns));
+    tn_lx value =
+        tn__flash_operand(f, 1, tn__flash_int(f, 0), column, x,
+                          is_exact(p) ? TN_LX_NONE : tn_l_lt(f->t.m.k, column, f->columns));
     tn_access_release(&f->t.m.access, mark);
     return value;
 }
@@ -123,6 +128,43 @@ typedef struct tile {
     tn_lx count; /* columns of the block that its rows may see */
 } tile;
 
+/* Whether the first product keeps the maxima of the scores: they need no work, so the pass over them that
+ * looks for the maximum is left out. */
+static bool keeps_maxima(const tn__flash *f) {
+    return f->plain && !f->by_rows;
+}
+
+static void start_maxima(const tile *t) {
+    tn__flash *f = t->f;
+    tn_loop *k = f->t.m.k;
+    for (uint32_t i = 0; i < t->height; i++) {
+        tn_lx lane =
+            tn_l_for(k, TN_LOOP_VECTOR, tn__flash_int(f, 0), tn__flash_int(f, f->t.s.lanes), "l");
+        tn_l_set(k, f->row_largest[i], lane, tn_l_number(k, f->dtype, -INFINITY));
+        tn_l_end(k);
+    }
+}
+
+/* The maxima of a panel's scores: a vector of each row at a time. */
+static void keep_maxima(const tile *t, const panel *p) {
+    tn__flash *f = t->f;
+    tn_loop *k = f->t.m.k;
+    uint32_t lanes = f->t.s.lanes;
+    for (uint32_t i = 0; i < t->height * (p->width / lanes); i++) {
+        uint32_t row = i / (p->width / lanes), first = i % (p->width / lanes) * lanes;
+        tn_lx lane = tn_l_for(k, TN_LOOP_VECTOR, tn__flash_int(f, 0), tn__flash_int(f, lanes), "l");
+        tn_lx j = tn__flash_sum(f, tn__flash_int(f, first), lane);
+        tn_lx score =
+            tn_l_get(k, f->score_acc, tn__flash_sum(f, tn__flash_int(f, row * p->width), j));
+        if (!is_exact(p))
+            score = tn_l_select(k, tn_l_lt(k, tn__flash_sum(f, p->base, j), t->count), score,
+                                tn_l_number(k, f->dtype, -INFINITY));
+        tn_lx largest = tn_l_get(k, f->row_largest[row], lane);
+        tn_l_set(k, f->row_largest[row], lane, tn__flash_larger(f, score, largest));
+        tn_l_end(k);
+    }
+}
+
 /* q·kᵀ of a tile and a panel, into s. */
 static void multiply_panel(tn__flash *f, const panel *p, void *context) {
     const tile *t = context;
@@ -144,6 +186,7 @@ static void multiply_panel(tn__flash *f, const panel *p, void *context) {
     tn_l_end(k);
     tn_l_end(k);
     tn_l_end(k);
+    if (keeps_maxima(f)) keep_maxima(t, p);
     i = tn_l_for(k, TN_LOOP_UNROLL, zero, rows, "i");
     j = tn_l_for(k, TN_LOOP_VECTOR, zero, width, "j");
     tn_lx to = tn__flash_at(f, i, tn__flash_int(f, f->t.s.kv_block), tn__flash_sum(f, p->base, j));
@@ -158,11 +201,6 @@ static void fill_lanes(tn__flash *f, double value) {
     tn_lx lane = tn_l_for(k, TN_LOOP_VECTOR, tn__flash_int(f, 0), width, "l");
     tn_l_set(k, f->lane_acc, lane, tn_l_number(k, f->dtype, value));
     tn_l_end(k);
-}
-
-static void into_lanes(tn__flash *f, tn_scalar_op op, tn_lx lane, tn_lx value) {
-    tn_loop *k = f->t.m.k;
-    tn_l_set(k, f->lane_acc, lane, tn_l_op2(k, op, tn_l_get(k, f->lane_acc, lane), value));
 }
 
 typedef struct row_pass {
@@ -183,7 +221,8 @@ static void modify_strip(void *context, tn_lx base, uint32_t width, tn_lx limit)
     f->column = tn__flash_sum(f, f->first_column, x);
     tn_lx value = tn__flash_score(f);
     if (value != f->raw) tn_l_store(k, f->s, at, value);
-    into_lanes(f, TN_S_max, lane, value);
+    tn_lx largest = tn_l_get(k, f->lane_acc, lane);
+    tn_l_set(k, f->lane_acc, lane, tn__flash_larger(f, value, largest));
     tn_access_release(&f->t.m.access, mark);
     tn_strip_close(k, limit);
 }
@@ -201,10 +240,9 @@ static void weigh_strip(void *context, tn_lx base, uint32_t width, tn_lx limit) 
     tn_loop *k = f->t.m.k;
     tn_lx lane, x = tn_strip_open(k, base, width, limit, &lane);
     tn_lx at = tn__flash_at(f, r->i, tn__flash_int(f, f->t.s.kv_block), x);
-    tn_lx value =
-        tn_l_op1(k, TN_S_exp, tn_l_op2(k, TN_S_sub, tn__flash_load(f, f->s, at), r->shift));
+    tn_lx value = tn__flash_weight(f, tn__flash_load(f, f->s, at), r->shift);
     tn_l_store(k, f->s, at, tn__flash_not_nan(f, value));
-    into_lanes(f, TN_S_add, lane, value);
+    tn_l_set(k, f->lane_acc, lane, tn_l_op2(k, TN_S_add, tn_l_get(k, f->lane_acc, lane), value));
     tn_strip_close(k, limit);
 }
 
@@ -216,12 +254,12 @@ static void raise_maxima(void *context, tn_lx base, uint32_t width, tn_lx limit)
     tn_lx lane, i = tn_strip_open(k, base, width, limit, &lane), row = tn__flash_sum(f, t->row, i);
     tn_lx now = tn__flash_load(f, f->tile_fold, i), zero = tn_l_number(k, f->dtype, 0);
     tn_lx before = f->single ? TN_LX_NONE : tn__flash_load(f, f->largest, row);
-    if (!f->single) now = tn_l_op2(k, TN_S_max, before, now);
+    if (!f->single) now = tn__flash_larger(f, now, before);
     tn_lx none = tn_l_op2(k, TN_S_eq, now, tn_l_number(k, f->dtype, -INFINITY));
     tn_lx shift = tn_l_select(k, none, zero, now);
     tn_l_store(k, f->shift, i, shift);
     if (!f->single) {
-        tn_lx shrink = tn_l_op1(k, TN_S_exp, tn_l_op2(k, TN_S_sub, before, shift));
+        tn_lx shrink = tn__flash_weight(f, before, shift);
         tn_l_store(k, f->largest, row, now);
         tn_l_store(k, f->shrink, i, tn__flash_not_nan(f, shrink));
         tn_l_store(k, f->sum, row, tn_l_op2(k, TN_S_mul, tn__flash_load(f, f->sum, row), shrink));
@@ -258,7 +296,12 @@ static void pass_over_rows(tile *t, tn_scalar_op op, double start, tn_strip_work
 static void weigh(tile *t) {
     tn__flash *f = t->f;
     tn_lx zero = tn__flash_int(f, 0), rows = tn__flash_int(f, t->height);
-    pass_over_rows(t, TN_S_max, -INFINITY, modify_strip);
+    if (keeps_maxima(f))
+        for (uint32_t i = 0; i < t->height; i++)
+            tn_l_store(f->t.m.k, f->tile_fold, tn__flash_int(f, i),
+                       tn_l_fold(f->t.m.k, TN_S_max, f->row_largest[i]));
+    else
+        pass_over_rows(t, TN_S_max, -INFINITY, modify_strip);
     tn_strips(f->t.m.k, f->t.s.lanes, 1, zero, rows, raise_maxima, t);
     pass_over_rows(t, TN_S_add, 0, weigh_strip);
     tn_strips(f->t.m.k, f->t.s.lanes, 1, zero, rows, add_sums, t);
@@ -364,6 +407,7 @@ void tn__flash_tile(void *context, uint32_t height, tn_lx row) {
     tn_lx some = tn__flash_shows(f, tn__flash_sum(f, f->first_row, row), tn__flash_int(f, height));
     if (some != TN_LX_NONE) tn_l_if(k, some);
     t.count = shown_columns(&t);
+    if (keeps_maxima(f)) start_maxima(&t);
     if (f->by_rows)
         tn__flash_score_rows(f, row, height, t.count);
     else

@@ -38,6 +38,24 @@ static void locate(tn__flash *f, tn_lx row, tn_lx column, tn_attention_point *at
     tn_attention_locate(f->t.m.grouping, f->x, f->t.m.k, f->t.b_index, m, column, at);
 }
 
+/* What `e` multiplies with constants or divides by them; *factor takes these. */
+static tn_lx without_factor(const tn__flash *f, tn_lx e, double *factor) {
+    const tn_loop *k = f->t.m.k;
+    for (;;) {
+        const tn_lexpr *x = tn_l_expr(k, e);
+        if (x->kind != TN_LX_OP || (x->op != TN_S_mul && x->op != TN_S_div)) return e;
+        const tn_lexpr *a = tn_l_expr(k, x->a), *b = tn_l_expr(k, x->b);
+        if (tn_l_type(k, e) != f->dtype) return e;
+        if (b->kind == TN_LX_CONST)
+            *factor = x->op == TN_S_mul ? *factor * b->value.f : *factor / b->value.f;
+        else if (a->kind == TN_LX_CONST && x->op == TN_S_mul)
+            *factor *= a->value.f;
+        else
+            return e;
+        e = b->kind == TN_LX_CONST ? x->a : x->b;
+    }
+}
+
 tn_lx tn__flash_operand(tn__flash *f, uint32_t which, tn_lx row, tn_lx column, tn_lx x,
                         tn_lx valid) {
     tn_loop *k = f->t.m.k;
@@ -50,18 +68,35 @@ tn_lx tn__flash_operand(tn__flash *f, uint32_t which, tn_lx row, tn_lx column, t
         f->score_rules->lhs(e, f->score, b, m, &x, index, &guard);
     else
         f->score_rules->rhs(e, f->score, b, &x, n, index, &guard);
-    tn_dtype dtype = tn_node_type(f->t.m.graph, f->score, which)->dtype;
-    tn_lx value = valid == TN_LX_NONE
-                      ? e->operand(e, f->score, which, index)
-                      : tn_emit_guarded(e, f->score, which, index, valid, tn_l_number(k, dtype, 0));
-    return tn_l_cast(k, value, f->dtype, false);
+    tn_lx outer = e->guard;
+    double factor = 1; /* a part of f->factor */
+    e->guard = tn_l_and(k, outer, valid);
+    tn_lx value = e->operand(e, f->score, which, index);
+    e->guard = outer;
+    if (which && f->bare_keys) value = without_factor(f, value, &factor);
+    value = tn_l_cast(k, value, f->dtype, false);
+    if (valid == TN_LX_NONE) return value;
+    return tn_l_select(k, valid, value, tn_l_number(k, f->dtype, 0));
 }
 
 tn_lx tn__flash_score(tn__flash *f) {
     tn_attention_point at;
-    if (tn_graph_value(f->t.m.graph, f->x->scores)->node == f->x->score) return f->raw;
+    if (f->plain) return f->raw;
     locate(f, f->row, f->column, &at);
     return tn_access_value(&f->t.m.access, f->x->scores, at.scores);
+}
+
+tn_lx tn__flash_weight(tn__flash *f, tn_lx score, tn_lx shift) {
+    tn_loop *k = f->t.m.k;
+    tn_lx power = tn_l_op2(k, TN_S_sub, score, shift);
+    if (!f->plain) power = tn_l_op2(k, TN_S_mul, power, tn_l_number(k, f->dtype, M_LOG2E));
+    return tn_l_op1(k, TN_S_exp2, power);
+}
+
+tn_lx tn__flash_larger(tn__flash *f, tn_lx score, tn_lx largest) {
+    tn_loop *k = f->t.m.k;
+    if (f->x->zero_nan) return tn_l_op2(k, TN_S_max, largest, score);
+    return tn_l_select(k, tn_l_op2(k, TN_S_gt, score, largest), score, largest);
 }
 
 /* ---- the task ------------------------------------------------------------------------------- */
@@ -127,6 +162,8 @@ static void copy_strip(void *context, tn_lx base, uint32_t width, tn_lx limit) {
     uint32_t mark = tn_access_mark(&f->t.m.access);
     tn_lx value = tn__flash_operand(f, 0, tn__flash_sum(f, f->first_row, c->row),
                                     tn__flash_int(f, 0), x, TN_LX_NONE);
+    if (f->factor != 1)
+        value = tn_l_op2(f->t.m.k, TN_S_mul, value, tn_l_number(f->t.m.k, f->dtype, f->factor));
     tn_l_store(f->t.m.k, f->q, tn__flash_at(f, c->row, f->depth, x), value);
     tn_access_release(&f->t.m.access, mark);
     tn_strip_close(f->t.m.k, limit);
@@ -227,11 +264,32 @@ static void flash_init(tn__flash *f, const tn_lower_context *c, uint32_t group) 
     f->columns = tn_l_dim(t->m.k, t->c.k_extent[0]);
     f->row_total = tn__tile_product(t->m.k, t->c.m_extent, t->c.m);
     int64_t known;
+    f->factor = 1;
     f->single = tn_l_is_const_int(t->m.k, f->columns, &known) && known <= t->s.kv_block;
 }
 
 static tn_lx probe_axis(tn_loop *k, tn_lx extent) {
     return tn_l_for(k, TN_LOOP_SERIAL, tn_l_int(k, 0), extent, "p");
+}
+
+static bool is_usual(double factor) {
+    return fabs(factor) > 1e-20 && fabs(factor) < 1e20;
+}
+
+/* On the throw-away kernel: what constants k and the scores are multiplied with, and whether the scores
+ * are nothing else. `key` is an element of k. */
+static void find_factors(tn__flash *out, tn__flash *f, tn_lx key) {
+    tn_loop *k = f->t.m.k;
+    uint32_t product = tn_l_scratch(k, f->dtype, tn_l_int(k, 1), "product");
+    double of_keys = 1, of_scores = 1;
+    without_factor(f, key, &of_keys);
+    f->bare_keys = out->bare_keys = of_keys != 1 && is_usual(of_keys);
+    if (out->bare_keys) out->factor = of_keys;
+    f->raw = tn__flash_load(f, product, tn_l_int(k, 0));
+    if (without_factor(f, tn__flash_score(f), &of_scores) != f->raw) return;
+    if (!is_usual(of_scores) || !is_usual(of_scores * out->factor)) return;
+    out->plain = true;
+    out->factor *= of_scores * M_LOG2E;
 }
 
 /* On a throw-away kernel: whether k lies contiguous along the contracted axis, v along rows, and what
@@ -246,8 +304,10 @@ static void analyse(tn__flash *out, const tn_lower_context *c, uint32_t group) {
     f.column = probe_axis(k, f.columns);
     tn_lx x = probe_axis(k, f.depth), condition[TN_MOST_CONDITIONS];
     uint32_t buffer;
-    tn_lx address = tn__load_address(
-        k, tn__flash_operand(&f, 1, tn_l_int(k, 0), f.column, x, TN_LX_NONE), &buffer);
+    tn_lx zero = tn_l_int(k, 0);
+    find_factors(out, &f, tn__flash_operand(&f, 1, zero, f.column, x, TN_LX_NONE));
+    tn_lx key = tn__flash_operand(&f, 1, zero, f.column, x, TN_LX_NONE);
+    tn_lx address = tn__load_address(k, key, &buffer);
     out->turned = tn_dtype_size(f.dtype) >= 4 && tn__steps_by_one(k, address, x);
     tn_lx n[TN_MAX_RANK];
     int last = f.t.c.n - 1;
@@ -287,6 +347,8 @@ void tn_lower_attention(const tn_lower_context *c, uint32_t group, tn_lowered *o
     if (!f.single) f.shrink = tn_l_scratch(k, f.dtype, tn_l_int(k, s->mr), "shrink");
     f.score_acc = tn_l_register(k, f.dtype, s->mr * s->score_nr, "score");
     f.t.acc = tn_l_register(k, f.dtype, s->mr * s->nr, "acc");
+    for (uint32_t i = 0; f.plain && i < s->mr; i++)
+        f.row_largest[i] = tn_l_register(k, f.dtype, s->lanes, "largest");
     f.lane_acc = tn_l_register(k, f.dtype, s->lanes * s->unroll, "lanes");
     if (f.few != TN__NEVER) f.part = tn_l_register(k, f.dtype, s->lanes * s->lanes, "part");
     if (s->kv_piece) f.total = tn_l_register(k, f.dtype, 1, "total");

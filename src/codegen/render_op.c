@@ -341,6 +341,13 @@ static const char *prefix_mask(render *r, tn_lx e, uint32_t lanes) {
     return tn__text(r, "%stn_first_nx%" PRIu32 "((int)%s)", invert, lanes, tn__named(r, count));
 }
 
+static const char *raw_call(render *r, const char *name, tn_dtype dtype, uint32_t lanes,
+                            const char *a, const char *b) {
+    const char *type = tn__compute_name(dtype), *const operand[] = {a, b};
+    tn__require(r, lanes, "%s_%s", name, type);
+    return call(r, tn__text(r, "%s_%s", name, type), type, lanes, operand, 2);
+}
+
 /* max and min with a constant that is not NaN: the raw form gives the other operand where that is NaN,
  * and where both are equal; then a 0 added makes max(-0, 0) the 0 that it is. */
 static const char *bounded(render *r, const tn_lexpr *x, uint32_t lanes, const char *const *text) {
@@ -353,12 +360,16 @@ static const char *bounded(render *r, const tn_lexpr *x, uint32_t lanes, const c
     if ((!second && a->kind != TN_LX_CONST) || isnan(bound)) return NULL;
     bool zero = bound == 0, minus = signbit(bound);
     if (x->op == TN_S_min && zero && minus) return NULL;
-    const char *type = tn__compute_name(dtype);
-    const char *name = x->op == TN_S_max ? "rawmax" : "rawmin";
-    const char *const operand[] = {text[second], text[!second]};
-    tn__require(r, lanes, "%s_%s", name, type);
-    const char *raw = call(r, tn__text(r, "%s_%s", name, type), type, lanes, operand, 2);
+    const char *raw = raw_call(r, x->op == TN_S_max ? "rawmax" : "rawmin", dtype, lanes,
+                               text[second], text[!second]);
     return x->op == TN_S_max && zero && !minus ? tn__text(r, "(%s + 0)", raw) : raw;
+}
+
+/* Whether select(a, b, c) is b > c ? b : c: the raw form. */
+static bool is_larger(const render *r, const tn_lexpr *x) {
+    const tn_lexpr *flag = tn_l_expr(r->k, x->a);
+    return tn_dtype_is_float(x->dtype) && flag->kind == TN_LX_OP && flag->op == TN_S_gt &&
+           flag->a == x->b && flag->b == x->c;
 }
 
 static const char *op_expression(render *r, tn_lx e, const tn_lexpr *x, uint32_t lanes,
@@ -387,8 +398,9 @@ const char *tn__expression(render *r, tn_lx e) {
     case TN_LX_OP:
         return op_expression(r, e, &x, lanes, true);
     case TN_LX_SELECT: {
-        const char *mask = tn__value_as(r, x.a, lanes && tn__lanes_of(r, x.a) ? lanes : 0);
         const char *yes = tn__value_as(r, x.b, lanes), *no = tn__value_as(r, x.c, lanes);
+        if (lanes && is_larger(r, &x)) return raw_call(r, "rawmax", x.dtype, lanes, yes, no);
+        const char *mask = tn__value_as(r, x.a, lanes && tn__lanes_of(r, x.a) ? lanes : 0);
         if (!tn__lanes_of(r, x.a)) return tn__text(r, "(%s ? %s : %s)", mask, yes, no);
         return tn__select(r, x.dtype, lanes, mask, yes, no);
     }

@@ -296,6 +296,35 @@ const tn_attention_parts *tn_attention_find(tn_grouping *p, tn_node n) {
     return NULL;
 }
 
+/* ---- factors of q and k --------------------------------------------------------------------- */
+
+static bool is_scalar(const tn_graph *g, tn_value v) {
+    tn_array array;
+    return tn_graph_constant(g, behind_views(g, v), &array) && tn_array_count(&array) == 1;
+}
+
+/* The operand that `n` multiplies with a constant, or divides by one; NO_VALUE: it does not. */
+static tn_value scaled_operand(const tn_graph *g, const tn_node_info *n) {
+    if ((n->op != TN_OP_mul && n->op != TN_OP_div) ||
+        !tn_dtype_is_float(tn_graph_type(g, n->out)->dtype))
+        return TN_NO_VALUE;
+    if (is_scalar(g, n->in[1])) return n->in[0];
+    return n->op == TN_OP_mul && is_scalar(g, n->in[0]) ? n->in[1] : TN_NO_VALUE;
+}
+
+void tn_attention_inline_factors(tn_grouping *p, const tn_attention_parts *x) {
+    const tn_graph *g = p->graph;
+    for (uint32_t which = 0; which < 2; which++) {
+        tn_value v = behind_views(g, tn_graph_node(g, x->score)->in[which]), operand;
+        while ((operand = scaled_operand(g, tn_graph_producer(g, v))) != TN_NO_VALUE &&
+               p->readers[v].count == 1) {
+            p->inlined[node_of(g, v)] = true;
+            v = behind_views(g, operand);
+            if (is_pointwise(g, node_of(g, v))) p->inlined[node_of(g, v)] = false;
+        }
+    }
+}
+
 /* ---- masks ---------------------------------------------------------------------------------- */
 
 enum { MOST_MASK_COST = 10 };

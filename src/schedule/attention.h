@@ -24,6 +24,9 @@ typedef struct tn_attention_parts {
  * when `n` is none. */
 const tn_attention_parts *tn_attention_find(tn_grouping *p, tn_node n);
 
+/* Products of q and k with constants become part of the scores, so that they are not stored. */
+void tn_attention_inline_factors(tn_grouping *p, const tn_attention_parts *x);
+
 /* Masks and biases that only attention reads become part of its scores when they are cheap, so that
  * nothing of the size of the scores is stored. */
 void tn_attention_inline_masks(tn_grouping *p);

@@ -1,9 +1,9 @@
 /* Records beside the chosen one. See candidates.h.
  *
- * No record here changes the order of a sum, so that tuning keeps every bit, but for the side of Winograd
- * tiles, which changes rounding. Folds in a contraction's epilogue depend on its tile and blocks: such
- * groups keep their record, as do attention and products of few rows or with weights in their stored type, whose lowerings
- * rely on how their blocks are chosen. */
+ * No record here changes the order of a sum, so that tuning keeps every bit, but for the side of
+ * Winograd tiles and attention's blocks of columns, which change rounding. Folds in a contraction's
+ * epilogue depend on its tile and blocks: such groups keep their record, as do products of few rows or
+ * with weights in their stored type, whose lowerings rely on how their blocks are chosen. */
 #include "schedule/candidates.h"
 
 enum {
@@ -83,6 +83,14 @@ static bool has_folds(const tn_group *g) {
     return false;
 }
 
+/* Pieces are as they were chosen: the slots of decoding follow them. */
+static bool attention_fits(const tn_schedule *c, const tn_schedule *s) {
+    return tile_fits(s->mr, s->nr, c->lanes) && tile_fits(s->mr, s->score_nr, c->lanes) &&
+           whole(s->m_block, s->mr) && within(s->m_block, c->m_block) &&
+           whole(s->kv_block, s->score_nr) && within(s->kv_block, c->kv_block) &&
+           s->kv_piece == c->kv_piece && c->kv_piece % s->kv_block == 0;
+}
+
 static bool contraction_fits(const tn_group *g, const tn_schedule *c, const tn_schedule *s) {
     if (has_folds(g) || c->sweep || c->rhs == TN_RHS_RAW || c->rhs == TN_RHS_UNPACKED) return false;
     bool side = c->winograd ? s->winograd == 2 || s->winograd == 4 : s->winograd == 0;
@@ -109,9 +117,9 @@ static bool rows_fit(const tn_group *g, const tn_schedule *c, const tn_schedule 
 }
 
 bool tn_schedule_fits(const tn_group *g, const tn_schedule *c, const tn_schedule *s) {
-
     if (s->lanes != c->lanes || s->shape != c->shape) return false;
     if (g->kind == TN_GROUP_CONTRACTION) return contraction_fits(g, c, s);
+    if (g->kind == TN_GROUP_ATTENTION) return attention_fits(c, s);
     if (g->kind != TN_GROUP_ROWS) return false;
     switch (c->shape) {
     case TN_SHAPE_ROWS:
@@ -250,6 +258,40 @@ static void contraction_neighbours(search *x) {
     add_blocks(x, rows, columns);
 }
 
+/* `from` with another tile: blocks keep about their rows and columns. */
+static void add_attention_tile(search *x, uint32_t mr, uint32_t nr, uint32_t score_nr) {
+    tn_schedule s = *x->from;
+    uint32_t widest = TN_MAX(nr, score_nr) / s.lanes;
+    if (!mr || !nr || !score_nr || widest * (mr + 1) + 1 > x->registers) return;
+    s.mr = mr;
+    s.nr = nr;
+    s.score_nr = score_nr;
+    s.m_block = round_up(s.m_block, mr);
+    s.kv_block = round_up(s.kv_block, score_nr);
+    add(x, s);
+}
+
+static void attention_neighbours(search *x) {
+    const tn_schedule *from = x->from;
+    uint32_t most = x->registers >= 32 ? 4 : 3, lanes = from->lanes;
+    for (uint32_t v = 1; v <= most; v++) { /* the widest tiles of a width, and the same for both */
+        uint32_t mr = (x->registers - 1) / v - 1;
+        for (uint32_t rows = TN_MIN(mr, 8u); rows > 1 && rows + 3 > TN_MIN(mr, 8u); rows--)
+            add_attention_tile(x, rows, v * lanes, v * lanes);
+    }
+    for (int i = -1; i <= 1; i += 2) {
+        add_attention_tile(x, from->mr + (uint32_t)i, from->nr, from->score_nr);
+        add_attention_tile(x, from->mr, from->nr + (uint32_t)i * lanes, from->score_nr);
+        add_attention_tile(x, from->mr, from->nr, from->score_nr + (uint32_t)i * lanes);
+        tn_schedule s = *from;
+        s.m_block = round_up(i < 0 ? s.m_block / 2 : s.m_block * 2, s.mr);
+        add(x, s);
+        s = *from;
+        s.kv_block = round_up(i < 0 ? s.kv_block / 2 : s.kv_block * 2, s.score_nr);
+        add(x, s);
+    }
+}
+
 static void rows_neighbours(search *x) {
     const tn_schedule *from = x->from;
     int64_t unit = from->shape == TN_SHAPE_TRANSPOSE ? from->lanes : 1;
@@ -282,5 +324,6 @@ void tn_schedule_neighbours(const tn_grouping *p, const tn_group *g, const tn_sc
                             tn_schedule_list *out) {
     search x = {p, g, chosen, from, registers, arena, out};
     if (g->kind == TN_GROUP_CONTRACTION) contraction_neighbours(&x);
+    if (g->kind == TN_GROUP_ATTENTION) attention_neighbours(&x);
     if (g->kind == TN_GROUP_ROWS) rows_neighbours(&x);
 }

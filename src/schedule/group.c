@@ -231,6 +231,7 @@ static void find_attention(tn_grouping *p) {
     for (tn_node n = 0; p->fuse && n < p->graph->nodes.len; n++) {
         const tn_attention_parts *x = p->attention[n] = tn_attention_find(p, n);
         for (uint32_t i = 0; x && i < x->inner.len; i++) p->enclosed[x->inner.data[i]] = true;
+        if (x) tn_attention_inline_factors(p, x);
     }
     if (p->fuse) tn_attention_inline_masks(p);
 }

@@ -389,7 +389,7 @@ static inline bool plan_build(plan_batch *b, const tn_cc_unit *units, uint32_t c
     const char *name = tn_arena_printf(b->arena, "%s.o", hash);
     if (tn_cache_usable(&cache) && tn_object_from_cache(&b->object, &cache, name, NULL) == TN_OK)
         return true;
-    tn_cc_job job = {.units = units, .count = count, .flags = b->target->flags};
+    tn_cc_job job = {.units = units, .count = count, .flags = b->target->flags, .seconds = 900};
     uint8_t *bytes;
     size_t size;
     tn_status status = tn_cc_build(&cc, &job, &bytes, &size, &err);
