@@ -71,7 +71,7 @@ def model(kind: str, arrays: Arrays):
     m, count = Model(arrays), matrix_count(kind)
     for i in range(count):
         m.node("MatMul", "x", matrix(m, kind, i, arrays), out=f"y{i}")
-    return m.done(count)
+    return m.done(*[TensorProto.FLOAT] * count)
 
 
 def products(kind: str, x, **weights):

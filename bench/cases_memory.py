@@ -54,7 +54,7 @@ def permute_operand(shape, axes, dtype) -> Arrays:
 def permute_model(axes, dtype, arrays: Arrays):
     m = Model(arrays)
     m.node("Transpose", "x", out="y0", perm=axes)
-    return m.done(dtype=helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
+    return m.done(helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
 
 
 def permute(axes, x):

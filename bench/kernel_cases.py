@@ -31,6 +31,7 @@ TABLES = {
     "rows": "cases_memory",
     "attention": "cases_attention",
     "matvec": "cases_matvec",
+    "tensor": "cases_tensor",
     "call": "cases_memory",
 }
 
@@ -123,8 +124,12 @@ class Model:
         self.nodes.append(helper.make_node(operator, inputs, [name], **attributes))
         return name
 
-    def done(self, outputs: int = 1, dtype: int = TensorProto.FLOAT) -> onnx.ModelProto:
-        infos = [helper.make_tensor_value_info(f"y{i}", dtype, None) for i in range(outputs)]
+    def done(self, *dtypes: int) -> onnx.ModelProto:
+        """dtypes: of the outputs; none: one output of floats."""
+        infos = [
+            helper.make_tensor_value_info(f"y{i}", dtype, None)
+            for i, dtype in enumerate(dtypes or (TensorProto.FLOAT,))
+        ]
         graph = helper.make_graph(self.nodes, "case", self.inputs, infos, self.weights)
         domains = sorted({node.domain for node in self.nodes} - {""})
         imports = [helper.make_opsetid("", OPSET), *[helper.make_opsetid(d, 1) for d in domains]]

@@ -227,6 +227,21 @@ def cached_section(rows: list[dict], calls: dict[str, float]) -> list[str]:
             *each_verdict(rows, speeds, 1.2, "the speed over torch.compile is")]  # fmt: skip
 
 
+def tensor_section(rows: list[dict], large: bool) -> list[str]:
+    """Operations that are bound by memory or by its latency, beside the best of three peers."""
+    peers = ("eager", "compile", "ort")
+    speeds, shares = [speed(row, peers) for row in rows], [share(row, "copy_gbs") for row in rows]
+    header = ["case", *[f"{NAMES[e]}, ms" for e in ("tenon", *peers)], "best of three / Tenon"]
+    cells = [[row["case"], *[time_cell(row, e) for e in ("tenon", *peers)], ratio(value)]
+             for row, value in zip(rows, speeds)]  # fmt: skip
+    if large:
+        header.append("of copying")
+        for line, value in zip(cells, shares):
+            line.append(percent(value))
+    return [*table(header, cells), "",
+            *each_verdict(rows, speeds, 1.0 if large else 1.2, "the speed over the best is")]  # fmt: skip
+
+
 def megabytes(row: dict, engine: str) -> str:
     size = row.get("engines", {}).get(engine, {}).get("peak_bytes")
     return f"{size / 1e6:.0f}" if size else "–"
@@ -296,6 +311,10 @@ def tables(rows: list[dict], calls: dict[str, float]) -> list[tuple[str, list[st
         ("Convolutions", of("conv"), conv_section),
         ("Larger than the cache", of("permute", "rows", large=True), large_section),
         ("In the cache", of("permute", "rows", large=False), lambda r: cached_section(r, calls)),
+        ("Other operations on tensors larger than the cache", of("tensor", large=True),
+         lambda r: tensor_section(r, True)),
+        ("Other operations in the cache", of("tensor", large=False),
+         lambda r: tensor_section(r, False)),
         ("Attention", of("attention"), attention_section),
         ("One row times matrices of 4096×11008", of("matvec"), matvec_section),
     ]
