@@ -170,6 +170,12 @@ static const char *group_note(const tn_lower_context *c, const tn_group *g, cons
     return note;
 }
 
+/* Whether no element is stored twice, so that whole vectors may go past the caches. */
+static bool stores_once(const tn_grouping *p, const tn_group *g) {
+    if (g->kind != TN_GROUP_NEST) return g->kind == TN_GROUP_ROWS;
+    return tn_op_rules_of(p->graph->nodes.data[g->anchor].op)->lower.nest->stores_once;
+}
+
 tn_status tn_lower_group(const tn_lower_context *c, uint32_t group, tn_lowered *out,
                          tn_error *err) {
     const tn_group *g = &c->grouping->groups.data[group];
@@ -192,7 +198,7 @@ tn_status tn_lower_group(const tn_lower_context *c, uint32_t group, tn_lowered *
     case TN_GROUP_CONTROL:
         TN_BUG("a control group has no kernel");
     }
-    if (g->kind == TN_GROUP_ROWS) mark_streams(c, out);
+    if (stores_once(c->grouping, g)) mark_streams(c, out);
     out->kernel->note = group_note(c, g, &out->schedule);
     TN_TRY(err, tn_loop_verify(out->kernel, err), "in the kernel '%s'", out->kernel->note);
     for (uint32_t i = 0; i < out->pack_count; i++) {

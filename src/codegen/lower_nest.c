@@ -32,6 +32,7 @@ void tn_lower_nest(const tn_lower_context *c, uint32_t group, tn_lowered *out) {
     tn_kernel_maker m;
     tn_maker_init(&m, c, group, "nest");
     tn_emit *e = &m.access.emit;
+    e->vector_bytes = (uint32_t)c->target->vector_bytes;
     e->operand = nest_operand;
     e->store = nest_store;
     e->result = nest_result;

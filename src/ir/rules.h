@@ -53,7 +53,8 @@ typedef struct tn_emit tn_emit;
 struct tn_emit {
     tn_loop *k;
     const tn_graph *graph;
-    tn_lx guard; /* what must hold for operand elements to be read; NONE: nothing */
+    tn_lx guard;           /* what must hold for operand elements to be read; NONE: nothing */
+    uint32_t vector_bytes; /* NEST only: of the target; 0: unknown */
     tn_lx (*operand)(tn_emit *e, const tn_node_info *n, uint32_t which, const tn_lx *index);
     /* NEST only: writes a result element. */
     void (*store)(tn_emit *e, const tn_node_info *n, uint32_t result, const tn_lx *index,
@@ -127,6 +128,7 @@ typedef struct tn_nest_rules {
     /* The number of independent tasks, then the body of one task `task` (0 … tasks-1). */
     tn_lx (*tasks)(tn_emit *e, const tn_node_info *n);
     void (*body)(tn_emit *e, const tn_node_info *n, tn_lx task);
+    bool stores_once; /* no element of a result is stored twice */
 } tn_nest_rules;
 
 typedef struct tn_lower {

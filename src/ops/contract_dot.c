@@ -377,7 +377,7 @@ static void ragged_body(tn_emit *e, const tn_node_info *n, tn_lx m) {
     tn_l_end(k);
 }
 
-static const tn_nest_rules ragged_nest = {ragged_tasks, ragged_body};
+static const tn_nest_rules ragged_nest = {ragged_tasks, ragged_body, false};
 
 const tn_op_rules tn_rules_ragged_dot = {
     .infer = ragged_infer,

@@ -274,7 +274,7 @@ static void scatter_body(tn_emit *e, const tn_node_info *n, tn_lx task) {
     close_loops(e, depth);
 }
 
-static const tn_nest_rules scatter_nest = {scatter_tasks, scatter_body};
+static const tn_nest_rules scatter_nest = {scatter_tasks, scatter_body, false};
 
 /* ---- vjp ------------------------------------------------------------------------------------ */
 

@@ -1,10 +1,9 @@
 /* cumulative: running sum, product, maximum or minimum along one axis.
  *
  * y[j] combines x[i] for i <= j (i < j when `exclusive`; then y[0] is the identity: 0, 1, the least
- * or greatest value); `reverse` runs from the other end. Kernels hold floats narrower than f32 in
- * f32 while they run; the reference runs in f64. */
-#include "ops/ops_common.h"
-#include "ops/parts.h"
+ * or greatest value); `reverse` runs from the other end. Kernels (cumulative_lower.c) hold floats
+ * narrower than f32 in f32 while they run; the reference runs in f64. */
+#include "ops/cumulative.h"
 
 static tn_status infer_cumulative(tn_infer *i, tn_error *err) {
     const tn_attrs_cumulative *a = i->attrs;
@@ -44,50 +43,6 @@ static tn_status eval_cumulative(tn_eval *e, tn_error *err) {
         for (int64_t k = 0; k < stride; k++) eval_run(e, i * size * stride + k, stride, size);
     return TN_OK;
 }
-
-/* ---- lower: a task for each run ------------------------------------------------------------- */
-
-/* The sizes of the axes that tasks go over. */
-static int other_axes(const tn_emit *e, const tn_node_info *n, tn_dim *dim) {
-    const tn_attrs_cumulative *a = n->attrs;
-    const tn_shape *x = &tn_node_type(e->graph, n, 0)->shape;
-    int count = 0;
-    for (int k = 0; k < x->rank; k++)
-        if (k != a->axis) dim[count++] = x->dim[k];
-    return count;
-}
-
-static tn_lx nest_tasks(tn_emit *e, const tn_node_info *n) {
-    tn_dim dim[TN_MAX_RANK];
-    int rank = other_axes(e, n, dim);
-    return tn_emit_count(e, dim, rank);
-}
-
-static void nest_body(tn_emit *e, const tn_node_info *n, tn_lx task) {
-    const tn_attrs_cumulative *a = n->attrs;
-    const tn_type *x = tn_node_type(e->graph, n, 0);
-    tn_loop *k = e->k;
-    tn_dim dim[TN_MAX_RANK];
-    tn_lx other[TN_MAX_RANK], index[TN_MAX_RANK], zero = tn_l_int(k, 0);
-    tn_emit_delinear(e, task, dim, other_axes(e, n, dim), other);
-    for (int i = 0; i < x->shape.rank; i++)
-        if (i != a->axis) index[i] = other[i < a->axis ? i : i - 1];
-    bool narrow = tn_dtype_is_float(x->dtype) && tn_dtype_bits(x->dtype) < 32;
-    tn_dtype acc = narrow ? TN_f32 : x->dtype;
-    tn_lx size = tn_emit_dim(e, x->shape.dim[a->axis]);
-    uint32_t reg = tn_l_register(k, acc, 1, "running");
-    tn_l_set(k, reg, zero, tn_l_const(k, acc, tn_reduce_identity(a->kind, acc)));
-    tn_lx at = tn_l_for(k, TN_LOOP_SERIAL, zero, size, "i");
-    index[a->axis] = a->reverse ? tn_l_sub(k, tn_l_sub(k, size, tn_l_int(k, 1)), at) : at;
-    tn_lx value = tn_l_cast(k, e->operand(e, n, 0, index), acc, false);
-    tn_lx running = tn_l_get(k, reg, zero);
-    tn_lx next = tn_l_let(k, tn_l_op2(k, tn_reduce_op(a->kind), running, value));
-    e->store(e, n, 0, index, tn_l_cast(k, a->exclusive ? running : next, x->dtype, false));
-    tn_l_set(k, reg, zero, next);
-    tn_l_end(k);
-}
-
-static const tn_nest_rules nest = {nest_tasks, nest_body};
 
 /* ---- vjp ------------------------------------------------------------------------------------ */
 
@@ -198,7 +153,7 @@ const tn_op_rules tn_rules_cumulative = {
     .infer = infer_cumulative,
     .eval = eval_cumulative,
     .cost = tn_cost_elementwise,
-    .lower = {.kind = TN_LOWER_NEST, .nest = &nest},
+    .lower = {.kind = TN_LOWER_NEST, .nest = &tn__cumulative_nest},
     .vjp = TN_RULE(vjp_cumulative),
     .batch = TN_RULE(batch_cumulative),
     .shard = TN_RULE(shard_cumulative),

@@ -49,7 +49,31 @@ static void test_sort__agrees_for_all_lengths_and_types(void **state) {
         }
 }
 
-static void test_top_k__agrees_by_list_and_by_sort(void **state) {
+/* By ranks, by radix, with one bound and with several cuts. */
+static void test_order__agrees_in_long_rows(void **state) {
+    (void)state;
+    static const tn_dtype dtypes[] = {TN_f32, TN_u8, TN_f64, TN_i32, TN_f16};
+    static const int64_t lengths[] = {63, 64, 100, 129, 700};
+    for (size_t i = 0; i < TN_COUNT(lengths) * TN_COUNT(dtypes); i++) {
+        int64_t n = lengths[i / TN_COUNT(dtypes)];
+        op_test t;
+        op_test_init(&t);
+        tn_value x = op_input(&t, dtypes[i % TN_COUNT(dtypes)], SHAPE_OF(2, n));
+        tn_value y = sort_of(&t, &x, 1, 1, i % 2);
+        tn_value best[] = {top_k_of(&t, x, 1, 3, i % 2), top_k_of(&t, x, 1, n / 5, !(i % 2))};
+        op_test_ok(&t, t.b.status);
+        for (int small = 0; small < 2; small++) {
+            const tn_type *type = tn_graph_type(t.g, x);
+            tn_array in = small ? op_small(&t, type) : op_any(&t, type);
+            op_check_lowering(&t, y, &in);
+            op_check_lowering(&t, best[0], &in);
+            op_check_lowering(&t, best[1], &in);
+        }
+        op_test_deinit(&t);
+    }
+}
+
+static void test_top_k__agrees_by_bound_and_by_sort(void **state) {
     (void)state;
     static const int64_t sizes[] = {0, 1, 4, 32, 33, 40};
     for (size_t i = 0; i < TN_COUNT(sizes); i++)
@@ -101,7 +125,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         OP_TEST(test_sort__is_stable_and_puts_nan_last),
         OP_TEST(test_sort__agrees_for_all_lengths_and_types),
-        OP_TEST(test_top_k__agrees_by_list_and_by_sort),
+        OP_TEST(test_order__agrees_in_long_rows),
+        OP_TEST(test_top_k__agrees_by_bound_and_by_sort),
         OP_TEST(test_top_k__prefers_the_first_of_equals),
         OP_TEST(test_order__gradients_go_back_to_their_places),
     };

@@ -1,0 +1,196 @@
+/* Operations with loops of their own (scans, sorts, the k best), through every way of running a plan. */
+#include "ops/compose.h"
+#include "unit/plan/check_plan.h"
+
+static tn_value input_of(tn_builder *b, tn_dtype dtype, int rank, const tn_dim *dim) {
+    tn_shape s = {.rank = rank};
+    for (int i = 0; i < rank; i++) s.dim[i] = dim[i];
+    return tn_b_input(b, tn_arena_printf(b->graph->arena, "x%u", b->graph->inputs.len), dtype, &s);
+}
+
+#define TYPED(b, dtype, ...)                                                                       \
+    input_of((b), (dtype), (int)TN_COUNT(((tn_dim[]){__VA_ARGS__})), (tn_dim[]){__VA_ARGS__})
+#define INPUT(b, ...) TYPED(b, TN_f32, __VA_ARGS__)
+
+static void out(tn_builder *b, tn_value v) {
+    if (v != TN_NO_VALUE)
+        tn_graph_add_output(b->graph, v,
+                            tn_arena_printf(b->graph->arena, "y%u", b->graph->outputs.len));
+}
+
+/* ---- running sums and extremes -------------------------------------------------------------- */
+
+static void sum_along(tn_builder *b, tn_value x, int axis) {
+    out(b, tn_b_cumulative(b, TN_REDUCE_sum, x, axis, false, false));
+    out(b, tn_b_cumulative(b, TN_REDUCE_sum, x, axis, true, true));
+}
+
+static void sums_along(tn_builder *b) {
+    sum_along(b, INPUT(b, 3, 512), 1);
+    sum_along(b, INPUT(b, 3, 300), 1);
+    sum_along(b, INPUT(b, 5, 17), 1);
+}
+static void sums_of_one_row(tn_builder *b) {
+    sum_along(b, INPUT(b, 70001), 0);
+    sum_along(b, INPUT(b, 1000, 1), 0);
+}
+static void extremes_along(tn_builder *b) {
+    tn_value x = INPUT(b, 4, 259);
+    out(b, tn_b_cumulative(b, TN_REDUCE_max, x, 1, false, false));
+    out(b, tn_b_cumulative(b, TN_REDUCE_min, x, 1, true, false));
+    out(b, tn_b_cumulative(b, TN_REDUCE_max, TYPED(b, TN_i32, 2, 300), 1, false, true));
+}
+static void types_along(tn_builder *b) {
+    sum_along(b, TYPED(b, TN_f64, 2, 150), 1);
+    sum_along(b, TYPED(b, TN_f16, 2, 40), 1);
+    sum_along(b, TYPED(b, TN_i8, 2, 290), 1);
+    sum_along(b, TYPED(b, TN_i64, 3, 77), 1);
+}
+static void sums_across(tn_builder *b) {
+    sum_along(b, INPUT(b, 40, 300), 0);
+    sum_along(b, INPUT(b, 3, 20, 7), 1);
+    sum_along(b, INPUT(b, 6, 30, 3, 50), 1);
+}
+static void sums_across_ranges(tn_builder *b) {
+    sum_along(b, INPUT(b, 9, 3000), 0);
+    sum_along(b, TYPED(b, TN_f16, 20, 3, 2100), 0);
+    out(b, tn_b_cumulative(b, TN_REDUCE_prod, TYPED(b, TN_i64, 5, 2, 3, 41), 1, false, false));
+}
+static void sums_symbolic(tn_builder *b) {
+    tn_dim n = tn_dim_of_symbol(b->graph->dims, "N"), m = tn_dim_of_symbol(b->graph->dims, "M");
+    sum_along(b, INPUT(b, n, m), 0);
+    sum_along(b, INPUT(b, m, n, 2), 1);
+    sum_along(b, INPUT(b, n, m), 1);
+}
+static void sums_of_nothing(tn_builder *b) {
+    sum_along(b, INPUT(b, 3, 0), 1);
+    sum_along(b, INPUT(b, 0, 3), 0);
+}
+
+/* ---- sorts ---------------------------------------------------------------------------------- */
+
+static void sort_with_places(tn_builder *b, tn_value x, int axis, bool descending) {
+    tn_shape s = tn_b_type(b, x).shape;
+    tn_attrs_sort a = {.axis = axis, .descending = descending};
+    tn_value y = tn_b_node(b, TN_OP_sort, (tn_value[]){x, tn_b_iota(b, TN_i32, &s, axis)}, 2, &a);
+    out(b, y);
+    out(b, y + 1);
+}
+
+static void best_of(tn_builder *b, tn_value x, int axis, int64_t k, bool smallest) {
+    tn_attrs_top_k a = {.axis = axis, .k = k, .smallest = smallest};
+    tn_value y = tn_b_node(b, TN_OP_top_k, &x, 1, &a);
+    out(b, y);
+    out(b, y + 1);
+}
+
+static void sorted_rows(tn_builder *b) {
+    sort_with_places(b, INPUT(b, 3, 5), 1, false);
+    sort_with_places(b, INPUT(b, 3, 128), 1, true);
+    sort_with_places(b, INPUT(b, 3, 129), 1, false);
+    sort_with_places(b, INPUT(b, 1, 3000), 1, true);
+}
+static void sorted_types(tn_builder *b) {
+    sort_with_places(b, TYPED(b, TN_f64, 2, 200), 1, true);
+    sort_with_places(b, TYPED(b, TN_i64, 2, 90), 1, false);
+    sort_with_places(b, TYPED(b, TN_f16, 2, 200), 1, false);
+    sort_with_places(b, TYPED(b, TN_i8, 2, 200), 1, true);
+    sort_with_places(b, TYPED(b, TN_bool, 40), 0, true);
+}
+static void sorted_columns(tn_builder *b) {
+    sort_with_places(b, INPUT(b, 33, 4), 0, false);
+    best_of(b, INPUT(b, 210, 3), 0, 7, false);
+}
+static void best_few(tn_builder *b) {
+    best_of(b, INPUT(b, 4, 1000), 1, 1, false);
+    best_of(b, INPUT(b, 4, 999), 1, 10, true);
+    best_of(b, TYPED(b, TN_u8, 2, 500), 1, 20, false);
+    best_of(b, TYPED(b, TN_i64, 2, 300), 1, 5, false);
+}
+static void best_many(tn_builder *b) {
+    best_of(b, INPUT(b, 2, 2100), 1, 300, false);
+    best_of(b, TYPED(b, TN_f16, 1, 800), 1, 100, true);
+    best_of(b, INPUT(b, 2, 40), 1, 33, false);
+}
+static void best_symbolic(tn_builder *b) {
+    tn_dim n = tn_dim_of_symbol(b->graph->dims, "N"), m = tn_dim_of_symbol(b->graph->dims, "M");
+    sort_with_places(b, INPUT(b, n, m), 1, false);
+    best_of(b, INPUT(b, m, tn_dim_add(b->graph->dims, n, 3)), 1, 3, false);
+}
+
+/* ---- running -------------------------------------------------------------------------------- */
+
+typedef struct nest_case {
+    build_graph *build;
+    const char *label;
+    int64_t symbols[2];
+} nest_case;
+
+static const nest_case cases[] = {
+    {sums_along, "sums_along", {0, 0}},
+    {sums_of_one_row, "sums_of_one_row", {0, 0}},
+    {extremes_along, "extremes_along", {0, 0}},
+    {types_along, "types_along", {0, 0}},
+    {sums_across, "sums_across", {0, 0}},
+    {sums_across_ranges, "sums_across_ranges", {0, 0}},
+    {sums_symbolic, "sums_symbolic 1 1", {1, 1}},
+    {sums_symbolic, "sums_symbolic 9 70", {9, 70}},
+    {sums_of_nothing, "sums_of_nothing", {0, 0}},
+    {sorted_rows, "sorted_rows", {0, 0}},
+    {sorted_types, "sorted_types", {0, 0}},
+    {sorted_columns, "sorted_columns", {0, 0}},
+    {best_few, "best_few", {0, 0}},
+    {best_many, "best_many", {0, 0}},
+    {best_symbolic, "best_symbolic 1 1", {1, 1}},
+    {best_symbolic, "best_symbolic 200 150", {200, 150}},
+};
+
+static plan_case **make_cases(tn_arena *arena) {
+    plan_case **made = TN_NEW_N(arena, plan_case *, TN_COUNT(cases));
+    for (size_t i = 0; i < TN_COUNT(cases); i++)
+        made[i] = plan_case_of(arena, cases[i].build, cases[i].symbols, cases[i].label);
+    return made;
+}
+
+static void test_nests__interpreted(void **state) {
+    tn_arena arena;
+    (void)state;
+    tn_arena_init(&arena, tn_allocator_system());
+    plan_case **made = make_cases(&arena);
+    for (size_t i = 0; i < TN_COUNT(cases); i++)
+        if (!plan_interpret(made[i])) fail_msg("%s", made[i]->why);
+    tn_arena_deinit(&arena);
+}
+
+static void test_nests__compiled(void **state) {
+    tn_arena arena;
+    const char *why;
+    (void)state;
+    if (!plan_has_compiler()) skip();
+    tn_arena_init(&arena, tn_allocator_system());
+    if (!plan_compile(make_cases(&arena), TN_COUNT(cases), &arena, &why)) fail_msg("%s", why);
+    tn_arena_deinit(&arena);
+}
+
+/* As if every result were larger than the caches. */
+static void test_nests__past_the_caches(void **state) {
+    tn_arena arena;
+    tn_target target = *tn_target_native();
+    target.stream_bytes = 1;
+    (void)state;
+    if (!plan_has_compiler()) skip();
+    tn_arena_init(&arena, tn_allocator_system());
+    plan_batch b = {.count = TN_COUNT(cases), .target = &target, .arena = &arena};
+    b.cases = make_cases(&arena);
+    if (!plan_batch_check(&b)) fail_msg("%s", b.why);
+    tn_arena_deinit(&arena);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_nests__interpreted),
+        cmocka_unit_test(test_nests__compiled),
+        cmocka_unit_test(test_nests__past_the_caches),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
