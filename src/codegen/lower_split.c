@@ -7,7 +7,10 @@
  *
  * Pieces come from shapes, so the tree of every sum is the same whoever computes what. Vectors run
  * along the last axis: if it is folded, a partial result is a scalar, else a vector over rows.
- * Applies to groups with one level of folds that store row values only. */
+ * Applies to groups with one level of folds that store row values only.
+ *
+ * A sweep reads a piece in the order of memory, with the partial results of all rows in the slots. With
+ * one piece (many rows, whose outer axes number the tasks) the slots are scratch. */
 #include "codegen/lower.h"
 #include "codegen/merge.h"
 #include "codegen/strips.h"
@@ -27,6 +30,8 @@ typedef struct split {
     tn_lx at[TN_MAX_RANK], extent[TN_MAX_RANK];
     bool merged[TN_MAX_RANK];
     int vector_axis, cut_axis;
+    int first;           /* of the row axes inside a task */
+    bool begin;          /* a sweep: before the first element */
     tn_lx piece, lo, hi; /* of the cut axis */
     tn_lx row, rows;     /* number of the row (without the vector axis); of rows */
     TN_VEC(split_fold) folds;
@@ -130,12 +135,13 @@ static int open_folded(split *s) {
     return opened;
 }
 
-/* The loops over the row axes, but the vector axis; numbers the rows. */
+/* The same over the row axes; numbers the rows. */
 static int open_rows(split *s) {
     int opened = 0;
     s->row = tn_l_int(s->m.k, 0);
     for (int i = 0; i < s->m.group->space.shape.rank; i++) {
         if (s->m.group->space.folded[i] || i == s->vector_axis || is_one(s, i)) continue;
+        if (i < s->first) continue;
         s->at[i] = tn_l_for(s->m.k, TN_LOOP_SERIAL, tn_l_int(s->m.k, 0), s->extent[i], "row");
         s->row = tn_l_add(s->m.k, tn_l_mul(s->m.k, s->row, s->extent[i]), s->at[i]);
         opened++;
@@ -147,7 +153,7 @@ static void close_loops(split *s, int n) {
     while (n-- > 0) tn_l_end(s->m.k);
 }
 
-/* Slot of row `row` of piece `piece`; with vectors along rows, of the point x of the vector axis. */
+/* Of row `row` of a piece; with vectors along rows, of the point x of the vector axis. */
 static tn_lx slot(split *s, tn_lx piece, tn_lx x) {
     tn_lx row = s->row;
     if (x != TN_LX_NONE)
@@ -208,6 +214,29 @@ static void row_strip(void *context, tn_lx base, uint32_t width, tn_lx limit) {
     tn_strip_close(k, limit);
 }
 
+/* The slots of a strip of rows: at first what folding begins with, then one element more. */
+static void sweep_strip(void *context, tn_lx base, uint32_t width, tn_lx limit) {
+    split *s = context;
+    tn_loop *k = s->m.k;
+    tn_lx lane, acc[TN_FOLD_REGISTERS], next[TN_FOLD_REGISTERS];
+    tn_lx x = s->at[s->vector_axis] = tn_strip_open(k, base, width, limit, &lane);
+    uint32_t mark = tn_access_mark(&s->m.access);
+    for (uint32_t j = 0; j < s->folds.len; j++) {
+        split_fold *f = &s->folds.data[j];
+        tn_lx at = slot(s, s->piece, x);
+        for (int i = 0; i < f->fold.registers; i++) {
+            if (s->begin)
+                next[i] = tn_l_const(k, f->fold.dtype[i], f->fold.init[i]);
+            else
+                acc[i] = tn_l_load(k, f->work[i], at, TN_LX_NONE, TN_LX_NONE);
+        }
+        if (!s->begin) fold_step(s, f, acc, next);
+        for (int i = 0; i < f->fold.registers; i++) tn_l_store(k, f->work[i], at, next[i]);
+    }
+    tn_access_release(&s->m.access, mark);
+    tn_strip_close(k, limit);
+}
+
 static void over_rows(split *s, void (*row)(split *s), tn_strip_work *strip) {
     int opened = open_rows(s);
     if (s->s.fold_lanes)
@@ -215,6 +244,15 @@ static void over_rows(split *s, void (*row)(split *s), tn_strip_work *strip) {
     else
         tn_strips(s->m.k, s->s.lanes, s->s.unroll, tn_l_int(s->m.k, 0), s->extent[s->vector_axis],
                   strip, s);
+    close_loops(s, opened);
+}
+
+static void sweep(split *s) {
+    s->begin = true;
+    over_rows(s, NULL, sweep_strip);
+    s->begin = false;
+    int opened = open_folded(s);
+    over_rows(s, NULL, sweep_strip);
     close_loops(s, opened);
 }
 
@@ -322,33 +360,72 @@ static void make_storage(split *s) {
         split_fold *f = &s->folds.data[j];
         for (int i = 0; i < f->fold.registers; i++) {
             f->reg[i] = tn_l_register(k, f->fold.dtype[i], s->s.lanes * s->s.unroll, "acc");
-            f->work[i] = tn_l_buffer(k, TN_LBUF_WORK, f->fold.dtype[i], "part");
+            f->work[i] = tn_l_buffer(k, s->s.pieces > 1 ? TN_LBUF_WORK : TN_LBUF_SCRATCH,
+                                     f->fold.dtype[i], "part");
             k->buffers.data[f->work[i]].size = slots;
         }
     }
 }
 
-static void emit_kernel(split *s) {
+/* The part of the cut axis that the task folds. */
+static void cut_piece(split *s) {
     tn_loop *k = s->m.k;
-    s->rows = tn_l_int(k, 1);
-    for (int i = 0; i < s->m.group->space.shape.rank; i++)
-        if (!s->m.group->space.folded[i] && !is_one(s, i))
-            s->rows = tn_l_mul(k, s->rows, s->extent[i]);
-    make_storage(s);
-    k->tasks = tn_l_int(k, s->s.pieces);
-    k->counters = 1;
-    s->piece = tn_l_task(k);
     tn_lx extent = s->extent[s->cut_axis];
     tn_lx unit = tn_l_int(k, s->s.pieces * s->s.rows_per_task);
     tn_lx size = tn_l_div(k, tn_l_add(k, extent, tn_l_sub(k, unit, tn_l_int(k, 1))), unit);
     size = tn_l_mul(k, size, tn_l_int(k, s->s.rows_per_task));
     s->lo = tn_l_min(k, tn_l_mul(k, s->piece, size), extent);
     s->hi = tn_l_min(k, tn_l_add(k, s->lo, size), extent);
-    over_rows(s, folded_row, row_strip);
+}
+
+/* Tasks are numbered by the axes before the first folded one. */
+static void emit_whole(split *s) {
+    tn_loop *k = s->m.k;
+    tn_lx extent[TN_MAX_RANK], at[TN_MAX_RANK];
+    int axis[TN_MAX_RANK], n = 0;
+    k->tasks = tn_l_int(k, 1);
+    for (int i = 0; i < s->first; i++) {
+        if (is_one(s, i)) continue;
+        extent[n] = s->extent[i];
+        axis[n++] = i;
+        k->tasks = tn_l_mul(k, k->tasks, s->extent[i]);
+    }
+    tn_maker_split(k, tn_l_task(k), extent, n, at);
+    for (int i = 0; i < n; i++) s->at[axis[i]] = at[i];
+    s->piece = s->lo = tn_l_int(k, 0);
+    s->hi = s->extent[s->cut_axis];
+    sweep(s);
+    over_rows(s, combined_row, combined_strip);
+}
+
+static void emit_pieces(split *s) {
+    tn_loop *k = s->m.k;
+    k->tasks = tn_l_int(k, s->s.pieces);
+    k->counters = 1;
+    s->piece = tn_l_task(k);
+    cut_piece(s);
+    if (s->s.sweep)
+        sweep(s);
+    else
+        over_rows(s, folded_row, row_strip);
     tn_lx ticket = tn_l_ticket(k, tn_l_int(k, 0));
     tn_l_if(k, tn_l_le(k, tn_l_int(k, s->s.pieces - 1), ticket));
     over_rows(s, combined_row, combined_strip);
     tn_l_end(k);
+}
+
+static void emit_kernel(split *s) {
+    tn_loop *k = s->m.k;
+    const tn_space *space = &s->m.group->space;
+    while (s->s.pieces == 1 && !space->folded[s->first]) s->first++;
+    s->rows = tn_l_int(k, 1);
+    for (int i = s->first; i < space->shape.rank; i++)
+        if (!space->folded[i] && !is_one(s, i)) s->rows = tn_l_mul(k, s->rows, s->extent[i]);
+    make_storage(s);
+    if (s->s.pieces == 1)
+        emit_whole(s);
+    else
+        emit_pieces(s);
 }
 
 /* ---- does it apply? ------------------------------------------------------------------------- */

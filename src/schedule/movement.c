@@ -90,31 +90,69 @@ tn_schedule tn_schedule_choose_transpose(const tn_grouping *p, const tn_group *g
 
 /* Worth it when whole rows (or strips of rows) make too few tasks for what there is to do. The cut is
  * along the longest folded axis; slots are at most 1/16 of what is read. */
-tn_schedule tn_schedule_choose_split(const tn_grouping *p, const tn_group *g, uint32_t vector_bytes,
-                                     const bool *merged, int *cut_axis) {
-    enum { FEW_TASKS = 16, MOST_PIECES = 64 };
-    tn_schedule s = {.lanes = TN_MAX(4, vector_bytes / 4), .unroll = 4};
-    const tn_space *space = &g->space;
-    int64_t size[TN_MAX_RANK], rows = 1, folded = 1, work, longest = 0, strip = 1;
+uint32_t tn__strip_vectors(const tn_grouping *p, const tn_group *g, uint32_t lanes,
+                           int64_t extent) {
+    uint32_t registers = 0, vectors = 8;
+    for (uint32_t i = 0; i < g->members.len; i++) {
+        const tn_node_info *n = tn_graph_node(p->graph, g->members.data[i].node);
+        tn_fold fold;
+        if (tn_op_rules_of(n->op)->lower.kind != TN_LOWER_FOLD) continue;
+        tn_op_rules_of(n->op)->lower.fold->describe(p->graph, n, &fold);
+        for (int r = 0; r < fold.registers; r++) /* 64-bit lanes take two */
+            registers += tn_dtype_size(fold.dtype[r]) > 4 ? 2 : 1;
+    }
+    while (vectors > 4 && (vectors * registers > 16 || extent < (int64_t)vectors * lanes))
+        vectors /= 2;
+    return vectors;
+}
+
+/* Sizes of the axes, merged ones in the last of them; `inner`: the rows behind the first folded axis. */
+typedef struct fold_space {
+    int64_t rows, folded, work, inner, strip, longest;
+    int cut_axis;
+    bool fold_lanes;
+} fold_space;
+
+static fold_space measure_space(const tn_grouping *p, const tn_space *space, const bool *merged) {
+    fold_space f = {.rows = 1, .folded = 1, .inner = 1, .strip = 1};
     for (int i = 0; i < space->shape.rank; i++) {
         int from = i;
         while (from > 0 && merged[from - 1]) from--;
-        size[i] = merged[i] ? 1 : product(p, space->shape.dim + from, i - from + 1);
-        if (space->shape.dim[i] != 1) s.fold_lanes = space->folded[i];
-        if (size[i] > 1) strip = space->folded[i] ? 1 : size[i];
-        int64_t *of = space->folded[i] ? &folded : &rows;
-        if (__builtin_mul_overflow(*of, size[i], of)) return s;
-        if (!space->folded[i] || size[i] <= longest) continue;
-        longest = size[i];
-        *cut_axis = i;
+        int64_t size = merged[i] ? 1 : product(p, space->shape.dim + from, i - from + 1);
+        if (space->shape.dim[i] != 1) f.fold_lanes = space->folded[i];
+        if (size > 1) f.strip = space->folded[i] ? 1 : size;
+        if (space->folded[i]) {
+            f.folded = times(f.folded, size);
+        } else {
+            f.rows = times(f.rows, size);
+            if (f.longest) f.inner = times(f.inner, size);
+        }
+        if (!space->folded[i] || size <= f.longest) continue;
+        f.longest = size;
+        f.cut_axis = i;
     }
-    if (__builtin_mul_overflow(rows, folded, &work) || work < 8 * TASK_ELEMENTS) return s;
-    int64_t width = (int64_t)s.lanes * s.unroll, tasks = rows;
-    if (!s.fold_lanes) tasks = rows / strip * ((strip + width - 1) / width);
-    if (tasks >= FEW_TASKS) return s;
-    s.rows_per_task = s.fold_lanes && longest / width >= MOST_PIECES ? width : 1;
-    s.pieces = TN_MIN(TN_MIN(work / TASK_ELEMENTS, folded / 16), (int64_t)MOST_PIECES);
-    s.pieces = TN_MIN(s.pieces, longest);
-    if (s.pieces > 1) s.shape = TN_SHAPE_SPLIT;
+    f.work = times(f.rows, f.folded);
+    return f;
+}
+
+tn_schedule tn_schedule_choose_split(const tn_grouping *p, const tn_group *g, uint32_t vector_bytes,
+                                     const bool *merged, int *cut_axis) {
+    enum { FEW_TASKS = 16, MOST_PIECES = 64, SWEEP_ELEMENTS = 1 << 18, SWEEP_SLOTS = 4096 };
+    tn_schedule s = {.lanes = TN_MAX(4, vector_bytes / 4), .unroll = 4};
+    fold_space f = measure_space(p, &g->space, merged);
+    *cut_axis = f.cut_axis;
+    s.fold_lanes = f.fold_lanes;
+    if (f.work < 8 * TASK_ELEMENTS || f.work == INT64_MAX / 4) return s;
+    if (!s.fold_lanes) s.unroll = tn__strip_vectors(p, g, s.lanes, f.strip);
+    int64_t width = (int64_t)s.lanes * s.unroll, tasks = f.rows, outer = f.rows / f.inner;
+    if (!s.fold_lanes) tasks = f.rows / f.strip * ((f.strip + width - 1) / width);
+    bool far = !s.fold_lanes && f.work >= SWEEP_ELEMENTS && f.strip >= 2 * width;
+    bool whole = far && outer >= FEW_TASKS && f.inner <= SWEEP_SLOTS;
+    s.sweep = whole || (far && outer < FEW_TASKS && f.rows <= SWEEP_SLOTS);
+    if (tasks >= FEW_TASKS && !s.sweep) return s;
+    s.rows_per_task = s.fold_lanes && f.longest / width >= MOST_PIECES ? width : 1;
+    s.pieces = TN_MIN(TN_MIN(f.work / TASK_ELEMENTS, f.folded / 16), (int64_t)MOST_PIECES);
+    s.pieces = whole ? 1 : TN_MIN(s.pieces, f.longest);
+    if (s.pieces > 1 || whole) s.shape = TN_SHAPE_SPLIT;
     return s;
 }

@@ -80,6 +80,8 @@ tn_schedule tn_schedule_choose_rows(const tn_grouping *p, const tn_group *g, uin
     int64_t extent = axis >= 0 ? size[axis] : 1;
     bool folds = space->has_fold || g->anchor != TN_NO_NODE;
     s.unroll = !folds || extent < 2 * s.lanes ? 1 : extent < 4 * s.lanes ? 2 : 4;
+    if (s.unroll == 4 && !s.fold_lanes && g->anchor == TN_NO_NODE)
+        s.unroll = tn__strip_vectors(p, g, s.lanes, extent);
     if (g->anchor != TN_NO_NODE) choose_block(p, g, &s);
     int64_t work = g->anchor != TN_NO_NODE ? window_work(p, g->anchor) : 1, rows = 1;
     for (int i = 0; i < space->shape.rank; i++) {
@@ -324,8 +326,9 @@ void tn_schedule_print(const tn_schedule *s, tn_group_kind kind, tn_str *out) {
         tn_str_appendf(out, "shape=depthwise lanes=%u rows=%lld chunk=%lld block=%lld", s->lanes,
                        (long long)s->rows_per_task, (long long)s->chunk, (long long)s->block);
     else if (kind == TN_GROUP_ROWS && s->shape != TN_SHAPE_ROWS)
-        tn_str_appendf(out, "shape=%s lanes=%ux%u rows=%lld pieces=%lld", shapes[s->shape],
-                       s->lanes, s->unroll, (long long)s->rows_per_task, (long long)s->pieces);
+        tn_str_appendf(out, "shape=%s lanes=%ux%u rows=%lld pieces=%lld%s", shapes[s->shape],
+                       s->lanes, s->unroll, (long long)s->rows_per_task, (long long)s->pieces,
+                       s->sweep ? " sweep" : "");
     else if (kind == TN_GROUP_ROWS)
         tn_str_appendf(out, "lanes=%ux%u along=%s rows=%lld chunk=%lld block=%lld", s->lanes,
                        s->unroll, s->fold_lanes ? "fold" : "row", (long long)s->rows_per_task,

@@ -63,8 +63,9 @@ typedef struct tn_schedule {
     int64_t k_step;  /* RAW, UNPACKED: elements of k per step of the loop */
     bool group_sums; /* RAW: sums over a group of k are multiplied by its factor */
     bool zero_sums;  /* and zeros are taken off there, times the sums over A */
-    int64_t unpack_rows;  /* RAW: tasks with more rows than this run as UNPACKED */
-    bool sweep;           /* DIRECT, mr rows in all: B passes once, sums in scratch */
+    int64_t unpack_rows; /* RAW: tasks with more rows than this run as UNPACKED */
+    bool
+        sweep; /* DIRECT, mr rows in all: B passes once, sums in scratch; SPLIT: the operand does */
     bool staged_epilogue; /* the tile goes through scratch: for long epilogues */
     uint32_t winograd; /* conv by tiles of so many results squared; m_block counts tiles. 0: no */
     /* ATTENTION: mr and m_block as above, nr for the second product */
@@ -146,6 +147,9 @@ tn_schedule tn_schedule_choose_transpose(const tn_grouping *p, const tn_group *g
 /* Cuts the folds along `cut_axis`; rows_per_task is the multiple that pieces are rounded to. */
 tn_schedule tn_schedule_choose_split(const tn_grouping *p, const tn_group *g, uint32_t vector_bytes,
                                      const bool *merged, int *cut_axis);
+/* Vectors side by side in which rows that lie behind each other are folded, `extent` elements each: the more,
+ * the longer the runs that are read of each, as far as registers hold the sums. */
+uint32_t tn__strip_vectors(const tn_grouping *p, const tn_group *g, uint32_t lanes, int64_t extent);
 /* Whether `v` takes `least` bytes, so that storing it past the caches saves reading its memory first and
  * keeps what else they hold. */
 bool tn_schedule_streams(const tn_grouping *p, tn_value v, int64_t least);

@@ -227,6 +227,15 @@ static void largest_of_all(tn_builder *b) {
     out(b, tn_b_reduce(b, TN_REDUCE_argmax, x, (int[]){1}, 1, false));
     out(b, tn_b_reduce(b, TN_REDUCE_argmin, INPUT(b, 2700, 50), (int[]){0}, 1, false));
 }
+static void swept_columns(tn_builder *b) {
+    tn_value x = INPUT(b, 701, 403);
+    out(b, tn_b_sum(b, x, (int[]){0}, 1, false));
+    out(b, tn_b_reduce(b, TN_REDUCE_max, x, (int[]){0}, 1, false));
+}
+static void swept_middle(tn_builder *b) {
+    out(b, tn_b_mean(b, INPUT(b, 17, 45, 2, 300), (int[]){1}, 1, false));
+    out(b, tn_b_reduce(b, TN_REDUCE_argmax, INPUT(b, 17, 60, 300), (int[]){1}, 1, false));
+}
 static void integer_sums(tn_builder *b) {
     out(b, tn_b_sum(b, TYPED(b, TN_i32, 140000), (int[]){0}, 1, false));
     out(b, tn_b_reduce(b, TN_REDUCE_min, TYPED(b, TN_f16, 3000, 48), (int[]){0}, 1, false));
@@ -326,6 +335,8 @@ static const movement_case cases[] = {
     CASE(sum_of_middle, "shape=split", 0, 0),
     CASE(channel_squares, "shape=split", 0, 0),
     CASE(largest_of_all, "shape=split", 0, 0),
+    CASE(swept_columns, " sweep", 0, 0),
+    CASE(swept_middle, "pieces=1 sweep", 0, 0),
     CASE(integer_sums, "shape=split", 0, 0),
     CASE(in_place_chain, NULL, 0, 0),
     CASE(not_in_place, NULL, 0, 0),
