@@ -323,6 +323,19 @@ static const char *bitcast(render *r, tn_dtype from, tn_dtype to, uint32_t lanes
                     tn__from_storage(r, to, lanes, text));
 }
 
+/* An index plus the lane as 32-bit numbers: so it is counted in them, as the low bits of a sum are those of
+ * its terms'. */
+static const char *ramp(render *r, const tn_lexpr *x, uint32_t lanes) {
+    int64_t scale;
+    tn_lx rest;
+    if (!lanes || (x->dtype != TN_i32 && x->dtype != TN_u32) || tn_l_type(r->k, x->a) != TN_i64)
+        return NULL;
+    if (!tn__lane_affine(r, x->a, lanes, &scale, &rest) || scale != 1) return NULL;
+    const char *name = tn_dtype_name(x->dtype), *type = tn__c_type(r, x->dtype, 0);
+    tn__require(r, lanes, "ramp_%s", name);
+    return tn__text(r, "tn_ramp_%sx%" PRIu32 "((%s)%s)", name, lanes, type, tn__value(r, rest));
+}
+
 /* ---- expressions ---------------------------------------------------------------------------- */
 
 /* A condition such as base + lane < n: the mask of the first lanes, or of all but those. */
@@ -394,6 +407,7 @@ static const char *op_expression(render *r, tn_lx e, const tn_lexpr *x, uint32_t
 const char *tn__expression(render *r, tn_lx e) {
     const tn_lexpr x = *tn_l_expr(r->k, e);
     uint32_t lanes = tn__lanes_of(r, e);
+    const char *counted;
     switch (x.kind) {
     case TN_LX_OP:
         return op_expression(r, e, &x, lanes, true);
@@ -405,6 +419,8 @@ const char *tn__expression(render *r, tn_lx e) {
         return tn__select(r, x.dtype, lanes, mask, yes, no);
     }
     case TN_LX_CAST:
+        counted = ramp(r, &x, lanes);
+        if (counted) return counted;
         return cast(r, tn_l_type(r->k, x.a), x.dtype, x.index, lanes, tn__value_as(r, x.a, lanes));
     case TN_LX_BITCAST:
         return bitcast(r, tn_l_type(r->k, x.a), x.dtype, lanes, tn__value_as(r, x.a, lanes));

@@ -7,7 +7,6 @@
 #include "ops/parts.h"
 
 /* A position that no element has: that of an empty fold. */
-#define NO_POSITION INT64_MAX
 
 static bool is_arg(tn_reduce_kind kind) {
     return kind == TN_REDUCE_argmax || kind == TN_REDUCE_argmin;
@@ -113,6 +112,22 @@ static void cost_reduce(const tn_graph *g, const tn_node_info *n, const int64_t 
 
 /* ---- lower ---------------------------------------------------------------------------------- */
 
+/* Positions take as few bits as values where they fit, so that one vector holds as many. */
+static tn_dtype position_type(const tn_graph *g, const tn_node_info *n) {
+    const tn_attrs_reduce *a = n->attrs;
+    int64_t most = 1;
+    for (int k = 0; k < a->axes.count; k++) {
+        int64_t size = tn_dim_hi(g->dims, tn_node_type(g, n, 0)->shape.dim[a->axes.at[k]]);
+        if (__builtin_mul_overflow(most, size, &most)) return TN_i64;
+    }
+    return most < INT32_MAX && tn_dtype_size(a->acc) <= 4 ? TN_i32 : TN_i64;
+}
+
+/* Greater than every position. */
+static int64_t no_position(tn_dtype dtype) {
+    return dtype == TN_i32 ? INT32_MAX : INT64_MAX;
+}
+
 static void describe(const tn_graph *g, const tn_node_info *n, tn_fold *out) {
     const tn_attrs_reduce *a = n->attrs;
     const tn_shape *x = &tn_node_type(g, n, 0)->shape;
@@ -120,8 +135,8 @@ static void describe(const tn_graph *g, const tn_node_info *n, tn_fold *out) {
     *out = (tn_fold){.registers = arg ? 2 : 1, .simple = !arg, .op = tn_reduce_op(a->kind)};
     out->dtype[0] = a->acc;
     out->init[0] = tn_reduce_identity(a->kind, a->acc);
-    out->dtype[1] = TN_i64;
-    out->init[1] = (tn_cell){.i = NO_POSITION};
+    out->dtype[1] = position_type(g, n);
+    out->init[1] = (tn_cell){.i = no_position(out->dtype[1])};
     out->axes = a->axes.count;
     for (int k = 0; k < a->axes.count; k++) out->extent[k] = x->dim[a->axes.at[k]];
 }
@@ -143,6 +158,17 @@ static void emit_extreme(tn_loop *k, tn_scalar_op more, const tn_lx *a, const tn
         ties = either(k, ties, both(k, a_nan, b_nan));
     }
     wins = either(k, wins, both(k, ties, tn_l_op2(k, TN_S_lt, b[1], a[1])));
+    for (int i = 0; i < 2; i++) out[i] = tn_l_select(k, wins, b[i], a[i]);
+}
+
+/* The same where b comes later than a, as when elements are folded in, so that a tie is a's; the worst
+ * value without a position stays where nothing is better. */
+static void emit_later(tn_loop *k, tn_scalar_op more, const tn_lx *a, const tn_lx *b, tn_lx *out) {
+    tn_lx wins = tn_l_op2(k, more, b[0], a[0]);
+    if (tn_dtype_is_float(tn_l_type(k, a[0]))) {
+        tn_lx within = tn_l_op2(k, more == TN_S_gt ? TN_S_le : TN_S_ge, b[0], a[0]);
+        wins = tn_l_op1(k, TN_S_not, either(k, within, tn_l_op1(k, TN_S_is_nan, a[0])));
+    }
     for (int i = 0; i < 2; i++) out[i] = tn_l_select(k, wins, b[i], a[i]);
 }
 
@@ -168,8 +194,13 @@ static void step(tn_emit *e, const tn_node_info *n, const tn_lx *index, const tn
         from[k] = fold ? at[folded++] : index[kept++];
     }
     seen[0] = tn_l_cast(e->k, e->operand(e, n, 0, from), a->acc, false);
-    if (is_arg(a->kind)) seen[1] = tn_emit_linear(e, at, extent, a->axes.count);
-    combine(e->k, e->graph, n, acc, seen, next);
+    if (!is_arg(a->kind)) {
+        combine(e->k, e->graph, n, acc, seen, next);
+        return;
+    }
+    seen[1] = tn_l_cast(e->k, tn_emit_linear(e, at, extent, a->axes.count), tn_l_type(e->k, acc[1]),
+                        false);
+    emit_later(e->k, tn_reduce_op(a->kind), acc, seen, next);
 }
 
 static tn_lx finish(tn_emit *e, const tn_node_info *n, const tn_lx *index, const tn_lx *acc) {
@@ -177,8 +208,9 @@ static tn_lx finish(tn_emit *e, const tn_node_info *n, const tn_lx *index, const
     (void)index;
     if (!is_arg(a->kind))
         return tn_l_cast(e->k, acc[0], tn_node_type(e->graph, n, 0)->dtype, false);
-    tn_lx none = tn_l_op2(e->k, TN_S_eq, acc[1], tn_l_int(e->k, NO_POSITION));
-    return tn_l_select(e->k, none, tn_l_int(e->k, 0), acc[1]);
+    tn_lx position = tn_l_cast(e->k, acc[1], TN_i64, false);
+    tn_lx none = tn_l_int(e->k, no_position(tn_l_type(e->k, acc[1])));
+    return tn_l_select(e->k, tn_l_op2(e->k, TN_S_eq, position, none), tn_l_int(e->k, 0), position);
 }
 
 static const tn_fold_rules fold = {describe, step, combine, finish};
