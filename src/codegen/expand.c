@@ -18,8 +18,9 @@ typedef struct expander {
     tn_lx *image;
     tn_lx *var_value, *let_value; /* variable, LET → the expression that names it, or NONE */
     TN_VEC(tn_lx) entered;
-    uint32_t width; /* of the VECTOR loop being built, or 0 */
-    tn_lx mask;     /* what lanes must satisfy inside IFs of the VECTOR loop, or NONE */
+    const uint64_t *indices; /* of `from`: see find_indices */
+    uint32_t width;          /* of the VECTOR loop being built, or 0 */
+    tn_lx mask;              /* what lanes must satisfy inside IFs of the VECTOR loop, or NONE */
 } expander;
 
 static tn_lx map(expander *x, tn_lx e);
@@ -123,6 +124,38 @@ static size_t data_bytes(const tn_loop *k, const tn_lstmt *s) {
     return moves ? bytes : TN_MAX(bytes, 4);
 }
 
+static uint64_t variable_bit(uint32_t var) {
+    return UINT64_C(1) << TN_MIN(var, 62);
+}
+
+/* Of each expression, the variables that decide which 64-bit integers in memory it takes an index from. */
+static const uint64_t *find_indices(const tn_loop *k, tn_arena *arena) {
+    uint64_t *read = TN_NEW_N(arena, uint64_t, k->exprs.len);
+    uint64_t *used = TN_NEW_N(arena, uint64_t, k->exprs.len);
+    for (tn_lx e = 1; e < k->exprs.len; e++) { /* operands come first */
+        const tn_lexpr *x = tn_l_expr(k, e);
+        read[e] = read[x->a] | read[x->b] | read[x->c];
+        used[e] = used[x->a] | used[x->b] | used[x->c];
+        if (x->kind != TN_LX_LOAD) continue;
+        used[e] |= read[x->a];
+        if (tn_dtype_is_integer(x->dtype) && tn_dtype_size(x->dtype) == 8)
+            read[e] |= k->facts.data[x->a].vars;
+    }
+    return used;
+}
+
+/* Whether lanes look up indices: these are 64-bit numbers, and compilers take vectors of them that are
+ * wider than the target's apart. */
+static bool looks_up(const expander *x, tn_ls first, uint32_t var) {
+    for (tn_ls id = first; id; id = x->from->stmts.data[id].next) {
+        const tn_lstmt *s = &x->from->stmts.data[id];
+        uint64_t used = x->indices[s->a] | x->indices[s->b] | x->indices[s->c];
+        if (used & variable_bit(var)) return true;
+        if (looks_up(x, s->body, var) || looks_up(x, s->other, var)) return true;
+    }
+    return false;
+}
+
 static size_t block_bytes(const tn_loop *k, tn_ls first) {
     size_t least = 8;
     for (tn_ls id = first; id; id = k->stmts.data[id].next) {
@@ -139,6 +172,7 @@ static uint32_t choose_width(const expander *x, const tn_lstmt *s, int64_t lengt
     enum { LEAST_BYTES = 16, MOST_LANES = 1 << (WIDTHS - 1) };
     size_t bytes = block_bytes(x->from, s->body), least = LEAST_BYTES / TN_MAX(bytes, 4);
     size_t most = TN_MIN((size_t)x->target->vector_bytes / bytes, (size_t)MOST_LANES);
+    if (looks_up(x, s->body, s->var)) most = TN_MIN(most, (size_t)x->target->vector_bytes / 8);
     for (size_t w = most; w >= least; w /= 2)
         if (length % (int64_t)w == 0) return (uint32_t)w;
     return 0;
@@ -307,6 +341,7 @@ static void copy_storage(expander *x) {
 tn_loop *tn__expand(const tn_loop *k, const tn_target *target, tn_arena *arena) {
     expander x = {.from = k, .to = TN_NEW(arena, tn_loop), .target = target};
     x.image = TN_NEW_N(arena, tn_lx, k->exprs.len);
+    x.indices = find_indices(k, arena);
     x.var_value = TN_NEW_N(arena, tn_lx, k->vars.len);
     x.let_value = TN_NEW_N(arena, tn_lx, k->stmts.len);
     for (tn_lx e = 1; e < k->exprs.len; e++) {

@@ -160,7 +160,19 @@ static void append_list(tn_str *out, int begin, int end) {
     for (int i = begin; i < end; i++) tn_str_appendf(out, i == begin ? "%d" : ", %d", i);
 }
 
-/* $<all>, $<lo>, $<hi>, $<bytes> */
+/* `text` up to `end` for every lane, with its number for #. */
+static void append_each(tn_str *out, const char *text, const char *end, int width) {
+    for (int i = 0; i < width; i++) {
+        if (i) tn_str_append(out, ", ");
+        for (const char *p = text; p < end; p++)
+            if (*p == '#')
+                tn_str_appendf(out, "%d", i);
+            else
+                tn_str_append_n(out, p, 1);
+    }
+}
+
+/* $<all>, $<lo>, $<hi>, $<bytes>, $<each TEXT> */
 static void expand_word(const char *name, const fragment *f, int width, tn_str *out) {
     int half = width > 2 ? width / 2 : width;
     tn_dtype dtype;
@@ -171,6 +183,9 @@ static void expand_word(const char *name, const fragment *f, int width, tn_str *
         break;
     case 'a':
         append_list(out, 0, width);
+        break;
+    case 'e':
+        append_each(out, name + strlen("each "), strchr(name, '>'), width);
         break;
     case 'l':
         append_list(out, 0, half);

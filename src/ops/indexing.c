@@ -230,7 +230,10 @@ static tn_lx gather_expression(tn_emit *e, const tn_node_info *n, uint32_t resul
     tn_lx at[TN_MAX_RANK], inside;
     index_emit(e, n, &v, index, at, &inside);
     index_report(e, n, &v, inside);
-    return tn_emit_or_zero(e, n, 0, at, inside);
+    bool reported = v.mode == TN_INDEX_error; /* then the value does not matter */
+    for (int p = 0; p < v.axes->count; p++)
+        reported &= tn_dim_lo(e->graph->dims, v.x->dim[v.axes->at[p]]) > 0;
+    return reported ? e->operand(e, n, 0, at) : tn_emit_or_zero(e, n, 0, at, inside);
 }
 
 /* One task for each position of the batch axes: updates of one task are applied in order. */

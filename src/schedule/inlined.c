@@ -58,6 +58,18 @@ static bool inline_into(const tn_graph *g, const reader *r) {
     }
 }
 
+/* A gather that only another one reads, which then looks up both indices; or that is stored in another
+ * order of its axes. */
+static bool is_looked_through(const tn_graph *g, tn_node n, const reader *r) {
+    const tn_node_info *info = tn_graph_node(g, n);
+    if (info->op != TN_OP_gather || r->repeated) return false;
+    if (r->node != TN_NO_NODE)
+        return r->count == 1 && tn_graph_node(g, r->node)->op == TN_OP_gather && r->which == 0;
+    for (uint32_t i = 0; i < g->outputs.len; i++)
+        if (g->outputs.data[i].value == info->out) return false;
+    return r->count == 2;
+}
+
 /* Padding by at most one before, of what is in memory as it is read. */
 static bool is_thin_pad(const tn_grouping *p, tn_node n) {
     const tn_node_info *info = tn_graph_node(p->graph, n);
@@ -125,7 +137,7 @@ static bool is_inlined(const tn_grouping *p, tn_node n, const reader *r) {
                tn_graph_node(g, r->node)->in[0] == tn_graph_node(g, n)->out &&
                tn_schedule_winograd_side(p, r->node) != 0;
     if (is_turned(p, n, r)) return false;
-    return is_view(g, n) || inline_into(g, r);
+    return is_view(g, n) || inline_into(g, r) || is_looked_through(g, n, r);
 }
 
 void tn__find_inlined(tn_grouping *p) {
