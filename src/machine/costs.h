@@ -10,6 +10,8 @@ typedef struct tn_costs {
     double points;       /* simple element-wise operations a second */
     double launch;       /* seconds from one kernel to the next */
     double cached_bytes; /* a tensor of at most so many is in the core's own cache */
+    double
+        shared_bytes; /* of so many bytes that one kernel moves, the next finds its part in a cache */
 } tn_costs;
 
 /* A core of a common server, for machines that were not measured. */

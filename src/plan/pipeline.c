@@ -1,10 +1,11 @@
 /* The whole compile, stage by stage. Start reading here.
  *
- *   graph ─ simplify … sink ─► graph ─ group ─► fusion groups ─ lower ─► loop IR ─ assemble ─►
- * program
+ *   graph ─ simplify … sink ─► graph ─ cut the batch ─► graph ─ group ─► fusion groups ─ lower ─►
+ *   loop IR ─ assemble ─► program
  */
 #include "plan/assemble.h"
 #include "plan/plan.h"
+#include "schedule/batch_pieces.h"
 #include "transform/channels_last.h"
 #include "transform/exchange.h"
 #include "transform/explicit_pad.h"
@@ -55,6 +56,10 @@ tn_status tn_plan(const tn_graph *g, const tn_plan_options *options, tn_arena *a
         TN_TRY(err, tn_transform_standard(g, &transform, &g, err), "while simplifying");
         TN_TRY(err, tn_transform_run(g, late, TN_COUNT(late), &transform, &g, err),
                "while simplifying");
+        tn_costs costs = options->costs ? *options->costs : tn_costs_default();
+        TN_TRY(err, tn_batch_in_pieces(g, &costs, options->batch_piece, &g, err),
+               "while cutting the batch into pieces");
+        dump_graph(transform.context, "pieces", g);
     }
     tn_str groups;
     tn_str_init_with(&groups, tn_arena_allocator(arena));

@@ -13,6 +13,7 @@ typedef struct tn_plan_options {
     const tn_costs *costs;           /* of the machine; NULL: a common one */
     bool no_opt;                     /* no rewrites, no fusion: one kernel per node */
     bool unsafe_math;                /* allow rewrites that change rounding */
+    int64_t batch_piece;             /* see tn_batch_in_pieces; 0: by cost */
     const tn_record_source *records; /* NULL: every kernel by the record that is chosen */
     /* Called after each stage with its name and the printed form, when not NULL. */
     void (*dump)(void *context, const char *stage, const char *text);

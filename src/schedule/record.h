@@ -108,6 +108,8 @@ void tn_schedule_choose_words(const tn_grouping *p, const tn_group *g, uint32_t 
 /* The side of the tiles by which a 3×3 convolution is computed faster than in the general way: 2 or 4;
  * else 0. Decided from shapes alone, before groups are formed. */
 uint32_t tn_schedule_winograd_side(const tn_grouping *p, tn_node conv);
+/* The same with another number of images; 0: the graph's. */
+uint32_t tn_schedule_winograd_side_for(const tn_grouping *p, tn_node conv, int64_t images);
 /* For a group around such a convolution. */
 tn_schedule tn_schedule_choose_winograd(const tn_grouping *p, const tn_group *g,
                                         uint32_t vector_bytes, uint32_t registers);

@@ -76,10 +76,15 @@ static double general_cost(const filter *f) {
 }
 
 uint32_t tn_schedule_winograd_side(const tn_grouping *p, tn_node node) {
+    return tn_schedule_winograd_side_for(p, node, 0);
+}
+
+uint32_t tn_schedule_winograd_side_for(const tn_grouping *p, tn_node node, int64_t images) {
     const tn_node_info *n = tn_graph_node(p->graph, node);
     if (!p->fuse || !is_filter(p->graph, n) || p->constant[node]) return 0;
     if (!p->constant[tn_graph_value(p->graph, n->in[1])->node]) return 0;
     filter f = filter_of(p->graph, n);
+    if (images > 0) f.images = images;
     if (f.channels > MOST_CHANNELS || f.channels < LEAST_CHANNELS || f.columns < LEAST_CHANNELS)
         return 0;
     double two = tiled_cost(&f, 2), four = tiled_cost(&f, 4);

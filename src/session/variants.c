@@ -85,8 +85,8 @@ static tn_status key_guarded(void *argument, tn_error *err) {
     tn_identify_file(m->path, s);
     const tn_costs *costs = &m->workshop.compiler.costs;
     tn_str_appendf(s, "target %s no_opt %d\n", m->workshop.compiler.target->name, o->no_opt);
-    tn_str_appendf(s, "costs %.3g %.3g %.3g %.3g %.3g\n", costs->memory, costs->cache,
-                   costs->points, costs->launch, costs->cached_bytes);
+    tn_str_appendf(s, "costs %.3g %.3g %.3g %.3g %.3g %.3g\n", costs->memory, costs->cache,
+                   costs->points, costs->launch, costs->cached_bytes, costs->shared_bytes);
     char generation[TN_TUNING_ID] = "none";
     if (!o->no_tuned) tn_tunings_id(&m->workshop.compiler, generation);
     tn_str_appendf(s, "tuned %s\n", generation);

@@ -1,6 +1,7 @@
 /* Runs graphs in every way there is and compares with the reference evaluation: planned without
- * fusion, fused, fused and lowered by other schedule records, fused without rewrites; interpreted and compiled for every target this machine
- * runs; with one thread and with two, which must agree in every bit.
+ * fusion, fused, fused and lowered by other schedule records, fused without rewrites, image by image;
+ * interpreted and compiled for every target this machine runs; with one thread and with two, which must
+ * agree in every bit.
  *
  * All memory that a program is given ends at a page that cannot be touched, and what a run has to
  * write first is filled with ones. Nothing here calls fail(): a check returns false and says why,
@@ -32,6 +33,7 @@ typedef enum plan_variant {
     PLAN_FUSED,
     PLAN_RECORDS, /* which give the same bits as PLAN_FUSED */
     PLAN_UNCHANGED,
+    PLAN_PIECES, /* loops over pieces of the batch wherever that is possible */
     PLAN_VARIANTS
 } plan_variant;
 
@@ -41,6 +43,7 @@ typedef struct plan_case {
     const char *label;
     const int64_t *symbols;
     const double *bound;             /* per output: the largest difference allowed; NULL: by type */
+    int64_t piece;                   /* of PLAN_PIECES: images at a time; 0: one */
     const tn_record_source *records; /* of PLAN_RECORDS; NULL: random ones that keep the bits */
     tn_array *inputs, *want;
     tn_array *got; /* of the run before, which must have given the same bits; NULL: none yet */
@@ -155,6 +158,7 @@ static inline bool plan_program_of(plan_case *c, plan_variant variant, const tn_
                                    tn_program *out) {
     tn_error err = TN_ERROR_INIT;
     tn_plan_options options = {.target = target, .no_opt = variant == PLAN_PLAIN};
+    if (variant == PLAN_PIECES) options.batch_piece = TN_MAX(c->piece, 1);
     if (variant == PLAN_RECORDS)
         options.records = c->records ? c->records : &random_records_of(c->arena, 1, true)->source;
     tn_status status = variant == PLAN_UNCHANGED
@@ -300,7 +304,7 @@ static inline bool plan_case_init(plan_case *c, bool small) {
 }
 
 static const char *const plan_ways[PLAN_VARIANTS] = {"not fused", "fused", "fused by other records",
-                                                     "fused, not rewritten"};
+                                                     "fused, not rewritten", "image by image"};
 
 static inline bool plan_interpret(plan_case *c) {
     const char *wrong = grouping_check(c->graph, c->arena);
@@ -419,7 +423,9 @@ static inline bool plan_batch_check(plan_batch *b) {
     b->programs = TN_NEW_N(b->arena, tn_program, b->count);
     b->object = (tn_object)TN_OBJECT_NONE;
     for (uint32_t i = 0; i < b->count; i++) {
-        plan_variant variant = i % 4 == 3 ? PLAN_UNCHANGED : i % 4 == 2 ? PLAN_RECORDS : PLAN_FUSED;
+        static const plan_variant variants[] = {PLAN_FUSED, PLAN_FUSED, PLAN_RECORDS,
+                                                PLAN_UNCHANGED, PLAN_PIECES};
+        plan_variant variant = variants[i % TN_COUNT(variants)];
         if (!plan_program_of(b->cases[i], variant, b->target, &b->programs[i])) {
             b->why = b->cases[i]->why;
             return false;

@@ -34,8 +34,8 @@ static bool check(const checker *k, tn_arena *arena, const tn_graph *g, const do
         if (!ok && strstr(c->why, "a size is -")) continue; /* a window that does not fit */
         ok = ok && plan_interpret(c);
         if (ok && k->compile) {
-            plan_case *four[] = {c, c, c, c}; /* every fourth is not rewritten */
-            ok = plan_compile(four, 4, arena, (const char **)&c->why);
+            plan_case *ways[] = {c, c, c, c, c}; /* each place has a way of its own */
+            ok = plan_compile(ways, TN_COUNT(ways), arena, (const char **)&c->why);
         }
         *why = c->why;
         if (!ok) return false;

@@ -1,0 +1,333 @@
+/* Choosing runs of groups in execution order. See batch_pieces.h. */
+#include "schedule/batch_pieces.h"
+
+#include "schedule/group_inner.h"
+
+enum {
+    TYPICAL_BATCH = 8,  /* when it is open */
+    MOST_GROUPS = 1000, /* the search is quadratic */
+};
+#define MAINLOOP   0.5  /* of the time to read operands is not hidden by the products */
+#define WORTHWHILE 0.95 /* of the cost without loop */
+
+typedef struct load {
+    tn_value value;
+    double share; /* of its time that is not hidden */
+} load;
+
+/* What a group moves for one image; weights and what else all images share, once. */
+typedef struct traffic {
+    bool split, cuttable; /* by images; the loop may begin before it */
+    double mainloop;      /* bytes that a product reads while it multiplies, which hides them */
+    double shared;        /* bytes that all images read */
+    double arithmetic;    /* seconds of a product */
+    TN_VEC(load) loads;   /* the others, of the batch */
+    TN_VEC(tn_value) stores;
+} traffic;
+
+typedef struct chooser {
+    tn_grouping *p;
+    tn_arena *arena;
+    const tn_batch *batch;
+    tn_batch_loops *loops;
+    int64_t images, forced; /* in the batch; per piece, or 0 */
+    uint32_t count;
+    uint32_t *order; /* groups; those that no image enters come first */
+    traffic *of;     /* per place in the order */
+    uint32_t *made;  /* per value: the place that stores it */
+    uint32_t *read;  /* per value: the last place that loads it; `count`: an output */
+} chooser;
+
+/* ---- what groups do ------------------------------------------------------------------------- */
+
+/* Bytes of one image, or of all where `v` is not split; below 0: not known. */
+static double bytes_of(const chooser *c, tn_value v) {
+    const tn_type *type = tn_graph_type(c->p->graph, v);
+    double bytes = (double)tn_dtype_bits(type->dtype) / 8;
+    for (int i = 0; i < type->shape.rank; i++) {
+        if (i == c->batch->axis[v]) continue;
+        if (!tn_dim_is_const(type->shape.dim[i])) return -1;
+        bytes *= (double)type->shape.dim[i];
+    }
+    return bytes;
+}
+
+/* The least split of a group's results: an axis, FREE or WHOLE. */
+static int placement_of(const chooser *c, const tn_group *g) {
+    const tn_graph *graph = c->p->graph;
+    int place = TN_MAX_RANK;
+    if (g->kind == TN_GROUP_CONTROL) return TN_BATCH_WHOLE;
+    for (uint32_t m = 0; m < g->members.len; m++) {
+        const tn_node_info *n = tn_graph_node(graph, g->members.data[m].node);
+        for (uint32_t o = 0; o < n->out_count; o++)
+            place = TN_MIN(place, c->batch->axis[n->out + o]);
+    }
+    return place;
+}
+
+/* Groups that depend on no image go first; the order stays one of execution. */
+static void find_order(chooser *c) {
+    tn_grouping *p = c->p;
+    c->order = TN_NEW_N(c->arena, uint32_t, p->order.len);
+    for (int pass = 0; pass < 2; pass++)
+        for (uint32_t i = 0; i < p->order.len; i++) {
+            const tn_group *g = &p->groups.data[p->order.data[i]];
+            bool free = g->constant || placement_of(c, g) == TN_BATCH_FREE;
+            if (free == (pass == 0) && !g->constant) c->order[c->count++] = p->order.data[i];
+        }
+}
+
+static bool is_shared(const chooser *c, tn_value v) {
+    return c->batch->axis[v] < 0;
+}
+
+static void add_load(chooser *c, uint32_t at, tn_value v, double share) {
+    traffic *t = &c->of[at];
+    double bytes = bytes_of(c, v);
+    c->read[v] = TN_MAX(c->read[v], at);
+    if (bytes < 0)
+        t->split = false;
+    else if (is_shared(c, v))
+        t->shared += bytes * share;
+    else
+        tn_vec_push(c->arena, &t->loads, ((load){v, share}));
+}
+
+static void add_loads(chooser *c, uint32_t at, uint32_t id) {
+    tn_grouping *p = c->p;
+    const tn_group *g = &p->groups.data[id];
+    for (uint32_t m = 0; m < g->members.len; m++) {
+        tn_node n = g->members.data[m].node;
+        bool mainloop = tn__lower_of(p->graph, n)->kind == TN_LOWER_CONTRACTION;
+        tn__value_list loads = tn__loads_of(p, id, n);
+        for (uint32_t i = 0; i < loads.len; i++)
+            add_load(c, at, loads.data[i], mainloop ? MAINLOOP : 1);
+    }
+    if (g->prologue != TN_NO_GROUP) add_loads(c, at, g->prologue);
+}
+
+/* Of one image. */
+static double product_seconds(const chooser *c, const tn_group *g) {
+    enum { FLOPS_OF_A_POINT = 4 }; /* in the same time, see costs.c */
+    if (g->kind != TN_GROUP_CONTRACTION) return 0;
+    const tn_node_info *n = tn_graph_node(c->p->graph, g->anchor);
+    tn_contraction k;
+    tn_op_rules_of(n->op)->lower.contraction->describe(c->p->graph, n, &k);
+    double flops = 2 * bytes_of(c, n->out) / (double)tn_dtype_size(k.acc);
+    for (int i = 0; i < k.k; i++) flops *= (double)tn_dim_guess(c->p->graph->dims, k.k_extent[i]);
+    return flops / (c->p->costs.points * FLOPS_OF_A_POINT);
+}
+
+static void add_stores(chooser *c, uint32_t at, const tn_group *g) {
+    for (uint32_t s = 0; s < g->stores.len; s++) {
+        tn_value v = tn_group_storage(c->p, g->stores.data[s]);
+        c->made[v] = at;
+        if (bytes_of(c, v) < 0) c->of[at].split = false;
+        tn_vec_push(c->arena, &c->of[at].stores, v);
+    }
+}
+
+/* No loop begins or ends where a value passes that is not split along its first axis. */
+static void find_cuts(chooser *c) {
+    for (uint32_t at = 0; at <= c->count; at++) c->of[at].cuttable = true;
+    for (tn_value v = 0; v < c->p->graph->values.len; v++) {
+        if (c->made[v] == UINT32_MAX || c->batch->axis[v] == 0) continue;
+        if (is_shared(c, v) && !c->of[c->made[v]].split) continue;
+        for (uint32_t at = c->made[v] + 1; at <= c->read[v]; at++) c->of[at].cuttable = false;
+    }
+}
+
+static void find_traffic(chooser *c) {
+    tn_grouping *p = c->p;
+    const tn_graph *g = p->graph;
+    c->of = TN_NEW_N(c->arena, traffic, c->count + 1);
+    c->made = TN_NEW_N(c->arena, uint32_t, g->values.len);
+    c->read = TN_NEW_N(c->arena, uint32_t, g->values.len);
+    memset(c->made, 0xff, g->values.len * sizeof *c->made);
+    for (uint32_t at = 0; at < c->count; at++) {
+        const tn_group *group = &p->groups.data[c->order[at]];
+        c->of[at].split = placement_of(c, group) >= 0;
+        c->of[at].arithmetic = product_seconds(c, group);
+        add_loads(c, at, c->order[at]);
+        add_stores(c, at, group);
+    }
+    for (uint32_t i = 0; i < g->outputs.len; i++)
+        c->read[tn_group_storage(p, g->outputs.data[i].value)] = c->count;
+    find_cuts(c);
+}
+
+/* ---- what a loop costs ---------------------------------------------------------------------- */
+
+/* Bytes of one image that a group moves. */
+static double moved(const chooser *c, const traffic *t) {
+    double bytes = 0;
+    for (uint32_t i = 0; i < t->loads.len; i++) bytes += bytes_of(c, t->loads.data[i].value);
+    for (uint32_t i = 0; i < t->stores.len; i++) bytes += bytes_of(c, t->stores.data[i]);
+    return bytes;
+}
+
+/* Seconds a byte, when as much as group `t` moves for `images` lies between its making and its use: the
+ * caches keep all of what they hold, and nothing of twice as much. */
+static double byte_seconds(const chooser *c, const traffic *t, int64_t images) {
+    const tn_costs *costs = &c->p->costs;
+    double kept = 2 - moved(c, t) * (double)images / costs->shared_bytes;
+    kept = TN_MAX(0.0, TN_MIN(1.0, kept));
+    return kept / costs->cache + (1 - kept) / costs->memory;
+}
+
+static bool is_made_in(const chooser *c, tn_value v, uint32_t first) {
+    return c->made[v] != UINT32_MAX && c->made[v] >= first;
+}
+
+/* What place `at` adds to the seconds of a loop over places from `first` on: what enters the loop or
+ * leaves it is moved as without. A result counts as leaving until its last reader is in the loop. */
+static double place_seconds(const chooser *c, uint32_t first, uint32_t at, int64_t piece) {
+    const traffic *t = &c->of[at];
+    double inside = byte_seconds(c, t, piece), outside = byte_seconds(c, t, c->images),
+           seconds = t->arithmetic;
+    for (uint32_t i = 0; i < t->stores.len; i++)
+        seconds += bytes_of(c, t->stores.data[i]) * outside;
+    for (uint32_t i = 0; i < t->loads.len; i++) {
+        tn_value v = t->loads.data[i].value;
+        bool local = is_made_in(c, v, first);
+        seconds += bytes_of(c, v) * t->loads.data[i].share * (local ? inside : outside);
+        if (!local || c->read[v] != at) continue;
+        const traffic *maker = &c->of[c->made[v]];
+        seconds +=
+            bytes_of(c, v) * (byte_seconds(c, maker, piece) - byte_seconds(c, maker, c->images));
+    }
+    return seconds * (double)c->images + c->p->costs.launch * (double)(c->images / piece);
+}
+
+static double whole_seconds(const chooser *c, uint32_t at) {
+    return place_seconds(c, at, at, c->images);
+}
+
+/* Reading again, for every piece but the first, what all images share. */
+static double again_seconds(const chooser *c, double shared, int64_t piece) {
+    const tn_costs *costs = &c->p->costs;
+    double rate = shared > costs->shared_bytes ? costs->memory : costs->cache;
+    return shared / rate * (double)(c->images / piece - 1);
+}
+
+/* ---- the search ----------------------------------------------------------------------------- */
+
+/* The cheapest way to the place before which a loop may begin. */
+typedef struct step {
+    double seconds;
+    uint32_t from; /* the loop runs from this place to here; the one before: no loop */
+    int64_t piece; /* 0: no loop */
+} step;
+
+static void take(step *to, double seconds, uint32_t from, int64_t piece) {
+    if (seconds < to->seconds) *to = (step){seconds, from, piece};
+}
+
+/* Whether place `at` may be in a loop: a piece must round as the whole does. */
+static bool may_loop(const chooser *c, uint32_t at, int64_t piece) {
+    const tn_group *g = &c->p->groups.data[c->order[at]];
+    if (!c->of[at].split) return false;
+    return g->kind != TN_GROUP_CONTRACTION ||
+           tn_schedule_winograd_side(c->p, g->anchor) ==
+               tn_schedule_winograd_side_for(c->p, g->anchor, piece);
+}
+
+/* All loops over pieces that begin before place `first`. */
+static void try_loops(const chooser *c, step *steps, uint32_t first, int64_t piece) {
+    double cut = 0, whole = 0, shared = 0;
+    for (uint32_t at = first; at < c->count && may_loop(c, at, piece); at++) {
+        cut += place_seconds(c, first, at, piece);
+        whole += whole_seconds(c, at);
+        shared += c->of[at].shared;
+        if (!c->of[at + 1].cuttable) continue;
+        double seconds = cut + again_seconds(c, shared, piece);
+        if (c->forced) seconds = c->p->costs.launch; /* few loops are better than many */
+        if (seconds <= whole * WORTHWHILE)
+            take(&steps[at + 1], steps[first].seconds + seconds, first, piece);
+    }
+}
+
+static bool is_piece(const chooser *c, int64_t piece) {
+    if (c->forced && piece != c->forced) return false;
+    if (piece >= c->images) return false;
+    return tn_dim_is_const(c->batch->size) ? c->images % piece == 0 : piece == 1;
+}
+
+static step *search(const chooser *c) {
+    step *steps = TN_NEW_N(c->arena, step, c->count + 1);
+    for (uint32_t at = 0; at <= c->count; at++) steps[at].seconds = at ? 1e300 : 0;
+    for (uint32_t at = 0; at < c->count; at++) {
+        take(&steps[at + 1], steps[at].seconds + whole_seconds(c, at), at, 0);
+        for (int64_t piece = 1; c->of[at].cuttable && piece < c->images; piece++)
+            if (is_piece(c, piece)) try_loops(c, steps, at, piece);
+    }
+    return steps;
+}
+
+/* ---- the result ----------------------------------------------------------------------------- */
+
+static void place_group(chooser *c, uint32_t id, uint8_t loop) {
+    const tn_group *g = &c->p->groups.data[id];
+    for (uint32_t m = 0; m < g->members.len; m++) c->loops->where[g->members.data[m].node] = loop;
+    if (g->domain_value == TN_NO_VALUE || g->anchor == TN_NO_NODE) return;
+    for (tn_node n = tn_graph_value(c->p->graph, g->domain_value)->node; n != g->anchor;
+         n = tn_graph_value(c->p->graph, tn_graph_node(c->p->graph, n)->in[0])->node)
+        c->loops->where[n] = loop; /* views of the anchor's result */
+}
+
+/* Loops in the order of execution; what is inlined, constant or a product's prologue is made where it is
+ * read. */
+static void place_nodes(chooser *c, const step *steps) {
+    const tn_grouping *p = c->p;
+    tn_batch_loops *l = c->loops;
+    uint32_t starts[TN_BATCH_MOST_LOOPS], ends[TN_BATCH_MOST_LOOPS], at = c->count, found = 0;
+    l->where = TN_NEW_N(c->arena, uint8_t, p->graph->nodes.len);
+    for (tn_node n = 0; n < p->graph->nodes.len; n++) {
+        uint32_t id = p->group_of[n];
+        bool anywhere = id == TN_NO_GROUP || p->constant[n] || p->groups.data[id].nested;
+        l->where[n] = anywhere ? TN_BATCH_ANYWHERE : TN_BATCH_OUTSIDE;
+    }
+    for (; at > 0 && found < TN_BATCH_MOST_LOOPS; at = steps[at].from) {
+        if (steps[at].piece == 0) continue;
+        ends[found] = at;
+        l->piece[found] = steps[at].piece;
+        starts[found++] = steps[at].from;
+    }
+    l->count = found;
+    for (uint32_t i = 0; i < found; i++) { /* found from the last to the first */
+        for (at = starts[i]; at < ends[i]; at++)
+            place_group(c, c->order[at], (uint8_t)(found - 1 - i));
+        if (i >= found / 2) continue;
+        int64_t piece = l->piece[i];
+        l->piece[i] = l->piece[found - 1 - i];
+        l->piece[found - 1 - i] = piece;
+    }
+}
+
+static bool prepare(chooser *c) {
+    const tn_graph *g = c->p->graph;
+    tn_dim size = c->batch->size;
+    int64_t lo = tn_dim_lo(g->dims, size), hi = tn_dim_hi(g->dims, size);
+    c->images = tn_dim_is_const(size) ? size : TN_MAX(lo, TN_MIN(hi, (int64_t)TYPICAL_BATCH));
+    find_order(c);
+    return c->images > 1 && c->count <= MOST_GROUPS;
+}
+
+tn_status tn_batch_in_pieces(const tn_graph *g, const tn_costs *costs, int64_t piece,
+                             const tn_graph **out, tn_error *err) {
+    *out = g;
+    if (piece == TN_PIECE_NEVER) return TN_OK;
+    tn_batch batch = tn_batch_find(g);
+    if (batch.size == 1) return TN_OK;
+    uint8_t *choices = TN_NEW_N(g->arena, uint8_t, g->nodes.len);
+    tn_batch_loops loops = {0};
+    chooser c = {.p = tn__form_groups(g, true, choices, costs, g->arena),
+                 .arena = g->arena,
+                 .batch = &batch,
+                 .loops = &loops,
+                 .forced = piece};
+    if (!prepare(&c)) return TN_OK;
+    find_traffic(&c);
+    place_nodes(&c, search(&c));
+    return tn_batch_loop(g, &batch, &loops, out, err);
+}

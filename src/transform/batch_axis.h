@@ -1,0 +1,24 @@
+/* Along which axis of each value the batch lies: found by the operations' `shard` rules.
+ *
+ * A value that is split along an axis holds at each index of it what one image (sample) makes, and is
+ * computed from that image alone. */
+#ifndef TENON_TRANSFORM_BATCH_AXIS_H
+#define TENON_TRANSFORM_BATCH_AXIS_H
+
+#include "ir/graph.h"
+
+enum {
+    TN_BATCH_FREE = -1,  /* the same for every image */
+    TN_BATCH_WHOLE = -2, /* made from several images at once, or not known to be otherwise */
+};
+
+typedef struct tn_batch {
+    tn_dim
+        size; /* of the axis: the first size of the first input that is not a scalar; 1: no batch */
+    int8_t *axis; /* per value: the axis, or one of the above */
+} tn_batch;
+
+/* In the graph's arena. */
+tn_batch tn_batch_find(const tn_graph *g);
+
+#endif
