@@ -14,6 +14,13 @@ SHAPES = [
     (32, 128, 64, 100),
 ]  # fmt: skip
 
+# products of small matrices: few of one size, many of one size
+SMALL = [
+    (4, 4, 4, 4096), (8, 8, 8, 2048), (16, 16, 16, 512), (24, 24, 24, 256), (33, 17, 5, 256),
+    (32, 64, 128, 100), (31, 127, 257, 16), (64, 64, 64, 64), (6, 6, 64, 512), (64, 4, 64, 256),
+    (16, 16, 16, 1), (64, 64, 64, 1),
+]  # fmt: skip
+
 
 def shape_name(m: int, n: int, k: int, batch: int = 1) -> str:
     return f"{m}x{n}x{k}" if batch == 1 else f"{batch}x{m}x{n}x{k}"
@@ -64,7 +71,7 @@ def packed_mkl(x, w):
 
 
 def product_case(table: str, m: int, n: int, k: int, batch: int = 1) -> Case:
-    weight = table == "matmul_weight"
+    weight = table.endswith("_weight")
     packed = {"packed for oneDNN": packed_onednn, "packed for MKL": packed_mkl}
     return Case(
         table, shape_name(m, n, k, batch),
@@ -77,5 +84,5 @@ def product_case(table: str, m: int, n: int, k: int, batch: int = 1) -> Case:
 
 
 def cases() -> list[Case]:
-    return [product_case(table, *shape) for table in ("matmul_weight", "matmul")
-            for shape in SHAPES]  # fmt: skip
+    tables = {"matmul_weight": SHAPES, "matmul": SHAPES, "matmul_small": SMALL}
+    return [product_case(table, *shape) for table, shapes in tables.items() for shape in shapes]

@@ -25,6 +25,7 @@ OPSET, IR_VERSION = 23, 11
 TABLES = {
     "matmul_weight": "cases_matmul",
     "matmul": "cases_matmul",
+    "matmul_small": "cases_matmul",
     "fused": "cases_fused",
     "conv": "cases_conv",
     "permute": "cases_memory",

@@ -307,6 +307,7 @@ def tables(rows: list[dict], calls: dict[str, float]) -> list[tuple[str, list[st
     parts = [
         ("Matrix products, B a weight", of("matmul_weight"), lambda r: product_section(r, True)),
         ("Matrix products of activations", of("matmul"), lambda r: product_section(r, False)),
+        ("Products of small matrices", of("matmul_small"), lambda r: product_section(r, False)),
         ("Matrix products with fused work", of("fused"), fused_section),
         ("Convolutions", of("conv"), conv_section),
         ("Larger than the cache", of("permute", "rows", large=True), large_section),

@@ -24,6 +24,13 @@ static tn_lx panel_at(void *context, tn_lx x, tn_lx j) {
     return value;
 }
 
+/* Of squares that panels are made of. */
+static uint32_t square_lanes(const tn__tile *t) {
+    uint32_t lanes = t->s.lanes;
+    while (t->s.nr % lanes != 0) lanes /= 2;
+    return lanes;
+}
+
 /* The last k axis in tiles, loops over the others. */
 static void pack_panel_turned(tn__tile *t, tn_lx panel, uint32_t to, tn_lx base) {
     tn_loop *k = t->m.k;
@@ -40,7 +47,7 @@ static void pack_panel_turned(tn__tile *t, tn_lx panel, uint32_t to, tn_lx base)
     }
     tn_turned_pack p = {.k = k,
                         .dtype = t->c.acc,
-                        .lanes = t->s.lanes,
+                        .lanes = square_lanes(t),
                         .nr = t->s.nr,
                         .to = to,
                         .count = tn_l_dim(k, t->c.k_extent[last]),

@@ -98,6 +98,7 @@ void tn__tile_spill(tn__tile *t, uint32_t rows, uint32_t to, tn_lx first, tn_lx 
 
 int tn__open_k(tn__tile *t, const bool *merged, tn_lx *index, tn_lx *linear) {
     tn_loop *k = t->m.k;
+    tn_loop_kind kind = t->s.flat_k ? TN_LOOP_UNROLL : TN_LOOP_SERIAL;
     int opened = 0;
     tn_lx run = tn_l_int(k, 1);
     *linear = tn_l_int(k, 0);
@@ -107,7 +108,7 @@ int tn__open_k(tn__tile *t, const bool *merged, tn_lx *index, tn_lx *linear) {
         if (merged[i]) continue;
         int64_t one;
         if (!tn_l_is_const_int(k, run, &one) || one != 1) {
-            index[i] = tn_l_for(k, TN_LOOP_SERIAL, tn_l_int(k, 0), run, "k");
+            index[i] = tn_l_for(k, kind, tn_l_int(k, 0), run, "k");
             opened++;
         }
         *linear = tn_l_add(k, tn_l_mul(k, *linear, run), index[i]);

@@ -167,15 +167,16 @@ static size_t block_bytes(const tn_loop *k, tn_ls first) {
     return least;
 }
 
-/* Lanes per vector for a VECTOR loop, or 0 when its length fits no vector. */
+/* The widest vector with which a VECTOR loop of this length begins, so that the vectors that follow, each
+ * as wide as fits, take all of it; 0 when its length fits no vectors. */
 static uint32_t choose_width(const expander *x, const tn_lstmt *s, int64_t length) {
     enum { LEAST_BYTES = 16, MOST_LANES = 1 << (WIDTHS - 1) };
     size_t bytes = block_bytes(x->from, s->body), least = LEAST_BYTES / TN_MAX(bytes, 4);
     size_t most = TN_MIN((size_t)x->target->vector_bytes / bytes, (size_t)MOST_LANES);
     if (looks_up(x, s->body, s->var)) most = TN_MIN(most, (size_t)x->target->vector_bytes / 8);
-    for (size_t w = most; w >= least; w /= 2)
-        if (length % (int64_t)w == 0) return (uint32_t)w;
-    return 0;
+    if (length % (int64_t)least != 0) return 0;
+    while ((int64_t)most > length) most /= 2;
+    return (uint32_t)most;
 }
 
 /* ---- statements ----------------------------------------------------------------------------- */
@@ -200,9 +201,10 @@ static void map_unrolled(expander *x, const tn_lstmt *s, tn_lx var, int64_t lo, 
 
 static void map_vector(expander *x, const tn_lstmt *s, tn_lx var, int64_t lo, int64_t hi) {
     tn_loop *to = x->to;
-    uint32_t width = x->width, lane = tn__expand_lane(to, width);
-    for (int64_t i = lo; i < hi; i += width) {
+    for (int64_t i = lo; i < hi; i += x->width) {
         uint32_t mark = x->entered.len;
+        while (x->width > hi - i) x->width /= 2;
+        uint32_t lane = tn__expand_lane(to, x->width);
         tn_lx element = tn_l_add(to, tn_l_lane(to, lane), tn_l_int(to, i));
         tn_l_vector(to, lane);
         enter(x, var, element);

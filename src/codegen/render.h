@@ -39,16 +39,17 @@ typedef struct expr_info {
 typedef enum register_form {
     REGISTER_UNUSED,
     REGISTER_SCALARS, /* name0, name1 … */
-    REGISTER_VECTORS, /* name0 … of `lanes` elements each */
+    REGISTER_VECTORS, /* name0 …, each of several elements */
     REGISTER_ARRAY,
 } register_form;
 
 typedef struct register_info {
     register_form form;
-    uint32_t lanes;
+    uint32_t lanes;        /* VECTORS that are all alike; else 0 */
+    uint8_t *lanes_at;     /* of the vector that begins at an element; 0: none does */
     bool square;           /* it is transposed: rows are vectors, or it is an array */
     const char *name;      /* ARRAY */
-    const char **variable; /* SCALARS, VECTORS */
+    const char **variable; /* SCALARS, VECTORS: by (first) element */
 } register_info;
 
 typedef struct render {

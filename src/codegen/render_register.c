@@ -3,29 +3,44 @@
 
 #include <inttypes.h>
 
-enum { MOST_SCALARS = 256 };
+enum { MOST_SCALARS = 256, MOST_LANES = 64 };
 
 /* ---- the form of each register -------------------------------------------------------------- */
 
-static void note_access(render *r, const tn_lstmt *s, uint32_t lanes) {
-    register_info *info = &r->registers[s->target];
+/* Whether lanes [at, at + lanes) can be a vector beside those that the register has: it is one of them or
+ * apart from all; in the second case it is added. */
+static bool add_vector(register_info *info, uint32_t count, int64_t at, uint32_t lanes) {
+    if (at < 0 || at + lanes > count) return false;
+    if (info->lanes_at[at] == lanes) return true;
+    for (int64_t i = 0; i < at + lanes; i++)
+        if (info->lanes_at[i] && i + info->lanes_at[i] > at) return false;
+    info->lanes_at[at] = (uint8_t)lanes;
+    return true;
+}
+
+static register_form form_of_access(render *r, const tn_lstmt *s, uint32_t lanes) {
+    uint32_t count = r->k->registers.data[s->target].count;
     int64_t at, scale;
     tn_lx rest;
-    register_form form = REGISTER_ARRAY;
-    bool follows = lanes && tn__lanes_of(r, s->a);
-    uint32_t count = r->k->registers.data[s->target].count;
-    if (!follows && tn_l_is_const_int(r->k, s->a, &at) && at >= 0 && at < count)
-        form = REGISTER_SCALARS;
-    if (follows && tn__lane_affine(r, s->a, lanes, &scale, &rest) && scale == 1 &&
-        tn_l_is_const_int(r->k, rest, &at) && at >= 0 && at < count && at % lanes == 0 &&
-        count % lanes == 0)
-        form = REGISTER_VECTORS;
-    if (info->form == REGISTER_UNUSED) {
+    if (!lanes || !tn__lanes_of(r, s->a))
+        return tn_l_is_const_int(r->k, s->a, &at) && at >= 0 && at < count ? REGISTER_SCALARS
+                                                                           : REGISTER_ARRAY;
+    return tn__lane_affine(r, s->a, lanes, &scale, &rest) && scale == 1 &&
+                   tn_l_is_const_int(r->k, rest, &at) &&
+                   add_vector(&r->registers[s->target], count, at, lanes)
+               ? REGISTER_VECTORS
+               : REGISTER_ARRAY;
+}
+
+static void note_access(render *r, const tn_lstmt *s, uint32_t lanes) {
+    register_info *info = &r->registers[s->target];
+    if (!info->lanes_at)
+        info->lanes_at = TN_NEW_N(r->arena, uint8_t, r->k->registers.data[s->target].count);
+    register_form form = form_of_access(r, s, lanes);
+    if (info->form == REGISTER_UNUSED)
         info->form = form;
-        info->lanes = form == REGISTER_VECTORS ? lanes : 0;
-    } else if (info->form != form || (form == REGISTER_VECTORS && info->lanes != lanes)) {
+    else if (info->form != form)
         info->form = REGISTER_ARRAY;
-    }
 }
 
 static void note_block(render *r, tn_ls first, uint32_t lanes) {
@@ -40,20 +55,25 @@ static void note_block(render *r, tn_ls first, uint32_t lanes) {
     }
 }
 
-static uint32_t variables(const render *r, uint32_t reg) {
-    uint32_t count = r->k->registers.data[reg].count;
-    return r->registers[reg].form == REGISTER_VECTORS ? count / r->registers[reg].lanes : count;
+/* The lanes of all vectors of a register that they fill without gaps; 0: it is not like that. */
+static uint32_t equal_lanes(const register_info *info, uint32_t count) {
+    uint32_t lanes = info->lanes_at[0];
+    for (uint32_t i = 0; lanes && i < count; i += lanes)
+        if (info->lanes_at[i] != lanes) return 0;
+    return lanes;
 }
 
+/* A variable for every element, or for every vector at its first element. */
 static void name_register(render *r, uint32_t reg) {
     register_info *info = &r->registers[reg];
     const char *name = r->k->registers.data[reg].name;
-    uint32_t count = variables(r, reg);
+    uint32_t count = r->k->registers.data[reg].count, number = 0;
     if (info->form == REGISTER_ARRAY) info->name = tn__identifier(r, name);
     if (info->form != REGISTER_SCALARS && info->form != REGISTER_VECTORS) return;
     info->variable = TN_NEW_N(r->arena, const char *, count);
     for (uint32_t i = 0; i < count; i++)
-        info->variable[i] = tn__identifier(r, tn__text(r, "%s%" PRIu32, name, i));
+        if (info->form == REGISTER_SCALARS || info->lanes_at[i])
+            info->variable[i] = tn__identifier(r, tn__text(r, "%s%" PRIu32, name, number++));
 }
 
 void tn__choose_registers(render *r) {
@@ -61,15 +81,29 @@ void tn__choose_registers(render *r) {
     note_block(r, r->k->body, 0);
     for (uint32_t i = 0; i < r->k->registers.len; i++) {
         register_info *info = &r->registers[i];
-        bool many = r->k->registers.data[i].count > MOST_SCALARS;
-        if (info->form == REGISTER_SCALARS && many) info->form = REGISTER_ARRAY;
+        uint32_t count = r->k->registers.data[i].count;
+        if (info->form == REGISTER_SCALARS && count > MOST_SCALARS) info->form = REGISTER_ARRAY;
+        if (info->form == REGISTER_VECTORS) info->lanes = equal_lanes(info, count);
         if (info->square && info->lanes != tn_l_square(r->k, i)) info->form = REGISTER_ARRAY;
         name_register(r, i);
     }
 }
 
-static const char *variable(const render *r, uint32_t reg, uint32_t number) {
-    return r->registers[reg].variable[number];
+/* The variables of vectors of `lanes`, or of all elements (0). */
+static void declare_variables(render *r, uint32_t reg, uint32_t lanes) {
+    enum { A_LINE = 8 };
+    const register_info *info = &r->registers[reg];
+    tn_dtype dtype = r->k->registers.data[reg].dtype;
+    const char *list = NULL;
+    uint32_t listed = 0;
+    for (uint32_t i = 0; i < r->k->registers.data[reg].count; i++) {
+        if (lanes && info->lanes_at[i] != lanes) continue;
+        if (listed && listed % A_LINE == 0) tn__line(r, "%s;", list);
+        const char *before = listed % A_LINE ? list : tn__c_type(r, dtype, lanes);
+        list = tn__text(r, listed % A_LINE ? "%s, %s" : "%s %s", before, info->variable[i]);
+        listed++;
+    }
+    if (list) tn__line(r, "%s;", list);
 }
 
 /* In arrays, bool is a mask of 0 and -1 for scalar accesses too. */
@@ -77,23 +111,19 @@ void tn__declare_registers(render *r) {
     for (uint32_t i = 0; i < r->k->registers.len; i++) {
         const tn_lregister *reg = &r->k->registers.data[i];
         const register_info *info = &r->registers[i];
-        const char *type = tn__c_type(r, reg->dtype, info->lanes);
-        if (info->form == REGISTER_UNUSED) continue;
-        if (info->form == REGISTER_ARRAY) {
+        switch (info->form) {
+        case REGISTER_UNUSED:
+            break;
+        case REGISTER_SCALARS:
+            declare_variables(r, i, 0);
+            break;
+        case REGISTER_VECTORS:
+            for (uint32_t lanes = MOST_LANES; lanes; lanes /= 2) declare_variables(r, i, lanes);
+            break;
+        case REGISTER_ARRAY:
             tn__line(r, "%s %s[%" PRIu32 "] __attribute__((aligned(64)));",
                      tn__c_type(r, reg->dtype, 0), info->name, reg->count);
-            continue;
         }
-        const char *list = variable(r, i, 0);
-        for (uint32_t v = 1; v < variables(r, i); v++) {
-            if (v % 8 == 0) {
-                tn__line(r, "%s %s;", type, list);
-                list = variable(r, i, v);
-            } else {
-                list = tn__text(r, "%s, %s", list, variable(r, i, v));
-            }
-        }
-        tn__line(r, "%s %s;", type, list);
     }
 }
 
@@ -124,11 +154,11 @@ static const char *place(render *r, uint32_t reg, tn_lx index) {
         return follows ? NULL : tn__text(r, "%s[%s]", info->name, tn__bare(r, tn__value(r, index)));
     if (!follows) {
         TN_ASSERT(tn_l_is_const_int(r->k, index, &at));
-        return variable(r, reg, (uint32_t)at);
+        return info->variable[at];
     }
-    bool affine = tn__lane_affine(r, index, info->lanes, &scale, &rest);
+    bool affine = tn__lane_affine(r, index, tn__lanes_of(r, index), &scale, &rest);
     TN_ASSERT(affine && tn_l_is_const_int(r->k, rest, &at));
-    return variable(r, reg, (uint32_t)at / info->lanes);
+    return info->variable[at];
 }
 
 const char *tn__register_read(render *r, const tn_lstmt *s) {
@@ -184,12 +214,13 @@ void tn__register_set(render *r, const tn_lstmt *s) {
 
 /* ---- folds ---------------------------------------------------------------------------------- */
 
-/* The halving tree over element `first` and those `stride` apart. */
+/* The halving tree over the variable at `first` and those `stride` elements apart. */
 static const char *tree(render *r, const tn_lstmt *s, uint32_t lanes, uint32_t first,
-                        uint32_t stride, uint32_t count) {
-    if (stride >= count) return variable(r, s->target, first);
-    const char *a = tree(r, s, lanes, first, 2 * stride, count);
-    const char *b = tree(r, s, lanes, first + stride, 2 * stride, count);
+                        uint32_t stride) {
+    if (stride >= r->k->registers.data[s->target].count)
+        return r->registers[s->target].variable[first];
+    const char *a = tree(r, s, lanes, first, 2 * stride);
+    const char *b = tree(r, s, lanes, first + stride, 2 * stride);
     return tn__op(r, s->op, s->dtype, lanes, a, b, NULL);
 }
 
@@ -221,7 +252,7 @@ static bool has_horizontal(tn_scalar_op op, tn_dtype dtype) {
 
 static const char *fold_vectors(render *r, const tn_lstmt *s) {
     uint32_t lanes = r->registers[s->target].lanes;
-    const char *text = tn__bare(r, tree(r, s, lanes, 0, 1, variables(r, s->target)));
+    const char *text = tn__bare(r, tree(r, s, lanes, 0, lanes));
     const char *type = s->dtype == TN_bool ? "i32" : tn__compute_name(s->dtype);
     tn__require(r, lanes, "h%s_%s", horizontal(s->op), type);
     text = tn__text(r, "tn_h%s_%sx%" PRIu32 "(%s)", horizontal(s->op), type, lanes, text);
@@ -237,11 +268,12 @@ static const char *fold_array(render *r, const tn_lstmt *s) {
     bool masks = s->dtype == TN_bool && info->form != REGISTER_SCALARS;
     tn__line(r, "%s %s[%" PRIu32 "] __attribute__((aligned(64)));", type, part, count);
     if (info->form == REGISTER_VECTORS) {
-        for (uint32_t v = 0; v < variables(r, s->target); v++)
-            tn__line(r, "%s;",
-                     array_call(r, "store", s->dtype, info->lanes,
-                                tn__text(r, "%s + %" PRIu32 ", %s", part, v * info->lanes,
-                                         variable(r, s->target, v))));
+        for (uint32_t e = 0; e < count; e++)
+            if (info->lanes_at[e])
+                tn__line(
+                    r, "%s;",
+                    array_call(r, "store", s->dtype, info->lanes_at[e],
+                               tn__text(r, "%s + %" PRIu32 ", %s", part, e, info->variable[e])));
     } else {
         tn__line(r, "for (i64 %s = 0; %s < %" PRIu32 "; %s++) %s[%s] = %s[%s];", i, i, count, i,
                  part, i, info->name, i);
@@ -260,9 +292,8 @@ static const char *fold_array(render *r, const tn_lstmt *s) {
 
 const char *tn__register_fold(render *r, const tn_lstmt *s) {
     const register_info *info = &r->registers[s->target];
-    uint32_t count = r->k->registers.data[s->target].count;
-    if (info->form == REGISTER_SCALARS) return tree(r, s, 0, 0, 1, count);
-    if (info->form == REGISTER_VECTORS && has_horizontal(s->op, s->dtype))
+    if (info->form == REGISTER_SCALARS) return tree(r, s, 0, 0, 1);
+    if (info->form == REGISTER_VECTORS && info->lanes && has_horizontal(s->op, s->dtype))
         return fold_vectors(r, s);
     if (info->form == REGISTER_UNUSED) return tn__constant(r, s->dtype, (tn_cell){0});
     return fold_array(r, s);

@@ -95,9 +95,9 @@ void tn__register_transpose(render *r, const tn_lstmt *st) {
     uint32_t bits = dtype == TN_bool ? 32 : (uint32_t)TN_MAX(tn_dtype_bits(dtype), 8);
     if (tn_dtype_is_float(dtype)) bits = TN_MAX(bits, 32);
     s.block = TN_MIN(n, BLOCK_BITS / bits);
-    for (uint32_t i = 0; i < n; i++) s.row[i] = info->variable[i];
+    for (uint32_t i = 0; i < n; i++) s.row[i] = info->variable[i * n];
     for (uint32_t i = 0; i < n; i += s.block) turn_blocks_inside(&s, i);
     /* rows c, c + block, … of every group now hold parts of the same columns */
     for (uint32_t i = 0; i < s.block; i++) turn_blocks(&s, i);
-    for (uint32_t i = 0; i < n; i++) tn__line(r, "%s = %s;", info->variable[i], s.row[i]);
+    for (uint32_t i = 0; i < n; i++) tn__line(r, "%s = %s;", info->variable[i * n], s.row[i]);
 }

@@ -72,9 +72,10 @@ static bool whole(int64_t value, int64_t unit) {
     return value >= unit && value % unit == 0;
 }
 
-static bool tile_fits(uint32_t rows, uint32_t columns, uint32_t lanes) {
-    return rows >= 1 && rows <= MOST_ROWS && whole(columns, lanes) &&
-           columns <= MOST_VECTORS * lanes;
+/* Only the chosen tile may end in a narrower vector. */
+static bool tile_fits(const tn_schedule *c, const tn_schedule *s) {
+    return s->mr >= 1 && s->mr <= MOST_ROWS && (s->nr == c->nr || whole(s->nr, c->lanes)) &&
+           s->nr <= MOST_VECTORS * c->lanes;
 }
 
 static bool has_folds(const tn_group *g) {
@@ -97,8 +98,8 @@ static bool contraction_fits(const tn_group *g, const tn_schedule *c, const tn_s
     bool rhs =
         s->rhs == c->rhs || (c->rhs_unit && (s->rhs == TN_RHS_DIRECT || s->rhs == TN_RHS_PACKED));
     return side && rhs && s->lhs == c->lhs && s->staged_epilogue == c->staged_epilogue &&
-           tile_fits(s->mr, s->nr, c->lanes) && whole(s->m_block, s->mr) &&
-           within(s->m_block, c->m_block) && s->n_panels >= 1 && s->n_panels <= MOST_NUMBER;
+           tile_fits(c, s) && whole(s->m_block, s->mr) && within(s->m_block, c->m_block) &&
+           s->n_panels >= 1 && s->n_panels <= MOST_NUMBER;
 }
 
 /* Accumulators that are put together at the end: their number is part of the sum. */

@@ -9,7 +9,6 @@ enum {
     TASK_FLOPS = 4 << 20,
     STAGE_ELEMENTS = 1 << 20, /* read once per panel, so the last cache will do */
     TYPICAL_SIZE = 64,
-    MANY_TILES = 32,
     PACKED_ROWS = 32, /* that a packed panel of B meets at least */
     PAGE_ELEMENTS = 1 << 10,
     PACKED_ELEMENTS = 128 << 10,
@@ -17,6 +16,9 @@ enum {
     SWEEP_COLUMNS = 1024, /* of a task that reads B past a few rows */
     PACKED_BLOCK = 384,   /* rows that share a packed panel where there are so many */
     PACKED_TASKS = 64,
+    LEAST_BYTES = 16, /* of a vector */
+    SHARED_TASKS = 16,
+    LEAST_FLOPS = 128 << 10, /* of a task */
 };
 
 int64_t tn_dim_guess(const tn_dims *t, tn_dim d) {
@@ -98,16 +100,6 @@ tn_schedule tn_schedule_choose_rows(const tn_grouping *p, const tn_group *g, uin
     return s;
 }
 
-/* Columns of the register tile, in vectors: with 32 registers up to 4 (6×4, 8×3), with 16 up to 3
- * (4×3, 6×2). The most that divide N, else masked. */
-static uint32_t tile_vectors(int64_t n, bool constant, uint32_t lanes, uint32_t registers) {
-    uint32_t most = registers >= 32 ? 4 : 3, least = registers >= 32 ? 1 : 2;
-    for (uint32_t v = most; constant && v >= least; v--)
-        if (n % (int64_t)(v * lanes) == 0) return v;
-    uint32_t wide = registers >= 32 ? 4 : 2;
-    return (uint32_t)TN_MAX(1, TN_MIN((int64_t)wide, (n + lanes - 1) / lanes));
-}
-
 static bool all_const(const tn_dim *d, int count) {
     for (int i = 0; i < count; i++)
         if (!tn_dim_is_const(d[i])) return false;
@@ -141,15 +133,6 @@ static bool long_epilogue(const tn_grouping *p, tn_node n, tn_value stop, int de
     return false;
 }
 
-/* Rows of a tile that leave no remainder of m, for a little less reuse; a small part of many rows does
- * not matter. */
-static uint32_t whole_rows(uint32_t most, uint32_t vectors, int64_t m) {
-    if (m > MANY_TILES * most) return most;
-    for (uint32_t mr = most; mr + 2 >= most && mr >= 4 && mr * vectors >= 10; mr--)
-        if (m % mr == 0) return mr;
-    return most;
-}
-
 /* Of a B [k][cols] with contiguous rows: in place a panel is spread over as many pages as B has rows,
  * or over a B that no cache near the core holds, which costs more than a copy that many rows of A share.
  */
@@ -158,12 +141,30 @@ static bool worth_packing(int64_t m, int64_t k, int64_t cols) {
     return m >= PACKED_ROWS && elements > (cols >= PAGE_ELEMENTS ? PACKED_ELEMENTS : FAR_ELEMENTS);
 }
 
+static bool has_folds(const tn_group *g) {
+    for (uint32_t i = 0; i < g->members.len; i++)
+        if (g->members.data[i].along != TN_ALONG_SPACE) return true;
+    return false;
+}
+
 /* Of so few rows that reading such a B is all there is to do. */
 static bool worth_sweeping(const tn_group *g, int64_t m, int64_t k, int64_t cols) {
-    for (uint32_t i = 0; i < g->members.len; i++)
-        if (g->members.data[i].along != TN_ALONG_SPACE) return false;
-    return m <= TN__SWEEP_ROWS && cols >= PAGE_ELEMENTS && g->prologue == TN_NO_GROUP &&
-           clamp_product(k, cols) > PACKED_ELEMENTS;
+    return !has_folds(g) && m <= TN__SWEEP_ROWS && cols >= PAGE_ELEMENTS &&
+           g->prologue == TN_NO_GROUP && clamp_product(k, cols) > PACKED_ELEMENTS;
+}
+
+/* Blocks of like height, as few as there are now. */
+static int64_t even_rows(int64_t m, const tn_schedule *s) {
+    int64_t tiles = (m + s->mr - 1) / s->mr, per = TN_MAX(1, s->m_block / s->mr);
+    int64_t blocks = TN_MAX(1, (tiles + per - 1) / per);
+    return TN_MAX(1, (tiles + blocks - 1) / blocks) * s->mr;
+}
+
+/* Rows per task where there are few tasks: less, as long as a task lasts a microsecond. */
+static int64_t shared_rows(int64_t tasks, int64_t m, int64_t flops, const tn_schedule *s) {
+    int64_t wanted = TN_MIN(SHARED_TASKS, flops / LEAST_FLOPS), tiles = (m + s->mr - 1) / s->mr;
+    int64_t parts = TN_MIN(tiles, wanted / TN_MAX(1, tasks));
+    return parts < 2 ? s->m_block : TN_MIN(s->m_block, (tiles + parts - 1) / parts * s->mr);
 }
 
 /* All rows share a panel that the task packs, as long as there are tasks enough. */
@@ -184,15 +185,16 @@ tn_schedule tn_schedule_choose_contraction(const tn_grouping *p, const tn_group 
     int64_t cols = product(dims, c.n_extent, c.n), k = product(dims, c.k_extent, c.k);
     bool fixed_n = all_const(c.n_extent, c.n), fixed_m = all_const(c.m_extent, c.m);
     if (tn_dtype_size(c.acc) == 8) s->lanes = TN_MAX(2, s->lanes / 2);
-    uint32_t vectors = tile_vectors(cols, fixed_n, s->lanes, registers);
-    s->nr = vectors * s->lanes;
-    /* at most 8 rows (ways of the L1 cache); accumulators, a row of B and a broadcast fit the file */
-    uint32_t most = (registers - vectors - 2) / vectors;
-    s->mr = TN_MIN(8, TN_MAX(1, most));
-    if (fixed_m) {
-        if (m < s->mr) s->mr = (uint32_t)TN_MAX(1, m);
-        s->mr = whole_rows(s->mr, vectors, m);
-    }
+    tn__product_sizes sizes = {.m = m,
+                               .n = cols,
+                               .k = k,
+                               .fixed_m = fixed_m,
+                               .fixed_n = fixed_n,
+                               .fixed_k = all_const(c.k_extent, c.k),
+                               .least = s->lanes};
+    if (!has_folds(g)) /* which are fast on whole vectors */
+        sizes.least = TN_MIN(s->lanes, LEAST_BYTES / (uint32_t)tn_dtype_size(c.acc));
+    tn__choose_tile(&sizes, registers, s);
     tn_node rhs = tn_graph_value(p->graph, n->in[1])->node;
     s->rhs = p->constant[rhs] && !g->constant         ? TN_RHS_PREPARED
              : rhs_unit && !worth_packing(m, k, cols) ? TN_RHS_DIRECT
@@ -208,6 +210,7 @@ tn_schedule tn_schedule_choose_contraction(const tn_grouping *p, const tn_group 
     if (s->lhs == TN_LHS_STAGED)
         block = TN_MAX(s->mr, TN_MIN(block, STAGE_ELEMENTS / TN_MAX(1, k)));
     s->m_block = (TN_MIN(block, TN_MAX(1, m)) + s->mr - 1) / s->mr * s->mr;
+    if (fixed_m && g->prologue == TN_NO_GROUP) s->m_block = even_rows(m, s);
     int64_t blocks = clamp_product(b, (m + s->m_block - 1) / s->m_block);
     int64_t panel_flops = clamp_product(clamp_product(2 * TN_MIN(m, s->m_block), s->nr), k);
     int64_t per = TN_MAX(1, TASK_FLOPS / TN_MAX(1, panel_flops));
@@ -217,6 +220,11 @@ tn_schedule tn_schedule_choose_contraction(const tn_grouping *p, const tn_group 
         tn__prologue_ranges(p, g, s->ranges);
     else if (s->lhs == TN_LHS_STAGED) /* rows anew for each task: a few percent of 128 columns */
         s->n_panels = TN_MIN(panels, TN_MAX(s->n_panels, TN_MAX(2, TN_MIN(8, panels / 4))));
+    else if (fixed_m && !packed) {
+        int64_t tasks = clamp_product(blocks, (panels + s->n_panels - 1) / TN_MAX(1, s->n_panels));
+        int64_t flops = clamp_product(clamp_product(2 * b, m), clamp_product(cols, k));
+        s->m_block = shared_rows(tasks, m, flops, s);
+    }
     if (s->rhs == TN_RHS_DIRECT && fixed_m && worth_sweeping(g, m, k, cols)) {
         s->sweep = s->staged_epilogue = true;
         s->n_panels = TN_MIN(panels, TN_MAX(1, SWEEP_COLUMNS / s->nr));
@@ -226,17 +234,11 @@ tn_schedule tn_schedule_choose_contraction(const tn_grouping *p, const tn_group 
     return schedule;
 }
 
-/* Rows of a register tile whose rows are `vectors` wide: accumulators, a row of the right operand and
- * a broadcast fit the file. */
-static uint32_t tile_rows(uint32_t vectors, uint32_t registers) {
-    return TN_MAX(1, TN_MIN(8, (registers - vectors - 2) / vectors));
-}
-
 /* Columns of attention's register tiles, in vectors: tiles of 8 rows leave no remainder of most row
  * counts, and with many registers two vectors side by side are enough to keep the units busy. */
 static uint32_t attention_vectors(int64_t n, bool constant, uint32_t lanes, uint32_t registers) {
     if (registers >= 32 && (!constant || n % (2 * (int64_t)lanes) == 0)) return 2;
-    return tile_vectors(n, constant, lanes, registers);
+    return tn__tile_vectors(n, constant, lanes, registers);
 }
 
 /* What a task loops over. Measured: a quarter of the L2 cache for a block of keys and values, and as
@@ -271,17 +273,17 @@ tn_schedule tn_schedule_choose_attention(const tn_grouping *p, const tn_group *g
     bool fixed_n = all_const(c.n_extent, c.n), fixed_m = all_const(c.m_extent, c.m);
     bool fixed_columns = tn_dim_is_const(c.k_extent[0]), few = fixed_m && m <= TN_FEW_ROWS;
     if (tn_dtype_size(c.acc) == 8) s->lanes = TN_MAX(2, s->lanes / 2);
-    uint32_t across = tile_vectors(width, fixed_n, s->lanes, registers), along = across;
+    uint32_t across = tn__tile_vectors(width, fixed_n, s->lanes, registers), along = across;
     if (!few) {
         across = attention_vectors(width, fixed_n, s->lanes, registers);
         along = attention_vectors(columns, fixed_columns, s->lanes, registers);
     }
     s->nr = across * s->lanes;
     s->score_nr = along * s->lanes;
-    s->mr = TN_MIN(tile_rows(across, registers), tile_rows(along, registers));
+    s->mr = TN_MIN(tn__tile_rows(across, registers), tn__tile_rows(along, registers));
     if (fixed_m) {
         s->mr = (uint32_t)TN_MAX(1, TN_MIN((int64_t)s->mr, m));
-        s->mr = whole_rows(s->mr, across, m);
+        s->mr = tn__whole_rows(s->mr, across, m);
     }
     int64_t batch = product(dims, c.b_extent, c.b);
     bool fixed_b = all_const(c.b_extent, c.b);

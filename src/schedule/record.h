@@ -50,8 +50,11 @@ typedef struct tn_schedule {
     int64_t block;  /* points that share a strip's registers; 0: no blocks */
     int64_t chunk;  /* elements of the vector axis per task; 0: whole rows */
     /* CONTRACTION */
-    uint32_t mr, nr;  /* register tile: mr rows of nr elements */
-    int64_t m_block;  /* rows per task, a multiple of mr */
+    uint32_t mr, nr; /* register tile: mr rows of nr elements */
+    bool flat_k;     /* its loop over k is unrolled */
+    int64_t m_block; /* rows per task, a multiple of mr */
+    bool
+        rows_first; /* tasks with the same rows follow each other, else those with the same columns */
     int64_t n_panels; /* panels of nr columns per task, unless: */
     /* With a prologue: into how many ranges the columns are cut when there are 1, 2 or 3, 4 to 7 blocks
      * of rows; more: one. 0: no prologue. */
@@ -157,6 +160,24 @@ uint32_t tn__strip_vectors(const tn_grouping *p, const tn_group *g, uint32_t lan
 bool tn_schedule_streams(const tn_grouping *p, tn_value v, int64_t least);
 void tn_schedule_print(const tn_schedule *s, tn_group_kind kind, tn_str *out);
 
+/* Sizes of one product; those that are not fixed are guesses. */
+typedef struct tn__product_sizes {
+    int64_t m, n, k;
+    bool fixed_m, fixed_n, fixed_k;
+    uint32_t least; /* lanes of a vector at the end of a row of the tile */
+} tn__product_sizes;
+
+/* Sets mr, nr and flat_k; lanes are known. */
+void tn__choose_tile(const tn__product_sizes *p, uint32_t registers, tn_schedule *s);
+/* Columns of a tile, in vectors: with 32 registers up to 4 (6×4, 8×3), with 16 up to 3 (4×3, 6×2). The
+ * most that divide n, else masked. */
+uint32_t tn__tile_vectors(int64_t n, bool constant, uint32_t lanes, uint32_t registers);
+/* Rows of a tile whose rows are `vectors` wide: accumulators, a row of the right operand and a broadcast
+ * fit the file. */
+uint32_t tn__tile_rows(uint32_t vectors, uint32_t registers);
+/* Rows of a tile that leave no remainder of m, for a little less reuse; a small part of many rows does not
+ * matter. */
+uint32_t tn__whole_rows(uint32_t most, uint32_t vectors, int64_t m);
 /* Of products with a prologue: rows per task (`packed`: which packs B), and `ranges` of the record. */
 int64_t tn__prologue_rows(const tn_grouping *p, const tn_group *g, bool packed);
 void tn__prologue_ranges(const tn_grouping *p, const tn_group *g, uint32_t *ranges);

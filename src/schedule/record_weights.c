@@ -71,6 +71,7 @@ void tn_schedule_choose_weights(const tn_grouping *p, const tn_group *g, uint32_
     int64_t most_raw = w->shared > 1 ? RAW_ROWS_NIBBLES : RAW_ROWS;
     bool fixed_m = all_const(c.m_extent, c.m), many = fixed_m && m > most_raw;
     bool grouped = w->scaled && w->group < k;
+    s->nr = (s->nr + s->lanes - 1) / s->lanes * s->lanes;
     s->rhs = many ? TN_RHS_UNPACKED : TN_RHS_RAW;
     s->unpack_rows = fixed_m ? INT64_MAX : most_raw;
     s->group_sums = w->scaled && !many;

@@ -155,7 +155,8 @@ class Pages(unittest.TestCase):
         self.assertIn("| 2.00 | 5.00 | 3.00 |", rendered(call, small))
 
     def test_every_table_has_a_title(self):
-        names = ("matmul_weight", "matmul", "fused", "conv", "permute", "attention", "matvec")
+        names = ("matmul_weight", "matmul", "matmul_small", "fused", "conv", "permute",
+                 "attention", "matvec")  # fmt: skip
         facts = {"side": "epilogue", "n": 1, "k": 1, "network": "n", "batch": 1, "large": True}
         text = rendered(*[row(name, "c", {"tenon": [1]}, facts=facts) for name in names])
         self.assertEqual(text.count("\n## "), len(names) + 2)
