@@ -4,6 +4,8 @@
 
 enum {
     TASK_PRODUCTS = 512 << 10, /* multiply-adds: some 10 microseconds */
+    LEAST_PRODUCTS = 32 << 10,
+    ENOUGH_TASKS = 16,
     MOST_COLUMNS = 8,          /* accumulators that hide the latency of one another */
     STAGED_ELEMENTS = 4 << 10, /* rows of x in half of an L1 cache */
 };
@@ -54,6 +56,13 @@ bool tn_schedule_turns_lhs(const tn_grouping *p, tn_node permute, tn_node produc
            product(g->dims, c.n_extent, c.n) >= LEAST_COLUMNS;
 }
 
+/* Rows per task, each of so many multiply-adds: many tasks of like length, whose data is near in the order in
+ * which kernels before and after divide it among threads. */
+static int64_t task_rows(int64_t rows, int64_t work) {
+    int64_t most = TASK_PRODUCTS / work, least = LEAST_PRODUCTS / work;
+    return TN_MAX(1, TN_MIN(most, TN_MAX(least, rows / ENOUGH_TASKS)));
+}
+
 /* Columns of a register tile: the most that leave no remainder, else the most. */
 static int64_t tile_columns(int64_t columns, bool known) {
     for (int64_t n = MOST_COLUMNS; known && n >= MOST_COLUMNS / 2; n--)
@@ -80,7 +89,7 @@ tn_schedule tn_schedule_choose_depthwise(const tn_grouping *p, const tn_group *g
     s.chunk = TN_MAX(1, channels);
     int64_t work =
         TN_MAX(1, TN_MIN(columns, 1 << 20) * TN_MIN(channels, 1 << 20) * TN_MIN(taps, 1 << 10));
-    s.rows_per_task = TN_MIN(TN_MAX(1, rows), TN_MAX(1, TASK_PRODUCTS / work));
+    s.rows_per_task = task_rows(rows, work);
     return s;
 }
 
@@ -107,6 +116,6 @@ tn_schedule tn_schedule_choose_planes(const tn_grouping *p, const tn_group *g,
     if (s.block + s.mr > rows) s.block = TN_MAX(1, rows);
     int64_t work = TN_MAX(1, TN_MIN(columns, 1 << 20) * s.block * TN_MIN(taps, 1 << 10));
     int64_t blocks = TN_MAX(1, planes) * ((rows + s.block - 1) / s.block);
-    s.rows_per_task = TN_MIN(blocks, TN_MAX(1, TASK_PRODUCTS / work));
+    s.rows_per_task = task_rows(blocks, work);
     return s;
 }
