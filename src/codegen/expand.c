@@ -174,7 +174,7 @@ static uint32_t choose_width(const expander *x, const tn_lstmt *s, int64_t lengt
     size_t bytes = block_bytes(x->from, s->body), least = LEAST_BYTES / TN_MAX(bytes, 4);
     size_t most = TN_MIN((size_t)x->target->vector_bytes / bytes, (size_t)MOST_LANES);
     if (looks_up(x, s->body, s->var)) most = TN_MIN(most, (size_t)x->target->vector_bytes / 8);
-    if (length % (int64_t)least != 0) return 0;
+    if (most < least || length % (int64_t)least != 0) return 0;
     while ((int64_t)most > length) most /= 2;
     return (uint32_t)most;
 }
