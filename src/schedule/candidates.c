@@ -72,10 +72,10 @@ static bool whole(int64_t value, int64_t unit) {
     return value >= unit && value % unit == 0;
 }
 
-/* Only the chosen tile may end in a narrower vector. */
-static bool tile_fits(const tn_schedule *c, const tn_schedule *s) {
-    return s->mr >= 1 && s->mr <= MOST_ROWS && (s->nr == c->nr || whole(s->nr, c->lanes)) &&
-           s->nr <= MOST_VECTORS * c->lanes;
+/* Only a chosen tile (of chosen_nr columns) may end in a narrower vector. */
+static bool tile_fits(uint32_t mr, uint32_t nr, uint32_t chosen_nr, uint32_t lanes) {
+    return mr >= 1 && mr <= MOST_ROWS && (nr == chosen_nr || whole(nr, lanes)) &&
+           nr <= MOST_VECTORS * lanes;
 }
 
 static bool has_folds(const tn_group *g) {
@@ -86,10 +86,11 @@ static bool has_folds(const tn_group *g) {
 
 /* Pieces are as they were chosen: the slots of decoding follow them. */
 static bool attention_fits(const tn_schedule *c, const tn_schedule *s) {
-    return tile_fits(s->mr, s->nr, c->lanes) && tile_fits(s->mr, s->score_nr, c->lanes) &&
-           whole(s->m_block, s->mr) && within(s->m_block, c->m_block) &&
-           whole(s->kv_block, s->score_nr) && within(s->kv_block, c->kv_block) &&
-           s->kv_piece == c->kv_piece && c->kv_piece % s->kv_block == 0;
+    return tile_fits(s->mr, s->nr, c->nr, c->lanes) &&
+           tile_fits(s->mr, s->score_nr, c->score_nr, c->lanes) && whole(s->m_block, s->mr) &&
+           within(s->m_block, c->m_block) && whole(s->kv_block, s->score_nr) &&
+           within(s->kv_block, c->kv_block) && s->kv_piece == c->kv_piece &&
+           c->kv_piece % s->kv_block == 0;
 }
 
 static bool contraction_fits(const tn_group *g, const tn_schedule *c, const tn_schedule *s) {
@@ -98,8 +99,8 @@ static bool contraction_fits(const tn_group *g, const tn_schedule *c, const tn_s
     bool rhs =
         s->rhs == c->rhs || (c->rhs_unit && (s->rhs == TN_RHS_DIRECT || s->rhs == TN_RHS_PACKED));
     return side && rhs && s->lhs == c->lhs && s->staged_epilogue == c->staged_epilogue &&
-           tile_fits(c, s) && whole(s->m_block, s->mr) && within(s->m_block, c->m_block) &&
-           s->n_panels >= 1 && s->n_panels <= MOST_NUMBER;
+           tile_fits(s->mr, s->nr, c->nr, c->lanes) && whole(s->m_block, s->mr) &&
+           within(s->m_block, c->m_block) && s->n_panels >= 1 && s->n_panels <= MOST_NUMBER;
 }
 
 /* Accumulators that are put together at the end: their number is part of the sum. */
