@@ -164,10 +164,13 @@ static void find_operands(const tn_lower_context *c, uint32_t group, analysis *o
         tn_merge_find(&probe, m, m_ext, t.c.m, all, out->merged_m);
         t.probe = NULL;
         check_merges(c, group, in_place, out);
-        return;
+    } else {
+        out->stage_turned = !whole && loads_along_rows(&t, k, m);
+        for (int i = 0; i + 1 < t.c.k && !in_place; i++)
+            out->merged_k[i] = true; /* both are packed */
     }
-    out->stage_turned = !whole && loads_along_rows(&t, k, m);
-    for (int i = 0; i + 1 < t.c.k && !in_place; i++) out->merged_k[i] = true; /* both are packed */
+    if (out->weights.source != TN_NO_VALUE && out->weights.k_axis < 0)
+        memset(out->merged_k, 0, sizeof out->merged_k); /* parameters are read at each axis */
 }
 
 static void analyse(const tn_lower_context *c, uint32_t group, analysis *out) {

@@ -178,6 +178,19 @@ static regression regressions[] = {
      "  output %6 \"y\"\n"
      "}\n",
      {0}},
+    {"test_weights__with_scales_along_one_of_two_axes_of_the_sum",
+     "graph {\n"
+     "  %0 \"x0\" = input : f32[4,3,2]\n"
+     "  %1 = tanh %0 : f32[4,3,2]\n"
+     "  %2 = constant {data=hex\"0102030405060708\"} : i8[2,4,1]\n"
+     "  %3 = cast %2 : f32[2,4,1]\n"
+     "  %4 = constant {data=hex\"0000003f0000c03f000000c00000803e\"} : f32[1,4,1]\n"
+     "  %5 = broadcast %4 {axes=[0,1,2]} : f32[2,4,1]\n"
+     "  %6 = mul %3 %5 : f32[2,4,1]\n"
+     "  %7 = dot %1 %6 {lhs_contract=[2,0] rhs_contract=[0,1] acc=f32} : f32[3,1]\n"
+     "  output %7 \"y\"\n"
+     "}\n",
+     {0}},
 };
 
 static void run_regression(void **state) {
