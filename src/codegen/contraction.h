@@ -54,13 +54,18 @@ struct tn__tile {
     const tn_contraction_rules *rules;
     tn_contraction c;
     tn_schedule s;
+    tn_anchor anchor;                      /* the product that it computes */
+    TN_VEC(struct tn__sibling *) siblings; /* tiles of the other anchors, which run first */
     bool turned;       /* B is contiguous along its last k axis and not along n */
     bool stage_turned; /* A along m and not along k: scratch is [k][row], else [row][k] */
     bool merged_m[TN_MAX_RANK], merged_k[TN_MAX_RANK];
     tn_lx b_index[TN_MAX_RANK], b_linear, panels, n_total, k_total;
     uint32_t acc, row, scratch, packed, stage;
-    tn_value a_leaf; /* DIRECT: the value A is read from */
-    tn_lx first_row; /* of the task */
+    struct {
+        tn_lx line, before; /* elements from one panel to the next; to this anchor's part of it */
+    } prepared;             /* PREPARED: the panels of all anchors lie side by side */
+    tn_value a_leaf;        /* DIRECT: the value A is read from */
+    tn_lx first_row;        /* of the task */
     struct {
         tn_lx rows, batch;   /* of the result */
         tn_lx blocks, block; /* of rows; the task's */
@@ -80,6 +85,8 @@ struct tn__tile {
 
 /* Everything but the schedule; the fields that depend on it are left to the caller. */
 void tn__tile_init(tn__tile *t, const tn_lower_context *c, uint32_t group, const char *name);
+/* The same for another anchor of the group, by number: only the first has an epilogue. */
+void tn__tile_set_anchor(tn__tile *t, uint32_t number);
 tn_lx tn__tile_leaf(tn_access *a, tn_value v, const tn_lx *index);
 /* Element `index` of operand `which` in the accumulator's type; zero where `guard` does not hold. */
 tn_lx tn__tile_operand(tn__tile *t, uint32_t which, const tn_lx *index, tn_lx guard);
@@ -102,7 +109,7 @@ void tn__tile_point(tn__tile *t, const tn_lx *m, const tn_lx *n);
 /* ---- contraction_tile.c --------------------------------------------------------------------- */
 
 bool tn__columns_exact(const tn__tile *t);
-/* The member of the group that makes `v`; NULL: the anchor, or views of it. */
+/* The member of the group that makes `v`; NULL: an anchor, or views of it. */
 const tn_member *tn__tile_member(const tn__tile *t, tn_value v);
 /* Stores, or lists for the probe, what the group makes of the accumulator at t->at, which is lane
  * `lane` of row `row`. */
@@ -125,6 +132,8 @@ tn_lx tn__lhs_k_part(tn__tile *t, const tn_lx *k_index, tn_lx k_linear);
 tn_lx tn__lhs_element(tn__tile *t, tn_lx i, tn_lx m0, const tn_lx *k_index, tn_lx k_part);
 /* Element (k, j) of a panel of B as the tiles read it: packed, or in place. */
 tn_lx tn__rhs_element(tn__tile *t, const tn_lx *k_index, tn_lx k_linear, tn_lx panel, tn_lx j);
+/* The products of `rows` rows from m0 on with a panel. */
+void tn__tile_multiply(tn__tile *t, uint32_t rows, tn_lx m0, tn_lx panel);
 /* All rows [lo, hi) of one panel. */
 void tn__run_rows(tn__tile *t, tn_lx lo, tn_lx hi, tn_lx m_total, tn_lx panel);
 /* Emits the work on `height` rows from `row` on. */
@@ -181,12 +190,35 @@ void tn__pack_words(tn__tile *t, tn_lx panel, uint32_t to, tn_lx base);
 /* One panel of B, columns past the end as zero; element (k, j) goes to `base` + k*nr + j of `to`. */
 void tn__pack_panel(tn__tile *t, tn_lx panel, uint32_t to, tn_lx base);
 /* STAGED: evaluates the rows [lo, hi) of A, at most m_block, into t->stage. */
-void tn__stage_rows(tn__tile *t, tn_lx lo, tn_lx hi);
-/* The same for rows that a group makes; contraction_prologue.c. */
+void tn__stage_lhs(tn__tile *t, tn_lx lo, tn_lx hi);
+/* For rows that a group makes; contraction_prologue.c. */
 void tn__stage_prologue(tn__tile *t, tn_lx lo, tn_lx hi);
 /* The parts of an element's place in t->stage: of the row, counted from the task's first, and of k. */
 tn_lx tn__stage_row(const tn__tile *t, tn_lx row);
 tn_lx tn__stage_k(const tn__tile *t, tn_lx k_linear);
+
+/* ---- contraction_sibling.c ------------------------------------------------------------------ */
+
+/* The tile of another anchor of t's group, in the same kernel and with the same registers. */
+typedef struct tn__sibling {
+    tn__tile tile;
+    bool same_rows; /* of A are in scratch, which t fills */
+    uint32_t sums;  /* scratch: of the task's rows and a panel */
+} tn__sibling;
+
+/* The tile of anchor `number` in t's kernel; its record and operands are left to the caller. */
+tn__sibling *tn__sibling_open(tn__tile *t, uint32_t number);
+/* Where each anchor's panels are in the pack, once all have their records. Panel after panel, those of
+ * the anchors side by side in the order in which they run: so memory streams one operand. */
+void tn__place_prepared(tn__tile *t);
+/* Once it has its record: registers and scratch, but for B. */
+void tn__sibling_declare(tn__tile *t, tn__sibling *s, uint32_t number);
+/* Once t->tasks is known: evaluates rows [lo, hi) of A where t has not. */
+void tn__siblings_begin(tn__tile *t, tn_lx lo, tn_lx hi);
+/* Leaves the sums for rows [lo, hi) of a panel in scratch. */
+void tn__siblings_run(tn__tile *t, tn_lx lo, tn_lx hi, tn_lx panel);
+/* Defines their elements at t->at; `row` NONE: for analysis. */
+void tn__siblings_define(tn__tile *t, tn_lx row, tn_lx lane);
 
 /* ---- contraction_sweep.c -------------------------------------------------------------------- */
 

@@ -16,7 +16,7 @@
 /* ---- finding and making --------------------------------------------------------------------- */
 
 void tn__tile_find_folds(tn__tile *t) {
-    for (uint32_t i = 1; i < t->m.group->members.len; i++) {
+    for (uint32_t i = 0; i < t->m.group->members.len; i++) {
         tn__tile_fold f = {.member = &t->m.group->members.data[i]};
         f.node = tn_graph_node(t->m.graph, f.member->node);
         const tn_lower *l = &tn_op_rules_of(f.node->op)->lower;

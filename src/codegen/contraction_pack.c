@@ -118,7 +118,7 @@ static void stage_strip(void *context, tn_lx base, uint32_t width, tn_lx limit) 
 }
 
 /* Vectors run along the last k axis, or along the rows. */
-void tn__stage_rows(tn__tile *t, tn_lx lo, tn_lx hi) {
+static void stage_rows(tn__tile *t, tn_lx lo, tn_lx hi) {
     tn_loop *k = t->m.k;
     stage_line s = {.t = t};
     if (t->s.words) {
@@ -146,4 +146,11 @@ void tn__stage_rows(tn__tile *t, tn_lx lo, tn_lx hi) {
         opened++;
     }
     tn__close_loops(k, opened);
+}
+
+void tn__stage_lhs(tn__tile *t, tn_lx lo, tn_lx hi) {
+    if (t->m.group->prologue != TN_NO_GROUP)
+        tn__stage_prologue(t, lo, hi);
+    else
+        stage_rows(t, lo, hi);
 }

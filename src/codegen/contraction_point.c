@@ -7,7 +7,7 @@ tn_lx tn__tile_leaf(tn_access *a, tn_value v, const tn_lx *index) {
     tn__tile *t = a->context;
     if (t->weights.leaf) return t->weights.leaf(t, v, index);
     tn_node node = tn_graph_value(t->m.graph, v)->node;
-    if (t->m.grouping->group_of[node] == t->m.group_id && node != t->m.group->anchor)
+    if (t->m.grouping->group_of[node] == t->m.group_id && !tn_group_has_anchor(t->m.group, node))
         return tn_op_rules_of(tn_graph_node(t->m.graph, node)->op)
             ->lower.expression(&a->emit, tn_graph_node(t->m.graph, node), 0, index);
     if (t->probe) {
@@ -51,16 +51,21 @@ tn_lx tn__load_address(const tn_loop *k, tn_lx e, uint32_t *buffer) {
 void tn__tile_init(tn__tile *t, const tn_lower_context *c, uint32_t group, const char *name) {
     memset(t, 0, sizeof *t);
     tn_maker_init(&t->m, c, group, name);
+    tn__tile_set_anchor(t, 0);
+    tn__tile_find_folds(t);
+}
+
+void tn__tile_set_anchor(tn__tile *t, uint32_t number) {
     t->m.access.leaf = tn__tile_leaf;
     t->m.access.context = t;
-    t->node = tn_graph_node(t->m.graph, t->m.group->anchor);
+    t->anchor = tn_group_anchor(t->m.group, number);
+    t->node = tn_graph_node(t->m.graph, t->anchor.node);
     t->rules = tn_op_rules_of(t->node->op)->lower.contraction;
     t->rules->describe(t->m.graph, t->node, &t->c);
     t->n_total = tn__tile_product(t->m.k, t->c.n_extent, t->c.n);
     t->k_total = tn__tile_product(t->m.k, t->c.k_extent, t->c.k);
     t->s.lhs = TN_LHS_ELEMENT; /* until chosen: with its guard */
     t->weights.source = TN_NO_VALUE;
-    tn__tile_find_folds(t);
 }
 
 bool tn__steps_by_one(tn_loop *k, tn_lx address, tn_lx var) {
@@ -148,7 +153,7 @@ void tn__tile_point(tn__tile *t, const tn_lx *m, const tn_lx *n) {
     for (int i = 0; i < t->c.b; i++) result[at++] = t->b_index[i];
     for (int i = 0; i < t->c.m; i++) result[at++] = m[i];
     for (int i = 0; i < t->c.n; i++) result[at++] = n[i];
-    push_views(t, t->m.group->domain_value, result, t->at);
+    push_views(t, t->anchor.domain_value, result, t->at);
     const tn_shape *s = &t->m.group->space.shape;
     for (int i = 0; i < s->rank; i++)
         if (s->dim[i] == 1) t->at[i] = tn_l_int(t->m.k, 0);

@@ -5,14 +5,16 @@
 
 const tn_member *tn__tile_member(const tn__tile *t, tn_value v) {
     tn_node node = tn_graph_value(t->m.graph, v)->node;
-    for (uint32_t i = 1; i < t->m.group->members.len; i++)
-        if (t->m.group->members.data[i].node == node) return &t->m.group->members.data[i];
+    for (uint32_t i = 0; i < t->m.group->members.len; i++)
+        if (t->m.group->members.data[i].node == node && !tn_group_has_anchor(t->m.group, node))
+            return &t->m.group->members.data[i];
     return NULL;
 }
 
 void tn__epilogue_point(tn__tile *t, tn_lx acc, tn_lx row, tn_lx lane) {
     uint32_t mark = tn_access_mark(&t->m.access);
-    tn_access_define(&t->m.access, t->m.group->domain_value, t->at, acc);
+    tn_access_define(&t->m.access, t->anchor.domain_value, t->at, acc);
+    tn__siblings_define(t, row, lane);
     for (uint32_t i = 0; i < t->m.group->stores.len; i++) {
         tn_value v = t->m.group->stores.data[i];
         const tn_type *type = tn_graph_type(t->m.graph, v);
@@ -178,7 +180,7 @@ tn_lx tn__rhs_element(tn__tile *t, const tn_lx *k_index, tn_lx k_linear, tn_lx p
     tn_lx nr = tn_l_int(k, t->s.nr);
     if (t->s.rhs == TN_RHS_PREPARED) {
         tn_lx line = tn_l_add(k, tn_l_mul(k, t->b_linear, t->panels), panel);
-        tn_lx at = tn_l_mul(k, tn_l_mul(k, line, t->k_total), nr);
+        tn_lx at = tn_l_add(k, tn_l_mul(k, line, t->prepared.line), t->prepared.before);
         return tn_l_load(k, t->packed, tn_l_add(k, at, tn_l_add(k, tn_l_mul(k, k_linear, nr), j)),
                          TN_LX_NONE, TN_LX_NONE);
     }
@@ -191,7 +193,7 @@ tn_lx tn__rhs_element(tn__tile *t, const tn_lx *k_index, tn_lx k_linear, tn_lx p
                         tn__columns_exact(t) ? TN_LX_NONE : tn_l_lt(k, col, t->n_total));
 }
 
-static void multiply(tn__tile *t, uint32_t rows, tn_lx m0, tn_lx panel) {
+void tn__tile_multiply(tn__tile *t, uint32_t rows, tn_lx m0, tn_lx panel) {
     tn_loop *k = t->m.k;
     tn_lx zero = tn_l_int(k, 0), nr = tn_l_int(k, t->s.nr);
     tn__tile_clear(t, rows);
@@ -225,7 +227,7 @@ static void run_tile(void *context, uint32_t rows, tn_lx m0) {
     if (t->s.rhs == TN_RHS_RAW)
         tn__weights_multiply(t, rows, m0, p->panel);
     else
-        multiply(t, rows, m0, p->panel);
+        tn__tile_multiply(t, rows, m0, p->panel);
     epilogue(t, rows, m0, tn_l_mul(t->m.k, p->panel, tn_l_int(t->m.k, t->s.nr)));
 }
 

@@ -10,7 +10,8 @@
  * with contiguous rows is read in place, any other is packed by the task. When A's address is a
  * function of the row plus a function of k, the row part is computed once per tile; any other A, such
  * as pointwise work on the way into the product, is evaluated by the task for all its rows first, in
- * vectors. Each element is one chain over ascending k, so bits do not depend on the tiling. */
+ * vectors. Each element is one chain over ascending k, so bits do not depend on the tiling. The other
+ * anchors of the group have run on the panel before (contraction_sibling.c). */
 #include "codegen/contraction.h"
 
 /* Elements along k from which on turning square tiles pays. */
@@ -62,13 +63,21 @@ static bool unit_rows(tn__tile *t, const tn_lx *k_var, const tn_lx *n_var) {
            tn__steps_by_one(t->m.k, address, k_var[t->c.k - 1]);
 }
 
+/* What is found out about an anchor of a group, and chosen for it. */
 typedef struct analysis {
     bool direct, stage_turned, rhs_unit, rhs_turned;
     bool merged_m[TN_MAX_RANK], merged_k[TN_MAX_RANK];
     tn_value a_leaf;
     tn__weights weights;
     tn__words words;
+    tn_schedule s;
 } analysis;
+
+static void tile_of(tn__tile *t, const tn_lower_context *c, uint32_t group, uint32_t number,
+                    const char *name) {
+    tn__tile_init(t, c, group, name);
+    if (number) tn__tile_set_anchor(t, number);
+}
 
 static void open_merged(tn_loop *k, const tn_dim *d, int count, const bool *merged, tn_lx *var) {
     tn_lx run = tn_l_int(k, 1);
@@ -81,10 +90,21 @@ static void open_merged(tn_loop *k, const tn_dim *d, int count, const bool *merg
     }
 }
 
+/* The first anchor has the group's epilogue. */
+static void probe_epilogue(tn__tile *t, uint32_t number, tn_merge_probe *probe, const tn_lx *m,
+                           const tn_lx *n) {
+    if (number) return;
+    t->probe = probe;
+    tn__tile_point(t, m, n);
+    tn__epilogue_point(t, tn_l_number(t->m.k, t->c.acc, 0), TN_LX_NONE, TN_LX_NONE);
+    t->probe = NULL;
+}
+
 /* Takes back merges that do not hold once the work is emitted with them (see tn_merge_holds). */
-static void check_merges(const tn_lower_context *c, uint32_t group, bool in_place, analysis *a) {
+static void check_merges(const tn_lower_context *c, uint32_t group, uint32_t number, bool in_place,
+                         analysis *a) {
     tn__tile t;
-    tn__tile_init(&t, c, group, "analysis");
+    tile_of(&t, c, group, number, "analysis");
     t.s.lhs = TN_LHS_DIRECT;
     tn_merge_probe probe = {.k = t.m.k, .arena = c->arena};
     tn_lx b_ext[TN_MAX_RANK], m[TN_MAX_RANK], n[TN_MAX_RANK], n_ext[TN_MAX_RANK], k[TN_MAX_RANK];
@@ -101,9 +121,7 @@ static void check_merges(const tn_lower_context *c, uint32_t group, bool in_plac
     bool plain = lhs != TN_LX_NONE && rhs != TN_LX_NONE;
     if (!plain || !tn_merge_holds(&probe, k, t.c.k, a->merged_k))
         memset(a->merged_k, 0, sizeof a->merged_k);
-    t.probe = &probe;
-    tn__tile_point(&t, m, n);
-    tn__epilogue_point(&t, tn_l_number(t.m.k, t.c.acc, 0), TN_LX_NONE, TN_LX_NONE);
+    probe_epilogue(&t, number, &probe, m, n);
     if (!plain || !tn_merge_holds(&probe, m, t.c.m, a->merged_m))
         memset(a->merged_m, 0, sizeof a->merged_m);
 }
@@ -123,9 +141,10 @@ static bool loads_along_rows(tn__tile *t, const tn_lx *k_var, const tn_lx *m_var
     return along_rows > 0;
 }
 
-static void find_operands(const tn_lower_context *c, uint32_t group, analysis *out) {
+static void find_operands(const tn_lower_context *c, uint32_t group, uint32_t number,
+                          analysis *out) {
     tn__tile t;
-    tn__tile_init(&t, c, group, "analysis");
+    tile_of(&t, c, group, number, "analysis");
     memset(out, 0, sizeof *out);
     out->a_leaf = TN_NO_VALUE;
     tn_lx b_ext[TN_MAX_RANK], m[TN_MAX_RANK], m_ext[TN_MAX_RANK], n[TN_MAX_RANK],
@@ -146,7 +165,7 @@ static void find_operands(const tn_lower_context *c, uint32_t group, analysis *o
     tn_lx address = TN_LX_NONE;
     if (!whole) address = tn__load_address(t.m.k, tn__tile_lhs(&t, t.b_index, m, k), &buffer);
     out->weights.source = TN_NO_VALUE;
-    if (prepared) tn__weights_find(c, group, &out->weights);
+    if (prepared && tn_group_anchors(t.m.group) == 1) tn__weights_find(c, group, &out->weights);
     if (address != TN_LX_NONE && splits(&t, address, k, m)) {
         out->direct = true;
         out->a_leaf = t.m.k->buffers.data[buffer].binding;
@@ -157,13 +176,9 @@ static void find_operands(const tn_lower_context *c, uint32_t group, analysis *o
                 c->arena, &probe.offsets,
                 tn__load_address(t.m.k, tn__tile_rhs(&t, t.b_index, k, n, TN_LX_NONE), &buffer));
         tn_merge_find(&probe, k, k_ext, t.c.k, all, out->merged_k);
-        t.probe = &probe;
-        tn__tile_point(&t, m, n);
-        tn_lx acc = tn_l_number(t.m.k, t.c.acc, 0);
-        tn__epilogue_point(&t, acc, TN_LX_NONE, TN_LX_NONE);
+        probe_epilogue(&t, number, &probe, m, n);
         tn_merge_find(&probe, m, m_ext, t.c.m, all, out->merged_m);
-        t.probe = NULL;
-        check_merges(c, group, in_place, out);
+        check_merges(c, group, number, in_place, out);
     } else {
         out->stage_turned = !whole && loads_along_rows(&t, k, m);
         for (int i = 0; i + 1 < t.c.k && !in_place; i++)
@@ -173,41 +188,45 @@ static void find_operands(const tn_lower_context *c, uint32_t group, analysis *o
         memset(out->merged_k, 0, sizeof out->merged_k); /* parameters are read at each axis */
 }
 
-static void analyse(const tn_lower_context *c, uint32_t group, analysis *out) {
-    find_operands(c, group, out);
+static void analyse(const tn_lower_context *c, uint32_t group, uint32_t number, analysis *out) {
+    find_operands(c, group, number, out);
     tn__tile t;
-    tn__tile_init(&t, c, group, "analysis");
+    tile_of(&t, c, group, number, "analysis");
     uint32_t lanes = TN_MAX(4, (uint32_t)c->target->vector_bytes / 4);
     tn__words_find(&t, out->direct, out->merged_k, lanes, &out->words);
 }
 
-static void tile_setup(tn__tile *t, const tn_lower_context *c, uint32_t group, const char *name,
-                       const analysis *a) {
-    tn__tile_init(t, c, group, name);
-    t->s = tn_schedule_choose_contraction(
-        t->m.grouping, t->m.group, (uint32_t)c->target->vector_bytes,
-        (uint32_t)c->target->vector_registers, a->direct, a->rhs_unit);
-    t->words = a->words;
-    if (t->words.lanes) {
-        int64_t words = tn__words_total(&t->words);
-        t->k_total = tn_l_int(t->m.k, words);
-        tn_schedule_choose_words(t->m.grouping, t->m.group, (uint32_t)c->target->vector_registers,
-                                 words, &t->s);
+/* Only groups of one anchor have words or weights in their stored type. */
+static void choose_records(const tn_lower_context *c, uint32_t group, analysis *a) {
+    const tn_grouping *p = c->grouping;
+    const tn_group *g = &p->groups.data[group];
+    uint32_t registers = (uint32_t)c->target->vector_registers;
+    a->s = tn_schedule_choose_contraction(p, g, (uint32_t)c->target->vector_bytes, registers,
+                                          a->direct, a->rhs_unit);
+    if (a->words.lanes)
+        tn_schedule_choose_words(p, g, registers, tn__words_total(&a->words), &a->s);
+    a->s = tn_lower_record(c, group, a->s);
+    if (a->weights.source != TN_NO_VALUE) {
+        const tn__weights *found = &a->weights;
+        tn_weights_shape w = {found->group, found->scaled, found->shared, found->differs,
+                              found->k_axis >= 0};
+        tn_schedule_choose_weights(p, g, registers, &w, &a->s);
     }
-    t->s = tn_lower_record(c, group, t->s);
+    for (uint32_t i = 1; i < tn_group_anchors(g); i++)
+        a[i].s = tn_schedule_choose_sibling(p, g, i, a[i].direct, a[i].rhs_unit, &a->s);
+    for (uint32_t i = 1; i < tn_group_anchors(g); i++) a[i].s.m_block = a->s.m_block;
+}
+
+static void follow(tn__tile *t, const analysis *a) {
+    t->s = a->s;
+    t->words = a->words;
+    if (t->words.lanes) t->k_total = tn_l_int(t->m.k, tn__words_total(&t->words));
     t->stage_turned = a->stage_turned && !t->s.words;
     t->turned = a->rhs_turned;
     t->a_leaf = a->a_leaf;
     memcpy(t->merged_m, a->merged_m, sizeof t->merged_m);
     memcpy(t->merged_k, a->merged_k, sizeof t->merged_k);
     t->weights = a->weights;
-    if (t->weights.source != TN_NO_VALUE) {
-        const tn__weights *found = &a->weights;
-        tn_weights_shape w = {found->group, found->scaled, found->shared, found->differs,
-                              found->k_axis >= 0};
-        tn_schedule_choose_weights(t->m.grouping, t->m.group, (uint32_t)c->target->vector_registers,
-                                   &w, &t->s);
-    }
     t->panels = tn__ceil_div(t->m.k, t->n_total, t->s.nr);
 }
 
@@ -216,31 +235,48 @@ static void pack_weights(const tn_lower_context *c, uint32_t group, const analys
                          tn_lowered *out) {
     for (uint32_t i = 0; i <= a->weights.params; i++) {
         tn__tile t;
-        tile_setup(&t, c, group, "pack", a);
+        tile_of(&t, c, group, 0, "pack");
+        follow(&t, a);
         out->packs[out->pack_count++] = tn__weights_pack(&t, i);
     }
 }
 
+static tn_dim packed_elements(const tn__tile *t) {
+    tn_dims *dims = t->m.graph->dims;
+    tn_dim n = 1, count = tn_dim_const(dims, t->s.nr);
+    for (int i = 0; i < t->c.n; i++) n = tn_dim_mul(dims, n, t->c.n_extent[i]);
+    count = tn_dim_mul(dims, count, tn_dim_ceildiv(dims, n, tn_dim_const(dims, t->s.nr)));
+    for (int i = 0; i < t->c.b; i++) count = tn_dim_mul(dims, count, t->c.b_extent[i]);
+    if (t->s.words) return tn_dim_mul(dims, count, tn_dim_const(dims, tn__words_total(&t->words)));
+    for (int i = 0; i < t->c.k; i++) count = tn_dim_mul(dims, count, t->c.k_extent[i]);
+    return count;
+}
+
+/* The panels of all anchors with a constant B. */
 static void lower_pack(const tn_lower_context *c, uint32_t group, const analysis *a,
                        tn_lowered *out) {
     tn__tile t;
-    tile_setup(&t, c, group, "pack", a);
+    tile_of(&t, c, group, 0, "pack");
+    follow(&t, a);
+    for (uint32_t i = 1; i < tn_group_anchors(t.m.group); i++)
+        follow(&tn__sibling_open(&t, i)->tile, &a[i]);
+    tn__place_prepared(&t);
     tn_loop *k = t.m.k;
     uint32_t to = tn_l_buffer(k, TN_LBUF_OUTPUT, t.c.acc, "packed");
     k->buffers.data[to].binding = TN_BIND_PACK;
     k->tasks = tn_l_mul(k, tn__tile_product(k, t.c.b_extent, t.c.b), t.panels);
     tn_lx task = tn_l_task(k), panel = tn_l_mod(k, task, t.panels);
     tn__split_plain(k, tn_l_div(k, task, t.panels), t.c.b_extent, t.c.b, t.b_index);
-    tn_lx size = tn_l_mul(k, t.k_total, tn_l_int(k, t.s.nr));
-    tn__pack_panel(&t, panel, to, tn_l_mul(k, task, size));
-    tn_dims *dims = t.m.graph->dims;
-    tn_dim n = 1, count = tn_dim_const(dims, t.s.nr);
-    for (int i = 0; i < t.c.n; i++) n = tn_dim_mul(dims, n, t.c.n_extent[i]);
-    count = tn_dim_mul(dims, count, tn_dim_ceildiv(dims, n, tn_dim_const(dims, t.s.nr)));
-    for (int i = 0; i < t.c.b; i++) count = tn_dim_mul(dims, count, t.c.b_extent[i]);
-    if (t.s.words) count = tn_dim_mul(dims, count, tn_dim_const(dims, tn__words_total(&t.words)));
-    for (int i = 0; i < t.c.k && !t.s.words; i++) count = tn_dim_mul(dims, count, t.c.k_extent[i]);
-    out->packs[out->pack_count++] = (tn_pack){k, count, t.c.acc};
+    tn_dim elements = 0;
+    for (uint32_t i = 0; i < tn_group_anchors(t.m.group); i++) {
+        tn__tile *own = i ? &t.siblings.data[i - 1]->tile : &t;
+        if (own->s.rhs != TN_RHS_PREPARED) continue;
+        memcpy(own->b_index, t.b_index, sizeof t.b_index);
+        tn_lx at = tn_l_add(k, tn_l_mul(k, task, own->prepared.line), own->prepared.before);
+        tn__pack_panel(own, panel, to, at);
+        elements = tn_dim_add(t.m.graph->dims, elements, packed_elements(own));
+    }
+    out->packs[out->pack_count++] = (tn_pack){k, elements, t.c.acc};
 }
 
 /* ---- the kernel ----------------------------------------------------------------------------- */
@@ -299,10 +335,8 @@ static void emit_task(tn__tile *t) {
     tn_lx hi = tn_l_min(k, t->tasks.rows, tn_l_add(k, lo, tn_l_int(k, t->s.m_block)));
     tn_lx first = tn_l_mul(k, t->tasks.range, t->tasks.panels);
     tn_lx last = tn_l_min(k, t->panels, tn_l_add(k, first, t->tasks.panels));
-    if (t->m.group->prologue != TN_NO_GROUP)
-        tn__stage_prologue(t, lo, hi);
-    else if (t->s.lhs == TN_LHS_STAGED)
-        tn__stage_rows(t, lo, hi);
+    if (t->s.lhs == TN_LHS_STAGED) tn__stage_lhs(t, lo, hi);
+    tn__siblings_begin(t, lo, hi);
     if (t->s.sweep) {
         tn__sweep_panels(t, first, last);
         return;
@@ -310,6 +344,7 @@ static void emit_task(tn__tile *t) {
     tn__folds_begin(t, TN_ALONG_ROWS, lo, hi);
     tn__folds_begin(t, TN_ALONG_NOTHING, lo, hi);
     tn_lx panel = tn_l_for(k, TN_LOOP_SERIAL, first, last, "panel");
+    tn__siblings_run(t, lo, hi, panel);
     if (t->s.rhs == TN_RHS_PACKED) tn__pack_panel(t, panel, t->packed, tn_l_int(k, 0));
     tn__folds_begin(t, TN_ALONG_COLUMNS, lo, hi);
     run_panel(t, lo, hi, panel);
@@ -320,11 +355,53 @@ static void emit_task(tn__tile *t) {
     tn__folds_finish(t);
 }
 
+/* B as the tile reads it, where that is neither in place nor prepared. */
+static void declare_rhs(tn__tile *t, const analysis *a, tn_lowered *out) {
+    tn_loop *k = t->m.k;
+    bool raw = t->s.rhs == TN_RHS_RAW || t->s.rhs == TN_RHS_UNPACKED;
+    if (raw) {
+        tn__weights_bind(t);
+        pack_weights(t->m.context, t->m.group_id, a, out);
+    }
+    if (t->s.rhs == TN_RHS_PACKED || t->s.rhs == TN_RHS_UNPACKED ||
+        (raw && t->s.unpack_rows < INT64_MAX)) {
+        tn_lx size = tn_l_mul(k, t->k_total, tn_l_int(k, t->s.nr));
+        t->packed = tn_l_scratch(k, t->c.acc, size, "panel");
+    }
+}
+
+static void add_siblings(tn__tile *t, const analysis *a, tn_lowered *out) {
+    for (uint32_t i = 1; i < tn_group_anchors(t->m.group); i++) {
+        tn__sibling *s = tn__sibling_open(t, i);
+        follow(&s->tile, &a[i]);
+        tn__sibling_declare(t, s, i);
+        declare_rhs(&s->tile, &a[i], out);
+    }
+}
+
+static void bind_prepared(tn__tile *t, const analysis *a, tn_lowered *out) {
+    uint32_t buffer = TN_NO_GROUP;
+    for (uint32_t i = 0; i < tn_group_anchors(t->m.group); i++) {
+        tn__tile *own = i ? &t->siblings.data[i - 1]->tile : t;
+        if (own->s.rhs != TN_RHS_PREPARED) continue;
+        if (buffer == TN_NO_GROUP) {
+            buffer = tn_l_buffer(t->m.k, TN_LBUF_INPUT, t->c.acc, "packed");
+            t->m.k->buffers.data[buffer].binding = TN_BIND_PACK;
+            lower_pack(t->m.context, t->m.group_id, a, out);
+        }
+        own->packed = buffer;
+    }
+    tn__place_prepared(t);
+}
+
 void tn_lower_contraction(const tn_lower_context *c, uint32_t group, tn_lowered *out) {
-    analysis a;
-    analyse(c, group, &a);
+    analysis a[TN_MOST_ANCHORS];
+    uint32_t anchors = tn_group_anchors(&c->grouping->groups.data[group]);
+    for (uint32_t i = 0; i < anchors; i++) analyse(c, group, i, &a[i]);
+    choose_records(c, group, a);
     tn__tile t;
-    tile_setup(&t, c, group, "contract", &a);
+    tile_of(&t, c, group, 0, "contract");
+    follow(&t, a);
     tn_loop *k = t.m.k;
     uint32_t elements = t.s.mr * t.s.nr;
     t.acc = tn_l_register(k, t.c.acc, elements, "acc");
@@ -336,20 +413,9 @@ void tn_lower_contraction(const tn_lower_context *c, uint32_t group, tn_lowered 
         t.scratch = tn_l_scratch(k, t.c.acc, tn__sweep_elements(&t), "sums");
     else if (t.s.staged_epilogue)
         t.scratch = tn_l_scratch(k, t.c.acc, tn_l_int(k, elements), "tile");
-    bool raw = t.s.rhs == TN_RHS_RAW || t.s.rhs == TN_RHS_UNPACKED;
-    if (raw) {
-        tn__weights_bind(&t);
-        pack_weights(c, group, &a, out);
-    }
-    if (t.s.rhs == TN_RHS_PREPARED) {
-        t.packed = tn_l_buffer(k, TN_LBUF_INPUT, t.c.acc, "packed");
-        k->buffers.data[t.packed].binding = TN_BIND_PACK;
-        lower_pack(c, group, &a, out);
-    } else if (t.s.rhs == TN_RHS_PACKED || (raw && t.s.unpack_rows < INT64_MAX) ||
-               t.s.rhs == TN_RHS_UNPACKED) {
-        tn_lx size = tn_l_mul(k, t.k_total, tn_l_int(k, t.s.nr));
-        t.packed = tn_l_scratch(k, t.c.acc, size, "panel");
-    }
+    declare_rhs(&t, a, out);
+    add_siblings(&t, a, out);
+    bind_prepared(&t, a, out);
     cut_tasks(&t);
     tn__tile_make_folds(&t);
     emit_task(&t);

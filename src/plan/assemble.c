@@ -235,7 +235,7 @@ static void list_inlined(const scope *s, const tn_group *g, tn_node n, uint8_t *
     const tn_node_info *info = tn_graph_node(s->g, n);
     for (uint32_t i = 0; i < info->in_count; i++) {
         tn_node from = tn_graph_value(s->g, info->in[i])->node;
-        if (!s->groups->inlined[from] || seen[from] || info->in[i] == g->domain_value) continue;
+        if (!s->groups->inlined[from] || seen[from] || tn_group_is_domain(g, info->in[i])) continue;
         seen[from] = true;
         list_inlined(s, g, from, seen, out, again);
         tn_str_appendf(out, "%s%s", out->len ? ", " : "", node_label(s, from));
@@ -322,7 +322,8 @@ static tn_dim group_flops(const scope *s, const tn_group *g) {
     uint32_t inner = x ? x->inner.len : 0;
     tn_dim flops = tn_dim_mul(dims, tn_shape_count(dims, &g->space.shape),
                               tn_dim_const(dims, (int64_t)(g->members.len - inner)));
-    if (g->anchor != TN_NO_NODE) flops = tn_dim_add(dims, flops, anchor_flops(s, g->anchor));
+    for (uint32_t i = 0; g->anchor != TN_NO_NODE && i < tn_group_anchors(g); i++)
+        flops = tn_dim_add(dims, flops, anchor_flops(s, tn_group_anchor(g, i).node));
     if (g->prologue != TN_NO_GROUP)
         flops = tn_dim_add(dims, flops, group_flops(s, &s->groups->groups.data[g->prologue]));
     if (!x) return flops;

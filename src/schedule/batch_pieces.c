@@ -106,15 +106,21 @@ static void add_loads(chooser *c, uint32_t at, uint32_t id) {
     if (g->prologue != TN_NO_GROUP) add_loads(c, at, g->prologue);
 }
 
-/* Of one image. */
-static double product_seconds(const chooser *c, const tn_group *g) {
-    enum { FLOPS_OF_A_POINT = 4 }; /* in the same time, see costs.c */
-    if (g->kind != TN_GROUP_CONTRACTION) return 0;
-    const tn_node_info *n = tn_graph_node(c->p->graph, g->anchor);
+static double flops_of(const chooser *c, const tn_node_info *n) {
     tn_contraction k;
     tn_op_rules_of(n->op)->lower.contraction->describe(c->p->graph, n, &k);
     double flops = 2 * bytes_of(c, n->out) / (double)tn_dtype_size(k.acc);
     for (int i = 0; i < k.k; i++) flops *= (double)tn_dim_guess(c->p->graph->dims, k.k_extent[i]);
+    return flops;
+}
+
+/* Of one image. */
+static double product_seconds(const chooser *c, const tn_group *g) {
+    enum { FLOPS_OF_A_POINT = 4 }; /* in the same time, see costs.c */
+    double flops = 0;
+    if (g->kind != TN_GROUP_CONTRACTION) return 0;
+    for (uint32_t i = 0; i < tn_group_anchors(g); i++)
+        flops += flops_of(c, tn_graph_node(c->p->graph, tn_group_anchor(g, i).node));
     return flops / (c->p->costs.points * FLOPS_OF_A_POINT);
 }
 
@@ -227,9 +233,12 @@ static void take(step *to, double seconds, uint32_t from, int64_t piece) {
 static bool may_loop(const chooser *c, uint32_t at, int64_t piece) {
     const tn_group *g = &c->p->groups.data[c->order[at]];
     if (!c->of[at].split) return false;
-    return g->kind != TN_GROUP_CONTRACTION ||
-           tn_schedule_winograd_side(c->p, g->anchor) ==
-               tn_schedule_winograd_side_for(c->p, g->anchor, piece);
+    for (uint32_t i = 0; g->kind == TN_GROUP_CONTRACTION && i < tn_group_anchors(g); i++) {
+        tn_node n = tn_group_anchor(g, i).node;
+        if (tn_schedule_winograd_side(c->p, n) != tn_schedule_winograd_side_for(c->p, n, piece))
+            return false;
+    }
+    return true;
 }
 
 /* All loops over pieces that begin before place `first`. */
@@ -270,9 +279,12 @@ static void place_group(chooser *c, uint32_t id, uint8_t loop) {
     const tn_group *g = &c->p->groups.data[id];
     for (uint32_t m = 0; m < g->members.len; m++) c->loops->where[g->members.data[m].node] = loop;
     if (g->domain_value == TN_NO_VALUE || g->anchor == TN_NO_NODE) return;
-    for (tn_node n = tn_graph_value(c->p->graph, g->domain_value)->node; n != g->anchor;
-         n = tn_graph_value(c->p->graph, tn_graph_node(c->p->graph, n)->in[0])->node)
-        c->loops->where[n] = loop; /* views of the anchor's result */
+    for (uint32_t i = 0; i < tn_group_anchors(g); i++) {
+        tn_anchor a = tn_group_anchor(g, i);
+        for (tn_node n = tn_graph_value(c->p->graph, a.domain_value)->node; n != a.node;
+             n = tn_graph_value(c->p->graph, tn_graph_node(c->p->graph, n)->in[0])->node)
+            c->loops->where[n] = loop; /* views of the anchor's result */
+    }
 }
 
 /* Loops in the order of execution; what is inlined, constant or a product's prologue is made where it is

@@ -3,9 +3,9 @@
  * Greedy forming (group.c) stores what several groups read. Recomputing it in its readers may be
  * cheaper: then it is neither stored nor loaded, and what it is made of is often loaded or stored
  * anyway. Each stored value is tried in turn, from the last to the first, until nothing makes the
- * whole cheaper; then the other product for what two products could take as their epilogue. Nodes that
- * look alike, as in equal layers, are decided about at once. Where there are few choices all of their
- * combinations are compared first. */
+ * whole cheaper; then whether products that share a group are better apart, and the other product for
+ * what two products apart could take as their epilogue. Nodes that look alike, as in equal layers, are
+ * decided about at once. Where there are few choices all of their combinations are compared first. */
 #include "schedule/alike.h"
 #include "schedule/group_inner.h"
 
@@ -137,8 +137,15 @@ typedef struct search {
 } search;
 
 static bool may_turn(search *s, tn_node n, tn__choice choice) {
-    return (s->choices[n] & choice) ||
-           (choice == TN__RECOMPUTED ? is_candidate(s->best, n) : has_two_products(s->best, n));
+    if (s->choices[n] & choice) return true;
+    switch (choice) {
+    case TN__RECOMPUTED:
+        return is_candidate(s->best, n);
+    case TN__SECOND_GROUP:
+        return has_two_products(s->best, n);
+    default:
+        return s->best->united[n];
+    }
 }
 
 /* Forms the groups anew. */
@@ -186,21 +193,21 @@ static void improve(search *s) {
     }
 }
 
-/* Alone, another host for what two products could take often costs the same. */
-static void improve_hosts(search *s) {
+/* Alone, another host for what several products could take often costs the same. */
+static void improve_hosts(search *s, tn__choice choice) {
     uint8_t *tried = TN_NEW_N(s->arena, uint8_t, s->g->nodes.len);
     for (tn_node n = 0; n < s->g->nodes.len && s->trials > 0; n++) {
-        if (tried[s->kind[n]] || !may_turn(s, n, TN__SECOND_GROUP)) continue;
+        if (tried[s->kind[n]] || !may_turn(s, n, choice)) continue;
         tried[s->kind[n]] = true;
         search other = *s;
-        turn(&other, &(option){s->kind[n], TN__SECOND_GROUP}, 1);
+        turn(&other, &(option){s->kind[n], choice}, 1);
         improve(&other);
         take_cheaper(s, &other);
     }
 }
 
 static int list_options(search *s, option *out, int most) {
-    static const tn__choice choices[] = {TN__RECOMPUTED, TN__SECOND_GROUP};
+    static const tn__choice choices[] = {TN__RECOMPUTED, TN__APART, TN__SECOND_GROUP};
     int count = 0;
     for (size_t c = 0; c < TN_COUNT(choices); c++) {
         uint8_t *listed = TN_NEW_N(s->arena, uint8_t, s->g->nodes.len);
@@ -244,7 +251,8 @@ tn_grouping *tn_group_graph(const tn_graph *g, bool fuse, const tn_costs *costs,
         s.trials = trials;
         s.best->all_tried = try_all(&s);
         improve(&s);
-        improve_hosts(&s);
+        improve_hosts(&s, TN__APART);
+        improve_hosts(&s, TN__SECOND_GROUP);
     }
     s.best->seconds = tn__grouping_seconds(s.best);
     s.best->least_seconds = tn__least_seconds(s.best);

@@ -26,8 +26,8 @@ static tn_lx probe_leaf(tn_access *a, tn_value v, const tn_lx *index) {
     if (p->grouping->group_of[info->node] == p->group_id) {
         int rank = info->type.shape.rank;
         const tn_member *m = tn__find_member(p->group, info->node);
-        if (info->node == p->group->anchor) {
-            p->ok = false; /* read past the views that follow the anchor */
+        if (tn_group_has_anchor(p->group, info->node)) {
+            p->ok = false; /* read past the views that follow it */
         } else if (!m || info->result != 0) {
             p->ok = false;
         } else {
@@ -55,14 +55,16 @@ static void probe_init(probe *p, const tn_grouping *grouping, uint32_t group_id)
     tn_access_init(&p->access, &p->loop, grouping, grouping->arena);
     p->access.leaf = probe_leaf;
     p->access.context = p;
-    if (p->group->domain_value != TN_NO_VALUE) { /* the anchor's result, seen through its views */
+    for (uint32_t n = 0; n < tn_group_anchors(p->group); n++) { /* seen through their views */
+        tn_value domain = tn_group_anchor(p->group, n).domain_value;
+        if (domain == TN_NO_VALUE) continue;
         tn_lx at[TN_MAX_RANK];
         for (int i = 0; i < s->rank; i++)
             at[i] = s->dim[i] == 1 ? tn_l_int(&p->loop, 0) : p->var[i];
-        tn_dtype dtype = tn_graph_type(grouping->graph, p->group->domain_value)->dtype;
+        tn_dtype dtype = tn_graph_type(grouping->graph, domain)->dtype;
         uint32_t buffer = tn_l_buffer(&p->loop, TN_LBUF_INPUT, dtype, "anchor");
         tn_access_define(
-            &p->access, p->group->domain_value, at,
+            &p->access, domain, at,
             tn_l_load(&p->loop, buffer, tn_l_int(&p->loop, 0), TN_LX_NONE, TN_LX_NONE));
     }
 }
@@ -177,7 +179,10 @@ static bool is_read_with_elements(const tn_grouping *p, uint32_t id, tn_node n) 
     const tn_group *group = &p->groups.data[id];
     uint8_t *of = TN_NEW_N(p->arena, uint8_t, g->nodes.len); /* what a node is made from */
     of[n] = FOLD;
-    for (tn_node k = group->anchor; k < g->nodes.len; k++) {
+    tn_node first = group->anchor;
+    for (uint32_t i = 0; i < group->siblings.len; i++)
+        first = TN_MIN(first, group->siblings.data[i].node);
+    for (tn_node k = first; k < g->nodes.len; k++) {
         const tn_node_info *info = tn_graph_node(g, k);
         const tn_member *m = p->group_of[k] == id ? tn__find_member(group, k) : NULL;
         uint8_t reads = 0;

@@ -4,6 +4,18 @@
  * what must be stored. Read next: access.c (how inlining works), codegen/lower_rows.c. */
 #include "schedule/group_inner.h"
 
+bool tn_group_has_anchor(const tn_group *g, tn_node n) {
+    for (uint32_t i = 0; i < tn_group_anchors(g); i++)
+        if (tn_group_anchor(g, i).node == n) return true;
+    return false;
+}
+
+bool tn_group_is_domain(const tn_group *g, tn_value v) {
+    for (uint32_t i = 0; i < tn_group_anchors(g); i++)
+        if (tn_group_anchor(g, i).domain_value == v) return true;
+    return false;
+}
+
 static bool keeps_memory(tn_op op) {
     return op == TN_OP_reshape || op == TN_OP_barrier;
 }
@@ -29,10 +41,14 @@ static bool depends_on(const tn_grouping *p, uint32_t from, uint32_t to, uint8_t
     return false;
 }
 
+bool tn__group_depends(const tn_grouping *p, uint32_t from, uint32_t to) {
+    return depends_on(p, from, to, TN_NEW_N(p->arena, uint8_t, p->groups.len));
+}
+
 /* The groups that a root reads, looking through what is inlined. */
 typedef tn__group_list group_list;
 
-static void add_group(tn_arena *arena, group_list *list, uint32_t id) {
+void tn__add_group(tn_arena *arena, group_list *list, uint32_t id) {
     for (uint32_t i = 0; i < list->len; i++)
         if (list->data[i] == id) return;
     tn_vec_push(arena, list, id);
@@ -44,7 +60,7 @@ static void read_groups(const tn_grouping *p, tn_node n, uint32_t mark, group_li
         tn_node from = p->graph->values.data[info->in[i]].node;
         if (!tn__first_visit(p, from, mark)) continue;
         if (p->group_of[from] != TN_NO_GROUP)
-            add_group(p->arena, out, p->group_of[from]);
+            tn__add_group(p->arena, out, p->group_of[from]);
         else
             read_groups(p, from, mark, out);
     }
@@ -70,8 +86,8 @@ static uint32_t level_of(const tn_grouping *p, const tn_group *group, uint32_t i
         uint32_t below;
         if (p->group_of[from] == id) {
             const tn_member *m = tn__find_member(group, from);
-            bool fold =
-                tn__lower_of(p->graph, from)->kind == TN_LOWER_FOLD || from == group->anchor;
+            bool fold = tn__lower_of(p->graph, from)->kind == TN_LOWER_FOLD ||
+                        tn_group_has_anchor(group, from);
             below = m ? m->level + (fold ? 1 : 0) : 1; /* else the anchor, seen through views */
         } else if (p->group_of[from] == TN_NO_GROUP) {
             below = level_of(p, group, id, from, mark);
@@ -106,7 +122,8 @@ tn__value_list tn__loads_of(tn_grouping *p, uint32_t id, tn_node n) {
 /* Remembers that group `id`, which `n` is now in, loads what `n` does. */
 static void note_loads(tn_grouping *p, uint32_t id, tn_node n) {
     tn__value_list loads = tn__loads_of(p, id, n);
-    for (uint32_t i = 0; i < loads.len; i++) add_group(p->arena, &p->loaders[loads.data[i]], id);
+    for (uint32_t i = 0; i < loads.len; i++)
+        tn__add_group(p->arena, &p->loaders[loads.data[i]], id);
 }
 
 static void join(tn_grouping *p, uint32_t id, tn_member m, const tn_space *space,
@@ -117,7 +134,7 @@ static void join(tn_grouping *p, uint32_t id, tn_member m, const tn_space *space
     tn_vec_push(p->arena, &group->members, m);
     p->group_of[m.node] = id;
     for (uint32_t i = 0; i < reads->len; i++)
-        if (reads->data[i] != id) add_group(p->arena, &group->deps, reads->data[i]);
+        if (reads->data[i] != id) tn__add_group(p->arena, &group->deps, reads->data[i]);
     note_loads(p, id, m.node);
 }
 
@@ -201,7 +218,7 @@ static void new_group(tn_grouping *p, tn_node n, const group_list *reads) {
         tn_vec_push(p->arena, &group.members, ((tn_member){.node = inner}));
         p->group_of[inner] = id;
     }
-    for (uint32_t i = 0; i < reads->len; i++) add_group(p->arena, &group.deps, reads->data[i]);
+    for (uint32_t i = 0; i < reads->len; i++) tn__add_group(p->arena, &group.deps, reads->data[i]);
     tn_vec_push(p->arena, &p->groups, group);
     p->group_of[n] = id;
     note_loads(p, id, n);
@@ -223,6 +240,15 @@ static bool is_product(const tn_group *group) {
 static bool better(const tn_grouping *p, uint32_t a, uint32_t b) {
     bool pa = is_product(&p->groups.data[a]), pb = is_product(&p->groups.data[b]);
     return pa != pb ? pa : a > b;
+}
+
+static void sort_groups(const tn_grouping *p, group_list *list) { /* few entries */
+    for (uint32_t i = 1; i < list->len; i++)
+        for (uint32_t j = i; j > 0 && better(p, list->data[j], list->data[j - 1]); j--) {
+            uint32_t t = list->data[j];
+            list->data[j] = list->data[j - 1];
+            list->data[j - 1] = t;
+        }
 }
 
 static void find_attention(tn_grouping *p) {
@@ -300,7 +326,7 @@ static void find_siblings(tn_grouping *p, tn_node n, group_list *out) {
         if (whole == 1 || tn_shape_count(g->dims, &tn_graph_type(g, v)->shape) != whole) continue;
         for (uint32_t j = 0; j < p->loaders[v].len; j++)
             if (is_sibling(p, p->loaders[v].data[j], n))
-                add_group(p->arena, out, p->loaders[v].data[j]);
+                tn__add_group(p->arena, out, p->loaders[v].data[j]);
     }
 }
 
@@ -329,12 +355,13 @@ static void place_root(tn_grouping *p, tn_node n) {
     bool joins = p->fuse && (kind == TN_LOWER_EXPRESSION ||
                              (kind == TN_LOWER_FOLD && p->graph->nodes.data[n].op == TN_OP_reduce));
     if (joins) {
-        for (uint32_t i = 1; i < reads.len; i++) /* sort: few entries */
-            for (uint32_t j = i; j > 0 && better(p, reads.data[j], reads.data[j - 1]); j--) {
-                uint32_t t = reads.data[j];
-                reads.data[j] = reads.data[j - 1];
-                reads.data[j - 1] = t;
-            }
+        sort_groups(p, &reads);
+        if (tn__unite_products(p, n, &reads)) { /* there are fewer now */
+            p->united[n] = true;
+            reads.len = 0;
+            read_groups(p, n, ++p->seen_mark, &reads);
+            sort_groups(p, &reads);
+        }
         if (try_groups(p, n, &reads, &reads)) return;
     }
     if (goes_into_product(p, n)) {
@@ -349,9 +376,13 @@ static void place_root(tn_grouping *p, tn_node n) {
     new_group(p, n, &reads);
 }
 
-/* Whether `v` is the memory of what the group's anchor makes, seen through the views after it. */
-static bool is_domain_of(const tn_grouping *p, const tn_group *group, tn_value v) {
-    return group->domain_value != TN_NO_VALUE && tn_group_storage(p, group->domain_value) == v;
+/* What an anchor makes, seen through the views after it, where `v` is its memory; else NO_VALUE. */
+static tn_value domain_stored_in(const tn_grouping *p, const tn_group *group, tn_value v) {
+    for (uint32_t i = 0; i < tn_group_anchors(group); i++) {
+        tn_value domain = tn_group_anchor(group, i).domain_value;
+        if (domain != TN_NO_VALUE && tn_group_storage(p, domain) == v) return domain;
+    }
+    return TN_NO_VALUE;
 }
 
 static void store(tn_grouping *p, tn_value v) {
@@ -360,11 +391,12 @@ static void store(tn_grouping *p, tn_value v) {
     if (p->stored[v] || tn__lower_of(p->graph, node)->kind == TN_LOWER_SOURCE) return;
     p->stored[v] = true;
     if (p->group_of[node] == TN_NO_GROUP) { /* an inlined view that must exist in memory */
-        for (uint32_t i = 0; i < p->groups.len; i++)
-            if (is_domain_of(p, &p->groups.data[i], v)) {
-                tn_vec_push(p->arena, &p->groups.data[i].stores, p->groups.data[i].domain_value);
-                return;
-            }
+        for (uint32_t i = 0; i < p->groups.len; i++) {
+            tn_value domain = domain_stored_in(p, &p->groups.data[i], v);
+            if (domain == TN_NO_VALUE) continue;
+            tn_vec_push(p->arena, &p->groups.data[i].stores, domain);
+            return;
+        }
         group_list reads = {0};
         read_groups(p, node, ++p->seen_mark, &reads);
         new_group(p, node, &reads);
@@ -373,7 +405,8 @@ static void store(tn_grouping *p, tn_value v) {
         return;
     }
     tn_group *group = &p->groups.data[p->group_of[node]];
-    tn_vec_push(p->arena, &group->stores, is_domain_of(p, group, v) ? group->domain_value : v);
+    tn_value domain = domain_stored_in(p, group, v);
+    tn_vec_push(p->arena, &group->stores, domain == TN_NO_VALUE ? v : domain);
 }
 
 static void add_store_dep(tn_grouping *p, uint32_t id, tn_value v) {
@@ -381,7 +414,7 @@ static void add_store_dep(tn_grouping *p, uint32_t id, tn_value v) {
     for (uint32_t i = 0; i < p->groups.len; i++)
         for (uint32_t j = 0; j < p->groups.data[i].stores.len; j++)
             if (tn_group_storage(p, p->groups.data[i].stores.data[j]) == v && i != id)
-                add_group(p->arena, &p->groups.data[id].deps, i);
+                tn__add_group(p->arena, &p->groups.data[id].deps, i);
 }
 
 /* Values that group `id` reads from memory: leaves of its members that it does not hold itself. Storing
@@ -392,7 +425,7 @@ static void store_leaves(tn_grouping *p, uint32_t id, tn_node n, uint32_t mark) 
     for (uint32_t i = 0; i < info->in_count; i++) {
         tn_value v = info->in[i];
         tn_node from = tn_graph_value(p->graph, v)->node;
-        if (v == group->domain_value || p->group_of[from] == id) continue;
+        if (tn_group_is_domain(group, v) || p->group_of[from] == id) continue;
         if (!p->inlined[from])
             store(p, v);
         else if (tn__first_visit(p, from, mark))
@@ -441,6 +474,7 @@ tn_grouping *tn__form_groups(const tn_graph *g, bool fuse, const uint8_t *choice
     p->constant = TN_NEW_N(arena, uint8_t, g->nodes.len);
     p->group_of = TN_NEW_N(arena, uint32_t, g->nodes.len);
     p->stored = TN_NEW_N(arena, uint8_t, g->values.len);
+    p->united = TN_NEW_N(arena, uint8_t, g->nodes.len);
     p->use_count = tn_graph_use_counts(g, arena);
     p->seen = TN_NEW_N(arena, uint32_t, g->nodes.len);
     p->loaders = TN_NEW_N(arena, tn__group_list, g->values.len);

@@ -2,9 +2,10 @@
  *
  * Every node is a source, inlined (recomputed inside whoever reads it: views and single-use
  * pointwise operations), or a *root* that belongs to exactly one group. A group is one kernel:
- *   CONTRACTION  an anchor (dot, conv), pointwise roots as its epilogue on the result tile, folds of
- *                these over the columns, the rows or all, and pointwise roots on such folds; a group
- *                of rows as its prologue, when that makes what only left operands of products read;
+ *   CONTRACTION  an anchor (dot, conv), or several over the same space whose results meet; pointwise
+ *                roots as the epilogue on the result tile, folds of these over the columns, the rows
+ *                or all, and pointwise roots on such folds; a group of rows as its prologue, when that
+ *                makes what only left operands of products read;
  *   ATTENTION    two dots and the softmax between them (attention.h), with an epilogue as above;
  *   ROWS         pointwise roots and folds over one space, whose axes are row axes or folded axes:
  *                softmax, norms, reductions, pooling, plain pointwise chains and copies;
@@ -58,12 +59,23 @@ typedef struct tn_member {
 typedef TN_VEC(uint32_t) tn__group_list;
 typedef TN_VEC(tn_value) tn__value_list;
 
+/* A product, and its result seen through the views that follow it. */
+typedef struct tn_anchor {
+    tn_node node;
+    tn_value domain_value;
+} tn_anchor;
+
+enum { TN_MOST_ANCHORS = 4 };
+
 typedef struct tn_group {
     tn_group_kind kind;
     tn_node anchor; /* CONTRACTION, ATTENTION (its second product), NEST, CONTROL, and ROWS around a
                        window fold; else NO_NODE */
     tn_value domain_value; /* CONTRACTION, ATTENTION, window fold: the anchor's result seen through
                               the views that follow it; its shape is the space */
+    TN_VEC(tn_anchor)
+    siblings; /* CONTRACTION: more anchors over the same space, seen through the
+                                   same views; they run before `anchor` does */
     const tn_attention_parts
         *attention; /* ATTENTION; what is inside it follows the anchor in `members` */
     tn_space space;
@@ -76,6 +88,17 @@ typedef struct tn_group {
     tn__group_list deps;   /* groups whose values it reads */
     const char *note;
 } tn_group;
+
+/* Anchors of a group that has one, by number: 0 is `anchor`, the others are its siblings. */
+static inline uint32_t tn_group_anchors(const tn_group *g) {
+    return 1 + g->siblings.len;
+}
+static inline tn_anchor tn_group_anchor(const tn_group *g, uint32_t number) {
+    return number ? g->siblings.data[number - 1] : (tn_anchor){g->anchor, g->domain_value};
+}
+bool tn_group_has_anchor(const tn_group *g, tn_node n);
+/* Whether `v` is the domain value of an anchor. */
+bool tn_group_is_domain(const tn_group *g, tn_value v);
 
 /* Who reads a value, looking through views; while groups are formed. */
 typedef struct tn__reader {
@@ -101,6 +124,7 @@ struct tn_grouping {
     uint32_t *group_of;   /* per node: its group, or TN_NO_GROUP */
     const tn_attention_parts **attention; /* per node: what it is the second product of, or NULL */
     uint8_t *enclosed;   /* per node: inside an attention that is yet to be placed */
+    uint8_t *united;     /* per node: brought products that it reads into one group */
     uint8_t *stored;     /* per value: lives in memory (besides sources) */
     uint32_t *use_count; /* per value */
     const tn__reader *readers;
@@ -115,6 +139,7 @@ struct tn_grouping {
 typedef enum tn__choice {
     TN__RECOMPUTED = 1,   /* inlined though it has several readers */
     TN__SECOND_GROUP = 2, /* joins the second group that would take it, not the first */
+    TN__APART = 4,        /* products that it reads stay in groups of their own */
 } tn__choice;
 
 /* Forms groups greedily under these choices. */

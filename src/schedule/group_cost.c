@@ -62,7 +62,7 @@ static void add_node(walk *w, tn_node n) {
     for (uint32_t i = 0; i < info->in_count; i++) {
         tn_value v = info->in[i];
         tn_node from = tn_graph_value(g, v)->node;
-        if (v == group->domain_value || p->group_of[from] == w->id || is_nested(p, from) ||
+        if (tn_group_is_domain(group, v) || p->group_of[from] == w->id || is_nested(p, from) ||
             !tn__first_visit(p, from, w->mark))
             continue;
         if (p->inlined[from]) {

@@ -1,4 +1,5 @@
-/* Between the files that form groups: group.c, inlined.c, fit.c, prologue.c, group_cost.c, choose.c. */
+/* Between the files that form groups: group.c, inlined.c, fit.c, sibling.c, prologue.c, group_cost.c,
+ * choose.c. */
 #ifndef TENON_SCHEDULE_GROUP_INNER_H
 #define TENON_SCHEDULE_GROUP_INNER_H
 
@@ -19,6 +20,12 @@ static inline bool tn__first_visit(const tn_grouping *p, tn_node n, uint32_t mar
     return first;
 }
 
+/* ---- group.c -------------------------------------------------------------------------------- */
+
+void tn__add_group(tn_arena *arena, tn__group_list *list, uint32_t id);
+/* Whether group `from` waits for group `to`. */
+bool tn__group_depends(const tn_grouping *p, uint32_t from, uint32_t to);
+
 /* ---- group_cost.c --------------------------------------------------------------------------- */
 
 /* Of storing or loading a value. */
@@ -31,6 +38,8 @@ double tn__least_seconds(const tn_grouping *p);
 
 /* Fills in p->constant, p->readers and p->inlined. */
 void tn__find_inlined(tn_grouping *p);
+/* Constants that take more memory as `n` makes them than stored (codegen/contraction_weights.c). */
+bool tn__is_stored_weight(const tn_grouping *p, tn_node n);
 
 /* ---- fit.c ---------------------------------------------------------------------------------- */
 
@@ -38,6 +47,16 @@ void tn__find_inlined(tn_grouping *p);
 const tn_member *tn__find_member(const tn_group *group, tn_node n);
 /* Whether root `n` may join group `id`, cycles aside; fills the member and the group's new space. */
 bool tn__fits(tn_grouping *p, uint32_t id, tn_node n, tn_member *m, tn_space *space);
+
+/* ---- record_conv.c -------------------------------------------------------------------------- */
+
+/* Whether a product is of bytes, whose neighbours along k are put into words. */
+bool tn__is_of_bytes(const tn_graph *g, const tn_node_info *n);
+
+/* ---- sibling.c ------------------------------------------------------------------------------ */
+
+/* Brings products that `n` could join, and that may share a group, into one; false: there are none. */
+bool tn__unite_products(tn_grouping *p, tn_node n, const tn__group_list *reads);
 
 /* ---- prologue.c ----------------------------------------------------------------------------- */
 

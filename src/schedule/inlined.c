@@ -116,10 +116,11 @@ static double stored_bytes(const tn_grouping *p, tn_value v) {
 
 /* Constants on their way into a product that take more memory converted than stored: the kernel reads
  * them as they are stored (codegen/contraction_weights.c). */
-static bool is_stored_weight(const tn_grouping *p, tn_node n, const reader *r) {
+bool tn__is_stored_weight(const tn_grouping *p, tn_node n) {
     const tn_node_info *info = tn_graph_node(p->graph, n);
     double stored = 0;
-    if (!p->constant[n] || !r->weight || tn__lower_of(p->graph, n)->view) return false;
+    if (!p->constant[n] || !p->readers[info->out].weight || tn__lower_of(p->graph, n)->view)
+        return false;
     for (uint32_t i = 0; i < info->in_count; i++) stored += stored_bytes(p, info->in[i]);
     const tn_type *type = tn_graph_type(p->graph, info->out);
     return (double)tn_shape_const_count(&type->shape) * tn_dtype_bits(type->dtype) / 8 >
@@ -131,7 +132,7 @@ static bool is_stored_weight(const tn_grouping *p, tn_node n, const reader *r) {
 static bool is_inlined(const tn_grouping *p, tn_node n, const reader *r) {
     const tn_graph *g = p->graph;
     tn_op op = g->nodes.data[n].op;
-    if (is_stored_weight(p, n, r)) return true;
+    if (tn__is_stored_weight(p, n)) return true;
     if (r->product && (op == TN_OP_pad || op == TN_OP_concat))
         return r->count == 1 && r->which == 0 && is_thin_pad(p, n) &&
                tn_graph_node(g, r->node)->in[0] == tn_graph_node(g, n)->out &&

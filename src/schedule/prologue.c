@@ -132,12 +132,14 @@ static bool group_reads_rows(tn_grouping *p, const tn_group *rows, const tn_memb
         return false;
     for (uint32_t i = 0; i < group->members.len; i++) {
         tn_node n = group->members.data[i].node;
-        if (n == group->anchor) continue;
+        if (tn_group_has_anchor(group, n)) continue;
         tn__value_list loads = tn__loads_of(p, id, n);
         for (uint32_t j = 0; j < loads.len; j++)
             if (loads.data[j] == v) return false;
     }
-    return reads_rows(p, rows, m, v, group->anchor);
+    for (uint32_t i = 0; i < tn_group_anchors(group); i++)
+        if (!reads_rows(p, rows, m, v, tn_group_anchor(group, i).node)) return false;
+    return true;
 }
 
 /* ---- moving them ---------------------------------------------------------------------------- */

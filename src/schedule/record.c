@@ -147,10 +147,14 @@ static bool has_folds(const tn_group *g) {
     return false;
 }
 
-/* Of so few rows that reading such a B is all there is to do. */
+/* So few rows that reading such a B is all there is to do. */
+static bool is_large_for(int64_t m, int64_t k, int64_t cols) {
+    return m <= TN__SWEEP_ROWS && cols >= PAGE_ELEMENTS && clamp_product(k, cols) > PACKED_ELEMENTS;
+}
+
 static bool worth_sweeping(const tn_group *g, int64_t m, int64_t k, int64_t cols) {
-    return !has_folds(g) && m <= TN__SWEEP_ROWS && cols >= PAGE_ELEMENTS &&
-           g->prologue == TN_NO_GROUP && clamp_product(k, cols) > PACKED_ELEMENTS;
+    return !has_folds(g) && g->siblings.len == 0 && g->prologue == TN_NO_GROUP &&
+           is_large_for(m, k, cols);
 }
 
 /* Blocks of like height, as few as there are now. */
@@ -167,9 +171,87 @@ static int64_t shared_rows(int64_t tasks, int64_t m, int64_t flops, const tn_sch
     return parts < 2 ? s->m_block : TN_MIN(s->m_block, (tiles + parts - 1) / parts * s->mr);
 }
 
+static void describe(const tn_grouping *p, tn_node product, tn_contraction *c) {
+    const tn_node_info *n = tn_graph_node(p->graph, product);
+    tn_op_rules_of(n->op)->lower.contraction->describe(p->graph, n, c);
+}
+
+static bool has_constant_rhs(const tn_grouping *p, tn_node product) {
+    return p->constant[tn_graph_value(p->graph, tn_graph_node(p->graph, product)->in[1])->node];
+}
+
+bool tn_schedule_may_sweep(const tn_grouping *p, tn_node product_node) {
+    const tn_dims *dims = p->graph->dims;
+    tn_contraction c;
+    describe(p, product_node, &c);
+    return !has_constant_rhs(p, product_node) && all_const(c.m_extent, c.m) &&
+           is_large_for(product(dims, c.m_extent, c.m), product(dims, c.k_extent, c.k),
+                        product(dims, c.n_extent, c.n));
+}
+
 /* All rows share a panel that the task packs, as long as there are tasks enough. */
 static int64_t packed_rows(int64_t m, int64_t panels) {
     return TN_MAX(PACKED_BLOCK, clamp_product(m, panels) / PACKED_TASKS);
+}
+
+static tn_rhs_mode rhs_mode(const tn_grouping *p, const tn_group *g, tn_node anchor,
+                            const tn_contraction *c, bool rhs_unit) {
+    const tn_dims *dims = p->graph->dims;
+    int64_t m = product(dims, c->m_extent, c->m), k = product(dims, c->k_extent, c->k);
+    if (has_constant_rhs(p, anchor) && !g->constant) return TN_RHS_PREPARED;
+    bool in_place = rhs_unit && !worth_packing(m, k, product(dims, c->n_extent, c->n));
+    return in_place ? TN_RHS_DIRECT : TN_RHS_PACKED;
+}
+
+static tn_lhs_mode lhs_mode(const tn_contraction *c, bool lhs_direct) {
+    return lhs_direct ? TN_LHS_DIRECT : c->k > 0 ? TN_LHS_STAGED : TN_LHS_ELEMENT;
+}
+
+/* Rows whose evaluated operand fits the scratch. */
+static int64_t staged_rows(int64_t block, int64_t k, uint32_t mr) {
+    return TN_MAX((int64_t)mr, TN_MIN(block, STAGE_ELEMENTS / TN_MAX(1, k)));
+}
+
+tn_schedule tn_schedule_choose_sibling(const tn_grouping *p, const tn_group *g, uint32_t number,
+                                       bool lhs_direct, bool rhs_unit, tn_schedule *anchor) {
+    tn_node node = tn_group_anchor(g, number).node;
+    tn_schedule s = *anchor;
+    tn_contraction c;
+    describe(p, node, &c);
+    s.lhs = lhs_mode(&c, lhs_direct);
+    s.rhs = rhs_mode(p, g, node, &c, rhs_unit);
+    s.rhs_unit = rhs_unit && s.rhs != TN_RHS_PREPARED;
+    s.staged_epilogue = false;
+    if (s.lhs == TN_LHS_STAGED) {
+        int64_t k = product(p->graph->dims, c.k_extent, c.k);
+        int64_t rows = staged_rows(anchor->m_block, k, s.mr) / s.mr * s.mr;
+        anchor->m_block = TN_MIN(anchor->m_block, rows);
+    }
+    return s;
+}
+
+/* Of all the sums that make an element of the group. */
+typedef struct sum_terms {
+    int64_t count;
+    bool fixed;
+} sum_terms;
+
+static sum_terms all_terms(const tn_grouping *p, const tn_group *g) {
+    sum_terms t = {.fixed = true};
+    for (uint32_t i = 0; i < tn_group_anchors(g); i++) {
+        tn_contraction c;
+        describe(p, tn_group_anchor(g, i).node, &c);
+        t.count += TN_MIN(product(p->graph->dims, c.k_extent, c.k), INT64_MAX / 16);
+        t.fixed &= all_const(c.k_extent, c.k);
+    }
+    return t;
+}
+
+/* Whether each task may pack the right operand of a sibling. */
+static bool may_pack_sibling(const tn_grouping *p, const tn_group *g) {
+    for (uint32_t i = 1; i < tn_group_anchors(g); i++)
+        if (!has_constant_rhs(p, tn_group_anchor(g, i).node)) return true;
+    return false;
 }
 
 tn_schedule tn_schedule_choose_contraction(const tn_grouping *p, const tn_group *g,
@@ -178,41 +260,38 @@ tn_schedule tn_schedule_choose_contraction(const tn_grouping *p, const tn_group 
     tn_schedule schedule = {.lanes = TN_MAX(4, vector_bytes / 4), .unroll = 1, .rows_per_task = 1};
     tn_schedule *s = &schedule;
     const tn_dims *dims = p->graph->dims;
-    const tn_node_info *n = tn_graph_node(p->graph, g->anchor);
     tn_contraction c;
-    tn_op_rules_of(n->op)->lower.contraction->describe(p->graph, n, &c);
+    describe(p, g->anchor, &c);
     int64_t b = product(dims, c.b_extent, c.b), m = product(dims, c.m_extent, c.m);
     int64_t cols = product(dims, c.n_extent, c.n), k = product(dims, c.k_extent, c.k);
     bool fixed_n = all_const(c.n_extent, c.n), fixed_m = all_const(c.m_extent, c.m);
+    sum_terms terms = all_terms(p, g);
     if (tn_dtype_size(c.acc) == 8) s->lanes = TN_MAX(2, s->lanes / 2);
     tn__product_sizes sizes = {.m = m,
                                .n = cols,
-                               .k = k,
+                               .k = terms.count,
                                .fixed_m = fixed_m,
                                .fixed_n = fixed_n,
-                               .fixed_k = all_const(c.k_extent, c.k),
+                               .fixed_k = terms.fixed,
                                .least = s->lanes};
     if (!has_folds(g)) /* which are fast on whole vectors */
         sizes.least = TN_MIN(s->lanes, LEAST_BYTES / (uint32_t)tn_dtype_size(c.acc));
     tn__choose_tile(&sizes, registers, s);
-    tn_node rhs = tn_graph_value(p->graph, n->in[1])->node;
-    s->rhs = p->constant[rhs] && !g->constant         ? TN_RHS_PREPARED
-             : rhs_unit && !worth_packing(m, k, cols) ? TN_RHS_DIRECT
-                                                      : TN_RHS_PACKED;
+    s->rhs = rhs_mode(p, g, g->anchor, &c, rhs_unit);
     s->rhs_unit = rhs_unit && s->rhs != TN_RHS_PREPARED;
-    s->lhs = lhs_direct ? TN_LHS_DIRECT : c.k > 0 ? TN_LHS_STAGED : TN_LHS_ELEMENT;
+    s->lhs = lhs_mode(&c, lhs_direct);
     int64_t panels = (cols + s->nr - 1) / s->nr;
     bool packed = s->rhs == TN_RHS_PACKED;
     int64_t block = g->prologue != TN_NO_GROUP ? tn__prologue_rows(p, g, packed)
                     : packed                   ? packed_rows(m, clamp_product(b, panels))
                     : m >= 192                 ? 192
                                                : 96;
-    if (s->lhs == TN_LHS_STAGED)
-        block = TN_MAX(s->mr, TN_MIN(block, STAGE_ELEMENTS / TN_MAX(1, k)));
+    if (s->lhs == TN_LHS_STAGED) block = staged_rows(block, k, s->mr);
     s->m_block = (TN_MIN(block, TN_MAX(1, m)) + s->mr - 1) / s->mr * s->mr;
     if (fixed_m && g->prologue == TN_NO_GROUP) s->m_block = even_rows(m, s);
     int64_t blocks = clamp_product(b, (m + s->m_block - 1) / s->m_block);
-    int64_t panel_flops = clamp_product(clamp_product(2 * TN_MIN(m, s->m_block), s->nr), k);
+    int64_t panel_flops =
+        clamp_product(clamp_product(2 * TN_MIN(m, s->m_block), s->nr), terms.count);
     int64_t per = TN_MAX(1, TASK_FLOPS / TN_MAX(1, panel_flops));
     int64_t most_per = TN_MAX(1, clamp_product(panels, blocks) / 8); /* at least 8 tasks or so */
     s->n_panels = TN_MIN(panels, TN_MAX(1, TN_MIN(per, most_per)));
@@ -220,17 +299,18 @@ tn_schedule tn_schedule_choose_contraction(const tn_grouping *p, const tn_group 
         tn__prologue_ranges(p, g, s->ranges);
     else if (s->lhs == TN_LHS_STAGED) /* rows anew for each task: a few percent of 128 columns */
         s->n_panels = TN_MIN(panels, TN_MAX(s->n_panels, TN_MAX(2, TN_MIN(8, panels / 4))));
-    else if (fixed_m && !packed) {
+    else if (fixed_m && !packed && !may_pack_sibling(p, g)) {
         int64_t tasks = clamp_product(blocks, (panels + s->n_panels - 1) / TN_MAX(1, s->n_panels));
-        int64_t flops = clamp_product(clamp_product(2 * b, m), clamp_product(cols, k));
+        int64_t flops = clamp_product(clamp_product(2 * b, m), clamp_product(cols, terms.count));
         s->m_block = shared_rows(tasks, m, flops, s);
     }
     if (s->rhs == TN_RHS_DIRECT && fixed_m && worth_sweeping(g, m, k, cols)) {
         s->sweep = s->staged_epilogue = true;
         s->n_panels = TN_MIN(panels, TN_MAX(1, SWEEP_COLUMNS / s->nr));
     }
-    for (uint32_t i = 1; i < g->members.len; i++)
-        s->staged_epilogue |= long_epilogue(p, g->members.data[i].node, g->domain_value, 0);
+    for (uint32_t i = 0; i < g->members.len; i++)
+        if (!tn_group_has_anchor(g, g->members.data[i].node))
+            s->staged_epilogue |= long_epilogue(p, g->members.data[i].node, g->domain_value, 0);
     return schedule;
 }
 

@@ -91,6 +91,12 @@ tn_schedule tn_schedule_choose_rows(const tn_grouping *p, const tn_group *g, uin
 tn_schedule tn_schedule_choose_contraction(const tn_grouping *p, const tn_group *g,
                                            uint32_t vector_bytes, uint32_t registers,
                                            bool lhs_direct, bool rhs_unit);
+/* For sibling `number` of such a group, whose anchor has this record: its own way to the operands. Cuts
+ * the anchor's block of rows where the sibling's rows are evaluated into scratch. */
+tn_schedule tn_schedule_choose_sibling(const tn_grouping *p, const tn_group *g, uint32_t number,
+                                       bool lhs_direct, bool rhs_unit, tn_schedule *anchor);
+/* Whether the product alone, with a right operand that is contiguous along n, would read it in one pass. */
+bool tn_schedule_may_sweep(const tn_grouping *p, tn_node product);
 /* How often the tasks of a product make each row of its prologue: once per range of columns. */
 int64_t tn_schedule_prologue_repeats(const tn_grouping *p, const tn_group *g);
 /* Weights in their stored type, as codegen finds them. */

@@ -1,5 +1,5 @@
 /* How convolutions read their operand, how depthwise ones run. See record.h, codegen/lower_depthwise.c. */
-#include "schedule/record.h"
+#include "schedule/group_inner.h"
 #include "transform/match.h"
 
 enum {
@@ -27,8 +27,7 @@ static bool sums_last_axis(const tn_graph *g, const tn_node_info *n) {
            a->lhs_contract.at[0] == tn_node_type(g, n, 0)->shape.rank - 1;
 }
 
-/* Bytes with i32 sums, whose neighbours along k are put into words. */
-static bool is_of_bytes(const tn_graph *g, const tn_node_info *n) {
+bool tn__is_of_bytes(const tn_graph *g, const tn_node_info *n) {
     return tn_node_type(g, n, 0)->dtype == TN_u8 && tn_node_type(g, n, 1)->dtype == TN_i8;
 }
 
@@ -48,7 +47,7 @@ bool tn_schedule_turns_lhs(const tn_grouping *p, tn_node permute, tn_node produc
                          n)) /* whose operand is made by two permutes (transform/channels_last.c) */
         return p->fuse && turned->dim[turned->rank - 1] != 1 && !tn__has_columns_innermost(g, n);
     if (!p->fuse || !sums_last_axis(g, n)) return false;
-    if (is_of_bytes(g, n)) return true;
+    if (tn__is_of_bytes(g, n)) return true;
     tn_contraction c;
     tn_op_rules_of(n->op)->lower.contraction->describe(g, n, &c);
     const tn_shape *x = &tn_node_type(g, n, 0)->shape;

@@ -18,8 +18,8 @@ enum {
     CACHED_ELEMENTS = 4 << 20,
 };
 
-static tn_contraction contraction_of(const tn_grouping *p, const tn_group *g) {
-    const tn_node_info *n = tn_graph_node(p->graph, g->anchor);
+static tn_contraction contraction_of(const tn_grouping *p, tn_node anchor) {
+    const tn_node_info *n = tn_graph_node(p->graph, anchor);
     tn_contraction c;
     tn_op_rules_of(n->op)->lower.contraction->describe(p->graph, n, &c);
     return c;
@@ -43,18 +43,29 @@ static int64_t least(const tn_dims *dims, const tn_dim *d, int count) {
     return p;
 }
 
+/* Of the right operands of all anchors. */
+static int64_t rhs_elements(const tn_grouping *p, const tn_group *g) {
+    const tn_dims *dims = p->graph->dims;
+    int64_t all = 0;
+    for (uint32_t i = 0; i < tn_group_anchors(g); i++) {
+        tn_contraction c = contraction_of(p, tn_group_anchor(g, i).node);
+        int64_t one = times(guess(dims, c.n_extent, c.n), guess(dims, c.k_extent, c.k));
+        all += TN_MIN(one, CACHED_ELEMENTS + 1); /* more does not matter */
+    }
+    return all;
+}
+
 int64_t tn__prologue_rows(const tn_grouping *p, const tn_group *g, bool packed) {
     const tn_dims *dims = p->graph->dims;
-    tn_contraction c = contraction_of(p, g);
-    bool cached =
-        times(guess(dims, c.n_extent, c.n), guess(dims, c.k_extent, c.k)) <= CACHED_ELEMENTS;
+    tn_contraction c = contraction_of(p, g->anchor);
+    bool cached = rhs_elements(p, g) <= CACHED_ELEMENTS;
     int64_t few = cached && !packed ? FEW_ROWS : SOME_ROWS, m = least(dims, c.m_extent, c.m);
     int64_t blocks = TN_MAX(1, TN_MIN(TASKS, m / few));
     return TN_MIN(TN_MAX((m + blocks - 1) / blocks, few), MOST_ROWS);
 }
 
 void tn__prologue_ranges(const tn_grouping *p, const tn_group *g, uint32_t *ranges) {
-    tn_contraction c = contraction_of(p, g);
+    tn_contraction c = contraction_of(p, g->anchor);
     int64_t columns = guess(p->graph->dims, c.n_extent, c.n);
     for (int i = 0; i < TN_RANGE_CLASSES; i++) {
         int64_t blocks = (int64_t)1 << i;
@@ -66,7 +77,7 @@ void tn__prologue_ranges(const tn_grouping *p, const tn_group *g, uint32_t *rang
 
 int64_t tn_schedule_prologue_repeats(const tn_grouping *p, const tn_group *g) {
     const tn_dims *dims = p->graph->dims;
-    tn_contraction c = contraction_of(p, g);
+    tn_contraction c = contraction_of(p, g->anchor);
     int64_t rows = tn__prologue_rows(p, g, false), m = guess(dims, c.m_extent, c.m);
     int64_t blocks = times(guess(dims, c.b_extent, c.b), (m + rows - 1) / rows);
     uint32_t ranges[TN_RANGE_CLASSES];

@@ -33,6 +33,7 @@ static inline void grouping_order(grouping_checker *c) {
     }
     for (uint32_t id = 0; id < p->groups.len; id++) {
         const tn_group *g = &p->groups.data[id];
+        if (g->members.len == 0) continue; /* its products share another group */
         if (c->place[id] == UINT32_MAX) c->wrong = "a group is missing in the order";
         for (uint32_t i = 0; i < g->deps.len; i++)
             if (g->deps.data[i] != g->prologue && c->place[g->deps.data[i]] >= c->place[id])
@@ -60,7 +61,7 @@ static inline void grouping_reads(grouping_checker *c, uint32_t id, tn_node n) {
     for (uint32_t i = 0; i < info->in_count; i++) {
         tn_value v = info->in[i];
         tn_node from = tn_graph_value(p->graph, v)->node;
-        if (g->kind != TN_GROUP_CONTROL && (v == g->domain_value || p->group_of[from] == id))
+        if (g->kind != TN_GROUP_CONTROL && (tn_group_is_domain(g, v) || p->group_of[from] == id))
             continue;
         if (p->inlined[from] && g->kind != TN_GROUP_CONTROL) {
             if (c->seen[from] != id + 1) {

@@ -4,6 +4,7 @@
 
 #include "unit/plan/random_elements.h"
 #include "unit/plan/random_attention.h"
+#include "unit/plan/random_siblings.h"
 
 /* ---- control -------------------------------------------------------------------------------- */
 
@@ -221,9 +222,10 @@ static inline void make_step(random_maker *m) {
                  {make_pad, 5, 2},     {make_concat, 5, 1},    {make_source, 3, 0},
                  {make_barrier, 1, 1}, {make_reduce, 12, 16},  {make_cumulative, 2, 0},
                  {make_softmax, 4, 8}, {make_norm, 3, 6},      {make_attention, 2, 4},
-                 {make_dot, 9, 12},    {make_ragged, 1, 0},    {make_conv, 5, 5},
-                 {make_window, 4, 3},  {make_gather, 4, 1},    {make_order, 3, 0},
-                 {make_dynamic, 2, 0}, {make_control, 3, 0},   {make_planes, 2, 3}};
+                 {make_dot, 9, 12},    {make_siblings, 4, 8},  {make_ragged, 1, 0},
+                 {make_conv, 5, 5},    {make_window, 4, 3},    {make_gather, 4, 1},
+                 {make_order, 3, 0},   {make_dynamic, 2, 0},   {make_control, 3, 0},
+                 {make_planes, 2, 3}};
     int total = 0;
     for (size_t i = 0; i < TN_COUNT(kinds); i++)
         total += m->focus ? kinds[i].focused : kinds[i].weight;

@@ -279,8 +279,8 @@ static fusion_case cases[] = {
     CASE(dot_relu_two_dots_first_is_output, 3, 3, 0, 0),
     CASE(dot_row_sum_exp, 2, 1, 0, 0),
     CASE(dot_relu_permute_exp, 2, 2, 0, 0),
-    CASE(relu_of_two_dots, 2, 2, 0, 0),
-    CASE(gated_mlp, 3, 3, 0, 0),
+    CASE(relu_of_two_dots, 2, 1, 5, 5),
+    CASE(gated_mlp, 2, 2, 7, 7),
     CASE(exp_attention, 2, 2, 0, 0),
     CASE(layer_norm_dot, 1, 1, 3, 3),
     CASE(rms_norm_linear_gelu, 1, 1, 3, 3),
@@ -300,7 +300,7 @@ static fusion_case cases[] = {
     CASE(sibling_reductions, 1, 1, 0, 0),
     CASE(adam_step, 1, 1, 0, 0),
     CASE(two_permutes, 1, 1, 0, 0),
-    CASE(gru_step, 13, 13, 49, 48),
+    CASE(gru_step, 13, 9, 49, 39),
 };
 
 /* Buffers of N² elements that the kernels read or write, each once per kernel. */
