@@ -4,18 +4,6 @@
  * what must be stored. Read next: access.c (how inlining works), codegen/lower_rows.c. */
 #include "schedule/group_inner.h"
 
-bool tn_group_has_anchor(const tn_group *g, tn_node n) {
-    for (uint32_t i = 0; i < tn_group_anchors(g); i++)
-        if (tn_group_anchor(g, i).node == n) return true;
-    return false;
-}
-
-bool tn_group_is_domain(const tn_group *g, tn_value v) {
-    for (uint32_t i = 0; i < tn_group_anchors(g); i++)
-        if (tn_group_anchor(g, i).domain_value == v) return true;
-    return false;
-}
-
 static bool keeps_memory(tn_op op) {
     return op == TN_OP_reshape || op == TN_OP_barrier;
 }
@@ -376,15 +364,6 @@ static void place_root(tn_grouping *p, tn_node n) {
     new_group(p, n, &reads);
 }
 
-/* What an anchor makes, seen through the views after it, where `v` is its memory; else NO_VALUE. */
-static tn_value domain_stored_in(const tn_grouping *p, const tn_group *group, tn_value v) {
-    for (uint32_t i = 0; i < tn_group_anchors(group); i++) {
-        tn_value domain = tn_group_anchor(group, i).domain_value;
-        if (domain != TN_NO_VALUE && tn_group_storage(p, domain) == v) return domain;
-    }
-    return TN_NO_VALUE;
-}
-
 static void store(tn_grouping *p, tn_value v) {
     v = tn_group_storage(p, v);
     tn_node node = tn_graph_value(p->graph, v)->node;
@@ -392,7 +371,7 @@ static void store(tn_grouping *p, tn_value v) {
     p->stored[v] = true;
     if (p->group_of[node] == TN_NO_GROUP) { /* an inlined view that must exist in memory */
         for (uint32_t i = 0; i < p->groups.len; i++) {
-            tn_value domain = domain_stored_in(p, &p->groups.data[i], v);
+            tn_value domain = tn__domain_stored_in(p, &p->groups.data[i], v);
             if (domain == TN_NO_VALUE) continue;
             tn_vec_push(p->arena, &p->groups.data[i].stores, domain);
             return;
@@ -405,7 +384,7 @@ static void store(tn_grouping *p, tn_value v) {
         return;
     }
     tn_group *group = &p->groups.data[p->group_of[node]];
-    tn_value domain = domain_stored_in(p, group, v);
+    tn_value domain = tn__domain_stored_in(p, group, v);
     tn_vec_push(p->arena, &group->stores, domain == TN_NO_VALUE ? v : domain);
 }
 

@@ -55,6 +55,8 @@ bool tn__is_of_bytes(const tn_graph *g, const tn_node_info *n);
 
 /* ---- sibling.c ------------------------------------------------------------------------------ */
 
+/* What an anchor makes, seen through the views after it, where `v` is its memory; else NO_VALUE. */
+tn_value tn__domain_stored_in(const tn_grouping *p, const tn_group *group, tn_value v);
 /* Brings products that `n` could join, and that may share a group, into one; false: there are none. */
 bool tn__unite_products(tn_grouping *p, tn_node n, const tn__group_list *reads);
 

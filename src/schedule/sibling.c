@@ -5,6 +5,26 @@
  * register tile, whatever their operands are (codegen/contraction_sibling.c). */
 #include "schedule/group_inner.h"
 
+bool tn_group_has_anchor(const tn_group *g, tn_node n) {
+    for (uint32_t i = 0; i < tn_group_anchors(g); i++)
+        if (tn_group_anchor(g, i).node == n) return true;
+    return false;
+}
+
+bool tn_group_is_domain(const tn_group *g, tn_value v) {
+    for (uint32_t i = 0; i < tn_group_anchors(g); i++)
+        if (tn_group_anchor(g, i).domain_value == v) return true;
+    return false;
+}
+
+tn_value tn__domain_stored_in(const tn_grouping *p, const tn_group *group, tn_value v) {
+    for (uint32_t i = 0; i < tn_group_anchors(group); i++) {
+        tn_value domain = tn_group_anchor(group, i).domain_value;
+        if (domain != TN_NO_VALUE && tn_group_storage(p, domain) == v) return domain;
+    }
+    return TN_NO_VALUE;
+}
+
 /* ---- may they? ------------------------------------------------------------------------------ */
 
 static bool same_extents(const tn_dim *x, const tn_dim *y, int count) {
