@@ -85,6 +85,17 @@ static void flat(tn_builder *b) {
     out(b, tn_b_matmul(b, f, weights(b, 2, (int64_t[]){72, 9}, 3), TN_f32), "y");
 }
 
+/* Products side by side, and views behind them, are in the loop together. */
+static void siblings(tn_builder *b) {
+    tn_value x = conv(b, input(b, "x", 4, 5, 8), 3, 8, 12), y[2];
+    for (int i = 0; i < 2; i++) {
+        y[i] = tn_b_matmul(b, x, weights(b, 2, (int64_t[]){12, 10}, (uint64_t)i), TN_f32);
+        y[i] = tn_b_reshape_to(b, y[i], 4, (tn_dim[]){4, 25, 2, 5});
+        y[i] = tn_b_permute(b, y[i], (int[]){0, 2, 1, 3});
+    }
+    out(b, tn_b_mul(b, tn_b_tanh(b, y[0]), y[1]), "y");
+}
+
 typedef struct batch_test {
     build_graph *build;
     const char *name;
@@ -107,6 +118,7 @@ static const batch_test cases[] = {
     {normalized, "normalized", 1, NULL, 1},
     {summed, "summed", 1, NULL, 0},
     {flat, "flat", 1, NULL, 1},
+    {siblings, "siblings", 1, NULL, 1},
 };
 
 /* ---- results -------------------------------------------------------------------------------- */

@@ -154,6 +154,20 @@ static void halves(tn_builder *b) {
         y[i] = tn_b_matmul(b, x, input_of(b, TN_f16, 2, (tn_dim[]){33, 21}), TN_f32);
     out(b, tn_b_cast(b, tn_b_mul(b, y[0], y[1]), TN_f16));
 }
+static void bytes(tn_builder *b) { /* words of four, in kernels of their own */
+    tn_value x = input_of(b, TN_u8, 2, (tn_dim[]){9, 33}), y[2];
+    for (int i = 0; i < 2; i++)
+        y[i] = tn_b_matmul(b, x, input_of(b, TN_i8, 2, (tn_dim[]){33, 21}), TN_i32);
+    out(b, tn_b_add(b, y[0], y[1]));
+}
+static void small_and_deep(tn_builder *b) { /* alone, the first would have no loop over k */
+    tn_value y = dot(b, INPUT(b, 5, 3), WEIGHTS(b, 3, 21));
+    out(b, tn_b_mul(b, y, dot(b, INPUT(b, 5, 700), WEIGHTS(b, 700, 21))));
+}
+static void both_small(tn_builder *b) {
+    tn_value y = dot(b, INPUT(b, 6, 3), WEIGHTS(b, 3, 9));
+    out(b, tn_b_mul(b, y, dot(b, INPUT(b, 6, 2), WEIGHTS(b, 2, 9))));
+}
 static void no_rows(tn_builder *b) {
     out(b, gated(b, INPUT(b, 0, 33), 33, 9));
 }
@@ -214,6 +228,9 @@ static sibling_test cases[] = {
     CASE(branches, 1),
     CASE(doubles, 1),
     CASE(halves, 1),
+    CASE(bytes, 2),
+    CASE(small_and_deep, 1),
+    CASE(both_small, 1),
     CASE(no_rows, 1),
     CASE(no_columns, 1),
     CASE(no_depth, 1),
