@@ -39,6 +39,11 @@ typedef struct tn_ints {
     int count;
     int64_t at[TN_MAX_RANK];
 } tn_ints;
+static inline bool tn_ints_are(const tn_ints *list, int64_t value) {
+    for (int i = 0; i < list->count; i++)
+        if (list->at[i] != value) return false;
+    return true;
+}
 
 typedef struct tn_dim_list {
     int count;

@@ -45,20 +45,14 @@ static filter filter_of(const tn_graph *g, const tn_node_info *n) {
 
 /* ---- whether -------------------------------------------------------------------------------- */
 
-static bool all_are(const tn_ints *list, int64_t value) {
-    for (int i = 0; i < list->count; i++)
-        if (list->at[i] != value) return false;
-    return true;
-}
-
 /* A plain 3×3 correlation of f32 in the plane. */
 static bool is_filter(const tn_graph *g, const tn_node_info *n) {
     if (n->op != TN_OP_conv) return false;
     const tn_attrs_conv *a = n->attrs;
     const tn_type *x = tn_node_type(g, n, 0), *w = tn_node_type(g, n, 1);
     return a->batch == 0 && a->stride.count == 2 && w->shape.dim[0] == 3 && w->shape.dim[1] == 3 &&
-           all_are(&a->stride, 1) && all_are(&a->window_dilation, 1) &&
-           all_are(&a->base_dilation, 1) && x->dtype == TN_f32 && w->dtype == TN_f32 &&
+           tn_ints_are(&a->stride, 1) && tn_ints_are(&a->window_dilation, 1) &&
+           tn_ints_are(&a->base_dilation, 1) && x->dtype == TN_f32 && w->dtype == TN_f32 &&
            a->acc == TN_f32;
 }
 

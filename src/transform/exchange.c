@@ -22,12 +22,6 @@ static bool find_dot(const tn_graph *g, const tn_node_info *n, product *p) {
     return true;
 }
 
-static bool all_are(const tn_ints *list, int64_t value) {
-    for (int i = 0; i < list->count; i++)
-        if (list->at[i] != value) return false;
-    return true;
-}
-
 /* The permute only brings axis `channels` to the end. */
 static bool brings_to_end(const tn_ints *perm, int channels) {
     int last = perm->count - 1;
@@ -40,8 +34,8 @@ static bool find_conv(const tn_graph *g, const tn_node_info *n, product *p) {
     const tn_attrs_conv *a = n->attrs;
     const tn_node_info *inner = tn__made_by(g, n->in[0], TN_OP_permute);
     const tn_shape *w = tn__shape_of(g, n->in[1]);
-    if (a->batch || !inner || !all_are(&a->pad_lo, 0) || !all_are(&a->pad_hi, 0) ||
-        !all_are(&a->base_dilation, 1) || !all_are(&a->stride, 1))
+    if (a->batch || !inner || !tn_ints_are(&a->pad_lo, 0) || !tn_ints_are(&a->pad_hi, 0) ||
+        !tn_ints_are(&a->base_dilation, 1) || !tn_ints_are(&a->stride, 1))
         return false;
     for (int i = 0; i < w->rank - 2; i++)
         if (w->dim[i] != 1) return false;
