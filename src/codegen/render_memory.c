@@ -1,7 +1,6 @@
 /* Loads and stores: whole vectors where the index follows the lane, partial ones under a condition
  * that holds for the first lanes, else lane by lane. See render.h. */
 #include "codegen/render.h"
-#include "loop/index_layout.h"
 
 #include <inttypes.h>
 
@@ -9,13 +8,9 @@
 
 bool tn__lane_affine(render *r, tn_lx index, uint32_t lanes, int64_t *scale, tn_lx *rest) {
     tn_lx coefficient;
-    tn_layout follows;
     uint32_t lane = tn__expand_lane(r->k, lanes);
-    if (tn_l_affine(r->k, index, lane, &coefficient, rest))
-        return tn_l_is_const_int(r->k, coefficient, scale) && !tn__lanes_of(r, *rest);
-    if (!tn_l_layout(r->k, index, lane, lanes, r->arena, &follows, rest)) return false;
-    *scale = follows.stride; /* digits that were split and put together again */
-    return tn_layout_rank(&follows) == 1 && !follows.mode && !tn__lanes_of(r, *rest);
+    if (!tn_l_affine(r->k, index, lane, &coefficient, rest)) return false;
+    return tn_l_is_const_int(r->k, coefficient, scale) && !tn__lanes_of(r, *rest);
 }
 
 /* The count before it is brought into [0, lanes]. */
