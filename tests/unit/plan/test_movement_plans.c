@@ -1,7 +1,7 @@
 /* The lowerings for data movement and large folds, through every way of running a plan; each case
  * names the schedule shape that some kernel of the fused program must have. */
 #include "ops/compose.h"
-#include "unit/plan/check_plan.h"
+#include "unit/plan/plan_list.h"
 
 static tn_value input_of(tn_builder *b, tn_dtype dtype, int rank, const tn_dim *dim) {
     tn_shape s = {.rank = rank};
@@ -342,61 +342,24 @@ static const movement_case cases[] = {
     CASE(not_in_place, NULL, 0, 0),
 };
 
-static bool has_shape(plan_case *c, const char *shape) {
-    tn_program p;
-    if (!plan_program_of(c, PLAN_FUSED, tn_target_native(), &p)) return false;
-    for (uint32_t i = 0; i < p.kernels.len; i++)
-        if (strstr(p.kernels.data[i]->note, shape)) return true;
-    return false;
-}
-
-static plan_case **make_cases(tn_arena *arena) {
-    plan_case **made = TN_NEW_N(arena, plan_case *, TN_COUNT(cases));
-    for (size_t i = 0; i < TN_COUNT(cases); i++)
-        made[i] = plan_case_of(arena, cases[i].build, cases[i].symbols, cases[i].label);
-    return made;
+static plan_case *make_case(tn_arena *arena, size_t i, const char **note) {
+    *note = cases[i].shape;
+    return plan_case_of(arena, cases[i].build, cases[i].symbols, cases[i].label);
 }
 
 static void test_movement__interpreted(void **state) {
-    tn_arena arena;
     (void)state;
-    tn_arena_init(&arena, tn_allocator_system());
-    plan_case **made = make_cases(&arena);
-    for (size_t i = 0; i < TN_COUNT(cases); i++) {
-        if (!plan_interpret(made[i])) fail_msg("%s", made[i]->why);
-        if (cases[i].shape && !has_shape(made[i], cases[i].shape))
-            fail_msg("%s: no kernel of %s", cases[i].label, cases[i].shape);
-    }
-    tn_arena_deinit(&arena);
+    plan_list_interpret(make_case, TN_COUNT(cases));
 }
 
 static void test_movement__compiled(void **state) {
-    tn_arena arena;
-    const char *why;
     (void)state;
-    if (!plan_has_compiler()) skip();
-    tn_arena_init(&arena, tn_allocator_system());
-    if (!plan_compile(make_cases(&arena), TN_COUNT(cases), &arena, &why)) fail_msg("%s", why);
-    tn_arena_deinit(&arena);
+    plan_list_compile(make_case, TN_COUNT(cases));
 }
 
-/* As if every result were larger than the caches. */
 static void test_movement__past_the_caches(void **state) {
-    tn_arena arena;
-    tn_target target = *tn_target_native();
-    target.stream_bytes = 1;
     (void)state;
-    if (!plan_has_compiler()) skip();
-    tn_arena_init(&arena, tn_allocator_system());
-    plan_case **made = make_cases(&arena);
-    plan_batch b = {.cases = made, .count = TN_COUNT(cases), .target = &target, .arena = &arena};
-    if (!plan_batch_check(&b)) fail_msg("%s", b.why);
-    uint32_t streams = 0;
-    for (uint32_t i = 0; i < b.count; i++)
-        for (uint32_t k = 0; k < b.programs[i].kernels.len; k++)
-            streams += strstr(b.programs[i].kernels.data[k]->note, " stream") != NULL;
-    assert_true(streams > b.count / 2);
-    tn_arena_deinit(&arena);
+    assert_true(plan_list_stream(make_case, TN_COUNT(cases)) > TN_COUNT(cases) / 2);
 }
 
 static uint32_t reused(build_graph *build) {

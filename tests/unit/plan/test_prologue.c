@@ -1,6 +1,6 @@
 /* Norms and softmax on the way into products: results against eval, and how many kernels they are. */
 #include "ops/compose.h"
-#include "unit/plan/check_plan.h"
+#include "unit/plan/plan_list.h"
 
 static tn_value input_of(tn_builder *b, tn_dtype dtype, int rank, const tn_dim *dim) {
     tn_shape s = {.rank = rank};
@@ -179,15 +179,13 @@ static void open_depth(tn_builder *b) { /* weights of a cache that grows */
 
 /* ---- running -------------------------------------------------------------------------------- */
 
-typedef struct prologue_test {
-    build_graph *build;
-    const char *name;
-    uint32_t kernels;
-} prologue_test;
+static const int64_t open[][2] = {{1, 1}, {2, 7}, {3, 33}, {2, 140}};
 
 #define CASE(build, kernels)                                                                       \
-    { build, #build, kernels }
-static prologue_test cases[] = {
+    { build, #build, kernels, NULL }
+#define OPEN(build, sizes)                                                                         \
+    { build, #build " " #sizes, 1, open[sizes] }
+static counted_graph cases[] = {
     CASE(layer_norm, 1),      CASE(rms_norm, 1),      CASE(softmax, 1),
     CASE(levels, 1),          CASE(ranges, 1),        CASE(batched, 1),
     CASE(shared_by_batch, 1), CASE(flattened, 1),     CASE(two_axes, 1),
@@ -196,51 +194,22 @@ static prologue_test cases[] = {
     CASE(special_softmax, 1), CASE(special_norm, 1),  CASE(two_products, 2),
     CASE(is_output, 2),       CASE(is_residual, 2),   CASE(fold_is_output, 2),
     CASE(right_operand, 2),   CASE(both_operands, 2), CASE(other_axis, 2),
-    CASE(three_by_three, 2),
+    CASE(three_by_three, 2),  OPEN(open_rows, 0),     OPEN(open_rows, 1),
+    OPEN(open_rows, 2),       OPEN(open_rows, 3),     OPEN(open_depth, 0),
+    OPEN(open_depth, 1),      OPEN(open_depth, 2),    OPEN(open_depth, 3),
 };
 
-static const int64_t open[][2] = {{1, 1}, {2, 7}, {3, 33}, {2, 140}};
-
-static void run_case(void **state) {
-    const prologue_test *t = *state;
-    uint32_t kernels = check_graph(t->build, NULL, t->name);
-    if (kernels != t->kernels)
-        fail_msg("%s: %u kernels, expected %u", t->name, kernels, t->kernels);
+static plan_case *make_case(tn_arena *arena, size_t i, const char **note) {
+    (void)note;
+    return plan_case_of(arena, cases[i].build, cases[i].symbols, cases[i].name);
 }
 
-static void test_prologue__open_sizes(void **state) {
-    (void)state;
-    for (size_t i = 0; i < TN_COUNT(open); i++) {
-        assert_int_equal(check_graph(open_rows, open[i], "open_rows"), 1);
-        assert_int_equal(check_graph(open_depth, open[i], "open_depth"), 1);
-    }
-}
-
-/* All of them as compiled kernels, for every target. */
 static void test_prologue__compiled(void **state) {
     (void)state;
-    if (!plan_has_compiler()) skip();
-    tn_arena arena;
-    const char *why = NULL;
-    plan_case *all[TN_COUNT(cases) + 2 * TN_COUNT(open)];
-    uint32_t count = 0;
-    tn_arena_init(&arena, tn_allocator_system());
-    for (size_t i = 0; i < TN_COUNT(cases); i++)
-        all[count++] = plan_case_of(&arena, cases[i].build, NULL, cases[i].name);
-    for (size_t i = 0; i < TN_COUNT(open); i++) {
-        all[count++] = plan_case_of(&arena, open_rows, open[i], "open_rows");
-        all[count++] = plan_case_of(&arena, open_depth, open[i], "open_depth");
-    }
-    if (!plan_compile(all, count, &arena, &why)) fail_msg("%s", why);
-    tn_arena_deinit(&arena);
+    plan_list_compile(make_case, TN_COUNT(cases));
 }
 
 int main(void) {
-    struct CMUnitTest tests[TN_COUNT(cases) + 2] = {
-        cmocka_unit_test(test_prologue__open_sizes),
-        cmocka_unit_test(test_prologue__compiled),
-    };
-    for (size_t i = 0; i < TN_COUNT(cases); i++)
-        tests[i + 2] = (struct CMUnitTest){cases[i].name, run_case, NULL, NULL, &cases[i]};
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    const struct CMUnitTest compiled = cmocka_unit_test(test_prologue__compiled);
+    return counted_graphs_run(cases, TN_COUNT(cases), &compiled, 1);
 }

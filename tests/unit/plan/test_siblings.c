@@ -1,6 +1,6 @@
 /* Products side by side in one kernel: results against eval, and how many kernels they are. */
 #include "ops/compose.h"
-#include "unit/plan/check_plan.h"
+#include "unit/plan/plan_list.h"
 
 static tn_value input_of(tn_builder *b, tn_dtype dtype, int rank, const tn_dim *dim) {
     tn_shape s = {.rank = rank};
@@ -197,15 +197,13 @@ static void open_depth(tn_builder *b) {
 
 /* ---- running -------------------------------------------------------------------------------- */
 
-typedef struct sibling_test {
-    build_graph *build;
-    const char *name;
-    uint32_t kernels;
-} sibling_test;
+static const int64_t open[][2] = {{1, 1}, {2, 7}, {3, 33}, {2, 140}};
 
 #define CASE(build, kernels)                                                                       \
-    { build, #build, kernels }
-static sibling_test cases[] = {
+    { build, #build, kernels, NULL }
+#define OPEN(build, sizes)                                                                         \
+    { build, #build " " #sizes, 1, open[sizes] }
+static counted_graph cases[] = {
     CASE(swiglu, 1),
     CASE(several_blocks, 1),
     CASE(one_row, 1),
@@ -235,50 +233,27 @@ static sibling_test cases[] = {
     CASE(no_columns, 1),
     CASE(no_depth, 1),
     CASE(specials, 2),
+    OPEN(open_rows, 0),
+    OPEN(open_rows, 1),
+    OPEN(open_rows, 2),
+    OPEN(open_rows, 3),
+    OPEN(open_depth, 0),
+    OPEN(open_depth, 1),
+    OPEN(open_depth, 2),
+    OPEN(open_depth, 3),
 };
 
-static const int64_t open[][2] = {{1, 1}, {2, 7}, {3, 33}, {2, 140}};
-
-static void run_case(void **state) {
-    const sibling_test *t = *state;
-    uint32_t kernels = check_graph(t->build, NULL, t->name);
-    if (kernels != t->kernels)
-        fail_msg("%s: %u kernels, expected %u", t->name, kernels, t->kernels);
+static plan_case *make_case(tn_arena *arena, size_t i, const char **note) {
+    (void)note;
+    return plan_case_of(arena, cases[i].build, cases[i].symbols, cases[i].name);
 }
 
-static void test_siblings__open_sizes(void **state) {
-    (void)state;
-    for (size_t i = 0; i < TN_COUNT(open); i++) {
-        assert_int_equal(check_graph(open_rows, open[i], "open_rows"), 1);
-        assert_int_equal(check_graph(open_depth, open[i], "open_depth"), 1);
-    }
-}
-
-/* All of them as compiled kernels, for every target. */
 static void test_siblings__compiled(void **state) {
     (void)state;
-    if (!plan_has_compiler()) skip();
-    tn_arena arena;
-    const char *why = NULL;
-    plan_case *all[TN_COUNT(cases) + 2 * TN_COUNT(open)];
-    uint32_t count = 0;
-    tn_arena_init(&arena, tn_allocator_system());
-    for (size_t i = 0; i < TN_COUNT(cases); i++)
-        all[count++] = plan_case_of(&arena, cases[i].build, NULL, cases[i].name);
-    for (size_t i = 0; i < TN_COUNT(open); i++) {
-        all[count++] = plan_case_of(&arena, open_rows, open[i], "open_rows");
-        all[count++] = plan_case_of(&arena, open_depth, open[i], "open_depth");
-    }
-    if (!plan_compile(all, count, &arena, &why)) fail_msg("%s", why);
-    tn_arena_deinit(&arena);
+    plan_list_compile(make_case, TN_COUNT(cases));
 }
 
 int main(void) {
-    struct CMUnitTest tests[TN_COUNT(cases) + 2] = {
-        cmocka_unit_test(test_siblings__open_sizes),
-        cmocka_unit_test(test_siblings__compiled),
-    };
-    for (size_t i = 0; i < TN_COUNT(cases); i++)
-        tests[i + 2] = (struct CMUnitTest){cases[i].name, run_case, NULL, NULL, &cases[i]};
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    const struct CMUnitTest compiled = cmocka_unit_test(test_siblings__compiled);
+    return counted_graphs_run(cases, TN_COUNT(cases), &compiled, 1);
 }

@@ -1,6 +1,6 @@
 /* Products with weights in a stored type: packed as they are, converted in the kernel; against eval. */
 #include "ops/compose.h"
-#include "unit/plan/check_plan.h"
+#include "unit/plan/plan_list.h"
 
 /* How the numbers stand for weights. */
 typedef enum scaling {
@@ -261,49 +261,26 @@ static const struct {
 
 enum { CASES = TN_COUNT(products) + TN_COUNT(graphs) };
 
-static const char *make_case(tn_arena *arena, size_t i, plan_case **made) {
+static plan_case *make_case(tn_arena *arena, size_t i, const char **note) {
     if (i >= TN_COUNT(products)) {
         i -= TN_COUNT(products);
-        *made = plan_case_of(arena, graphs[i].build, NULL, graphs[i].label);
-        return graphs[i].record;
+        *note = graphs[i].record;
+        return plan_case_of(arena, graphs[i].build, NULL, graphs[i].label);
     }
     size_t first_open = TN_COUNT(products) - TN_COUNT(open_rows);
     const int64_t *rows = i < first_open ? NULL : &open_rows[i - first_open];
-    *made = plan_case_of(arena, builders[i], rows, products[i].label);
-    return products[i].record;
-}
-
-static bool has_record(plan_case *c, const char *record) {
-    tn_program p;
-    if (!plan_program_of(c, PLAN_FUSED, tn_target_native(), &p)) fail_msg("%s", c->why);
-    for (uint32_t i = 0; i < p.kernels.len; i++)
-        if (strstr(p.kernels.data[i]->note, record)) return true;
-    return false;
+    *note = products[i].record;
+    return plan_case_of(arena, builders[i], rows, products[i].label);
 }
 
 static void test_weights__interpreted(void **state) {
     (void)state;
-    for (size_t i = 0; i < CASES; i++) {
-        tn_arena arena;
-        tn_arena_init(&arena, tn_allocator_system());
-        plan_case *c;
-        const char *record = make_case(&arena, i, &c);
-        if (!has_record(c, record)) fail_msg("%s: no kernel has %s", c->label, record);
-        if (!plan_interpret(c)) fail_msg("%s", c->why);
-        tn_arena_deinit(&arena);
-    }
+    plan_list_interpret(make_case, CASES);
 }
 
 static void test_weights__compiled(void **state) {
     (void)state;
-    if (!plan_has_compiler()) skip();
-    tn_arena arena;
-    const char *why = NULL;
-    plan_case *all[CASES];
-    tn_arena_init(&arena, tn_allocator_system());
-    for (size_t i = 0; i < CASES; i++) make_case(&arena, i, &all[i]);
-    if (!plan_compile(all, CASES, &arena, &why)) fail_msg("%s", why);
-    tn_arena_deinit(&arena);
+    plan_list_compile(make_case, CASES);
 }
 
 /* The program holds the weights as narrow as they were. */
@@ -313,9 +290,10 @@ static void test_weights__stay_small(void **state) {
         tn_arena arena;
         tn_arena_init(&arena, tn_allocator_system());
         const product *p = &products[i];
-        plan_case *c;
+        const char *record;
         tn_program program;
-        if (strcmp(make_case(&arena, i, &c), "rhs=prepared") != 0) {
+        plan_case *c = make_case(&arena, i, &record);
+        if (strcmp(record, "rhs=prepared") != 0) {
             if (!plan_program_of(c, PLAN_FUSED, tn_target_native(), &program))
                 fail_msg("%s", c->why);
             int64_t lanes = (p->n + 63) / 64 * 64 * TN_MAX(p->batch, 1);
