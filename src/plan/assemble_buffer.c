@@ -1,0 +1,163 @@
+/* Buffers of a program, the kernels that steps run, and packed weights. See assemble_inner.h. */
+#include "plan/assemble_inner.h"
+
+uint32_t tn__assemble_buffer(tn__assembler *a, tn_prog_buffer b) {
+    tn_vec_push(a->arena, &a->p->buffers, b);
+    return a->p->buffers.len - 1;
+}
+
+tn_prog_buffer tn__assemble_buffer_of_type(const tn__scope *s, tn_value v, tn_store store) {
+    const tn_value_info *info = tn_graph_value(s->g, v);
+    return (tn_prog_buffer){.store = store,
+                            .dtype = info->type.dtype,
+                            .elements = tn_shape_count(s->g->dims, &info->type.shape),
+                            .in_place_of = UINT32_MAX,
+                            .name = info->name};
+}
+
+uint32_t tn__assemble_temp(tn__scope *s, tn_value v) {
+    tn_prog_buffer b = tn__assemble_buffer_of_type(s, v, TN_STORE_TEMP);
+    b.first = b.last = s->a->position;
+    return tn__assemble_buffer(s->a, b);
+}
+
+void tn__assemble_touch(tn__assembler *a, uint32_t buffer) {
+    tn_prog_buffer *b = &a->p->buffers.data[buffer];
+    b->last = TN_MAX(b->last, a->position);
+}
+
+static uint32_t weight_buffer(tn__scope *s, tn_value v) {
+    tn__assembler *a = s->a;
+    const tn_attrs_constant *c = tn_graph_producer(s->g, v)->attrs;
+    tn_prog_buffer b = tn__assemble_buffer_of_type(s, v, TN_STORE_WEIGHT);
+    if (c->data.source) { /* a file of the graph: sources of graph and program run in parallel */
+        b.index = c->data.source - 1;
+        b.offset = c->data.offset;
+    } else {
+        tn_prog_source inline_bytes = {.size = c->data.size, .data = c->data.bytes};
+        tn_vec_push(a->arena, &a->p->sources, inline_bytes);
+        b.index = a->p->sources.len - 1;
+    }
+    return tn__assemble_buffer(a, b);
+}
+
+uint32_t tn__assemble_buffer_of(tn__scope *s, tn_value v) {
+    v = tn_group_storage(s->groups, v);
+    if (s->buffer[v] == NO_BUFFER) {
+        TN_ASSERT(tn_graph_producer(s->g, v)->op == TN_OP_constant);
+        s->buffer[v] = weight_buffer(s, v);
+    }
+    return s->buffer[v];
+}
+
+static uint32_t add_kernel(tn__assembler *a, tn_loop *k) {
+    tn_str text;
+    tn_str_init_with(&text, tn_arena_allocator(a->arena));
+    tn_loop_print(k, true, &text);
+    uint32_t id;
+    if (!tn_map_get(&a->kernels, text.data, text.len, &id)) {
+        id = a->p->kernels.len;
+        k->name = tn_arena_printf(a->arena, "%s_%u", k->name, id);
+        tn_vec_push(a->arena, &a->p->kernels, k);
+        tn_map_put(&a->kernels, text.data, text.len, id);
+    }
+    tn_str_deinit(&text);
+    return id;
+}
+
+static tn_dim buffer_bytes(const tn__assembler *a, uint32_t buffer) {
+    const tn_prog_buffer *b = &a->p->buffers.data[buffer];
+    tn_dims *dims = a->p->dims;
+    return tn_dim_mul(dims, b->elements, tn_dim_const(dims, (int64_t)tn_dtype_size(b->dtype)));
+}
+
+/* A size expression over a kernel's parameters. */
+static tn_dim size_of(const tn__assembler *a, const tn_loop *k, tn_lx e) {
+    const tn_lexpr *x = tn_l_expr(k, e);
+    tn_dims *dims = a->p->dims;
+    if (x->kind == TN_LX_CONST) return tn_dim_const(dims, x->value.i);
+    if (x->kind == TN_LX_SCALAR) return k->scalars.data[x->index].dim;
+    TN_ASSERT(x->kind == TN_LX_OP);
+    tn_dim p = size_of(a, k, x->a), q = size_of(a, k, x->b);
+    if (x->op == TN_S_mul) return tn_dim_mul(dims, p, q);
+    if (x->op == TN_S_add) return tn_dim_add(dims, p, q);
+    if (x->op == TN_S_min) return tn_dim_min(dims, p, q);
+    if (x->op == TN_S_max) return tn_dim_max(dims, p, q);
+    TN_ASSERT(x->op == TN_S_div);
+    return tn_dim_floordiv(dims, p, q);
+}
+
+/* Slots that the tasks of one launch share. */
+static uint32_t work_buffer(tn__assembler *a, const tn_loop *k, const tn_lbuffer *b) {
+    return tn__assemble_buffer(a, (tn_prog_buffer){.store = TN_STORE_TEMP,
+                                                   .dtype = b->dtype,
+                                                   .elements = size_of(a, k, b->size),
+                                                   .in_place_of = UINT32_MAX,
+                                                   .first = a->position,
+                                                   .last = a->position,
+                                                   .name = "partial results"});
+}
+
+tn_prog_step tn__assemble_kernel_step(tn__scope *s, tn_loop *k, const uint32_t *packed) {
+    tn__assembler *a = s->a;
+    tn_prog_step step = {.kind = TN_STEP_KERNEL, .kernel = add_kernel(a, k)};
+    step.buffers = TN_NEW_N(a->arena, uint32_t, k->buffers.len);
+    step.bytes = 0;
+    for (uint32_t i = 0; i < k->buffers.len; i++) {
+        const tn_lbuffer *b = &k->buffers.data[i];
+        if (b->kind == TN_LBUF_SCRATCH) continue;
+        uint32_t buffer = b->kind == TN_LBUF_WORK       ? work_buffer(a, k, b)
+                          : (b->binding & TN_BIND_PACK) ? packed[b->binding & ~TN_BIND_PACK]
+                                                        : tn__assemble_buffer_of(s, b->binding);
+        step.buffers[step.buffer_count++] = buffer;
+        step.bytes = tn_dim_add(a->p->dims, step.bytes, buffer_bytes(a, buffer));
+    }
+    step.scalar_count = k->scalars.len;
+    step.scalars = TN_NEW_N(a->arena, tn_dim, k->scalars.len);
+    for (uint32_t i = 0; i < k->scalars.len; i++) step.scalars[i] = k->scalars.data[i].dim;
+    return step;
+}
+
+void tn__assemble_push(tn__scope *s, tn_prog_step step, bool prepare) {
+    tn__assembler *a = s->a;
+    step.position = a->position;
+    for (uint32_t i = 0; i < step.buffer_count; i++) tn__assemble_touch(a, step.buffers[i]);
+    if (prepare)
+        tn_vec_push(a->arena, &a->prepare, step);
+    else
+        tn_vec_push(a->arena, &a->p->blocks.data[s->block].steps, step);
+}
+
+void tn__assemble_copy(tn__scope *s, uint32_t from, uint32_t to) {
+    tn_prog_step step = {.kind = TN_STEP_COPY, .buffer_count = 2, .name = "copy"};
+    step.buffers = TN_NEW_N(s->a->arena, uint32_t, 2);
+    step.buffers[0] = from;
+    step.buffers[1] = to;
+    step.bytes = tn_dim_mul(s->g->dims, buffer_bytes(s->a, from), 2);
+    s->a->position++;
+    tn__assemble_push(s, step, false);
+}
+
+uint32_t tn__assemble_packed(tn__scope *s, const tn_pack *pack) {
+    tn__assembler *a = s->a;
+    tn_prog_buffer b = {.store = TN_STORE_PREPARED,
+                        .dtype = pack->dtype,
+                        .elements = pack->elements,
+                        .in_place_of = UINT32_MAX,
+                        .name = "packed weights"};
+    uint32_t buffer = tn__assemble_buffer(a, b), known;
+    tn_prog_step step = tn__assemble_kernel_step(s, pack->kernel, &buffer);
+    step.name = "pack";
+    uint32_t *key = TN_NEW_N(a->arena, uint32_t, step.buffer_count + 1);
+    key[step.buffer_count] = step.kernel;
+    for (uint32_t i = 0; i < step.buffer_count; i++)
+        key[i] = step.buffers[i] == buffer ? NO_BUFFER : step.buffers[i];
+    size_t key_size = sizeof *key * (step.buffer_count + 1);
+    if (tn_map_get(&a->packs, key, key_size, &known)) {
+        a->p->buffers.len--; /* the one just made */
+        return known;
+    }
+    tn_map_put(&a->packs, key, key_size, buffer);
+    tn__assemble_push(s, step, true);
+    return buffer;
+}

@@ -1,0 +1,160 @@
+/* Branches, loops and calls: steps with blocks of their own. See assemble_inner.h. */
+#include "plan/assemble_inner.h"
+
+static uint32_t new_block(tn__assembler *a) {
+    tn_vec_push(a->arena, &a->p->blocks, (tn_prog_block){0});
+    return a->p->blocks.len - 1;
+}
+
+static uint32_t alias_of(tn__scope *s, const tn_graph *body, tn_value v) {
+    const tn_value_info *info = tn_graph_value(body, v);
+    return tn__assemble_buffer(
+        s->a, (tn_prog_buffer){.store = TN_STORE_ALIAS,
+                               .dtype = info->type.dtype,
+                               .elements = tn_shape_count(s->g->dims, &info->type.shape),
+                               .in_place_of = UINT32_MAX,
+                               .name = info->name});
+}
+
+static tn_status assemble_if(tn__scope *s, const tn_node_info *n, const uint32_t *operands,
+                             const uint32_t *results, tn_prog_step *step, tn_error *err) {
+    const tn_attrs_if *at = n->attrs;
+    step->kind = TN_STEP_IF;
+    step->buffers = TN_NEW_N(s->a->arena, uint32_t, 1);
+    step->buffers[0] = operands[0];
+    step->buffer_count = 1;
+    for (int i = 0; i < 2; i++) {
+        step->blocks[i] = new_block(s->a);
+        TN_CHECK(tn__assemble_graph(s->a, i ? at->else_graph : at->then_graph, step->blocks[i],
+                                    operands + 1, results, err));
+    }
+    return TN_OK;
+}
+
+static uint32_t *copy_ids(tn__assembler *a, const uint32_t *ids, uint32_t n) {
+    return tn_arena_dup(a->arena, ids, n * sizeof *ids);
+}
+
+static void add_spares(tn__scope *s, const tn_node_info *n, tn_prog_loop *loop) {
+    loop->spare = TN_NEW_N(s->a->arena, uint32_t, 2 * loop->states);
+    for (uint32_t i = 0; i < 2 * loop->states; i++)
+        loop->spare[i] = tn__assemble_temp(s, n->in[i / 2]);
+}
+
+static tn_status assemble_while(tn__scope *s, const tn_node_info *n, const uint32_t *operands,
+                                const uint32_t *results, tn_prog_step *step, tn_error *err) {
+    tn__assembler *a = s->a;
+    const tn_attrs_while *at = n->attrs;
+    tn_prog_loop *loop = TN_NEW(a->arena, tn_prog_loop);
+    step->kind = TN_STEP_WHILE;
+    step->loop = loop;
+    loop->states = (uint32_t)at->states;
+    loop->initial = copy_ids(a, operands, loop->states);
+    loop->result = copy_ids(a, results, loop->states);
+    loop->in = TN_NEW_N(a->arena, uint32_t, loop->states);
+    loop->out = TN_NEW_N(a->arena, uint32_t, loop->states);
+    add_spares(s, n, loop);
+    uint32_t *inputs = copy_ids(a, operands, n->in_count);
+    for (uint32_t i = 0; i < loop->states; i++) {
+        inputs[i] = loop->in[i] = alias_of(s, at->body, at->body->inputs.data[i]);
+        loop->out[i] = alias_of(s, at->body, at->body->outputs.data[i].value);
+    }
+    loop->flag = tn__assemble_buffer(a, (tn_prog_buffer){.store = TN_STORE_TEMP,
+                                                         .dtype = TN_bool,
+                                                         .elements = 1,
+                                                         .in_place_of = UINT32_MAX,
+                                                         .first = a->position,
+                                                         .last = a->position});
+    step->blocks[0] = new_block(a);
+    TN_CHECK(tn__assemble_graph(a, at->cond, step->blocks[0], inputs, &loop->flag, err));
+    step->blocks[1] = new_block(a);
+    return tn__assemble_graph(a, at->body, step->blocks[1], inputs, loop->out, err);
+}
+
+static tn_status assemble_scan(tn__scope *s, const tn_node_info *n, const uint32_t *operands,
+                               const uint32_t *results, tn_prog_step *step, tn_error *err) {
+    tn__assembler *a = s->a;
+    const tn_attrs_scan *at = n->attrs;
+    tn_prog_loop *loop = TN_NEW(a->arena, tn_prog_loop);
+    step->kind = TN_STEP_SCAN;
+    step->loop = loop;
+    loop->states = (uint32_t)at->carries;
+    loop->xs_count = (uint32_t)at->slices;
+    loop->ys_count = n->out_count - loop->states;
+    loop->length = at->length;
+    loop->reverse = at->reverse;
+    loop->initial = copy_ids(a, operands, loop->states);
+    loop->result = copy_ids(a, results, loop->states);
+    loop->xs = copy_ids(a, operands + loop->states, loop->xs_count);
+    loop->ys = copy_ids(a, results + loop->states, loop->ys_count);
+    loop->in = TN_NEW_N(a->arena, uint32_t, loop->states);
+    loop->out = TN_NEW_N(a->arena, uint32_t, loop->states);
+    loop->slice_in = TN_NEW_N(a->arena, uint32_t, loop->xs_count);
+    loop->slice_out = TN_NEW_N(a->arena, uint32_t, loop->ys_count);
+    add_spares(s, n, loop);
+    uint32_t *inputs = copy_ids(a, operands, n->in_count);
+    uint32_t *outputs = TN_NEW_N(a->arena, uint32_t, n->out_count);
+    const tn_graph *body = at->body;
+    for (uint32_t i = 0; i < loop->states; i++) {
+        inputs[i] = loop->in[i] = alias_of(s, body, body->inputs.data[i]);
+        outputs[i] = loop->out[i] = alias_of(s, body, body->outputs.data[i].value);
+    }
+    for (uint32_t i = 0; i < loop->xs_count; i++)
+        inputs[loop->states + i] = loop->slice_in[i] =
+            alias_of(s, body, body->inputs.data[loop->states + i]);
+    for (uint32_t i = 0; i < loop->ys_count; i++)
+        outputs[loop->states + i] = loop->slice_out[i] =
+            alias_of(s, body, body->outputs.data[loop->states + i].value);
+    step->blocks[0] = new_block(a);
+    return tn__assemble_graph(a, body, step->blocks[0], inputs, outputs, err);
+}
+
+static void touch_loop(tn__assembler *a, const tn_prog_loop *loop) {
+    for (uint32_t i = 0; i < loop->states; i++) {
+        tn__assemble_touch(a, loop->initial[i]);
+        tn__assemble_touch(a, loop->result[i]);
+        tn__assemble_touch(a, loop->spare[2 * i]);
+        tn__assemble_touch(a, loop->spare[2 * i + 1]);
+    }
+    for (uint32_t i = 0; i < loop->xs_count; i++) tn__assemble_touch(a, loop->xs[i]);
+    for (uint32_t i = 0; i < loop->ys_count; i++) tn__assemble_touch(a, loop->ys[i]);
+}
+
+tn_status tn__assemble_control(tn__scope *s, const tn_group *g, tn_error *err) {
+    tn__assembler *a = s->a;
+    const tn_node_info *n = tn_graph_node(s->g, g->anchor);
+    uint32_t *operands = TN_NEW_N(a->arena, uint32_t, n->in_count);
+    uint32_t *results = TN_NEW_N(a->arena, uint32_t, n->out_count);
+    for (uint32_t i = 0; i < n->in_count; i++) operands[i] = tn__assemble_buffer_of(s, n->in[i]);
+    for (uint32_t i = 0; i < n->out_count; i++) {
+        if (s->buffer[n->out + i] == NO_BUFFER)
+            s->buffer[n->out + i] = tn__assemble_temp(s, n->out + i);
+        results[i] = s->buffer[n->out + i];
+    }
+    tn_prog_step step = {.position = a->position, .name = tn_op_info_of(n->op)->name};
+    switch (n->op) {
+    case TN_OP_if:
+        TN_CHECK(assemble_if(s, n, operands, results, &step, err));
+        break;
+    case TN_OP_while:
+        TN_CHECK(assemble_while(s, n, operands, results, &step, err));
+        break;
+    case TN_OP_scan:
+        TN_CHECK(assemble_scan(s, n, operands, results, &step, err));
+        break;
+    default: {
+        const tn_attrs_call *at = n->attrs;
+        TN_CHECK(tn__assemble_graph(a, at->body, s->block, operands, results, err));
+        break;
+    }
+    }
+    a->position++; /* the end of the construct: operands live until here */
+    for (uint32_t i = 0; i < n->in_count; i++) tn__assemble_touch(a, operands[i]);
+    for (uint32_t i = 0; i < n->out_count; i++) tn__assemble_touch(a, results[i]);
+    if (step.loop) {
+        touch_loop(a, step.loop);
+        if (n->op == TN_OP_while) tn__assemble_touch(a, step.loop->flag);
+    }
+    if (n->op != TN_OP_call) tn_vec_push(a->arena, &a->p->blocks.data[s->block].steps, step);
+    return TN_OK;
+}

@@ -1,0 +1,71 @@
+/* What the parts of the assembler share. See assemble.h. */
+#ifndef TENON_PLAN_ASSEMBLE_INNER_H
+#define TENON_PLAN_ASSEMBLE_INNER_H
+
+#include "plan/assemble.h"
+#include "schedule/candidates.h"
+
+#define NO_BUFFER UINT32_MAX
+
+/* `buffer` may take the memory of `from` if that dies in the step that makes it. */
+typedef struct tn__reuse {
+    uint32_t buffer, from;
+} tn__reuse;
+
+typedef struct tn__assembler {
+    tn_program *p;
+    tn_arena *arena;
+    const tn_target *target;
+    tn_costs costs;
+    bool fuse;
+    const tn_record_source *records;
+    tn_map kernels; /* canonical text → kernel */
+    tn_map packs;   /* operand buffers, kernel → packed buffer */
+    uint32_t position;
+    TN_VEC(tn_prog_step) prepare; /* appended to block 1 at the end */
+    TN_VEC(tn__reuse) reuses;
+    tn_str *groups_text;
+} tn__assembler;
+
+/* One graph being assembled: the main one or a body. */
+typedef struct tn__scope {
+    tn__assembler *a;
+    const tn_graph *g;
+    tn_grouping *groups;
+    uint32_t block;
+    uint32_t error_base;
+    uint32_t *buffer; /* per value: where it lives, or NO_BUFFER */
+    bool *outside;    /* per value: read outside of `prepare` */
+} tn__scope;
+
+/* Buffers. One that belongs to a value has its element type, count and name. */
+uint32_t tn__assemble_buffer(tn__assembler *a, tn_prog_buffer b);
+tn_prog_buffer tn__assemble_buffer_of_type(const tn__scope *s, tn_value v, tn_store store);
+uint32_t tn__assemble_temp(tn__scope *s, tn_value v);
+/* The buffer that holds `v`; constants get theirs on first use. */
+uint32_t tn__assemble_buffer_of(tn__scope *s, tn_value v);
+/* The buffer is in use at the present position. */
+void tn__assemble_touch(tn__assembler *a, uint32_t buffer);
+
+/* Binds a kernel's buffers; packed[i] stands for TN_BIND_PACK + i. */
+tn_prog_step tn__assemble_kernel_step(tn__scope *s, tn_loop *k, const uint32_t *packed);
+/* Into the block of the scope, or among the work on constants alone. */
+void tn__assemble_push(tn__scope *s, tn_prog_step step, bool prepare);
+void tn__assemble_copy(tn__scope *s, uint32_t from, uint32_t to);
+/* The packed form of a constant operand, shared by all kernels that want the same. */
+uint32_t tn__assemble_packed(tn__scope *s, const tn_pack *pack);
+
+/* "dot+add+relu" */
+const char *tn__assemble_step_name(const tn__scope *s, const tn_group *g);
+/* Adds the group to the program's list, which `inspect` prints. */
+void tn__assemble_describe(tn__scope *s, const tn_group *g, const tn_schedule *schedule, bool tuned,
+                           tn_dim bytes);
+tn_dim tn__assemble_flops(const tn__scope *s, const tn_group *g);
+
+/* Assembles `g` into `block`. inputs[i]: the buffer of input i; outputs[i]: the buffer that output
+ * i must end up in. */
+tn_status tn__assemble_graph(tn__assembler *a, const tn_graph *g, uint32_t block,
+                             const uint32_t *inputs, const uint32_t *outputs, tn_error *err);
+tn_status tn__assemble_control(tn__scope *s, const tn_group *g, tn_error *err);
+
+#endif
