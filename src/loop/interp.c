@@ -23,6 +23,7 @@ typedef struct machine {
     tn_cell *value;        /* expression → its value */
     tn_cell *var, *let;    /* loop variable, LET statement → its value */
     tn_cell **reg;
+    tn_cell *part;     /* room for the fold of a register */
     void **data;       /* buffer → memory */
     int64_t *elements; /* buffer → size, or -1 when it is not known */
     int64_t **writer;  /* OUTPUT that is watched → per element, 1 + the task that stored it */
@@ -94,6 +95,7 @@ static void machine_init(machine *m, tn_arena *arena) {
     m->reg = TN_NEW_N(arena, tn_cell *, k->registers.len);
     for (uint32_t i = 0; i < k->registers.len; i++)
         m->reg[i] = TN_NEW_N(arena, tn_cell, k->registers.data[i].count);
+    m->part = TN_NEW_N(arena, tn_cell, TN_L_MAX_REGISTER);
     m->data = TN_NEW_N(arena, void *, k->buffers.len);
     m->elements = TN_NEW_N(arena, int64_t, k->buffers.len);
     m->writer = TN_NEW_N(arena, int64_t *, k->buffers.len);
@@ -200,7 +202,7 @@ static tn_cell eval(machine *m, tn_lx e) {
 /* ---- statements ----------------------------------------------------------------------------- */
 
 static tn_cell fold(machine *m, const tn_lstmt *s) {
-    tn_cell part[TN_L_MAX_REGISTER], none = {0};
+    tn_cell *part = m->part, none = {0};
     uint32_t n = m->k->registers.data[s->target].count;
     memcpy(part, m->reg[s->target], n * sizeof *part);
     for (uint32_t h = n / 2; h >= 1; h /= 2)
