@@ -20,11 +20,11 @@ static json_t *step_json(const cli_step *s) {
     return json_pack("{s:s, s:b, s:b, s:i, s:f, s:f, s:f, s:I, s:o, s:o, s:o, s:o, s:o, s:s}",
                      "name", s->step->name ? s->step->name : "step", "group", s->group != NULL,
                      "control", (int)is_control(s->step), "depth", s->depth, "flops", s->flops,
-                     "bytes", s->bytes, "seconds", s->seconds, "runs",
-                     (json_int_t)TN_MAX(s->runs, 1), "anchors", cli_json_split(g->anchors),
-                     "mainloop", cli_json_split(g->mainloop), "epilogue",
-                     cli_json_split(g->epilogue), "stores", cli_json_split(g->stores), "recomputes",
-                     cli_json_split(g->recomputes), "schedule", g->schedule ? g->schedule : "");
+                     "bytes", s->bytes, "seconds", s->seconds, "runs", (json_int_t)s->runs,
+                     "anchors", cli_json_split(g->anchors), "mainloop", cli_json_split(g->mainloop),
+                     "epilogue", cli_json_split(g->epilogue), "stores", cli_json_split(g->stores),
+                     "recomputes", cli_json_split(g->recomputes), "schedule",
+                     g->schedule ? g->schedule : "");
 }
 
 static json_t *steps_json(const cli_inspection *x) {

@@ -206,9 +206,11 @@ static void print_groups(cli *c, const cli_inspection *x) {
         const cli_step *s = &x->steps.data[i];
         const tn_prog_group *g = s->group;
         if (!g) continue;
-        printf("\n%4d  %s%s%s  %s FLOP, %s\n", ++number, cli_style_on(c, CLI_BOLD),
+        printf("\n%4d  %s%s%s  %s FLOP, %s", ++number, cli_style_on(c, CLI_BOLD),
                s->step->name ? s->step->name : "", CLI_OFF(c), cli_si(c, s->flops),
                cli_bytes(c, s->bytes));
+        if (s->runs > 1) printf(", %llu times in a loop", (unsigned long long)s->runs);
+        putchar('\n');
         print_list(c, "anchors", g->anchors);
         print_list(c, "mainloop", g->mainloop);
         print_list(c, "epilogue", g->epilogue);

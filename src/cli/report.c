@@ -41,27 +41,33 @@ static const tn_prog_group *group_at(const tn_program *p, uint32_t position) {
     return NULL;
 }
 
-static void add_block(cli *c, const tn_session *s, uint32_t block, int depth, cli_steps *out) {
+/* The steps of a block that runs `runs` times. */
+static void add_block(cli *c, const tn_session *s, uint32_t block, uint64_t runs, int depth,
+                      cli_steps *out) {
     const tn_program *p = tn_session_artifact(s)->program;
     for (uint32_t i = 0; i < p->blocks.data[block].steps.len; i++) {
         const tn_prog_step *step = &p->blocks.data[block].steps.data[i];
         cli_step one = {.step = step,
                         .block = block,
                         .depth = depth,
+                        .runs = runs,
                         .flops = size_of(s, step->flops),
                         .bytes = size_of(s, step->bytes)};
         if (step->kind == TN_STEP_KERNEL) one.group = group_at(p, step->position);
         tn_vec_push(&c->arena, out, one);
-        bool control =
-            step->kind == TN_STEP_IF || step->kind == TN_STEP_WHILE || step->kind == TN_STEP_SCAN;
-        if (control) add_block(c, s, step->blocks[0], depth + 1, out);
-        if (control && step->kind != TN_STEP_SCAN) add_block(c, s, step->blocks[1], depth + 1, out);
+        if (step->kind == TN_STEP_SCAN) {
+            uint64_t turns = (uint64_t)size_of(s, step->loop->length);
+            add_block(c, s, step->blocks[0], runs * turns, depth + 1, out);
+        } else if (step->kind == TN_STEP_IF || step->kind == TN_STEP_WHILE) {
+            add_block(c, s, step->blocks[0], runs, depth + 1, out);
+            add_block(c, s, step->blocks[1], runs, depth + 1, out);
+        }
     }
 }
 
 cli_steps cli_steps_of(cli *c, const tn_session *s) {
     cli_steps steps = {0};
-    add_block(c, s, 0, 0, &steps);
+    add_block(c, s, 0, 1, 0, &steps);
     return steps;
 }
 
@@ -93,25 +99,26 @@ tn_status cli_steps_profile(cli_steps *steps, tn_session *s, const cli_model *m,
 double cli_steps_flops(const cli_steps *steps) {
     double sum = 0;
     for (uint32_t i = 0; i < steps->len; i++)
-        sum += steps->data[i].flops * (double)TN_MAX(steps->data[i].runs, 1);
+        sum += steps->data[i].flops * (double)steps->data[i].runs;
     return sum;
 }
 
 double cli_steps_bytes(const cli_steps *steps) {
     double sum = 0;
     for (uint32_t i = 0; i < steps->len; i++)
-        sum += steps->data[i].bytes * (double)TN_MAX(steps->data[i].runs, 1);
+        sum += steps->data[i].bytes * (double)steps->data[i].runs;
     return sum;
 }
 
 json_t *cli_group_json(const cli_step *s) {
     const tn_prog_group *g = s->group;
-    return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:s}", "kernel",
+    return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:s}", "kernel",
                      s->step->name ? s->step->name : "", "anchors", cli_json_split(g->anchors),
                      "mainloop", cli_json_split(g->mainloop), "epilogue",
                      cli_json_split(g->epilogue), "stores", cli_json_split(g->stores), "recomputes",
                      cli_json_split(g->recomputes), "bytes", cli_json_number(s->bytes), "flops",
-                     cli_json_number(s->flops), "schedule", g->schedule ? g->schedule : "");
+                     cli_json_number(s->flops), "launches", (json_int_t)s->runs, "schedule",
+                     g->schedule ? g->schedule : "");
 }
 
 /* ---- the table of steps --------------------------------------------------------------------- */
@@ -130,7 +137,7 @@ static const char *indent(cli *c, const cli_step *s) {
 
 /* Share of the nearer roof that the step reaches. */
 static const char *roof_text(cli *c, const cli_step *s, const cli_roofs *r) {
-    double runs = (double)TN_MAX(s->runs, 1);
+    double runs = (double)s->runs;
     if (!r->known || s->seconds <= 0) return "";
     double compute = s->flops * runs / s->seconds * 1e-9 / r->gflops;
     double memory = s->bytes * runs / s->seconds * 1e-9 / r->read_gbs;
@@ -145,7 +152,7 @@ void cli_steps_print(cli *c, const cli_steps *steps, const cli_roofs *roofs) {
     for (int i = 0; i < t.columns; i++) cli_table_cell(&t, "%s", names[i]);
     for (uint32_t i = 0; i < steps->len; i++) {
         const cli_step *s = &steps->data[i];
-        double runs = (double)TN_MAX(s->runs, 1), seconds = TN_MAX(s->seconds, 1e-12);
+        double runs = (double)s->runs, seconds = TN_MAX(s->seconds, 1e-12);
         cli_table_cell(&t, "%s", indent(c, s));
         cli_table_cell(&t, "%s", cli_time(c, s->seconds));
         cli_table_cell(&t, "%.1f %%", total > 0 ? 100 * s->seconds / total : 0.0);

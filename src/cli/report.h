@@ -24,7 +24,7 @@ typedef struct cli_step {
     int depth; /* of nesting in control flow */
     double flops, bytes;
     double seconds; /* of one run of the model; 0 when not profiled */
-    uint64_t runs;  /* launches in one run of the model */
+    uint64_t runs;  /* launches in one run of the model; of `while` one turn, until profiled */
 } cli_step;
 typedef TN_VEC(cli_step) cli_steps;
 

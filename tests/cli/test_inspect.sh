@@ -8,6 +8,12 @@ out_has "not a transformer"
 out_has "anchors    conv"
 out_has "schedule"
 
+expect 0 "$tenon" inspect "$digits" --groups --dim N=8192
+out_has "times in a loop"
+expect 0 "$tenon" inspect "$digits" --json --dim N=8192
+json "any(g['launches'] > 1 for g in x['groups'])"
+json "sum(g['bytes'] * g['launches'] for g in x['groups']) <= x['bytes']"
+
 expect 0 "$tenon" inspect "$digits" --dim N=4 --json --dot "$work/d.dot" --html "$work/d.html"
 json "x['schema'] == 'tenon.inspect/1' and x['structure'] is None"
 json "x['parameters'] == 20602 and x['tensors'] == 8 and x['flops'] > 4e6"
