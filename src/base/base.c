@@ -117,6 +117,20 @@ void tn_arena_deinit(tn_arena *a) {
     a->used = 0;
 }
 
+void tn_arena_clear(tn_arena *a) {
+    tn_arena_chunk *kept = NULL;
+    for (tn_arena_chunk *c = a->chunk, *next; c; c = next) {
+        next = c->next;
+        if (!kept && c->size == ARENA_CHUNK)
+            kept = c;
+        else
+            tn_free(a->allocator, c);
+    }
+    if (kept) *kept = (tn_arena_chunk){.size = kept->size};
+    a->chunk = kept;
+    a->used = 0;
+}
+
 void *tn_arena_alloc(tn_arena *a, size_t size) {
     size_t need;
     if (!tn_size_add(size ? size : 1, ARENA_ALIGN - 1, &need)) tn_out_of_memory();

@@ -225,7 +225,7 @@ static bool indices_agree(const tn_grouping *p, const tn_attention_parts *x) {
     tn_loop k;
     tn_lx b[TN_MAX_RANK], m[TN_MAX_RANK], kv;
     tn_attention_point at;
-    tn_loop_init(&k, p->arena, g->dims, "attention");
+    tn_loop_init(&k, tn__probe_arena(p), g->dims, "attention");
     open_axes(&k, second.b_extent, second.b, b);
     open_axes(&k, second.m_extent, second.m, m);
     open_axes(&k, second.k_extent, 1, &kv);
@@ -373,8 +373,9 @@ static bool is_cheap_mask(const tn_grouping *p, tn_node n) {
     tn_loop k;
     mask_probe m = {.grouping = p, .in_order = true, .cost = mask_cost(p, n, 0)};
     tn_lx at[TN_MAX_RANK];
-    tn_loop_init(&k, p->arena, g->dims, "mask");
-    tn_access_init(&m.access, &k, p, p->arena);
+    tn_arena *arena = tn__probe_arena(p);
+    tn_loop_init(&k, arena, g->dims, "mask");
+    tn_access_init(&m.access, &k, p, arena);
     m.access.leaf = mask_leaf;
     m.access.context = &m;
     open_axes(&k, s->dim, s->rank, at);

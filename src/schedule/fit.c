@@ -47,12 +47,13 @@ static void probe_init(probe *p, const tn_grouping *grouping, uint32_t group_id)
                  .group = &grouping->groups.data[group_id],
                  .group_id = group_id,
                  .ok = true};
-    tn_loop_init(&p->loop, grouping->arena, grouping->graph->dims, "probe");
+    tn_arena *arena = tn__probe_arena(grouping);
+    tn_loop_init(&p->loop, arena, grouping->graph->dims, "probe");
     const tn_shape *s = &p->group->space.shape;
     for (int i = 0; i < s->rank; i++)
         p->var[i] = tn_l_for(&p->loop, TN_LOOP_SERIAL, tn_l_int(&p->loop, 0),
                              tn_l_dim(&p->loop, s->dim[i]), "i");
-    tn_access_init(&p->access, &p->loop, grouping, grouping->arena);
+    tn_access_init(&p->access, &p->loop, grouping, arena);
     p->access.leaf = probe_leaf;
     p->access.context = p;
     for (uint32_t n = 0; n < tn_group_anchors(p->group); n++) { /* seen through their views */

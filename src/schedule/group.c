@@ -444,19 +444,23 @@ static void visit(tn_grouping *p, uint32_t id, uint8_t *done) {
     if (!g->nested) tn_vec_push(p->arena, &p->order, id);
 }
 
-tn_grouping *tn__form_groups(const tn_graph *g, bool fuse, const uint8_t *choices,
-                             const tn_costs *costs, tn_arena *arena) {
-    tn_grouping *p = TN_NEW(arena, tn_grouping);
-    *p = (tn_grouping){
-        .graph = g, .arena = arena, .fuse = fuse, .costs = *costs, .choices = choices};
-    p->inlined = TN_NEW_N(arena, uint8_t, g->nodes.len);
-    p->constant = TN_NEW_N(arena, uint8_t, g->nodes.len);
-    p->group_of = TN_NEW_N(arena, uint32_t, g->nodes.len);
-    p->stored = TN_NEW_N(arena, uint8_t, g->values.len);
-    p->united = TN_NEW_N(arena, uint8_t, g->nodes.len);
-    p->use_count = tn_graph_use_counts(g, arena);
-    p->seen = TN_NEW_N(arena, uint32_t, g->nodes.len);
-    p->loaders = TN_NEW_N(arena, tn__group_list, g->values.len);
+tn_arena *tn__probe_arena(const tn_grouping *p) {
+    tn_arena_clear(p->probes);
+    return p->probes;
+}
+
+static tn_status form_guarded(void *argument, tn_error *err) {
+    tn_grouping *p = argument;
+    const tn_graph *g = p->graph;
+    (void)err;
+    p->inlined = TN_NEW_N(p->arena, uint8_t, g->nodes.len);
+    p->constant = TN_NEW_N(p->arena, uint8_t, g->nodes.len);
+    p->group_of = TN_NEW_N(p->arena, uint32_t, g->nodes.len);
+    p->stored = TN_NEW_N(p->arena, uint8_t, g->values.len);
+    p->united = TN_NEW_N(p->arena, uint8_t, g->nodes.len);
+    p->use_count = tn_graph_use_counts(g, p->arena);
+    p->seen = TN_NEW_N(p->arena, uint32_t, g->nodes.len);
+    p->loaders = TN_NEW_N(p->arena, tn__group_list, g->values.len);
     memset(p->group_of, 0xff, g->nodes.len * sizeof *p->group_of);
     tn__find_inlined(p);
     find_attention(p);
@@ -465,34 +469,27 @@ tn_grouping *tn__form_groups(const tn_graph *g, bool fuse, const uint8_t *choice
             tn__lower_of(g, n)->kind != TN_LOWER_SOURCE)
             place_root(p, n);
     find_stores(p);
-    if (fuse) tn__find_prologues(p);
-    uint8_t *done = TN_NEW_N(arena, uint8_t, p->groups.len);
+    if (p->fuse) tn__find_prologues(p);
+    uint8_t *done = TN_NEW_N(p->arena, uint8_t, p->groups.len);
     for (uint32_t id = 0; id < p->groups.len; id++) visit(p, id, done);
+    return TN_OK;
+}
+
+tn_grouping *tn__form_groups(const tn_graph *g, bool fuse, const uint8_t *choices,
+                             const tn_costs *costs, tn_arena *arena) {
+    tn_arena probes;
+    tn_arena_init(&probes, arena->allocator);
+    probes.limit = arena->limit;
+    tn_grouping *p = TN_NEW(arena, tn_grouping);
+    *p = (tn_grouping){.graph = g,
+                       .arena = arena,
+                       .probes = &probes,
+                       .fuse = fuse,
+                       .costs = *costs,
+                       .choices = choices};
+    tn_status status = tn_guard(form_guarded, p, NULL);
+    tn_arena_deinit(&probes);
+    p->probes = NULL;
+    if (status != TN_OK) tn_out_of_memory();
     return p;
-}
-
-static void print_members(const tn_grouping *p, const tn_group *g, tn_str *out) {
-    if (g->prologue != TN_NO_GROUP) {
-        tn_str_append(out, " (");
-        print_members(p, &p->groups.data[g->prologue], out);
-        tn_str_append(out, " )");
-    }
-    for (uint32_t m = 0; m < g->members.len; m++)
-        tn_str_appendf(out, " %s",
-                       tn_op_info_of(p->graph->nodes.data[g->members.data[m].node].op)->name);
-}
-
-void tn_grouping_print(const tn_grouping *p, tn_str *out) {
-    static const char *const kinds[] = {"rows", "contraction", "attention", "nest", "control"};
-    for (uint32_t i = 0; i < p->order.len; i++) {
-        const tn_group *g = &p->groups.data[p->order.data[i]];
-        tn_str_appendf(out, "group %u %s%s ", i, kinds[g->kind], g->constant ? " (prepare)" : "");
-        tn_shape_print(p->graph->dims, &g->space.shape, out);
-        tn_str_append(out, ":");
-        print_members(p, g, out);
-        tn_str_append(out, " -> ");
-        for (uint32_t s = 0; s < g->stores.len; s++)
-            tn_str_appendf(out, "%s%%%u", s ? " " : "", g->stores.data[s]);
-        tn_str_append(out, "\n");
-    }
 }

@@ -113,6 +113,7 @@ typedef struct tn__reader {
 struct tn_grouping {
     const tn_graph *graph;
     tn_arena *arena;
+    tn_arena *probes; /* of one probe at a time, while groups are formed */
     bool fuse;
     tn_costs costs;
     double seconds;       /* that moving, element-wise work and launches take, by `costs` */

@@ -46,6 +46,9 @@ bool tn__is_stored_weight(const tn_grouping *p, tn_node n);
 /* NULL: none of its members. */
 const tn_member *tn__find_member(const tn_group *group, tn_node n);
 /* Whether root `n` may join group `id`, cycles aside; fills the member and the group's new space. */
+/* Memory for a probe: a kernel made only to look at its indices. What the last one had is gone. */
+tn_arena *tn__probe_arena(const tn_grouping *p);
+
 bool tn__fits(tn_grouping *p, uint32_t id, tn_node n, tn_member *m, tn_space *space);
 
 /* ---- record_conv.c -------------------------------------------------------------------------- */

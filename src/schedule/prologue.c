@@ -31,8 +31,9 @@ static tn_lx reading_leaf(tn_access *a, tn_value v, const tn_lx *index) {
 
 static void reading_init(reading *r, const tn_grouping *p, tn_value v) {
     *r = (reading){.p = p, .v = v};
-    tn_loop_init(&r->loop, p->arena, p->graph->dims, "reading");
-    tn_access_init(&r->access, &r->loop, p, p->arena);
+    tn_arena *arena = tn__probe_arena(p);
+    tn_loop_init(&r->loop, arena, p->graph->dims, "reading");
+    tn_access_init(&r->access, &r->loop, p, arena);
     r->access.leaf = reading_leaf;
     r->access.context = r;
 }

@@ -7,6 +7,8 @@
 typedef struct folder {
     const tn_graph *in;
     tn_graph *out;
+    const tn_transform_options *options;
+    tn_arena arena;  /* of all that is evaluated; constants that stay are copied */
     tn_array *array; /* per value of `in` */
     bool *known;     /* whether array[v] holds its elements */
     int64_t *stored; /* bytes of the constants that v is made of at run time */
@@ -64,10 +66,10 @@ static bool can_eval(const folder *f, const tn_node_info *n) {
 static bool eval_node(folder *f, tn_node id) {
     const tn_node_info *n = tn_graph_node(f->in, id);
     if (!can_eval(f, n)) return false;
-    tn_array *in = TN_NEW_N(f->in->arena, tn_array, n->in_count);
+    tn_array *in = TN_NEW_N(&f->arena, tn_array, n->in_count);
     for (uint32_t i = 0; i < n->in_count; i++) in[i] = f->array[n->in[i]];
     tn_error ignored = TN_ERROR_INIT;
-    if (tn_eval_node(f->in, id, in, &f->array[n->out], NULL, f->in->arena, &ignored) != TN_OK)
+    if (tn_eval_node(f->in, id, in, &f->array[n->out], NULL, &f->arena, &ignored) != TN_OK)
         return false;
     for (uint32_t i = 0; i < n->out_count; i++) f->known[n->out + i] = true;
     return true;
@@ -110,28 +112,39 @@ static tn_status add_constants(folder *f, const tn_node_info *n) {
     return tn_b_finish(&b);
 }
 
+static tn_status fold_node(folder *f, tn_node id) {
+    const tn_graph *in = f->in;
+    const tn_node_info *n = tn_graph_node(in, id);
+    if (n->op == TN_OP_constant)
+        f->known[n->out] = is_small(&tn_graph_type(in, n->out)->shape, TN_FOLD_ELEMENTS) &&
+                           tn_graph_constant(in, n->out, &f->array[n->out]);
+    bool known = n->op != TN_OP_constant && eval_node(f, id), kept = known && stays(f, n);
+    note_stored(f, n, kept);
+    if (known && !kept) return add_constants(f, n);
+    return tn__pass_copy_node(in, f->out, id, f->map, tn_pass_fold.run, f->options, f->err);
+}
+
+static tn_status fold_guarded(void *argument, tn_error *err) {
+    folder *f = argument;
+    const tn_graph *in = f->in;
+    f->err = err;
+    f->array = TN_NEW_N(&f->arena, tn_array, in->values.len);
+    f->known = TN_NEW_N(&f->arena, bool, in->values.len);
+    f->map = TN_NEW_N(&f->arena, tn_value, in->values.len);
+    f->stored = TN_NEW_N(&f->arena, int64_t, in->values.len);
+    for (tn_node id = 0; id < in->nodes.len; id++) TN_CHECK(fold_node(f, id));
+    tn__pass_copy_outputs(in, f->out, f->map);
+    return TN_OK;
+}
+
 static tn_status run(const tn_graph *in, tn_graph *out, const tn_transform_options *options,
                      tn_error *err) {
-    folder f = {.in = in, .out = out, .err = err};
-    f.array = TN_NEW_N(in->arena, tn_array, in->values.len);
-    f.known = TN_NEW_N(in->arena, bool, in->values.len);
-    f.map = TN_NEW_N(in->arena, tn_value, in->values.len);
-    f.stored = TN_NEW_N(in->arena, int64_t, in->values.len);
-    for (tn_node id = 0; id < in->nodes.len; id++) {
-        const tn_node_info *n = tn_graph_node(in, id);
-        if (n->op == TN_OP_constant)
-            f.known[n->out] = is_small(&tn_graph_type(in, n->out)->shape, TN_FOLD_ELEMENTS) &&
-                              tn_graph_constant(in, n->out, &f.array[n->out]);
-        bool known = n->op != TN_OP_constant && eval_node(&f, id), kept = known && stays(&f, n);
-        note_stored(&f, n, kept);
-        if (known && !kept) {
-            TN_CHECK(add_constants(&f, n));
-            continue;
-        }
-        TN_CHECK(tn__pass_copy_node(in, out, id, f.map, run, options, err));
-    }
-    tn__pass_copy_outputs(in, out, f.map);
-    return TN_OK;
+    folder f = {.in = in, .out = out, .options = options};
+    tn_arena_init(&f.arena, in->arena->allocator);
+    f.arena.limit = in->arena->limit;
+    tn_status status = tn_guard(fold_guarded, &f, err);
+    tn_arena_deinit(&f.arena);
+    return status;
 }
 
 const tn_pass tn_pass_fold = {"fold", run};

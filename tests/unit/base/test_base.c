@@ -43,6 +43,27 @@ static void test_size__arithmetic_finds_overflow(void **state) {
     assert_false(tn_size_add(SIZE_MAX, 1, &out));
 }
 
+static void test_arena__gives_the_same_memory_again_once_cleared(void **state) {
+    (void)state;
+    counting c = {.left = 100};
+    tn_arena a;
+    tn_arena_init(&a, (tn_allocator){&c, counting_resize});
+    tn_arena_clear(&a);
+    for (int turn = 0; turn < 3; turn++) {
+        for (int i = 0; i < 40; i++) {
+            char *p = tn_arena_alloc(&a, i == 20 ? 1 << 20 : 4000);
+            assert_int_equal(p[3999], 0);
+            memset(p, 7, 4000);
+        }
+        assert_true(c.held > 2);
+        tn_arena_clear(&a);
+        assert_int_equal(a.used, 0);
+        assert_int_equal(c.held, 1);
+    }
+    tn_arena_deinit(&a);
+    assert_int_equal(c.held, 0);
+}
+
 static void test_arena__blocks_are_aligned_zeroed_and_distinct(void **state) {
     (void)state;
     tn_arena a;
@@ -219,6 +240,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_allocator__gives_zeroed_memory),
         cmocka_unit_test(test_size__arithmetic_finds_overflow),
+        cmocka_unit_test(test_arena__gives_the_same_memory_again_once_cleared),
         cmocka_unit_test(test_arena__blocks_are_aligned_zeroed_and_distinct),
         cmocka_unit_test(test_guard__every_failed_allocation_is_a_status),
         cmocka_unit_test(test_guard__nests_and_obeys_the_limit),
