@@ -7,6 +7,7 @@
 #include "plan/plan.h"
 #include "schedule/batch_pieces.h"
 #include "transform/channels_last.h"
+#include "transform/column_parts.h"
 #include "transform/exchange.h"
 #include "transform/explicit_pad.h"
 #include "transform/inline_constants.h"
@@ -52,7 +53,8 @@ tn_status tn_plan(const tn_graph *g, const tn_plan_options *options, tn_arena *a
     if (!options->no_opt) {
         const tn_pass *const late[] = {
             &tn_pass_inline_constants, &tn_pass_explicit_pad, &tn_pass_sink,
-            &tn_pass_exchange,         &tn_pass_sink,         &tn_pass_channels_last};
+            &tn_pass_exchange,         &tn_pass_sink,         &tn_pass_channels_last,
+            &tn_pass_column_parts};
         TN_TRY(err, tn_transform_standard(g, &transform, &g, err), "while simplifying");
         TN_TRY(err, tn_transform_run(g, late, TN_COUNT(late), &transform, &g, err),
                "while simplifying");

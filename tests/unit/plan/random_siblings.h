@@ -1,5 +1,5 @@
-/* Random products side by side: of one operand or several, whose results meet or go their own ways. See
- * random_maker.h. */
+/* Random products side by side: of one operand or several, whose results meet or go their own ways; and
+ * columns of one product that do. See random_maker.h. */
 #ifndef TENON_TESTS_RANDOM_SIBLINGS_H
 #define TENON_TESTS_RANDOM_SIBLINGS_H
 
@@ -50,7 +50,42 @@ static inline void meet(random_maker *m, const random_value *x, const random_val
              is_exact(x) && is_exact(y) ? 0 : x->error * y->size + y->error * x->size);
 }
 
+/* Columns of one product, apart and meeting again, mostly in a way that is taken apart. */
+static inline void make_column_parts(random_maker *m) {
+    int count = 2 + (int)pick(m, 3);
+    int64_t depth = pick(m, 24), width = pick(m, 20);
+    tn_dim rows = random_dim(m), gap = chance(m, 20) ? 3 : 0;
+    tn_shape left = {2, {rows, depth}};
+    if (shape_size(m, &left) * count * width > RANDOM_PRODUCTS) return;
+    tn_array a = tn_array_new(m->g->arena, TN_f32, 2, (int64_t[]){depth, count * width + gap});
+    fill_small(&a, test_random(&m->seed));
+    random_value x = fresh(m, TN_f32, &left), whole, part[4];
+    random_value w = {tn_b_constant(&m->b, &a), 2, 0, -2};
+    if (m->bound && !m->depth) m->bound[w.v] = 0;
+    if (!product_of(m, &x, &w, (double)depth, &whole)) return;
+    if (chance(m, 40)) sibling_tail(m, &whole);
+    tn_shape s = shape_of(m, whole.v);
+    if (s.dim[1] != count * width + gap) return;
+    for (int i = 0; i < count; i++) {
+        int before = m->count;
+        int64_t step = chance(m, 5) && width < 2 ? 2 : 1, start = i * width + (i ? gap : 0);
+        keep(m, tn_b_slice_axis(&m->b, whole.v, 1, start, width, step), whole.size, whole.unit,
+             whole.error);
+        if (!kept(m, before, &part[i])) return;
+        if (chance(m, 50)) sibling_tail(m, &part[i]);
+    }
+    for (int i = 1; i < count; i++) {
+        int before = m->count;
+        meet(m, &part[i - 1], &part[i]);
+        kept(m, before, &part[i]);
+    }
+}
+
 static inline void make_siblings(random_maker *m) {
+    if (chance(m, 30)) {
+        make_column_parts(m);
+        return;
+    }
     tn_dim batch = random_dim(m), rows = random_dim(m), depth = random_dim(m),
            width = random_dim(m);
     bool batched = chance(m, 25), meeting = chance(m, 65);

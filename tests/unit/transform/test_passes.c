@@ -5,6 +5,7 @@
 
 #include "../graph_test.h"
 #include "transform/channels_last.h"
+#include "transform/column_parts.h"
 #include "transform/cse.h"
 #include "transform/dce.h"
 #include "transform/exchange.h"
@@ -15,9 +16,9 @@
 
 static golden cases;
 
-static const tn_pass *const known[] = {&tn_pass_dce,          &tn_pass_cse,  &tn_pass_fold,
-                                       &tn_pass_simplify,     &tn_pass_sink, &tn_pass_exchange,
-                                       &tn_pass_channels_last};
+static const tn_pass *const known[] = {
+    &tn_pass_dce,  &tn_pass_cse,      &tn_pass_fold,          &tn_pass_simplify,
+    &tn_pass_sink, &tn_pass_exchange, &tn_pass_channels_last, &tn_pass_column_parts};
 
 static const tn_graph *transform(graph_test *t, const tn_graph *in, const char *section) {
     const tn_transform_options options = {.verify = true};
