@@ -303,11 +303,14 @@ static void cut_tasks(tn__tile *t) {
     tn_lx more = tn_l_sub(k, t->tasks.panels, tn_l_int(k, 1));
     t->tasks.ranges = tn_l_div(k, tn_l_add(k, t->panels, more), t->tasks.panels);
     k->tasks = tn_l_mul(k, tn_l_mul(k, t->tasks.batch, t->tasks.ranges), t->tasks.blocks);
-    tn_lx task = tn_l_task(k), line = tn_l_div(k, task, t->tasks.blocks);
-    t->b_linear = tn_l_div(k, line, t->tasks.ranges);
+    tn_lx outer = t->s.rows_first ? t->tasks.blocks : t->tasks.ranges;
+    tn_lx inner = t->s.rows_first ? t->tasks.ranges : t->tasks.blocks;
+    tn_lx task = tn_l_task(k), line = tn_l_div(k, task, inner);
+    tn_lx first = tn_l_mod(k, line, outer), second = tn_l_mod(k, task, inner);
+    t->b_linear = tn_l_div(k, line, outer);
     tn__split_plain(k, t->b_linear, t->c.b_extent, t->c.b, t->b_index);
-    t->tasks.block = tn_l_mod(k, task, t->tasks.blocks);
-    t->tasks.range = tn_l_mod(k, line, t->tasks.ranges);
+    t->tasks.block = t->s.rows_first ? first : second;
+    t->tasks.range = t->s.rows_first ? second : first;
     t->first_row = tn_l_mul(k, t->tasks.block, tn_l_int(k, t->s.m_block));
 }
 

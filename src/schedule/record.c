@@ -194,6 +194,17 @@ static int64_t packed_rows(int64_t m, int64_t panels) {
     return TN_MAX(PACKED_BLOCK, clamp_product(m, panels) / PACKED_TASKS);
 }
 
+/* Threads take neighbouring tasks. The kernels before and behind a convolution are cut along rows, so a
+ * thread that has all columns of its rows finds its operand, and the next its result, in its own caches;
+ * against it stands that each thread reads all of B. Measured on MobileNet-V2: a depthwise convolution
+ * behind such a product takes up to 1.4 times as long on two threads when half its operand is in the
+ * other's cache. */
+static bool keeps_rows_together(const tn_grouping *p, tn_node anchor, int64_t m, int64_t k,
+                                int64_t cols) {
+    return tn_graph_node(p->graph, anchor)->op == TN_OP_conv &&
+           clamp_product(k, cols) <= clamp_product(m, k + cols);
+}
+
 static tn_rhs_mode rhs_mode(const tn_grouping *p, const tn_group *g, tn_node anchor,
                             const tn_contraction *c, bool rhs_unit) {
     const tn_dims *dims = p->graph->dims;
@@ -304,6 +315,7 @@ tn_schedule tn_schedule_choose_contraction(const tn_grouping *p, const tn_group 
         int64_t flops = clamp_product(clamp_product(2 * b, m), clamp_product(cols, terms.count));
         s->m_block = shared_rows(tasks, m, flops, s);
     }
+    s->rows_first = keeps_rows_together(p, g->anchor, m, k, cols);
     if (s->rhs == TN_RHS_DIRECT && fixed_m && worth_sweeping(g, m, k, cols)) {
         s->sweep = s->staged_epilogue = true;
         s->n_panels = TN_MIN(panels, TN_MAX(1, SWEEP_COLUMNS / s->nr));
@@ -391,6 +403,7 @@ void tn_schedule_print(const tn_schedule *s, tn_group_kind kind, tn_str *out) {
             tn_str_appendf(out, "ranges=%u,%u,%u", s->ranges[0], s->ranges[1], s->ranges[2]);
         else
             tn_str_appendf(out, "n_panels=%lld", (long long)s->n_panels);
+        if (s->rows_first) tn_str_append(out, " rows_first");
         tn_str_appendf(out, "%s rhs=%s%s", lhs[s->lhs], rhs[s->rhs],
                        s->zero_sums         ? " zero_sums"
                        : s->words           ? " words"

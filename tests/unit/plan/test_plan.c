@@ -116,13 +116,25 @@ static void dot_symbolic(tn_builder *b) {
     out(b, tn_b_add(b, tn_b_matmul(b, y, WEIGHTS(b, 6, 32, 32), TN_f32), x));
 }
 
-static tn_value conv(tn_builder *b, tn_value x, tn_value w, int64_t stride, int64_t pad) {
+static tn_value conv_last(tn_builder *b, tn_value x, tn_value w, int64_t stride, int64_t pad) {
     tn_attrs_conv a = {.batch = 0, .acc = TN_f32};
     a.stride = (tn_ints){2, {stride, stride}};
     a.window_dilation = a.base_dilation = (tn_ints){2, {1, 1}};
     a.pad_lo = a.pad_hi = (tn_ints){2, {pad, pad}};
-    tn_value in[] = {tn_b_permute(b, x, (int[]){0, 2, 3, 1}), w};
-    return tn_b_permute(b, tn_b_node(b, TN_OP_conv, in, 2, &a), (int[]){0, 3, 1, 2});
+    return tn_b_node(b, TN_OP_conv, (tn_value[]){x, w}, 2, &a);
+}
+
+static tn_value conv(tn_builder *b, tn_value x, tn_value w, int64_t stride, int64_t pad) {
+    tn_value y = conv_last(b, tn_b_permute(b, x, (int[]){0, 2, 3, 1}), w, stride, pad);
+    return tn_b_permute(b, y, (int[]){0, 3, 1, 2});
+}
+
+static void conv_folds(tn_builder *b) { /* tasks of the same rows follow each other */
+    tn_value y = conv_last(b, INPUT(b, 2, 11, 21, 8), WEIGHTS(b, 3, 1, 1, 8, 150), 1, 0);
+    out(b, tn_b_tanh(b, y));
+    out(b, tn_b_reduce(b, TN_REDUCE_max, y, (int[]){3}, 1, false));
+    out(b, tn_b_sum(b, y, (int[]){0, 1, 2}, 3, false));
+    out(b, tn_b_sum(b, tn_b_mul(b, y, y), (int[]){0, 1, 2, 3}, 4, false));
 }
 
 static void conv_net(tn_builder *b) {
@@ -225,6 +237,7 @@ static plan_test cases[] = {
     CASE(dot_gelu, 2),          CASE(conv_net, 7),      CASE(views, 0),
     CASE(diamond, 2),           CASE(mixed_types, 0),   CASE(dot_folds, 1),
     CASE(dot_folds_batched, 1), CASE(dot_mainloops, 4), CASE(dot_few_rows, 2),
+    CASE(conv_folds, 1),
 };
 
 static void run_case(void **state) {
