@@ -336,6 +336,20 @@ static inline void plan_symbol(char out[32], uint32_t number, uint32_t kernel) {
     snprintf(out, 32, "c%u_k%u", number, kernel);
 }
 
+/* Kernels rendered so far, as a unit. */
+static inline tn_cc_unit plan_unit(tn_arena *arena, tn_prelude *prelude, tn_str *functions) {
+    tn_str text;
+    tn_str_init(&text);
+    tn_render_c_head(prelude, &text);
+    tn_str_append(&text, tn_str_text(functions));
+    tn_cc_unit unit = {tn_arena_strdup(arena, tn_str_text(&text)), text.len};
+    tn_str_deinit(&text);
+    tn_str_clear(functions);
+    tn_prelude_deinit(prelude);
+    tn_prelude_init(prelude);
+    return unit;
+}
+
 /* All kernels as C, in units of at most PLAN_UNIT_KERNELS. */
 static inline bool plan_render(plan_batch *b, tn_cc_unit *units, uint32_t *unit_count) {
     tn_error err = TN_ERROR_INIT;
@@ -351,19 +365,11 @@ static inline bool plan_render(plan_batch *b, tn_cc_unit *units, uint32_t *unit_
             plan_symbol(symbol, i, k);
             ok = tn_render_c_function(b->programs[i].kernels.data[k], b->target, symbol, &prelude,
                                       &functions, &err) == TN_OK;
-            bool last = i + 1 == b->count && k + 1 == b->programs[i].kernels.len;
-            if (++held < PLAN_UNIT_KERNELS && !last) continue;
+            if (++held < PLAN_UNIT_KERNELS) continue;
             held = 0;
-            tn_str text;
-            tn_str_init(&text);
-            tn_render_c_head(&prelude, &text);
-            tn_str_append(&text, tn_str_text(&functions));
-            units[n++] = (tn_cc_unit){tn_arena_strdup(b->arena, tn_str_text(&text)), text.len};
-            tn_str_deinit(&text);
-            tn_str_clear(&functions);
-            tn_prelude_deinit(&prelude);
-            tn_prelude_init(&prelude);
+            units[n++] = plan_unit(b->arena, &prelude, &functions);
         }
+    if (held) units[n++] = plan_unit(b->arena, &prelude, &functions);
     tn_str_deinit(&functions);
     tn_prelude_deinit(&prelude);
     *unit_count = n;
