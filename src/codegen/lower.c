@@ -182,8 +182,9 @@ tn_status tn_lower_group(const tn_lower_context *c, uint32_t group, tn_lowered *
     *out = (tn_lowered){0};
     switch (g->kind) {
     case TN_GROUP_ROWS:
-        if (!tn_lower_depthwise(c, group, out) && !tn_lower_place(c, group, out) &&
-            !tn_lower_transpose(c, group, out) && !tn_lower_split(c, group, out))
+        if (!tn_lower_depthwise(c, group, out) && !tn_lower_windows(c, group, out) &&
+            !tn_lower_place(c, group, out) && !tn_lower_transpose(c, group, out) &&
+            !tn_lower_split(c, group, out))
             tn_lower_rows(c, group, out);
         break;
     case TN_GROUP_CONTRACTION:

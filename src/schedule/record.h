@@ -32,6 +32,7 @@ typedef enum tn_rows_shape {
     TN_SHAPE_SPLIT,     /* lower_split.c: folds cut into pieces that are combined at the end */
     TN_SHAPE_DEPTHWISE, /* lower_depthwise.c: a convolution with vectors along its groups */
     TN_SHAPE_PLANES,    /* lower_depthwise_planes.c: one with vectors along its columns */
+    TN_SHAPE_WINDOWS,   /* lower_windows.c: a fold over windows */
 } tn_rows_shape;
 
 enum { TN_RANGE_CLASSES = 3 };
@@ -49,6 +50,9 @@ typedef struct tn_schedule {
     int block_axis; /* window folds: the row axis that blocks of points run along */
     int64_t block;  /* points that share a strip's registers; 0: no blocks */
     int64_t chunk;  /* elements of the vector axis per task; 0: whole rows */
+    bool
+        separable; /* WINDOWS: columns are folded last, from a line in scratch that serves `block` of the
+                       result, nr elements at a time; `unroll` vectors where it is made */
     /* CONTRACTION */
     uint32_t mr, nr; /* register tile: mr rows of nr elements */
     bool flat_k;     /* its loop over k is unrolled */
@@ -133,6 +137,18 @@ tn_schedule tn_schedule_choose_depthwise(const tn_grouping *p, const tn_group *g
  * `block` rows staged at a time, rows_per_task such blocks per task. */
 tn_schedule tn_schedule_choose_planes(const tn_grouping *p, const tn_group *g,
                                       uint32_t vector_bytes);
+/* The axes of a window fold: the last one that windows, strides or padding change, and the one that vectors
+ * run along, which is that or lies behind it; -1: none. */
+typedef struct tn__window_axes {
+    int column, vector;
+} tn__window_axes;
+
+tn__window_axes tn__find_window_axes(const tn_graph *g, const tn_node_info *window_reduce);
+/* Whether a window has several elements along an axis, or some in padding. */
+bool tn__window_folds(const tn_attrs_window_reduce *a, int axis);
+/* For a group around a window fold; false: left to the general lowering. */
+bool tn_schedule_choose_windows(const tn_grouping *p, const tn_group *g, uint32_t vector_bytes,
+                                tn_schedule *s);
 tn_schedule tn_schedule_choose_attention(const tn_grouping *p, const tn_group *g,
                                          uint32_t vector_bytes, uint32_t registers);
 /* A row of the result holds segments along `axis` and is whole behind it. Shape ROWS: not worth it.
