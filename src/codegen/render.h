@@ -133,13 +133,14 @@ bool tn__holds_for_some(render *r, tn_lx condition, uint32_t lanes);
 /* index = rest + scale * lane */
 bool tn__lane_affine(render *r, tn_lx index, uint32_t lanes, int64_t *scale, tn_lx *rest);
 
-/* Elements first, first + 1, … as memory holds them. */
-const char *tn__load_vector(render *r, uint32_t buffer, tn_lx first, uint32_t lanes);
+/* Elements first, first + 1, … as memory holds them; with a count, only so many. */
+const char *tn__load_vector(render *r, uint32_t buffer, tn_lx first, tn_lx count, uint32_t lanes);
 
 /* ---- render_pieces.c ------------------------------------------------------------------------ */
 
-/* The elements at `index`, as memory holds them, from a few vectors; NULL: a gather does it. */
-const char *tn__load_pieces(render *r, uint32_t buffer, tn_lx index, uint32_t lanes);
+/* The elements at `index`, as memory holds them, from a few vectors; NULL: a gather does it. With a count,
+ * only those of the first so many lanes are read, and the others may become anything. */
+const char *tn__load_pieces(render *r, uint32_t buffer, tn_lx index, tn_lx count, uint32_t lanes);
 
 /* ---- render_transpose.c --------------------------------------------------------------------- */
 

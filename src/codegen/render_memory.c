@@ -101,19 +101,28 @@ static const char *load_run(render *r, uint32_t buffer, tn_lx first, tn_lx guard
     return dtype == TN_bool ? text : tn__from_storage(r, dtype, lanes, text);
 }
 
-const char *tn__load_vector(render *r, uint32_t buffer, tn_lx first, uint32_t lanes) {
+const char *tn__load_vector(render *r, uint32_t buffer, tn_lx first, tn_lx count, uint32_t lanes) {
     const char *type = tn__storage_type(r->k->buffers.data[buffer].dtype);
-    return call(r, "load", type, lanes, address(r, buffer, first));
+    const char *at = address(r, buffer, first);
+    int64_t known;
+    if (count == TN_LX_NONE || (tn_l_is_const_int(r->k, count, &known) && known == lanes))
+        return call(r, "load", type, lanes, at);
+    return call(r, "load_part", type, lanes, tn__text(r, "%s, %s", at, tn__named(r, count)));
 }
 
+/* *masked: lanes for which `guard` does not hold are zero. */
 static const char *load_scattered(render *r, uint32_t buffer, tn_lx index, tn_lx guard,
-                                  uint32_t lanes) {
+                                  uint32_t lanes, bool *masked) {
     tn_dtype dtype = r->k->buffers.data[buffer].dtype;
     const char *type = tn__storage_type(dtype), *name = r->buffer_name[buffer], *text;
     int64_t scale;
     tn_lx rest;
-    if (!guard && (text = tn__load_pieces(r, buffer, index, lanes)))
-        return loaded(r, dtype, lanes, text);
+    tn_lx count = guard ? tn__prefix_count(r, guard, lanes) : TN_LX_NONE;
+    if (guard == TN_LX_NONE || count != TN_LX_NONE) {
+        text = tn__load_pieces(r, buffer, index, count, lanes);
+        *masked = !text;
+        if (text) return loaded(r, dtype, lanes, text);
+    }
     if (!guard && tn__lane_affine(r, index, lanes, &scale, &rest)) {
         text = call(r, "stride", type, lanes,
                     tn__text(r, "%s, %" PRId64, address(r, buffer, rest), scale));
@@ -141,10 +150,10 @@ static const char *vector_load(render *r, uint32_t buffer, tn_lx index, tn_lx gu
     tn_dtype dtype = r->k->buffers.data[buffer].dtype;
     int64_t scale = 0;
     tn_lx rest;
-    bool run = tn__lane_affine(r, index, lanes, &scale, &rest) && scale == 1;
+    bool run = tn__lane_affine(r, index, lanes, &scale, &rest) && scale == 1, masked = true;
     const char *text = run ? load_run(r, buffer, rest, guard, lanes)
-                           : load_scattered(r, buffer, index, guard, lanes);
-    if (!guard || (is_zero(r, other) && dtype != TN_f8e8m0)) return text;
+                           : load_scattered(r, buffer, index, guard, lanes, &masked);
+    if (!guard || (masked && is_zero(r, other) && dtype != TN_f8e8m0)) return text;
     return tn__select(r, dtype, lanes, tn__named(r, guard), text, tn__vector(r, other, lanes));
 }
 

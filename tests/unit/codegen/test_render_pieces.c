@@ -56,6 +56,39 @@ static void add_pattern(lab *l, pattern *at, int64_t last, tn_dtype dtype, int l
     tn_l_end(k);
 }
 
+/* The same for `count` elements, at run time fewer than whole vectors; the other lanes are 0. */
+static void add_part(lab *l, pattern *at, tn_dtype dtype, int lanes, int64_t count) {
+    lab_case *c = lab_new(l, "part");
+    tn_loop *k = &c->k;
+    int64_t last = 0, element;
+    for (int64_t i = 0; i < count; i++)
+        if (tn_l_is_const_int(k, at(c, num(c, i)), &element)) last = TN_MAX(last, element);
+    uint32_t a = lab_buffer(c, TN_LBUF_INPUT, dtype, (size_t)last + 1, "a");
+    uint32_t y = lab_buffer(c, TN_LBUF_OUTPUT, dtype, 128, "y");
+    tn_lx block = tn_l_for(k, TN_LOOP_SERIAL, num(c, 0), num(c, 128 / lanes), "block");
+    tn_lx lane = tn_l_for(k, TN_LOOP_VECTOR, num(c, 0), num(c, lanes), "lane");
+    tn_lx x = tn_l_add(k, tn_l_mul(k, block, num(c, lanes)), lane);
+    tn_lx guard = tn_l_lt(k, x, num(c, count));
+    tn_l_store(k, y, x, tn_l_load(k, a, at(c, x), guard, TN_LX_NONE));
+    while (k->open.len) tn_l_end(k);
+}
+
+static void test_render__lanes_of_the_end_of_a_row(void **state) {
+    (void)state;
+    static pattern *const patterns[] = {pairs_apart, twice,       in_turn,  four_in_turn,
+                                        backwards,   every_third, repeated, far_apart};
+    static const tn_dtype types[] = {TN_f32, TN_u8, TN_bool, TN_bf16, TN_i64};
+    static const int64_t counts[] = {0, 1, 13, 67, 127};
+    lab l;
+    lab_init(&l, 43);
+    for (size_t p = 0; p < TN_COUNT(patterns); p++)
+        for (size_t t = 0; t < TN_COUNT(types); t++)
+            for (size_t n = 0; n < TN_COUNT(counts); n++)
+                add_part(&l, patterns[p], types[t], n % 2 ? 16 : 4, counts[n]);
+    lab_check(&l);
+    lab_deinit(&l);
+}
+
 static void test_render__lanes_in_a_few_runs(void **state) {
     (void)state;
     static const struct {
@@ -107,6 +140,7 @@ static void test_render__gathers_only_what_is_far_apart(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_render__lanes_in_a_few_runs),
+        cmocka_unit_test(test_render__lanes_of_the_end_of_a_row),
         cmocka_unit_test(test_render__gathers_only_what_is_far_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
