@@ -1,4 +1,5 @@
 /* Rewrites of slice, concat and pad, and of gathers that are slices. */
+#include "ops/compose.h"
 #include "transform/match.h"
 
 /* ---- slice ---------------------------------------------------------------------------------- */
@@ -122,40 +123,47 @@ static bool pad_pad(tn_rewriter *r, const tn_node_info *n, tn_value *out) {
 
 /* ---- gather --------------------------------------------------------------------------------- */
 
-/* Whether the index is the constant start, start + step, …, all within [0, size). */
-static bool is_progression(const tn_graph *g, tn_value index, int64_t size, int64_t *start,
-                           int64_t *step) {
+/* start, start + step, …, `count` of them, each `repeats` times. */
+typedef struct progression {
+    int64_t start, step, count, repeats;
+} progression;
+
+/* Whether the index is a constant progression within [0, size). */
+static bool is_progression(const tn_graph *g, tn_value index, int64_t size, progression *p) {
     tn_array a;
     if (!tn_graph_constant(g, index, &a)) return false;
-    int64_t count = tn_array_count(&a);
-    if (count < 1 || count > size) return false;
-    *start = tn_array_get(&a, 0).i;
-    if (*start < 0 || *start >= size) return false;
-    *step = 1;
-    for (int64_t i = 1; i < count; i++) {
+    int64_t all = tn_array_count(&a);
+    *p = (progression){.step = 1, .repeats = 1};
+    if (all < 1) return false;
+    p->start = tn_array_get(&a, 0).i;
+    while (p->repeats < all && tn_array_get(&a, p->repeats).i == p->start) p->repeats++;
+    if (p->repeats < all) p->step = tn_array_get(&a, p->repeats).i - p->start;
+    if (all % p->repeats != 0 || p->start < 0 || p->start >= size) return false;
+    p->count = all / p->repeats;
+    for (int64_t i = 0; i < all; i++) {
         int64_t at = tn_array_get(&a, i).i;
-        if (at < 0 || at >= size) return false;
-        if (i == 1) *step = at - *start;
-        if (at != *start + i * *step) return false;
+        if (at < 0 || at >= size || at != p->start + i / p->repeats * p->step) return false;
     }
-    return *step != 0;
+    return true;
 }
 
-/* gather along one axis at start, start + step, … = slice, with that axis moved to the front */
+/* gather along one axis at start, start + step, … = slice, with that axis moved to the front; its elements
+ * repeated where the index repeats */
 static bool gather_progression(tn_rewriter *r, const tn_node_info *n, tn_value *out) {
     const tn_attrs_gather *a = n->attrs;
     const tn_type *x = tn_node_type(r->g, n, 0), *index = tn_node_type(r->g, n, 1);
-    int64_t start, step;
+    progression p;
     if (a->batch != 0 || a->axes.count != 1 || !tn_dtype_is_integer(index->dtype)) return false;
     int axis = (int)a->axes.at[0], perm[TN_MAX_RANK];
     if (!tn_dim_is_const(x->shape.dim[axis]) ||
-        !is_progression(r->g, n->in[1], x->shape.dim[axis], &start, &step))
+        !is_progression(r->g, n->in[1], x->shape.dim[axis], &p) ||
+        (p.repeats > 1 && x->shape.rank == TN_MAX_RANK))
         return false;
-    int64_t count = tn_shape_const_count(&index->shape); /* the last axis is of size 1 */
-    tn_shape shape = *tn__shape_of(r->g, n->out);
+    tn_shape shape = *tn__shape_of(r->g, n->out); /* the index's last axis is of size 1 */
     for (int i = 0; i < x->shape.rank; i++) perm[i] = i == 0 ? axis : i <= axis ? i - 1 : i;
-    tn_value part = tn_b_slice_axis(&r->b, n->in[0], axis, start, count, step);
-    return tn__becomes(tn_b_reshape(&r->b, tn_b_permute(&r->b, part, perm), &shape), out);
+    tn_value part = tn_b_slice_axis(&r->b, n->in[0], axis, p.start, p.count, p.step);
+    part = tn_b_permute(&r->b, tn_b_repeat(&r->b, part, axis, p.repeats), perm);
+    return tn__becomes(tn_b_reshape(&r->b, part, &shape), out);
 }
 
 static const tn_rewrite rows[] = {
