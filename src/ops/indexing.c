@@ -5,16 +5,7 @@
  * `axes`; scatter's updates have that shape. Out-of-range positions: clamped; read as 0 and not
  * written (fill); or reported as a run-time error (error). The rules for dynamic slices are in
  * indexing_dynamic.c. */
-#include "ops/parts.h"
-
-typedef struct index_view {
-    int batch;
-    const tn_ints *axes;
-    tn_index_mode mode;
-    int index_rank; /* axes of index before its last */
-    tn_ints rest;   /* axes of x that are copied whole */
-    const tn_shape *x;
-} index_view;
+#include "ops/indexing.h"
 
 static index_view index_view_of(int64_t batch, const tn_ints *axes, tn_index_mode mode,
                                 const tn_shape *x, const tn_shape *index) {
@@ -24,7 +15,7 @@ static index_view index_view_of(int64_t batch, const tn_ints *axes, tn_index_mod
     return v;
 }
 
-static index_view index_view_of_node(const tn_graph *g, const tn_node_info *n) {
+index_view tn__index_view(const tn_graph *g, const tn_node_info *n) {
     const tn_shape *x = &tn_node_type(g, n, 0)->shape, *index = &tn_node_type(g, n, 1)->shape;
     if (n->op == TN_OP_gather) {
         const tn_attrs_gather *a = n->attrs;
@@ -83,7 +74,7 @@ static tn_status gather_infer(tn_infer *i, tn_error *err) {
     return index_result(i, a->batch, &a->axes, &i->out[0], err);
 }
 
-static tn_scalar_op combine_op(tn_combine combine) {
+tn_scalar_op tn__combine_op(tn_combine combine) {
     static const tn_scalar_op ops[] = {[TN_COMBINE_set] = TN_S_max,
                                        [TN_COMBINE_add] = TN_S_add,
                                        [TN_COMBINE_mul] = TN_S_mul,
@@ -100,9 +91,10 @@ static tn_status scatter_infer(tn_infer *i, tn_error *err) {
     if (!tn_shape_equal(&updates.shape, &i->in[2]->shape))
         return tn_infer_refuse(i, 2, err, "expected updates of shape %s",
                                tn_shape_text(i->graph->dims, &updates.shape).at);
-    if (a->combine != TN_COMBINE_set && !tn_scalar_accepts(combine_op(a->combine), updates.dtype))
+    if (a->combine != TN_COMBINE_set &&
+        !tn_scalar_accepts(tn__combine_op(a->combine), updates.dtype))
         return tn_infer_refuse(i, 0, err, "expected %s to combine",
-                               tn_scalar_domain(combine_op(a->combine)));
+                               tn_scalar_domain(tn__combine_op(a->combine)));
     i->out[0] = *i->in[0];
     return TN_OK;
 }
@@ -135,7 +127,7 @@ static tn_status index_out_of_range(const tn_eval *e, tn_error *err) {
 }
 
 static tn_status gather_eval(tn_eval *e, tn_error *err) {
-    index_view v = index_view_of_node(e->graph, e->node);
+    index_view v = tn__index_view(e->graph, e->node);
     const tn_cell *positions = tn_eval_cells(e, 1, TN_i64);
     int64_t to[TN_MAX_RANK] = {0}, count = tn_array_count(&e->out[0]), from = 0;
     for (int64_t i = 0; i < count; i++) {
@@ -152,7 +144,7 @@ static tn_status gather_eval(tn_eval *e, tn_error *err) {
 
 static tn_status scatter_eval(tn_eval *e, tn_error *err) {
     const tn_attrs_scatter *a = e->node->attrs;
-    index_view v = index_view_of_node(e->graph, e->node);
+    index_view v = tn__index_view(e->graph, e->node);
     const tn_cell *positions = tn_eval_cells(e, 1, TN_i64);
     tn_array *y = &e->out[0];
     const tn_array *updates = &e->in[2];
@@ -164,7 +156,7 @@ static tn_status scatter_eval(tn_eval *e, tn_error *err) {
         if (found == INDEX_NOWHERE) continue;
         tn_cell update = tn_array_get(updates, i);
         if (a->combine != TN_COMBINE_set)
-            update = tn_scalar_apply(combine_op(a->combine), y->dtype, tn_array_get(y, place),
+            update = tn_scalar_apply(tn__combine_op(a->combine), y->dtype, tn_array_get(y, place),
                                      update, (tn_cell){0});
         tn_array_set(y, place, update);
     }
@@ -188,10 +180,8 @@ static void scatter_cost(const tn_graph *g, const tn_node_info *n, const int64_t
 
 /* ---- lower ---------------------------------------------------------------------------------- */
 
-/* The index into x for place `to` of the result. Positions are clamped so that the address is
- * legal; *inside is what must hold for the place to be meant (NONE: always). */
-static void index_emit(tn_emit *e, const tn_node_info *n, const index_view *v, const tn_lx *to,
-                       tn_lx *at, tn_lx *inside) {
+void tn__index_emit(tn_emit *e, const tn_node_info *n, const index_view *v, const tn_lx *to,
+                    tn_lx *at, tn_lx *inside) {
     tn_loop *k = e->k;
     tn_lx zero = tn_l_int(k, 0), where[TN_MAX_RANK];
     *inside = TN_LX_NONE;
@@ -214,9 +204,7 @@ static void index_emit(tn_emit *e, const tn_node_info *n, const index_view *v, c
     }
 }
 
-/* Reports the node's error where a position is outside; an element that is not needed is no error.
- */
-static void index_report(tn_emit *e, const tn_node_info *n, const index_view *v, tn_lx inside) {
+void tn__index_report(tn_emit *e, const tn_node_info *n, const index_view *v, tn_lx inside) {
     if (v->mode != TN_INDEX_error || inside == TN_LX_NONE) return;
     tn_l_if(e->k, tn_l_and(e->k, e->guard, tn_emit_not(e->k, inside)));
     tn_l_error(e->k, e->error(e, n));
@@ -226,58 +214,15 @@ static void index_report(tn_emit *e, const tn_node_info *n, const index_view *v,
 static tn_lx gather_expression(tn_emit *e, const tn_node_info *n, uint32_t result,
                                const tn_lx *index) {
     (void)result;
-    index_view v = index_view_of_node(e->graph, n);
+    index_view v = tn__index_view(e->graph, n);
     tn_lx at[TN_MAX_RANK], inside;
-    index_emit(e, n, &v, index, at, &inside);
-    index_report(e, n, &v, inside);
+    tn__index_emit(e, n, &v, index, at, &inside);
+    tn__index_report(e, n, &v, inside);
     bool reported = v.mode == TN_INDEX_error; /* then the value does not matter */
     for (int p = 0; p < v.axes->count; p++)
         reported &= tn_dim_lo(e->graph->dims, v.x->dim[v.axes->at[p]]) > 0;
     return reported ? e->operand(e, n, 0, at) : tn_emit_or_zero(e, n, 0, at, inside);
 }
-
-/* One task for each position of the batch axes: updates of one task are applied in order. */
-static tn_lx scatter_tasks(tn_emit *e, const tn_node_info *n) {
-    index_view v = index_view_of_node(e->graph, n);
-    return tn_emit_count(e, v.x->dim, v.batch);
-}
-
-/* Opens loops over all axes of a shape from `first` on; returns their number. */
-static int open_loops(tn_emit *e, const tn_shape *shape, int first, tn_lx *index) {
-    for (int i = first; i < shape->rank; i++)
-        index[i] =
-            tn_l_for(e->k, TN_LOOP_SERIAL, tn_l_int(e->k, 0), tn_emit_dim(e, shape->dim[i]), "i");
-    return shape->rank - first;
-}
-
-static void close_loops(tn_emit *e, int count) {
-    for (int i = 0; i < count; i++) tn_l_end(e->k);
-}
-
-static void scatter_body(tn_emit *e, const tn_node_info *n, tn_lx task) {
-    const tn_attrs_scatter *a = n->attrs;
-    index_view v = index_view_of_node(e->graph, n);
-    const tn_shape *updates = &tn_node_type(e->graph, n, 2)->shape;
-    tn_lx to[TN_MAX_RANK], at[TN_MAX_RANK], inside;
-    tn_emit_delinear(e, task, v.x->dim, v.batch, to);
-    memcpy(at, to, sizeof at);
-    int depth = open_loops(e, v.x, v.batch, at);
-    e->store(e, n, 0, at, e->operand(e, n, 0, at));
-    close_loops(e, depth);
-
-    depth = open_loops(e, updates, v.batch, to);
-    index_emit(e, n, &v, to, at, &inside);
-    index_report(e, n, &v, inside);
-    if (inside != TN_LX_NONE) tn_l_if(e->k, inside);
-    tn_lx update = e->operand(e, n, 2, to);
-    if (a->combine != TN_COMBINE_set)
-        update = tn_l_op2(e->k, combine_op(a->combine), e->result(e, n, 0, at), update);
-    e->store(e, n, 0, at, update);
-    if (inside != TN_LX_NONE) tn_l_end(e->k);
-    close_loops(e, depth);
-}
-
-static const tn_nest_rules scatter_nest = {scatter_tasks, scatter_body, false};
 
 /* ---- vjp ------------------------------------------------------------------------------------ */
 
@@ -373,7 +318,7 @@ static void scatter_batch(tn_builder *b, const tn_graph *g, const tn_node_info *
 /* ---- shard ---------------------------------------------------------------------------------- */
 
 static bool gather_shard(const tn_graph *g, const tn_node_info *n, tn_shard *s) {
-    index_view v = index_view_of_node(g, n);
+    index_view v = tn__index_view(g, n);
     int x = s->in[0], index = s->in[1];
     s->out[0] = x;
     if (index == TN_PLACE_PARTIAL) return false;
@@ -390,7 +335,7 @@ static bool gather_shard(const tn_graph *g, const tn_node_info *n, tn_shard *s) 
 
 /* All split alike on a batch axis; or x and the updates on an axis that is copied whole. */
 static bool scatter_shard(const tn_graph *g, const tn_node_info *n, tn_shard *s) {
-    index_view v = index_view_of_node(g, n);
+    index_view v = tn__index_view(g, n);
     int x = s->in[0], index = s->in[1], updates = s->in[2];
     s->out[0] = x;
     if (x == TN_PLACE_REPLICATED) return index == x && updates == x;
@@ -414,7 +359,7 @@ const tn_op_rules tn_rules_scatter = {
     .infer = scatter_infer,
     .eval = scatter_eval,
     .cost = scatter_cost,
-    .lower = {.kind = TN_LOWER_NEST, .nest = &scatter_nest},
+    .lower = {.kind = TN_LOWER_NEST, .nest = &tn__scatter_nest},
     .vjp = TN_RULE(scatter_vjp),
     .batch = TN_RULE(scatter_batch),
     .shard = TN_RULE(scatter_shard),

@@ -1,4 +1,4 @@
-/* Operations with loops of their own (scans, sorts, the k best), through every way of running a plan. */
+/* Operations with loops of their own (scans, scatters, sorts, the k best), through every way of running a plan. */
 #include "ops/compose.h"
 #include "unit/plan/plan_list.h"
 
@@ -120,6 +120,40 @@ static void best_symbolic(tn_builder *b) {
 
 /* ---- running -------------------------------------------------------------------------------- */
 
+/* ---- scatter --------------------------------------------------------------------------------- */
+
+/* `count` updates of x at constant positions of one axis, some of them twice and some outside. */
+static void scattered(tn_builder *b, tn_value x, int axis, int64_t count, tn_combine combine) {
+    const tn_type type = tn_b_type(b, x);
+    int64_t rows = type.shape.dim[axis], size[] = {count, 1};
+    tn_array at = tn_array_new(b->graph->arena, TN_i64, 2, size);
+    for (int64_t i = 0; i < count; i++)
+        tn_array_set(&at, i, tn_cell_of_int(TN_i64, i * 977 % (rows + rows / 4 + 2) - 1));
+    tn_shape updates = {.rank = type.shape.rank, .dim = {count}};
+    for (int i = 0, n = 1; i < type.shape.rank; i++)
+        if (i != axis) updates.dim[n++] = type.shape.dim[i];
+    tn_attrs_scatter a = {
+        .axes = {1, {axis}}, .mode = rows % 2 ? TN_INDEX_clamp : TN_INDEX_fill, .combine = combine};
+    tn_value in[] = {x, tn_b_constant(b, &at), tn_b_input(b, "u", type.dtype, &updates)};
+    out(b, tn_b_node(b, TN_OP_scatter, in, 3, &a));
+}
+
+static void scattered_in_blocks(tn_builder *b) {
+    scattered(b, INPUT(b, 1200, 120), 0, 40, TN_COMBINE_add);
+}
+static void scattered_ragged(tn_builder *b) {
+    scattered(b, TYPED(b, TN_f16, 7, 3, 15), 0, 9, TN_COMBINE_max);
+}
+static void scattered_behind(tn_builder *b) {
+    scattered(b, TYPED(b, TN_i32, 6, 9, 33), 1, 12, TN_COMBINE_mul);
+}
+static void scattered_pairs(tn_builder *b) {
+    scattered(b, INPUT(b, 40, 2), 0, 30, TN_COMBINE_set);
+}
+static void scattered_nothing(tn_builder *b) {
+    scattered(b, INPUT(b, 5, 0), 0, 3, TN_COMBINE_add);
+}
+
 typedef struct nest_case {
     build_graph *build;
     const char *label;
@@ -136,6 +170,11 @@ static const nest_case cases[] = {
     {sums_symbolic, "sums_symbolic 1 1", {1, 1}},
     {sums_symbolic, "sums_symbolic 9 70", {9, 70}},
     {sums_of_nothing, "sums_of_nothing", {0, 0}},
+    {scattered_in_blocks, "scattered_in_blocks", {0, 0}},
+    {scattered_ragged, "scattered_ragged", {0, 0}},
+    {scattered_behind, "scattered_behind", {0, 0}},
+    {scattered_pairs, "scattered_pairs", {0, 0}},
+    {scattered_nothing, "scattered_nothing", {0, 0}},
     {sorted_rows, "sorted_rows", {0, 0}},
     {sorted_types, "sorted_types", {0, 0}},
     {sorted_columns, "sorted_columns", {0, 0}},
