@@ -1,8 +1,9 @@
 /* Kernels of cumulative.
  *
  * Across: when another axis lies behind the one that is run along, vectors run along the last one. A
- * task takes a range of it and goes through the elements in the order of memory; the running values
- * are in scratch.
+ * task takes all that lies behind the axis and goes through it in the order of memory, or a range of it
+ * and then a few steps at a time, since what it reads of each step begins a new stream; the running
+ * values are in scratch.
  *
  * Along: when the axis is the last, a task takes a row. n*n elements that follow each other, n the lanes
  * of a vector, are n segments: turned, their running values are n - 1 operations on vectors; the totals
@@ -17,6 +18,7 @@ enum {
     RANGE = 1024,  /* else elements of the last axis */
     FEW_TASKS = 4, /* for which ranges are cut smaller */
     LEAST_RANGE = 64,
+    STEPS = 8, /* along the axis at a time, where a task reads a part of each row */
 };
 
 typedef struct cumulative {
@@ -28,6 +30,8 @@ typedef struct cumulative {
     int last;      /* the last axis that is not 1 */
     bool whole;    /* across: a task takes all that lies behind the axis */
     int64_t range; /* else this much of the last axis */
+    tn_lx from; /* across: the next steps along the axis, and their number; 0: before the first */
+    int steps;
     tn_lx index[TN_MAX_RANK], size;
     uint32_t running; /* across: scratch; along: register */
 } cumulative;
@@ -129,53 +133,56 @@ static void put(cumulative *c, tn_lx value) {
 
 /* ---- across --------------------------------------------------------------------------------- */
 
-/* One vector, or what is left of it below `limit`: the first element in scratch, or the step of one. */
-static void across_lanes(cumulative *c, tn_lx base, tn_lx lo, tn_lx limit, bool first) {
+/* One vector, or what is left of it below `limit`. */
+static void across_lanes(cumulative *c, tn_lx base, tn_lx lo, tn_lx limit) {
     tn_loop *k = c->e->k;
     tn_lx lane = tn_l_for(k, TN_LOOP_VECTOR, tn_l_int(k, 0), tn_l_int(k, LANES), "l");
     tn_lx at = tn_l_add(k, base, lane);
     tn_lx slot = tn_l_add(k, lo, lane);
     if (limit != TN_LX_NONE) tn_l_if(k, tn_l_lt(k, at, limit));
-    if (first) {
-        tn_l_store(k, c->running, slot, identity(c));
-    } else {
-        c->index[c->last] = at;
-        tn_lx before = tn_l_load(k, c->running, slot, TN_LX_NONE, TN_LX_NONE);
-        tn_lx next = tn_l_let(k, combined(c, before, element(c)));
-        put(c, c->a->exclusive ? before : next);
-        tn_l_store(k, c->running, slot, next);
+    tn_lx value = identity(c);
+    c->index[c->last] = at;
+    if (c->steps) value = tn_l_load(k, c->running, slot, TN_LX_NONE, TN_LX_NONE);
+    for (int i = 0; i < c->steps; i++) {
+        go_to(c, tn_l_add(k, c->from, tn_l_int(k, i)));
+        tn_lx next = tn_l_let(k, combined(c, value, element(c)));
+        put(c, c->a->exclusive ? value : next);
+        value = next;
     }
+    tn_l_store(k, c->running, slot, value);
     if (limit != TN_LX_NONE) tn_l_end(k);
     tn_l_end(k);
 }
 
 /* All of the last axis from `lo` to `hi`, whose running values begin at `slot`. */
-static void across_row(cumulative *c, tn_lx lo, tn_lx hi, tn_lx slot, bool first) {
+static void across_row(cumulative *c, tn_lx lo, tn_lx hi, tn_lx slot) {
     tn_loop *k = c->e->k;
     int64_t known;
     tn_lx lanes = tn_l_int(k, LANES), total = tn_l_sub(k, hi, lo), full = tn_l_div(k, total, lanes);
     tn_lx strip = tn_l_for(k, TN_LOOP_SERIAL, tn_l_int(k, 0), full, "strip");
     tn_lx by = tn_l_mul(k, strip, lanes);
-    across_lanes(c, tn_l_add(k, lo, by), tn_l_add(k, slot, by), TN_LX_NONE, first);
+    across_lanes(c, tn_l_add(k, lo, by), tn_l_add(k, slot, by), TN_LX_NONE);
     tn_l_end(k);
     if (tn_l_is_const_int(k, total, &known) && known % LANES == 0) return;
     by = tn_l_mul(k, full, lanes);
     tn_l_if(k, tn_l_lt(k, tn_l_add(k, lo, by), hi));
-    across_lanes(c, tn_l_add(k, lo, by), tn_l_add(k, slot, by), hi, first);
+    across_lanes(c, tn_l_add(k, lo, by), tn_l_add(k, slot, by), hi);
     tn_l_end(k);
 }
 
-/* All that the task takes of one step along the axis. */
-static void across_step(cumulative *c, tn_lx lo, tn_lx hi, bool first) {
+/* All that the task takes of `steps` steps along the axis from `from` on. */
+static void across_steps(cumulative *c, tn_lx from, int steps, tn_lx lo, tn_lx hi) {
     tn_loop *k = c->e->k;
     tn_lx slot = tn_l_int(k, 0);
     int opened = 0;
+    c->from = from;
+    c->steps = steps;
     for (int i = (int)c->a->axis + 1; c->whole && i < c->last; i++, opened++) {
         tn_lx extent = tn_emit_dim(c->e, c->shape->dim[i]);
         c->index[i] = tn_l_for(k, TN_LOOP_SERIAL, tn_l_int(k, 0), extent, "i");
         slot = tn_l_add(k, tn_l_mul(k, slot, extent), c->index[i]);
     }
-    across_row(c, lo, hi, tn_l_mul(k, slot, tn_l_sub(k, hi, lo)), first);
+    across_row(c, lo, hi, tn_l_mul(k, slot, tn_l_sub(k, hi, lo)));
     for (int i = 0; i < opened; i++) tn_l_end(k);
 }
 
@@ -183,7 +190,7 @@ static void across(cumulative *c, tn_lx range) {
     tn_loop *k = c->e->k;
     tn_lx row = tn_emit_dim(c->e, c->shape->dim[c->last]), zero = tn_l_int(k, 0), lo = zero,
           hi = row;
-    int64_t slots = c->range;
+    int64_t slots = c->range, known;
     if (c->whole) {
         slots = 1;
         for (int i = (int)c->a->axis + 1; i <= c->last; i++) slots *= size_of(c, i);
@@ -192,9 +199,15 @@ static void across(cumulative *c, tn_lx range) {
         hi = tn_l_min(k, row, tn_l_add(k, lo, tn_l_int(k, c->range)));
     }
     c->running = tn_l_scratch(k, c->acc, tn_l_int(k, slots), "running");
-    across_step(c, lo, hi, true);
-    go_to(c, tn_l_for(k, TN_LOOP_SERIAL, zero, c->size, "i"));
-    across_step(c, lo, hi, false);
+    int at_once = c->whole ? 1 : STEPS;
+    tn_lx steps = tn_l_int(k, at_once), full = tn_l_div(k, c->size, steps);
+    across_steps(c, zero, 0, lo, hi);
+    tn_lx i = tn_l_for(k, TN_LOOP_SERIAL, zero, full, "i");
+    across_steps(c, tn_l_mul(k, i, steps), at_once, lo, hi);
+    tn_l_end(k);
+    if (at_once == 1 || (tn_l_is_const_int(k, c->size, &known) && known % at_once == 0)) return;
+    i = tn_l_for(k, TN_LOOP_SERIAL, tn_l_mul(k, full, steps), c->size, "i");
+    across_steps(c, i, 1, lo, hi);
     tn_l_end(k);
 }
 
