@@ -110,6 +110,21 @@ static tn_value index_constant(tn_builder *b, const int64_t *at, int64_t count) 
     return tn_b_constant(b, &a);
 }
 
+/* x at the positions `at` along one axis, all others in place. The axes before it are batch axes, so that no
+ * permute moves the result's axes back. */
+static tn_value sample(tn_builder *b, tn_value x, int axis, const int64_t *at, int64_t count) {
+    tn_shape one = {.rank = axis + 2}, each = one;
+    for (int i = 0; i < axis; i++) {
+        one.dim[i] = 1;
+        each.dim[i] = tn_b_dim(b, x, i);
+    }
+    one.dim[axis] = each.dim[axis] = count;
+    one.dim[axis + 1] = each.dim[axis + 1] = 1;
+    tn_value index = tn_b_reshape(b, index_constant(b, at, count), &one);
+    tn_attrs_gather a = {.batch = axis, .axes = {1, {axis}}, .mode = TN_INDEX_clamp};
+    return tn_b_node(b, TN_OP_gather, (tn_value[]){x, tn_b_expand(b, index, &each)}, 2, &a);
+}
+
 /* A vector of `dtype` along `axis` of a tensor of `rank` axes. */
 static tn_value axis_constant(tn_builder *b, const double *value, int64_t count, tn_dtype dtype,
                               int axis, int rank) {
@@ -165,8 +180,7 @@ tn_value tn_b_resize_axis(tn_builder *b, tn_value x, int axis, int64_t size, dou
         tn_dtype wide = tn_dtype_is_float(dtype) && tn_dtype_bits(dtype) >= 32 ? dtype : TN_f32;
         tn_value source = tn_b_cast(b, x, wide);
         for (int k = 0; k < t.count; k++) {
-            tn_value index = index_constant(b, t.position + k * size, size);
-            tn_value part = tn_b_gather_axis(b, source, index, axis, TN_INDEX_clamp);
+            tn_value part = sample(b, source, axis, t.position + k * size, size);
             part = tn_b_mul(b, part, axis_constant(b, t.weight + k * size, size, wide, axis, rank));
             y = k == 0 ? part : tn_b_add(b, y, part);
         }

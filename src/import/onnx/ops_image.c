@@ -123,13 +123,25 @@ static bool settle_sizes(tn_o *o, resize *r, tn_value x, int policy) {
     return tn_o_ok(o);
 }
 
+/* Axes that shrink come first, since they leave less to do for the others; of those that grow the last one
+ * does, because what is looked up element by element is then least. Returns their number. */
+static int resize_order(const resize *r, int *order) {
+    int count = 0;
+    for (int a = 0; a < r->rank; a++)
+        if (r->named[a] && r->scale[a] <= 1) order[count++] = a;
+    for (int a = r->rank - 1; a >= 0; a--)
+        if (r->named[a] && !(r->scale[a] <= 1)) order[count++] = a;
+    return count;
+}
+
 static void resize_axes(tn_o *o, const resize *r, tn_value x, const tn_resize_options *options) {
+    int order[TN_MAX_RANK], count = resize_order(r, order);
     tn_dtype dtype = tn_b_type(o->b, x).dtype;
     /* Intermediate axes are not rounded to a narrow type. */
     bool blends = options->mode != TN_RESIZE_NEAREST;
     tn_value y = blends && dtype != TN_f64 ? tn_b_cast(o->b, x, TN_f32) : x;
-    for (int a = 0; a < r->rank && tn_o_ok(o); a++) {
-        if (!r->named[a]) continue;
+    for (int i = 0; i < count && tn_o_ok(o); i++) {
+        int a = order[i];
         bool cropped = options->grid == TN_GRID_CROP;
         if (!cropped && r->scale[a] == 1 && tn_b_dim(o->b, x, a) == r->size[a]) continue;
         y = tn_b_resize_axis(o->b, y, a, r->size[a], r->scale[a], cropped ? r->crop[a] : NULL,

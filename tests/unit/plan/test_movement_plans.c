@@ -271,6 +271,25 @@ static void scatter_updates_stay(tn_builder *b) {
     out(b, tn_b_exp(b, tn_b_node(b, TN_OP_scatter, in, 3, &a)));
 }
 
+/* ---- resizing --------------------------------------------------------------------------------- */
+
+static tn_value resized(tn_builder *b, tn_value x, tn_resize_mode mode, int64_t rows,
+                        int64_t columns) {
+    tn_resize_options o = {.mode = mode, .round = TN_ROUND_FLOOR};
+    if (mode == TN_RESIZE_NEAREST) o.grid = TN_GRID_ASYMMETRIC;
+    x = tn_b_resize_axis(b, x, 3, columns, 0, NULL, &o);
+    return tn_b_resize_axis(b, x, 2, rows, 0, NULL, &o);
+}
+
+static void resized_nearest(tn_builder *b) { /* views where each element is repeated as often */
+    out(b, resized(b, TYPED(b, TN_u8, 2, 3, 5, 11), TN_RESIZE_NEAREST, 10, 33));
+    out(b, resized(b, INPUT(b, 1, 2, 7, 21), TN_RESIZE_NEAREST, 10, 42));
+}
+static void resized_linear(tn_builder *b) {
+    tn_dim n = tn_dim_of_symbol(b->graph->dims, "N"), c = tn_dim_of_symbol(b->graph->dims, "C");
+    out(b, resized(b, input_of(b, TN_f32, 4, (tn_dim[]){n, c, 9, 13}), TN_RESIZE_LINEAR, 5, 37));
+}
+
 /* ---- running -------------------------------------------------------------------------------- */
 
 typedef struct movement_case {
@@ -319,6 +338,8 @@ static const movement_case cases[] = {
     CASE(reversed_axes, "shape=transpose", 0, 0),
     CASE(halves_at_work, "shape=transpose", 0, 0),
     CASE(rows_elsewhere, NULL, 0, 0),
+    CASE(resized_nearest, "broadcast", 0, 0),
+    CASE(resized_linear, "add", 2, 3),
     CASE(flags_of_a_number, NULL, 0, 0),
     CASE(rows_of_none, NULL, 0, 0),
     CASE(whole_lines, NULL, 0, 0),
