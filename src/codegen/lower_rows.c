@@ -103,35 +103,75 @@ static void block_strip(tn__rows *r, tn_lx base, uint32_t width, tn_lx limit) {
 
 /* ---- the kernel ----------------------------------------------------------------------------- */
 
+/* The rows of a kernel: `axis` from the one that is walked slowest on. A block of `block` points of the
+ * one numbered `blocked` is walked last of all; 1: none is. */
+typedef struct row_walk {
+    int axis[TN_MAX_RANK], count, blocked;
+    int64_t block;
+} row_walk;
+
+/* Rows that are shorter than a cache line fill lines of the result only together with those that follow
+ * them there: these are taken in blocks. */
+static void block_short_rows(const tn__rows *r, row_walk *w, int follows) {
+    enum { LINE_BYTES = 64, BLOCK_BYTES = 256 };
+    int64_t width, extent, size = 1;
+    int at = 0;
+    while (w->axis[at] != follows) at++;
+    if (at == w->count - 1 || r->vector_axis < 0) return;
+    if (!tn_l_is_const_int(r->m.k, r->extent[r->vector_axis], &width)) return;
+    if (!tn_l_is_const_int(r->m.k, r->extent[follows], &extent)) return;
+    tn_value stored = r->m.group->stores.data[0];
+    int64_t bytes = (int64_t)tn_dtype_size(tn_graph_type(r->m.graph, stored)->dtype);
+    if (width >= LINE_BYTES / bytes) return;
+    while (2 * size * width * bytes <= BLOCK_BYTES && extent % (2 * size) == 0) size *= 2;
+    w->blocked = at;
+    w->block = size;
+}
+
 /* Where the result is stored past the caches, whole lines can go anywhere, and the only operand is better
  * read in its own order. */
-static void order_rows(const tn_lower_context *c, const tn__rows *r, int *axis, int count) {
+static void order_rows(const tn_lower_context *c, const tn__rows *r, row_walk *w) {
     tn__rows probing;
     tn_merge_probe probe;
-    if (count < 2 || r->folds.len || r->m.group->anchor != TN_NO_NODE ||
+    if (w->count < 2 || r->folds.len || r->m.group->anchor != TN_NO_NODE ||
         r->m.group->stores.len != 1 ||
         !tn_schedule_streams(c->grouping, r->m.group->stores.data[0], c->target->stream_bytes))
         return;
     tn__rows_init(&probing, c, r->m.group_id, NULL, r->merged);
     tn__rows_probe(&probing, &probe);
-    if (probe.offsets.len == 2) /* the load's, the store's */
-        tn_row_order(probe.k, probe.offsets.data[0], probing.at, axis, count);
+    if (probe.offsets.len != 2) return; /* the load's, the store's */
+    int follows = w->axis[w->count - 1];
+    tn_row_order(probe.k, probe.offsets.data[0], probing.at, w->axis, w->count);
+    block_short_rows(r, w, follows);
+}
+
+/* The point of row number `row`. */
+static void open_row(tn__rows *r, const row_walk *w, tn_lx row) {
+    tn_loop *k = r->m.k;
+    tn_lx extent[TN_MAX_RANK + 1], index[TN_MAX_RANK + 1], size = tn_l_int(k, w->block);
+    for (int i = 0; i < w->count; i++) extent[i] = r->extent[w->axis[i]];
+    if (w->block > 1) extent[w->blocked] = tn_l_div(k, extent[w->blocked], size);
+    extent[w->count] = size;
+    tn_maker_split(k, row, extent, w->count + (w->block > 1), index);
+    for (int i = 0; i < w->count; i++) r->at[w->axis[i]] = index[i];
+    if (w->block > 1)
+        r->at[w->axis[w->blocked]] =
+            tn_l_add(k, tn_l_mul(k, index[w->blocked], size), index[w->count]);
 }
 
 /* Tasks over blocks of rows, or over chunks of the vector axis when rows are few and long. */
 static void emit_kernel(tn__rows *r) {
     tn_loop *k = r->m.k;
-    int axis[TN_MAX_RANK], n = 0;
-    tn_lx extent[TN_MAX_RANK], count = tn_l_int(k, 1), one = tn_l_int(k, 1);
+    row_walk w = {.block = 1};
+    tn_lx count = tn_l_int(k, 1), one = tn_l_int(k, 1);
     const tn_space *s = &r->m.group->space;
     for (int i = 0; i < s->shape.rank; i++) {
         if (s->folded[i] || i == r->vector_axis || r->merged[i] || s->shape.dim[i] == 1) continue;
         if (r->s.block && i == r->s.block_axis) continue;
-        axis[n++] = i;
+        w.axis[w.count++] = i;
         count = tn_l_mul(k, count, r->extent[i]);
     }
-    order_rows(r->m.context, r, axis, n);
-    for (int i = 0; i < n; i++) extent[i] = r->extent[axis[i]];
+    order_rows(r->m.context, r, &w);
     tn__rows_find_keeps(r);
     tn_lx width = r->vector_axis >= 0 ? r->extent[r->vector_axis] : one;
     tn_lx task = tn_l_task(k), chunk_lo = tn_l_int(k, 0), chunk_hi = width, block = task;
@@ -150,9 +190,7 @@ static void emit_kernel(tn__rows *r) {
     tn_lx lo = tn_l_mul(k, block, tn_l_int(k, r->s.rows_per_task));
     tn_lx hi = tn_l_min(k, count, tn_l_add(k, lo, tn_l_int(k, r->s.rows_per_task)));
     tn_lx row = tn_l_for(k, TN_LOOP_SERIAL, lo, hi, "row");
-    tn_lx index[TN_MAX_RANK];
-    tn_maker_split(k, row, extent, n, index);
-    for (int i = 0; i < n; i++) r->at[axis[i]] = index[i];
+    open_row(r, &w, row);
     uint32_t wide = r->s.lanes * r->s.unroll * (uint32_t)TN_MAX(1, r->s.block);
     tn__rows_make_registers(r, wide);
     uint32_t mark = tn_access_mark(&r->m.access);

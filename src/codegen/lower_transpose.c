@@ -24,6 +24,7 @@ typedef struct crosswise {
     bool only_moved;  /* the results hold its elements as they are */
     bool merged[TN_MAX_RANK];
     int outer[TN_MAX_RANK], outers; /* the other axes, in the order of the operand */
+    int farther;                    /* of these, how many lie around `last` there */
 } crosswise;
 
 /* A load that the group makes at one point. */
@@ -237,24 +238,25 @@ static int by_number(const void *a, const void *b) {
 }
 
 /* Tasks over points of the other axes and blocks of tiles. Only results that are stored past the caches
- * may be written in any order. */
+ * may be written in any order: then tasks, too, follow each other along the operand's rows. */
 static void emit_kernel(turn *t) {
     tn_loop *k = t->m.k;
-    int n = t->c.outers;
+    int n = t->c.outers, along = t->s.stream ? t->c.farther : n + 1;
+    int across = t->s.stream ? n + 1 : n;
     if (!t->s.stream) qsort(t->c.outer, (size_t)n, sizeof *t->c.outer, by_number);
     tn_lx extent[TN_MAX_RANK + 2], index[TN_MAX_RANK + 2], count = tn_l_int(k, 1);
-    for (int i = 0; i < n; i++) extent[i] = t->extent[t->c.outer[i]];
-    extent[n] = block_count(t, t->c.cross, t->s.rows_per_task);
-    extent[n + 1] = block_count(t, t->c.last, t->s.chunk);
+    for (int i = 0; i < n; i++) extent[i + (i >= along)] = t->extent[t->c.outer[i]];
+    extent[across] = block_count(t, t->c.cross, t->s.rows_per_task);
+    extent[along] = block_count(t, t->c.last, t->s.chunk);
     for (int i = 0; i < n + 2; i++) count = tn_l_mul(k, count, extent[i]);
     k->tasks = count;
     tn_maker_split(k, tn_l_task(k), extent, n + 2, index);
-    for (int i = 0; i < n; i++) t->at[t->c.outer[i]] = index[i];
+    for (int i = 0; i < n; i++) t->at[t->c.outer[i]] = index[i + (i >= along)];
     t->dtype = moved_as(tn_maker_dtype(&t->m, t->c.value));
     t->reg = tn_l_register(k, t->dtype, t->s.lanes * t->s.lanes, "tile");
     tn_lx x_lo, x_hi, y_lo, y_hi;
-    block_bounds(t, t->c.cross, t->s.rows_per_task, index[n], &x_lo, &x_hi);
-    block_bounds(t, t->c.last, t->s.chunk, index[n + 1], &y_lo, &y_hi);
+    block_bounds(t, t->c.cross, t->s.rows_per_task, index[across], &x_lo, &x_hi);
+    block_bounds(t, t->c.last, t->s.chunk, index[along], &y_lo, &y_hi);
     run_tiles(t, x_lo, x_hi, y_lo, y_hi);
 }
 
@@ -281,12 +283,18 @@ static int unit_axis(turn *t, const tn_lx *var, tn_lx offset, const bool *merged
 
 static void find_outer(turn *t, const tn_lx *var, crosswise *out) {
     const tn_shape *s = &t->m.group->space.shape;
+    int axis[TN_MAX_RANK], count = 0;
     for (int i = 0; i < s->rank; i++)
-        if (!out->merged[i] && s->dim[i] != 1 && i != out->cross && i != out->last)
-            out->outer[out->outers++] = i;
+        if (!out->merged[i] && s->dim[i] != 1 && i != out->cross) axis[count++] = i;
     for (uint32_t i = 0; i < t->loads.len; i++)
         if (t->loads.data[i].value == out->value)
-            tn_row_order(t->m.k, t->loads.data[i].offset, var, out->outer, out->outers);
+            tn_row_order(t->m.k, t->loads.data[i].offset, var, axis, count);
+    for (int i = 0; i < count; i++) {
+        if (axis[i] == out->last)
+            out->farther = out->outers;
+        else
+            out->outer[out->outers++] = axis[i];
+    }
 }
 
 /* probe->values holds what is stored, and conditions. */
@@ -376,7 +384,8 @@ bool tn_lower_transpose(const tn_lower_context *c, uint32_t group, tn_lowered *o
                            .last = found.last,
                            .step = found.step,
                            .vector_bytes = (uint32_t)c->target->vector_bytes,
-                           .wide_source = found.wide_source};
+                           .wide_source = found.wide_source,
+                           .long_rows = found.farther < found.outers};
     tn_dtype dtype = tn_graph_type(c->grouping->graph, found.value)->dtype;
     facts.element_bytes = (uint32_t)tn_dtype_size(dtype);
     if (!found.only_moved) facts.element_bytes = TN_MAX(facts.element_bytes, 4);

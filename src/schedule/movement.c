@@ -48,8 +48,9 @@ static bool is_interleave(const tn_group *g, const tn_turn_facts *t, int64_t cro
 
 /* Tiles are as wide as a vector, narrower where an axis is short. Blocks are long along the side whose
  * rows tiles follow and a few cache lines wide along the other, so that few pages are open at a time.
- * Results that are streamed follow the operand: whole lines are written wherever they lie. Processors
- * hold few lines that are written in parts. */
+ * Results that are streamed follow the operand: whole lines are written wherever they lie; where its rows
+ * go on over other axes, tiles are taken along these before the next line of tiles. Processors hold few
+ * lines that are written in parts. */
 tn_schedule tn_schedule_choose_transpose(const tn_grouping *p, const tn_group *g,
                                          const tn_turn_facts *t) {
     enum {
@@ -79,7 +80,7 @@ tn_schedule tn_schedule_choose_transpose(const tn_grouping *p, const tn_group *g
     int64_t n = s.lanes, line = n * s.unroll;
     s.stream = t->streams && last >= line && (s.unroll == 1 || n <= OPEN_LINES);
     s.follow_source = t->wide_source || s.stream;
-    int64_t side = line * LINES, far = LONG_SIDE;
+    int64_t side = s.stream && t->long_rows ? line : line * LINES, far = LONG_SIDE;
     while (far > side && total / (far * side) < MANY_TASKS) far /= 2;
     s.rows_per_task = s.follow_source ? far : side;
     s.chunk = s.follow_source ? side : far;

@@ -165,7 +165,8 @@ typedef struct tn_turn_facts {
     bool
         wide_source; /* rows of the operand lie further apart than those of the result, so that following
                          them is what saves cache and TLB misses */
-    bool streams; /* some result is stored past the caches */
+    bool streams;   /* some result is stored past the caches */
+    bool long_rows; /* in the operand, other axes lie between the crosswise and the last one */
 } tn_turn_facts;
 /* Sets the sides of a task's block, rows_per_task (of `cross`) and chunk (of `last`), and `unroll`: tiles
  * side by side that fill cache lines of the result. */

@@ -161,6 +161,16 @@ static void rows_of_none(tn_builder *b) {
     out(b, tn_b_permute(b, INPUT(b, 3, 0, 5, 16), (int[]){0, 2, 3, 1}));
     out(b, tn_b_permute(b, TYPED(b, TN_u8, 70, 0), (int[]){1, 0}));
 }
+static void short_rows(tn_builder *b) { /* several of them share a line of the result */
+    out(b, tn_b_permute(b, TYPED(b, TN_i8, 2, 40, 6, 16), (int[]){0, 2, 1, 3}));
+    out(b, tn_b_permute(b, TYPED(b, TN_f16, 3, 21, 6, 5), (int[]){0, 2, 1, 3}));
+    out(b, tn_b_permute(b, TYPED(b, TN_f64, 3, 4, 7, 6, 2), (int[]){3, 0, 2, 1, 4}));
+    out(b, tn_b_exp(b, tn_b_permute(b, INPUT(b, 12, 16, 8), (int[]){1, 0, 2})));
+}
+static void turned_across_axes(tn_builder *b) { /* the operand's rows go on over the middle axis */
+    out(b, tn_b_permute(b, INPUT(b, 35, 3, 50), (int[]){2, 1, 0}));
+    out(b, tn_b_permute(b, TYPED(b, TN_f64, 2, 17, 5, 3, 24), (int[]){4, 0, 3, 2, 1}));
+}
 static void whole_lines(tn_builder *b) { /* pointwise work and folds beside it */
     tn_value x = tn_b_tanh(b, tn_b_add(b, INPUT(b, 40, 192), INPUT(b, 192)));
     int axis = 1;
@@ -342,6 +352,8 @@ static const movement_case cases[] = {
     CASE(resized_linear, "add", 2, 3),
     CASE(flags_of_a_number, NULL, 0, 0),
     CASE(rows_of_none, NULL, 0, 0),
+    CASE(short_rows, NULL, 0, 0),
+    CASE(turned_across_axes, "shape=transpose", 0, 0),
     CASE(whole_lines, NULL, 0, 0),
     CASE(transposed_symbolic, "shape=transpose", 1, 1),
     CASE(transposed_symbolic, "shape=transpose", 5, 37),
