@@ -76,9 +76,13 @@ struct tn__tile {
     tn_merge_probe *probe;
     tn__words words;
     tn__weights weights;
-    uint32_t part;         /* RAW: sums of a group, before its factor */
-    uint32_t lhs_sum;      /* and of A over the group, per row */
-    tn_lx at[TN_MAX_RANK]; /* the current point of the group's space */
+    uint32_t part;    /* RAW: sums of a group, before its factor */
+    uint32_t lhs_sum; /* and of A over the group, per row */
+    struct {
+        uint32_t words, steps;   /* scratch */
+        uint32_t most, sum, acc; /* registers */
+    } digits;                    /* RAW: of A, as contraction_digits.c says */
+    tn_lx at[TN_MAX_RANK];       /* the current point of the group's space */
 };
 
 /* ---- contraction_point.c -------------------------------------------------------------------- */
@@ -171,8 +175,21 @@ tn_pack tn__weights_pack(tn__tile *t, uint32_t which);
 void tn__weights_bind(tn__tile *t);
 /* The products of a register tile, with the elements converted where they are used. */
 void tn__weights_multiply(tn__tile *t, uint32_t rows, tn_lx m0, tn_lx panel);
+/* The element of the pack at line `line` of the panel and weights.column. */
+tn_lx tn__weights_word(tn__tile *t, tn_lx line);
 /* Converts a panel into t->packed. */
 void tn__weights_unpack(tn__tile *t, tn_lx panel);
+
+/* ---- contraction_digits.c ------------------------------------------------------------------- */
+
+/* The element of k that is at `position` of word `line` of the pack. */
+tn_lx tn__digits_k(const tn__tile *t, tn_lx line, uint32_t position);
+/* Scratch and registers. */
+void tn__digits_declare(tn__tile *t);
+/* Brings rows [lo, hi) of A to digits. */
+void tn__digits_make(tn__tile *t, tn_lx lo, tn_lx hi);
+/* Register `to` = the products of a group, and t->lhs_sum the sums over A. */
+void tn__digits_multiply(tn__tile *t, uint32_t rows, tn_lx m0, tn_lx group, uint32_t to);
 
 /* ---- contraction_words.c -------------------------------------------------------------------- */
 

@@ -8,7 +8,8 @@
  * k shares multiplies the sums over the group instead of the elements, where registers allow. With
  * `zero_sums` the elements of a word are converted where they are, as multiples of 2^(bits · position),
  * by one `and` and one conversion; A is multiplied by the inverse of that power, and zeros are taken
- * off once a group: sum a·(w - z) = sum a·w - z · sum a. UNPACKED: the task converts a panel into scratch,
+ * off once a group: sum a·(w - z) = sum a·w - z · sum a. Or A is cut into digits, and words of weights
+ * are multiplied as bytes (contraction_digits.c). UNPACKED: the task converts a panel into scratch,
  * which its rows then read as they would read f32. */
 #include "codegen/contraction.h"
 
@@ -134,7 +135,8 @@ static tn_lx shared_line(tn__tile *t, tn_lx *k_index, tn_lx line, tn_lx panel) {
     tn__weights *w = &t->weights;
     tn_lx packed = TN_LX_NONE, mask = tn_l_number(k, TN_i32, (1 << w->bits) - 1);
     for (uint32_t i = 0; i < w->shared; i++) {
-        k_index[w->k_axis] = tn_l_add(k, times(k, line, w->shared), tn_l_int(k, i));
+        k_index[w->k_axis] = t->s.digits ? tn__digits_k(t, line, i)
+                                         : tn_l_add(k, times(k, line, w->shared), tn_l_int(k, i));
         tn_lx x = tn_l_cast(k, packed_element(t, k_index, panel), TN_i32, false);
         x = tn_l_op2(k, TN_S_and, with_number(k, TN_S_add, x, raised_by(t)), mask);
         x = with_number(k, TN_S_shl, x, i * w->bits);
@@ -198,6 +200,7 @@ void tn__weights_bind(tn__tile *t) {
     if (t->s.group_sums && w->group < w->depth)
         t->part = tn_l_register(k, t->c.acc, t->s.mr * t->s.nr, "part");
     if (t->s.zero_sums) t->lhs_sum = tn_l_register(k, t->c.acc, t->s.mr, "lhs_sum");
+    if (t->s.digits) tn__digits_declare(t);
 }
 
 /* ---- loops over k --------------------------------------------------------------------------- */
@@ -268,13 +271,14 @@ static tn_lx scaled_lhs(tn__tile *t, tn_lx i, tn_lx a) {
     return at ? tn_l_let(k, tn_l_op2(k, TN_S_mul, a, unit)) : a;
 }
 
+tn_lx tn__weights_word(tn__tile *t, tn_lx line) {
+    return tn_l_load(t->m.k, t->weights.raw, place_in(t, 0, line), TN_LX_NONE, TN_LX_NONE);
+}
+
 /* B's element, less its factor where sums are multiplied by that, and its zero. */
 static tn_lx rhs_of_sums(tn__tile *t, const tn_lx *k_index, tn_lx panel) {
     tn_loop *k = t->m.k;
-    if (t->s.zero_sums) {
-        tn_lx at = place_in(t, 0, t->weights.k);
-        return element_in_place(t, tn_l_load(k, t->weights.raw, at, TN_LX_NONE, TN_LX_NONE));
-    }
+    if (t->s.zero_sums) return element_in_place(t, tn__weights_word(t, t->weights.k));
     tn_lx rest, b = element(t, k_index, panel, TN_LX_NONE, read_packed);
     if (!t->s.group_sums) return b;
     tn__weights_factor(k, b, t->weights.raw, &rest);
@@ -358,9 +362,14 @@ void tn__weights_multiply(tn__tile *t, uint32_t rows, tn_lx m0, tn_lx panel) {
     tn_lx group = tn_l_int(k, 0);
     if (groups > 1)
         group = tn_l_for(k, TN_LOOP_SERIAL, tn_l_int(k, 0), tn_l_int(k, groups), "group");
-    if (parts) clear(&x, t->part);
-    if (t->s.zero_sums) clear_lhs_sums(t, rows);
-    run_group(t, group, add_products, &x);
+    if (t->s.digits) {
+        t->weights.at_group = group;
+        tn__digits_multiply(t, rows, m0, group, x.to);
+    } else {
+        if (parts) clear(&x, t->part);
+        if (t->s.zero_sums) clear_lhs_sums(t, rows);
+        run_group(t, group, add_products, &x);
+    }
     if (t->s.group_sums) apply_factor(&x);
     if (groups > 1) tn_l_end(k);
 }

@@ -208,8 +208,9 @@ static void choose_records(const tn_lower_context *c, uint32_t group, analysis *
     a->s = tn_lower_record(c, group, a->s);
     if (a->weights.source != TN_NO_VALUE) {
         const tn__weights *found = &a->weights;
-        tn_weights_shape w = {found->group, found->scaled, found->shared, found->differs,
-                              found->k_axis >= 0};
+        tn_weights_shape w = {found->group,       found->scaled,
+                              found->shared,      found->differs,
+                              found->k_axis >= 0, c->target->isa == TN_ISA_AVX512_VNNI};
         tn_schedule_choose_weights(p, g, registers, &w, &a->s);
     }
     for (uint32_t i = 1; i < tn_group_anchors(g); i++)
@@ -339,6 +340,7 @@ static void emit_task(tn__tile *t) {
     tn_lx first = tn_l_mul(k, t->tasks.range, t->tasks.panels);
     tn_lx last = tn_l_min(k, t->panels, tn_l_add(k, first, t->tasks.panels));
     if (t->s.lhs == TN_LHS_STAGED) tn__stage_lhs(t, lo, hi);
+    if (t->s.digits) tn__digits_make(t, lo, hi);
     tn__siblings_begin(t, lo, hi);
     if (t->s.sweep) {
         tn__sweep_panels(t, first, last);

@@ -405,7 +405,8 @@ void tn_schedule_print(const tn_schedule *s, tn_group_kind kind, tn_str *out) {
             tn_str_appendf(out, "n_panels=%lld", (long long)s->n_panels);
         if (s->rows_first) tn_str_append(out, " rows_first");
         tn_str_appendf(out, "%s rhs=%s%s", lhs[s->lhs], rhs[s->rhs],
-                       s->zero_sums         ? " zero_sums"
+                       s->digits            ? " zero_sums digits"
+                       : s->zero_sums       ? " zero_sums"
                        : s->words           ? " words"
                        : s->sweep           ? " sweep"
                        : s->staged_epilogue ? " staged"

@@ -70,6 +70,7 @@ typedef struct tn_schedule {
     int64_t k_step;  /* RAW, UNPACKED: elements of k per step of the loop */
     bool group_sums; /* RAW: sums over a group of k are multiplied by its factor */
     bool zero_sums;  /* and zeros are taken off there, times the sums over A */
+    bool digits;     /* and A is cut into digits, so that bytes are multiplied */
     int64_t unpack_rows; /* RAW: tasks with more rows than this run as UNPACKED */
     bool
         sweep; /* DIRECT, mr rows in all: B passes once, sums in scratch; SPLIT: the operand does */
@@ -110,6 +111,7 @@ typedef struct tn_weights_shape {
     int64_t shared; /* elements of k that share a byte or a word; else 1 */
     bool differs;   /* a constant of the group is taken off the narrow element */
     bool single_k;  /* k is one loop */
+    bool dot4;      /* the target has an instruction for products of bytes */
 } tn_weights_shape;
 
 /* Changes the record of a contraction with a prepared operand: its weights stay as they are stored. */

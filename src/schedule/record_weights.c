@@ -3,7 +3,9 @@
  * Few rows are a matter of reading the weights once, at the speed of memory: the tile has all rows, and
  * converts the elements it loads. More rows repeat that for every tile of rows, beside multiply-adds
  * that use other units: measured on Zen 4, a panel is sooner converted once from 64 rows on, from 16
- * where two elements share a byte. */
+ * where two elements share a byte. With an instruction for products of bytes few rows are cut into digits:
+ * three of these products, one of them for four elements, are sooner done than a conversion and a product
+ * for each element. */
 #include "schedule/group_inner.h"
 
 enum {
@@ -15,6 +17,10 @@ enum {
     STEP_PRODUCTS = 16,   /* vectors of products in a step of the loop over k, about */
     WORD = 8,             /* elements that share a word */
     ZERO_SUM_ROWS = 2, /* up to so many rows: elements are converted where they are in the word */
+    DIGIT_ROWS = 8,    /* up to so many: A is cut into digits */
+    DIGIT_TILE_ROWS = 4,
+    DIGIT_GROUP =
+        32, /* shorter groups: putting the digits' sums together takes as long as making them */
 };
 
 static int64_t product(const tn_dims *dims, const tn_dim *d, int count) {
@@ -34,6 +40,28 @@ static bool all_const(const tn_dim *d, int count) {
  * for a conversion. */
 static bool fits(uint32_t rows, uint32_t vectors, bool parts, uint32_t registers) {
     return rows * vectors * (parts ? 2 : 1) + vectors + 3 <= registers;
+}
+
+/* The same for digits: four sums, two lines of bytes. */
+static bool digits_fit(uint32_t rows, uint32_t vectors, uint32_t registers) {
+    return rows * vectors * 4 + vectors * 2 + 2 <= registers;
+}
+
+static void choose_digit_tile(tn_schedule *s, int64_t m, int64_t n, uint32_t registers) {
+    int64_t tiles = (m + DIGIT_TILE_ROWS - 1) / DIGIT_TILE_ROWS;
+    uint32_t most = 4;
+    s->mr = (uint32_t)TN_MAX(1, (m + tiles - 1) / TN_MAX(1, tiles));
+    while (most > 1 && (!digits_fit(s->mr, most, registers) || (most - 1) * (int64_t)s->lanes >= n))
+        most--;
+    uint32_t vectors = most;
+    while (vectors > 1 && n % (vectors * s->lanes) != 0) vectors--;
+    if (n % (vectors * s->lanes) != 0) vectors = most; /* masked at the end in any case */
+    s->nr = vectors * s->lanes;
+}
+
+static bool worth_digits(const tn_weights_shape *w, bool fixed_m, int64_t m) {
+    return w->dot4 && w->scaled && w->differs && w->shared == WORD && w->single_k && fixed_m &&
+           m <= DIGIT_ROWS && w->group >= DIGIT_GROUP;
 }
 
 /* All of few rows in one tile, as wide as registers allow. */
@@ -76,11 +104,15 @@ void tn_schedule_choose_weights(const tn_grouping *p, const tn_group *g, uint32_
     s->unpack_rows = fixed_m ? INT64_MAX : most_raw;
     s->group_sums = w->scaled && !many;
     if (!many) {
-        bool parts = grouped && fixed_m && m <= 2;
+        s->digits = worth_digits(w, fixed_m, m);
+        bool parts = grouped && fixed_m && (m <= 2 || s->digits);
         s->group_sums = w->scaled && (parts || !grouped);
-        choose_tile(s, m, n, parts, registers);
-        s->zero_sums =
-            s->group_sums && w->shared == WORD && w->differs && fixed_m && m <= ZERO_SUM_ROWS;
+        if (s->digits)
+            choose_digit_tile(s, m, n, registers);
+        else
+            choose_tile(s, m, n, parts, registers);
+        s->zero_sums = s->group_sums && w->shared == WORD && w->differs && fixed_m &&
+                       (m <= ZERO_SUM_ROWS || s->digits);
     }
     int64_t vectors = (int64_t)s->mr * s->nr / s->lanes;
     s->k_step = w->single_k ? step_of(w->group, STEP_PRODUCTS / vectors, w->shared) : 1;
@@ -90,6 +122,7 @@ void tn_schedule_choose_weights(const tn_grouping *p, const tn_group *g, uint32_
     s->m_block = (TN_MAX(1, rows) + s->mr - 1) / s->mr * s->mr;
     int64_t panels = (n + s->nr - 1) / s->nr, blocks = (m + s->m_block - 1) / s->m_block;
     int64_t per = TN_MAX(1, TASK_BYTES / TN_MAX(1, k * s->nr * (many ? 16 : 1)));
+    if (s->digits) per *= 2; /* which each task makes anew */
     int64_t all = panels * TN_MAX(1, TN_MIN(b, 64)) * blocks;
     int64_t least_panels = staged ? TN_MAX(2, TN_MIN(8, panels / 4)) : 1; /* beside its rows */
     s->n_panels = TN_MIN(TN_MAX(1, panels), TN_MAX(least_panels, TN_MIN(per, all / 8)));

@@ -126,6 +126,18 @@ static const product products[] = {
             .scale = TN_f16, .zero = true),
     PRODUCT("i2, words", "rhs=raw", TN_i2, PER_GROUP, 1, 96, 40, .group = 16),
     PRODUCT("u2, bytes", "rhs=raw", TN_u2, PER_GROUP, 3, 72, 40, .group = 8, .zero = true),
+    PRODUCT("i4, 3 rows", "rhs=raw", TN_i4, PER_GROUP, 3, 192, 48, .group = 96),
+    PRODUCT("u4, 4 rows", "rhs=raw", TN_u4, PER_GROUP, 4, 128, 33, .group = 64, .zero = true),
+    PRODUCT("i4, 7 rows", "rhs=raw", TN_i4, PER_COLUMN, 7, 512, 70, .zero = true),
+    PRODUCT("u4, 8 rows, relu", "rhs=raw", TN_u4, PER_GROUP, 8, 80, 20, .group = 40, .zero = true,
+            .relu = true),
+    PRODUCT("i4, 2 rows, turned", "zero_sums", TN_i4, PER_GROUP, 2, 144, 100, .group = 48,
+            .turned = true),
+    PRODUCT("i4, 5 rows, batch", "rhs=raw", TN_i4, PER_GROUP, 5, 128, 40, .group = 64, .batch = 2),
+    PRODUCT("i4, one row, wide", "zero_sums", TN_i4, PER_GROUP, 1, 128, 700, .group = 128),
+    PRODUCT("u4, 9 rows", "rhs=raw", TN_u4, PER_GROUP, 9, 64, 40, .group = 32, .zero = true),
+    PRODUCT("i4, one k of a group", "zero_sums", TN_i4, PER_GROUP, 1, 32, 64, .group = 32),
+    PRODUCT("u4, 6 rows", "rhs=raw", TN_u4, PER_GROUP, 6, 64, 64, .group = 32, .scale = TN_bf16),
     PRODUCT("open rows: 1", "rhs=raw", TN_u4, PER_GROUP, 0, 64, 48, .group = 32, .zero = true),
     PRODUCT("open rows: 7", "rhs=raw", TN_i8, PER_COLUMN, 0, 65, 33, .zero = true),
     PRODUCT("open rows: 45", "rhs=raw", TN_u4, PER_GROUP, 0, 64, 48, .group = 32, .zero = true),
@@ -149,7 +161,7 @@ static const int64_t open_rows[] = {1, 7, 45, 33};
     X(tens##7)                                                                                     \
     X(tens##8)                                                                                     \
     X(tens##9)
-#define EACH(X) TEN(X, ) TEN(X, 1) TEN(X, 2) TEN(X, 3)
+#define EACH(X) TEN(X, ) TEN(X, 1) TEN(X, 2) TEN(X, 3) TEN(X, 4)
 EACH(BUILD)
 #define BUILDER(i) product_##i,
 static build_graph *const builders[] = {EACH(BUILDER)};
@@ -243,6 +255,20 @@ static void common_scales(tn_builder *b) {
     }
 }
 
+/* A of very different sizes, and zeros, NaN and infinities in it. */
+static void strange_rows(tn_builder *b) {
+    static const float values[] = {0, 1e30f, -1e-30f, 1e-42f, INFINITY, NAN, -3, 1e-10f};
+    product p = {.stored = TN_i4, .scaling = PER_GROUP, .k = 64, .n = 40, .group = 32};
+    for (size_t i = 0; i < TN_COUNT(values); i++) {
+        tn_array a = tn_array_new(b->graph->arena, TN_f32, 2, (tn_dim[]){1, 64});
+        for (int64_t j = 0; j < 64; j++) tn_array_set(&a, j, tn_cell_of(TN_f32, values[i]));
+        tn_value scale = tn_b_input(b, "x", TN_f32, &(tn_shape){2, {1, 64}});
+        if (i == 0) scale = tn_b_mul(b, scale, tn_b_scalar(b, TN_f32, 0));
+        tn_value x = tn_b_mul(b, scale, tn_b_constant(b, &a));
+        tn_graph_add_output(b->graph, tn_b_matmul(b, x, weights_of(b, &p), TN_f32), "y");
+    }
+}
+
 static const struct {
     build_graph *build;
     const char *label, *record;
@@ -255,6 +281,7 @@ static const struct {
     {prologue, "prologue", "rhs=raw"},
     {strange_halves, "NaN and infinities", "rhs=raw"},
     {common_scales, "common scales", "rhs=raw"},
+    {strange_rows, "rows of all sizes", "zero_sums"},
 };
 
 /* ---- running -------------------------------------------------------------------------------- */
