@@ -5,6 +5,7 @@
 #include "transform/cse.h"
 #include "transform/dce.h"
 #include "transform/fold.h"
+#include "transform/integer_products.h"
 #include "transform/simplify.h"
 #include "transform/sink.h"
 
@@ -46,12 +47,15 @@ tn_status tn_transform_run(const tn_graph *in, const tn_pass *const *passes, siz
 tn_status tn_transform_standard(const tn_graph *in, const tn_transform_options *options,
                                 const tn_graph **out, tn_error *err) {
     static const tn_pass *const passes[] = {
-        &tn_pass_dce,      /* what no output needs is not worth a look */
-        &tn_pass_fold,     /* shapes and parameters that importers compute with nodes */
-        &tn_pass_simplify, /* local algebra */
-        &tn_pass_sink,     /* layouts: permutes move towards the outputs and cancel */
-        &tn_pass_simplify, /* what the layouts made visible */
-        &tn_pass_fold,     &tn_pass_cse, &tn_pass_dce,
+        &tn_pass_dce,              /* what no output needs is not worth a look */
+        &tn_pass_fold,             /* shapes and parameters that importers compute with nodes */
+        &tn_pass_simplify,         /* local algebra */
+        &tn_pass_sink,             /* layouts: permutes move towards the outputs and cancel */
+        &tn_pass_integer_products, /* of numbers as they are stored */
+        &tn_pass_simplify,         /* what the layouts made visible */
+        &tn_pass_fold,
+        &tn_pass_cse,
+        &tn_pass_dce,
     };
     return tn_transform_run(in, passes, TN_COUNT(passes), options, out, err);
 }
