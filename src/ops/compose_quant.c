@@ -46,7 +46,7 @@ static tn_value spread(tn_builder *b, tn_value v, tn_value x, const tn_quant *q)
     return tn_b_reshape_to(b, v, rank, dim);
 }
 
-/* x / scale, already divided, in the stored type. */
+/* x / scale, already divided, in the stored type; the cast saturates. */
 static tn_value store(tn_builder *b, tn_value x, tn_value zero, tn_dtype dtype, bool saturate) {
     if (tn_dtype_is_float(dtype)) {
         tn_attrs_cast a = {.dtype = dtype, .saturate = saturate};
@@ -54,11 +54,7 @@ static tn_value store(tn_builder *b, tn_value x, tn_value zero, tn_dtype dtype, 
     }
     x = tn_b_cast(b, tn_b_round(b, x), TN_f32);
     if (zero != TN_NO_VALUE) x = tn_b_add(b, x, tn_b_cast(b, zero, TN_f32));
-    int bits = tn_dtype_bits(dtype), sign = !tn_dtype_is_unsigned(dtype);
-    double lowest = sign ? -(double)(1LL << (bits - 1)) : 0;
-    double highest = (double)((1LL << (bits - sign)) - 1);
-    x = tn_b_max(b, x, tn_b_scalar(b, TN_f32, lowest));
-    return tn_b_cast(b, tn_b_min(b, x, tn_b_scalar(b, TN_f32, highest)), dtype);
+    return tn_b_cast(b, x, dtype);
 }
 
 static bool storable(tn_builder *b, tn_dtype dtype) {
@@ -217,18 +213,19 @@ static tn_value conv_of_bytes(tn_builder *b, byte_operand x, tn_value w, tn_valu
     inner.acc = TN_i32;
     inner.has_acc = true;
     if (x.zero == TN_NO_VALUE) return tn_b_conv(b, x.x, w, bias, &inner);
-    tn_value fill = tn_b_cast(b, x.zero, TN_u8), y;
+    tn_value fill = tn_b_cast(b, x.zero, TN_u8);
     for (int s = 0; s < rank - 2 && tn_b_ok(b); s++) {
         tn_dim lo = tn_dim_const(b->graph->dims, o->pad_lo[s]);
         tn_dim hi = tn_dim_const(b->graph->dims, o->pad_hi[s]);
         if (lo != 0 || hi != 0) x.x = tn_b_pad_axis(b, x.x, 2 + s, lo, hi, fill);
         inner.pad_lo[s] = inner.pad_hi[s] = 0;
     }
-    y = tn_b_conv(b, x.x, w, bias, &inner);
     int axes[TN_MAX_RANK];
     for (int i = 1; i < rank; i++) axes[i - 1] = i;
     tn_value sums = tn_b_reduce(b, TN_REDUCE_sum, tn_b_cast(b, w, TN_i32), axes, rank - 1, false);
-    return tn_b_sub(b, y, tn_b_mul(b, x.zero, tn_b_channel_vector(b, sums, rank)));
+    tn_value added = tn_b_neg(b, tn_b_mul(b, x.zero, sums));
+    if (bias != TN_NO_VALUE) added = tn_b_add(b, bias, added);
+    return tn_b_conv(b, x.x, w, added, &inner);
 }
 
 tn_value tn_b_integer_conv(tn_builder *b, tn_value x, tn_value w, tn_value x_zero, tn_value w_zero,

@@ -265,14 +265,14 @@ bool tn__reads_once(const tn_graph *g, const tn_node_info *n, uint32_t which) {
 }
 
 /* Pointwise work that would need a kernel of its own, on its way into one contraction: done in that
- * one's mainloop, it is never stored. */
+ * one's mainloop, it is never stored. A permute that is not inlined is one to store. */
 static bool goes_into_product(const tn_grouping *p, tn_node n) {
     const tn_graph *g = p->graph;
     const tn_node_info *info = tn_graph_node(g, n);
     const tn__reader *r = &p->readers[info->out];
     return p->fuse && tn__lower_of(g, n)->kind == TN_LOWER_EXPRESSION && r->count == 1 &&
            r->product && !r->repeated && !p->enclosed[r->node] && !p->attention[r->node] &&
-           info->op != TN_OP_pad && info->op != TN_OP_concat &&
+           info->op != TN_OP_pad && info->op != TN_OP_concat && info->op != TN_OP_permute &&
            tn__reads_once(g, tn_graph_node(g, r->node), r->which);
 }
 
