@@ -1,4 +1,4 @@
-"""One row times several matrices of 4096×11008 that together exceed the cache."""
+"""One row, or a few, times several matrices of 4096×11008 that together exceed the cache."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def matrix_count(kind: str) -> int:
     return max(2, math.ceil(ENOUGH / matrix_bytes(kind)))
 
 
-def operands(kind: str) -> Arrays:
+def operands(kind: str, rows: int = 1) -> Arrays:
     """Weights w0 … as float32 or int8 values; scales s0 … of shape groups × N.
 
     One matrix is drawn; the others hold its rows in another order, which is quicker.
@@ -36,7 +36,7 @@ def operands(kind: str) -> Arrays:
     rng, weights = generator("matvec", kind), {}
     bits, group = FORMATS[kind]
     limit = 1 << (bits - 1)
-    x, scale = normal(rng, 1, K), None
+    x, scale = normal(rng, rows, K), None
     if group:
         w = rng.integers(-limit, limit, (K, N), dtype=np.int8)
         scale = rng.uniform(0.5, 1.5, (K // group, N)).astype(np.float32)
@@ -140,13 +140,14 @@ def prepared(kind: str) -> dict:
             for t in ("float32", "bfloat16")}  # fmt: skip
 
 
-def matvec_case(kind: str) -> Case:
-    count = matrix_count(kind)
+def matvec_case(kind: str, rows: int = 1, table: str = "matvec") -> Case:
+    count, name = matrix_count(kind), kind if rows == 1 else f"{kind}-{rows}rows"
     return Case(
-        "matvec", kind, arrays=functools.partial(operands, kind),
+        table, name, arrays=functools.partial(operands, kind, rows),
         model=functools.partial(model, kind), function=functools.partial(products, kind),
-        engines=("torch", "ort"), prepared={"torch": prepared(kind)}, flops=2.0 * K * N * count,
-        bytes=count * (matrix_bytes(kind) + 4.0 * N) + 4.0 * K,
+        engines=("torch", "ort"), prepared={"torch": prepared(kind)},
+        flops=2.0 * rows * K * N * count,
+        bytes=count * (matrix_bytes(kind) + 4.0 * rows * N) + 4.0 * rows * K,
         facts={"format": kind, "matrices": count},
     )  # fmt: skip
 

@@ -32,6 +32,8 @@ TABLES = {
     "rows": "cases_memory",
     "attention": "cases_attention",
     "matvec": "cases_matvec",
+    "few_rows": "cases_quant",
+    "quant": "cases_quant",
     "tensor": "cases_tensor",
     "call": "cases_memory",
 }
@@ -114,7 +116,7 @@ class Model:
         self.weights: list = []
 
     def weight(self, name: str, value: np.ndarray) -> str:
-        return self.tensor(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        return self.tensor(numpy_helper.from_array(np.asarray(value, order="C"), name))
 
     def tensor(self, tensor: onnx.TensorProto) -> str:
         self.weights.append(tensor)

@@ -290,6 +290,14 @@ def matvec_section(rows: list[dict]) -> list[str]:
     return [*table(header, cells), "", *lines]
 
 
+def quant_section(rows: list[dict]) -> list[str]:
+    speeds = [speed(row, ("ort",)) for row in rows]
+    header = ["case", *[f"{NAMES[e]}, ms" for e in ("tenon", "ort")], "ONNX Runtime / Tenon"]
+    cells = [[row["case"], *[time_cell(row, e) for e in ("tenon", "ort")], ratio(value)]
+             for row, value in zip(rows, speeds)]  # fmt: skip
+    return [*table(header, cells), "", *each_verdict(rows, speeds, 1.0, "the speed is")]
+
+
 # ---------------------------------------------------------------- the page
 
 
@@ -318,6 +326,8 @@ def tables(rows: list[dict], calls: dict[str, float]) -> list[tuple[str, list[st
          lambda r: tensor_section(r, False)),
         ("Attention", of("attention"), attention_section),
         ("One row times matrices of 4096×11008", of("matvec"), matvec_section),
+        ("A few rows times matrices of 4096×11008", of("few_rows"), matvec_section),
+        ("Products and convolutions of bytes", of("quant"), quant_section),
     ]
     return [(title, make(part)) for title, part, make in parts if part]
 

@@ -258,7 +258,28 @@ static bool rewrite_product(tn_rewriter *r, const tn_node_info *n, tn_value *out
     return tn__becomes(integer_product(&r->b, &node, &x, &w, &s, scale), out);
 }
 
+/* permute(f(conv)) = f(permute(conv)), f what stands behind a product above: the kernel of a grouped
+ * convolution stores through the permute that follows it at once. */
+static bool rewrite_permute(tn_rewriter *r, const tn_node_info *n, tn_value *out) {
+    const tn_graph *g = r->g;
+    const tn_ints perm = ((const tn_attrs_permute *)n->attrs)->perm;
+    const tn_node_info *scaled = tn__made_by(g, n->in[0], TN_OP_mul);
+    const tn_node_info *wide = scaled ? tn__made_by(g, scaled->in[0], TN_OP_cast) : NULL;
+    if (!wide || !tn__is_layout_free(g, scaled->in[1])) return false;
+    const tn_node_info *less = tn__made_by(g, wide->in[0], TN_OP_sub);
+    tn_value sums = less ? less->in[0] : wide->in[0], factor = scaled->in[1];
+    tn_value zeros = less ? less->in[1] : TN_NO_VALUE;
+    if (!tn__is_grouped_conv(g, sums) || tn_graph_type(g, sums)->dtype != TN_i32 ||
+        (less && !tn__is_layout_free(g, zeros)))
+        return false;
+    tn_value y = tn__permuted(&r->b, sums, &perm);
+    if (less) y = tn_b_sub(&r->b, y, tn__permuted(&r->b, zeros, &perm));
+    y = tn_b_mul(&r->b, tn_b_cast(&r->b, y, TN_f32), tn__permuted(&r->b, factor, &perm));
+    return tn__becomes(y, out);
+}
+
 static const tn_rewrite rows[] = {
+    {"permute of an integer conv", TN_OP_permute, rewrite_permute, false},
     {"integer dot", TN_OP_dot, rewrite_product, false},
     {"integer conv", TN_OP_conv, rewrite_product, false},
 };
