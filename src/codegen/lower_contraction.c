@@ -131,6 +131,7 @@ static bool loads_along_rows(tn__tile *t, const tn_lx *k_var, const tn_lx *m_var
     tn_merge_probe probe = {.k = t->m.k, .arena = t->m.context->arena};
     int along_rows = 0;
     if (t->c.k == 0 || t->c.m == 0) return false;
+    tn_access_release(&t->m.access, 0); /* so that all leaves are met again */
     t->probe = &probe;
     (void)tn__tile_lhs(t, t->b_index, m_var, k_var);
     t->probe = NULL;
