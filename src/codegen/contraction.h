@@ -48,6 +48,13 @@ typedef struct tn__words {
     bool inside;        /* A is read where it is, without a condition */
 } tn__words;
 
+/* A part of k, where it is summed in parts; contraction_pieces.c. */
+typedef struct tn__k_range {
+    bool cut;           /* else all of it */
+    tn_lx lo, hi;       /* of the outermost loop over k */
+    tn_lx first, count; /* elements in packed order */
+} tn__k_range;
+
 struct tn__tile {
     tn_kernel_maker m; /* first */
     const tn_node_info *node;
@@ -61,6 +68,13 @@ struct tn__tile {
     bool merged_m[TN_MAX_RANK], merged_k[TN_MAX_RANK];
     tn_lx b_index[TN_MAX_RANK], b_linear, panels, n_total, k_total;
     uint32_t acc, row, scratch, packed, stage;
+    tn__k_range k, staged_k; /* what is summed now; what of A is in t->stage */
+    struct {
+        tn_lx outer, inner; /* trips of the outermost loop over k; elements of each */
+        tn_lx size, block;  /* trips per piece, at most; per block */
+        tn_lx piece;        /* the task's */
+        uint32_t slots;     /* sums of a panel, or of all panels of all pieces */
+    } sums;
     struct {
         tn_lx line, before; /* elements from one panel to the next; to this anchor's part of it */
     } prepared;             /* PREPARED: the panels of all anchors lie side by side */
@@ -71,6 +85,7 @@ struct tn__tile {
         tn_lx blocks, block; /* of rows; the task's */
         tn_lx ranges, range; /* of panels; the task's */
         tn_lx panels;        /* per range */
+        tn_lx count, number; /* of parts of the result; the task's */
     } tasks;
     TN_VEC(tn__tile_fold) folds;
     tn_merge_probe *probe;
@@ -136,8 +151,9 @@ tn_lx tn__lhs_k_part(tn__tile *t, const tn_lx *k_index, tn_lx k_linear);
 tn_lx tn__lhs_element(tn__tile *t, tn_lx i, tn_lx m0, const tn_lx *k_index, tn_lx k_part);
 /* Element (k, j) of a panel of B as the tiles read it: packed, or in place. */
 tn_lx tn__rhs_element(tn__tile *t, const tn_lx *k_index, tn_lx k_linear, tn_lx panel, tn_lx j);
-/* The products of `rows` rows from m0 on with a panel. */
+/* The products of `rows` rows from m0 on with a panel; added to what the tile holds, over t->k. */
 void tn__tile_multiply(tn__tile *t, uint32_t rows, tn_lx m0, tn_lx panel);
+void tn__tile_add_products(tn__tile *t, uint32_t rows, tn_lx m0, tn_lx panel);
 /* All rows [lo, hi) of one panel. */
 void tn__run_rows(tn__tile *t, tn_lx lo, tn_lx hi, tn_lx m_total, tn_lx panel);
 /* Emits the work on `height` rows from `row` on. */
@@ -236,6 +252,27 @@ void tn__siblings_begin(tn__tile *t, tn_lx lo, tn_lx hi);
 void tn__siblings_run(tn__tile *t, tn_lx lo, tn_lx hi, tn_lx panel);
 /* Defines their elements at t->at; `row` NONE: for analysis. */
 void tn__siblings_define(tn__tile *t, tn_lx row, tn_lx lane);
+
+/* ---- contraction_pieces.c ------------------------------------------------------------------- */
+
+/* Whether the record sums in parts. */
+bool tn__sums_cut(const tn__tile *t);
+/* How k is cut: once t->merged_k is known. */
+void tn__sums_init(tn__tile *t);
+/* Elements of k of A that a task stages; of a panel of B that it packs at a time. */
+tn_lx tn__sums_staged(const tn__tile *t);
+tn_lx tn__sums_packed(const tn__tile *t);
+/* The slots, once t->tasks is known, and the task's part of k. */
+void tn__sums_begin(tn__tile *t);
+/* The first slot of a row, for a panel. */
+tn_lx tn__sums_slot(const tn__tile *t, tn_lx piece, tn_lx row, tn_lx panel);
+/* Makes the sums of rows [lo, hi) of a panel in the slots, block after block of k. */
+void tn__sums_make(tn__tile *t, tn_lx lo, tn_lx hi, tn_lx panel);
+/* Opens what the last task of a part of the result does, if there are pieces; and closes it. */
+void tn__sums_last(tn__tile *t);
+void tn__sums_end(tn__tile *t);
+/* The tile as the sum of its slots, in order. */
+void tn__sums_gather(tn__tile *t, uint32_t rows, tn_lx m0, tn_lx panel);
 
 /* ---- contraction_sweep.c -------------------------------------------------------------------- */
 

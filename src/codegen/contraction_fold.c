@@ -37,7 +37,7 @@ static tn_lx results_of(const tn__tile *t, tn_along along) {
 }
 
 static tn_lx slots_of(const tn__tile *t, tn_along along) {
-    if (along == TN_ALONG_NOTHING) return t->m.k->tasks;
+    if (along == TN_ALONG_NOTHING) return t->tasks.count;
     if (along == TN_ALONG_COLUMNS) return tn_l_mul(t->m.k, t->tasks.batch, t->tasks.blocks);
     return t->tasks.ranges;
 }
@@ -53,7 +53,7 @@ static tn_lx most_slots(const tn__tile *t, tn_along along) {
 
 static tn_lx slot_number(const tn__tile *t, tn_along along) {
     tn_loop *k = t->m.k;
-    if (along == TN_ALONG_NOTHING) return tn_l_task(k);
+    if (along == TN_ALONG_NOTHING) return t->tasks.number;
     if (along == TN_ALONG_ROWS) return t->tasks.range;
     return tn_l_add(k, tn_l_mul(k, t->b_linear, t->tasks.blocks), t->tasks.block);
 }
@@ -76,7 +76,7 @@ void tn__tile_make_folds(tn__tile *t) {
             k->buffers.data[f->work[i]].size =
                 tn_l_mul(k, most_slots(t, along), results_of(t, along));
         }
-        k->counters = 1;
+        k->counters = TN_MAX(k->counters, 1);
     }
 }
 
@@ -201,7 +201,7 @@ static void keep_one(tn__tile *t, const tn__tile_fold *f) {
     tn_lx value[TN_FOLD_REGISTERS];
     fold_lanes(t, f, value);
     for (int i = 0; i < f->fold.registers; i++)
-        tn_l_store(t->m.k, f->work[i], tn_l_task(t->m.k), value[i]);
+        tn_l_store(t->m.k, f->work[i], t->tasks.number, value[i]);
 }
 
 void tn__folds_keep(tn__tile *t, tn_along along, tn_lx lo, tn_lx hi) {
@@ -301,7 +301,8 @@ static void finish_strip(void *context, tn_lx base, uint32_t width, tn_lx limit)
 void tn__folds_finish(tn__tile *t) {
     tn_loop *k = t->m.k;
     if (t->folds.len == 0) return;
-    tn_lx last = tn_l_sub(k, k->tasks, tn_l_int(k, 1)), ticket = tn_l_ticket(k, tn_l_int(k, 0));
+    tn_lx last = tn_l_sub(k, t->tasks.count, tn_l_int(k, 1)),
+          ticket = tn_l_ticket(k, tn_l_int(k, 0));
     tn_l_if(k, tn_l_le(k, last, ticket));
     for (tn_along along = TN_ALONG_ROWS; along <= TN_ALONG_NOTHING; along++) {
         finish e = {.t = t, .along = along};

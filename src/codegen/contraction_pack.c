@@ -8,6 +8,7 @@
 typedef struct panel_element {
     tn__tile *t;
     tn_lx panel, k_index[TN_MAX_RANK];
+    tn_lx first; /* of the last k */
 } panel_element;
 
 static tn_lx panel_at(void *context, tn_lx x, tn_lx j) {
@@ -16,7 +17,7 @@ static tn_lx panel_at(void *context, tn_lx x, tn_lx j) {
     tn_lx n[TN_MAX_RANK],
         col = tn_l_add(t->m.k, tn_l_mul(t->m.k, e->panel, tn_l_int(t->m.k, t->s.nr)), j);
     tn__split_plain(t->m.k, col, t->c.n_extent, t->c.n, n);
-    e->k_index[t->c.k - 1] = x;
+    e->k_index[t->c.k - 1] = tn_l_add(t->m.k, e->first, x);
     uint32_t mark = tn_access_mark(&t->m.access);
     tn_lx valid = tn__columns_exact(t) ? TN_LX_NONE : tn_l_lt(t->m.k, col, t->n_total);
     tn_lx value = tn__tile_rhs(t, t->b_index, e->k_index, n, valid);
@@ -34,7 +35,7 @@ static uint32_t square_lanes(const tn__tile *t) {
 /* The last k axis in tiles, loops over the others. */
 static void pack_panel_turned(tn__tile *t, tn_lx panel, uint32_t to, tn_lx base) {
     tn_loop *k = t->m.k;
-    panel_element e = {.t = t, .panel = panel};
+    panel_element e = {.t = t, .panel = panel, .first = tn_l_int(k, 0)};
     int last = t->c.k - 1, opened = 0;
     tn_lx linear = tn_l_int(k, 0);
     for (int i = 0; i < last; i++) {
@@ -53,10 +54,25 @@ static void pack_panel_turned(tn__tile *t, tn_lx panel, uint32_t to, tn_lx base)
                         .count = tn_l_dim(k, t->c.k_extent[last]),
                         .element = panel_at,
                         .context = &e};
+    if (t->k.cut) { /* the last is the only one */
+        e.first = t->k.first;
+        p.count = t->k.count;
+    }
     tn_lx before = tn_l_mul(k, tn_l_mul(k, linear, p.count), tn_l_int(k, t->s.nr));
     p.base = tn_l_add(k, base, before);
     tn_pack_turned(&p);
     tn__close_loops(k, opened);
+}
+
+/* Opens the loops over k, or one over a part of it in packed order. */
+static int open_packed(tn__tile *t, const tn__k_range *range, tn_lx *index, tn_lx *linear) {
+    tn_loop *k = t->m.k;
+    bool apart[TN_MAX_RANK] = {false}; /* B need not be linear where A is */
+    if (!range->cut) return tn__open_k(t, apart, index, linear);
+    *linear =
+        tn_l_for(k, TN_LOOP_SERIAL, range->first, tn_l_add(k, range->first, range->count), "k");
+    tn__split_plain(k, *linear, t->c.k_extent, t->c.k, index);
+    return 1;
 }
 
 void tn__pack_panel(tn__tile *t, tn_lx panel, uint32_t to, tn_lx base) {
@@ -70,8 +86,8 @@ void tn__pack_panel(tn__tile *t, tn_lx panel, uint32_t to, tn_lx base) {
         return;
     }
     tn_lx nr = tn_l_int(k, t->s.nr), k_index[TN_MAX_RANK], k_linear, n[TN_MAX_RANK];
-    bool apart[TN_MAX_RANK] = {false}; /* B need not be linear where A is */
-    int opened = tn__open_k(t, apart, k_index, &k_linear);
+    int opened = open_packed(t, &t->k, k_index, &k_linear);
+    if (t->k.cut) k_linear = tn_l_sub(k, k_linear, t->k.first);
     uint32_t mark = tn_access_mark(&t->m.access);
     tn_lx j = tn_l_for(k, TN_LOOP_VECTOR, tn_l_int(k, 0), nr, "j");
     tn_lx col = tn_l_add(k, tn_l_mul(k, panel, nr), j);
@@ -87,10 +103,11 @@ void tn__pack_panel(tn__tile *t, tn_lx panel, uint32_t to, tn_lx base) {
 /* ---- rows of A ------------------------------------------------------------------------------ */
 
 tn_lx tn__stage_row(const tn__tile *t, tn_lx row) {
-    return t->stage_turned ? row : tn_l_mul(t->m.k, row, t->k_total);
+    return t->stage_turned ? row : tn_l_mul(t->m.k, row, tn__sums_staged(t));
 }
 
 tn_lx tn__stage_k(const tn__tile *t, tn_lx k_linear) {
+    if (t->staged_k.cut) k_linear = tn_l_sub(t->m.k, k_linear, t->staged_k.first);
     return t->stage_turned ? tn_l_mul(t->m.k, k_linear, tn_l_int(t->m.k, t->s.m_block)) : k_linear;
 }
 
@@ -117,6 +134,26 @@ static void stage_strip(void *context, tn_lx base, uint32_t width, tn_lx limit) 
     tn_strip_close(k, limit);
 }
 
+/* The loops around a line: over all of k where lines run along the rows, else over all but the last axis. */
+static int open_lines(stage_line *s) {
+    tn__tile *t = s->t;
+    tn_loop *k = t->m.k;
+    int loops = t->stage_turned ? t->c.k : t->c.k - 1, opened = 0;
+    if (t->stage_turned && t->staged_k.cut)
+        return open_packed(t, &t->staged_k, s->k_index, &s->k_before);
+    s->k_before = tn_l_int(k, 0);
+    for (int i = 0; i < loops; i++) {
+        tn_lx extent = tn_l_dim(k, t->c.k_extent[i]);
+        s->k_index[i] = tn_l_int(k, 0);
+        if (t->c.k_extent[i] != 1) {
+            s->k_index[i] = tn_l_for(k, TN_LOOP_SERIAL, tn_l_int(k, 0), extent, "k");
+            opened++;
+        }
+        s->k_before = tn_l_add(k, tn_l_mul(k, s->k_before, extent), s->k_index[i]);
+    }
+    return opened;
+}
+
 /* Vectors run along the last k axis, or along the rows. */
 static void stage_rows(tn__tile *t, tn_lx lo, tn_lx hi) {
     tn_loop *k = t->m.k;
@@ -125,24 +162,19 @@ static void stage_rows(tn__tile *t, tn_lx lo, tn_lx hi) {
         tn__stage_words(t, lo, hi);
         return;
     }
-    int loops = t->stage_turned ? t->c.k : t->c.k - 1, opened = 0;
-    tn_lx zero = tn_l_int(k, 0), last = tn_l_dim(k, t->c.k_extent[t->c.k - 1]);
     if (!t->stage_turned) s.row = tn_l_for(k, TN_LOOP_SERIAL, lo, hi, "row");
-    s.k_before = zero;
-    for (int i = 0; i < loops; i++) {
-        tn_lx extent = tn_l_dim(k, t->c.k_extent[i]);
-        s.k_index[i] = zero;
-        if (t->c.k_extent[i] != 1) {
-            s.k_index[i] = tn_l_for(k, TN_LOOP_SERIAL, zero, extent, "k");
-            opened++;
-        }
-        s.k_before = tn_l_add(k, tn_l_mul(k, s.k_before, extent), s.k_index[i]);
-    }
+    int opened = open_lines(&s);
     if (t->stage_turned) {
         tn_strips(k, t->s.lanes, 1, lo, hi, stage_strip, &s);
     } else {
-        s.k_before = tn_l_mul(k, s.k_before, last);
-        tn_strips(k, t->s.lanes, 1, zero, last, stage_strip, &s);
+        const tn__k_range *part = &t->staged_k;
+        tn_lx first = tn_l_int(k, 0), end = tn_l_dim(k, t->c.k_extent[t->c.k - 1]);
+        s.k_before = tn_l_mul(k, s.k_before, end);
+        if (part->cut) { /* the last axis is the only one */
+            first = part->first;
+            end = tn_l_add(k, first, part->count);
+        }
+        tn_strips(k, t->s.lanes, 1, first, end, stage_strip, &s);
         opened++;
     }
     tn__close_loops(k, opened);

@@ -100,7 +100,7 @@ void tn__tile_spill(tn__tile *t, uint32_t rows, uint32_t to, tn_lx first, tn_lx 
 
 int tn__open_k(tn__tile *t, const bool *merged, tn_lx *index, tn_lx *linear) {
     tn_loop *k = t->m.k;
-    tn_loop_kind kind = t->s.flat_k ? TN_LOOP_UNROLL : TN_LOOP_SERIAL;
+    tn_loop_kind kind = t->s.flat_k && !t->k.cut ? TN_LOOP_UNROLL : TN_LOOP_SERIAL;
     int opened = 0;
     tn_lx run = tn_l_int(k, 1);
     *linear = tn_l_int(k, 0);
@@ -110,7 +110,9 @@ int tn__open_k(tn__tile *t, const bool *merged, tn_lx *index, tn_lx *linear) {
         if (merged[i]) continue;
         int64_t one;
         if (!tn_l_is_const_int(k, run, &one) || one != 1) {
-            index[i] = tn_l_for(k, kind, tn_l_int(k, 0), run, "k");
+            bool part = t->k.cut && opened == 0;
+            index[i] =
+                tn_l_for(k, kind, part ? t->k.lo : tn_l_int(k, 0), part ? t->k.hi : run, "k");
             opened++;
         }
         *linear = tn_l_add(k, tn_l_mul(k, *linear, run), index[i]);
@@ -184,6 +186,7 @@ tn_lx tn__rhs_element(tn__tile *t, const tn_lx *k_index, tn_lx k_linear, tn_lx p
         return tn_l_load(k, t->packed, tn_l_add(k, at, tn_l_add(k, tn_l_mul(k, k_linear, nr), j)),
                          TN_LX_NONE, TN_LX_NONE);
     }
+    if (t->k.cut && t->s.rhs == TN_RHS_PACKED) k_linear = tn_l_sub(k, k_linear, t->k.first);
     if (t->s.rhs == TN_RHS_PACKED || t->s.rhs == TN_RHS_UNPACKED)
         return tn_l_load(k, t->packed, tn_l_add(k, tn_l_mul(k, k_linear, nr), j), TN_LX_NONE,
                          TN_LX_NONE);
@@ -194,9 +197,13 @@ tn_lx tn__rhs_element(tn__tile *t, const tn_lx *k_index, tn_lx k_linear, tn_lx p
 }
 
 void tn__tile_multiply(tn__tile *t, uint32_t rows, tn_lx m0, tn_lx panel) {
+    tn__tile_clear(t, rows);
+    tn__tile_add_products(t, rows, m0, panel);
+}
+
+void tn__tile_add_products(tn__tile *t, uint32_t rows, tn_lx m0, tn_lx panel) {
     tn_loop *k = t->m.k;
     tn_lx zero = tn_l_int(k, 0), nr = tn_l_int(k, t->s.nr);
-    tn__tile_clear(t, rows);
     tn__row_addresses(t, rows, m0);
     tn_lx k_index[TN_MAX_RANK], k_linear;
     int opened = 1;
@@ -224,7 +231,9 @@ typedef struct panel_rows {
 static void run_tile(void *context, uint32_t rows, tn_lx m0) {
     const panel_rows *p = context;
     tn__tile *t = p->t;
-    if (t->s.rhs == TN_RHS_RAW)
+    if (tn__sums_cut(t))
+        tn__sums_gather(t, rows, m0, p->panel);
+    else if (t->s.rhs == TN_RHS_RAW)
         tn__weights_multiply(t, rows, m0, p->panel);
     else
         tn__tile_multiply(t, rows, m0, p->panel);

@@ -5,12 +5,12 @@
  *     for each tile of mr rows:    acc[mr][nr] += A[row i] (broadcast) * B[k][nr], over all of K
  *                                  epilogue on the tile, stores
  *
- * Measured choices (see schedule/record.c): A is read in place, row by row, so mr is at most 8; K
- * is not split; a constant B is packed once into panels [N/nr][K][nr] by a kernel of its own, B
- * with contiguous rows is read in place, any other is packed by the task. When A's address is a
- * function of the row plus a function of k, the row part is computed once per tile; any other A, such
- * as pointwise work on the way into the product, is evaluated by the task for all its rows first, in
- * vectors. Each element is one chain over ascending k, so bits do not depend on the tiling. The other
+ * Measured choices (see schedule/record.c): A is read in place, row by row, so mr is at most 8; a constant
+ * B is packed once into panels [N/nr][K][nr] by a kernel of its own, B with contiguous rows is read in
+ * place, any other is packed by the task. When A's address is a function of the row plus a function of k,
+ * the row part is computed once per tile; any other A, such as pointwise work on the way into the product,
+ * is evaluated by the task for all its rows first, in vectors. Each element is one chain over ascending k,
+ * so bits do not depend on the tiling, unless k is cut into pieces (contraction_pieces.c). The other
  * anchors of the group have run on the panel before (contraction_sibling.c). */
 #include "codegen/contraction.h"
 
@@ -197,13 +197,29 @@ static void analyse(const tn_lower_context *c, uint32_t group, uint32_t number, 
     tn__words_find(&t, out->direct, out->merged_k, lanes, &out->words);
 }
 
+/* Whether the sums can be made in parts: operands are put in order by parts of k where it is one axis, or
+ * where no vectors run along it. */
+static bool may_cut_k(const tn_grouping *p, const tn_group *g, const analysis *a) {
+    tn_contraction c;
+    const tn_node_info *n = tn_graph_node(p->graph, g->anchor);
+    tn_op_rules_of(n->op)->lower.contraction->describe(p->graph, n, &c);
+    if (tn_group_anchors(g) > 1 || g->prologue != TN_NO_GROUP || a->words.lanes || c.k == 0 ||
+        a->weights.source != TN_NO_VALUE)
+        return false;
+    bool one = true;
+    bool prepared = p->constant[tn_graph_value(p->graph, n->in[1])->node] && !g->constant;
+    for (int i = 0; i + 1 < c.k; i++) one &= c.k_extent[i] == 1;
+    return one || ((a->direct || a->stage_turned) && (prepared || !a->rhs_turned));
+}
+
 /* Only groups of one anchor have words or weights in their stored type. */
 static void choose_records(const tn_lower_context *c, uint32_t group, analysis *a) {
     const tn_grouping *p = c->grouping;
     const tn_group *g = &p->groups.data[group];
     uint32_t registers = (uint32_t)c->target->vector_registers;
-    a->s = tn_schedule_choose_contraction(p, g, (uint32_t)c->target->vector_bytes, registers,
-                                          a->direct, a->rhs_unit);
+    tn_operand_facts facts = {a->direct, a->rhs_unit, may_cut_k(p, g, a)};
+    a->s =
+        tn_schedule_choose_contraction(p, g, (uint32_t)c->target->vector_bytes, registers, &facts);
     if (a->words.lanes)
         tn_schedule_choose_words(p, g, registers, tn__words_total(&a->words), &a->s);
     a->s = tn_lower_record(c, group, a->s);
@@ -230,6 +246,7 @@ static void follow(tn__tile *t, const analysis *a) {
     memcpy(t->merged_k, a->merged_k, sizeof t->merged_k);
     t->weights = a->weights;
     t->panels = tn__ceil_div(t->m.k, t->n_total, t->s.nr);
+    tn__sums_init(t);
 }
 
 /* The packs of weights in their stored type. */
@@ -304,10 +321,18 @@ static void cut_tasks(tn__tile *t) {
     t->tasks.panels = panels_of_task(t);
     tn_lx more = tn_l_sub(k, t->tasks.panels, tn_l_int(k, 1));
     t->tasks.ranges = tn_l_div(k, tn_l_add(k, t->panels, more), t->tasks.panels);
-    k->tasks = tn_l_mul(k, tn_l_mul(k, t->tasks.batch, t->tasks.ranges), t->tasks.blocks);
+    t->tasks.count = tn_l_mul(k, tn_l_mul(k, t->tasks.batch, t->tasks.ranges), t->tasks.blocks);
+    k->tasks = t->tasks.count;
+    if (t->s.k_pieces > 1) k->tasks = tn_l_mul(k, k->tasks, tn_l_int(k, t->s.k_pieces));
+    tn_lx task = tn_l_task(k);
+    if (t->s.k_pieces > 1) {
+        t->sums.piece = tn_l_div(k, task, t->tasks.count);
+        task = tn_l_mod(k, task, t->tasks.count);
+    }
+    t->tasks.number = task;
     tn_lx outer = t->s.rows_first ? t->tasks.blocks : t->tasks.ranges;
     tn_lx inner = t->s.rows_first ? t->tasks.ranges : t->tasks.blocks;
-    tn_lx task = tn_l_task(k), line = tn_l_div(k, task, inner);
+    tn_lx line = tn_l_div(k, task, inner);
     tn_lx first = tn_l_mod(k, line, outer), second = tn_l_mod(k, task, inner);
     t->b_linear = tn_l_div(k, line, outer);
     tn__split_plain(k, t->b_linear, t->c.b_extent, t->c.b, t->b_index);
@@ -347,11 +372,20 @@ static void emit_task(tn__tile *t) {
         tn__sweep_panels(t, first, last);
         return;
     }
+    if (t->s.k_pieces > 1) {
+        tn_lx panel = tn_l_for(k, TN_LOOP_SERIAL, first, last, "panel");
+        tn__sums_make(t, lo, hi, panel);
+        tn_l_end(k);
+        tn__sums_last(t);
+    }
     tn__folds_begin(t, TN_ALONG_ROWS, lo, hi);
     tn__folds_begin(t, TN_ALONG_NOTHING, lo, hi);
     tn_lx panel = tn_l_for(k, TN_LOOP_SERIAL, first, last, "panel");
     tn__siblings_run(t, lo, hi, panel);
-    if (t->s.rhs == TN_RHS_PACKED) tn__pack_panel(t, panel, t->packed, tn_l_int(k, 0));
+    if (t->s.k_pieces <= 1 && tn__sums_cut(t))
+        tn__sums_make(t, lo, hi, panel);
+    else if (t->s.rhs == TN_RHS_PACKED && !tn__sums_cut(t))
+        tn__pack_panel(t, panel, t->packed, tn_l_int(k, 0));
     tn__folds_begin(t, TN_ALONG_COLUMNS, lo, hi);
     run_panel(t, lo, hi, panel);
     tn__folds_keep(t, TN_ALONG_COLUMNS, tn_l_mul(k, panel, nr), TN_LX_NONE);
@@ -359,6 +393,7 @@ static void emit_task(tn__tile *t) {
     tn__folds_keep(t, TN_ALONG_ROWS, lo, hi);
     tn__folds_keep(t, TN_ALONG_NOTHING, lo, hi);
     tn__folds_finish(t);
+    tn__sums_end(t);
 }
 
 /* B as the tile reads it, where that is neither in place nor prepared. */
@@ -371,7 +406,7 @@ static void declare_rhs(tn__tile *t, const analysis *a, tn_lowered *out) {
     }
     if (t->s.rhs == TN_RHS_PACKED || t->s.rhs == TN_RHS_UNPACKED ||
         (raw && t->s.unpack_rows < INT64_MAX)) {
-        tn_lx size = tn_l_mul(k, t->k_total, tn_l_int(k, t->s.nr));
+        tn_lx size = tn_l_mul(k, tn__sums_packed(t), tn_l_int(k, t->s.nr));
         t->packed = tn_l_scratch(k, t->c.acc, size, "panel");
     }
 }
@@ -413,16 +448,18 @@ void tn_lower_contraction(const tn_lower_context *c, uint32_t group, tn_lowered 
     t.acc = tn_l_register(k, t.c.acc, elements, "acc");
     if (t.s.lhs != TN_LHS_ELEMENT) t.row = tn_l_register(k, TN_i64, t.s.mr, "row");
     if (t.s.lhs == TN_LHS_STAGED)
-        t.stage =
-            tn_l_scratch(k, t.c.acc, tn_l_mul(k, t.k_total, tn_l_int(k, t.s.m_block)), "rows");
-    if (t.s.sweep)
+        t.stage = tn_l_scratch(k, t.c.acc,
+                               tn_l_mul(k, tn__sums_staged(&t), tn_l_int(k, t.s.m_block)), "rows");
+    if (t.s.sweep && t.s.k_pieces <= 1)
         t.scratch = tn_l_scratch(k, t.c.acc, tn__sweep_elements(&t), "sums");
-    else if (t.s.staged_epilogue)
+    else if (t.s.staged_epilogue && !t.s.sweep)
         t.scratch = tn_l_scratch(k, t.c.acc, tn_l_int(k, elements), "tile");
     declare_rhs(&t, a, out);
     add_siblings(&t, a, out);
     bind_prepared(&t, a, out);
     cut_tasks(&t);
+    tn__sums_begin(&t);
+    if (t.s.sweep && t.s.k_pieces > 1) t.scratch = t.sums.slots;
     tn__tile_make_folds(&t);
     emit_task(&t);
     out->kernel = k;

@@ -237,6 +237,7 @@ static bool may_loop(const chooser *c, uint32_t at, int64_t piece) {
         tn_node n = tn_group_anchor(g, i).node;
         if (tn_schedule_winograd_side(c->p, n) != tn_schedule_winograd_side_for(c->p, n, piece))
             return false;
+        if (tn_schedule_cuts_sums(c->p, n, c->images / piece)) return false;
     }
     return true;
 }

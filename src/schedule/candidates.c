@@ -1,7 +1,7 @@
 /* Records beside the chosen one. See candidates.h.
  *
  * No record here changes the order of a sum, so that tuning keeps every bit, but for the side of
- * Winograd tiles and attention's blocks of columns, which change rounding. Folds in a contraction's
+ * Winograd tiles, attention's blocks of columns and pieces of k, which change rounding. Folds in a contraction's
  * epilogue depend on its tile and blocks: such groups keep their record, as do products of few rows or
  * with weights in their stored type, whose lowerings rely on how their blocks are chosen. */
 #include "schedule/candidates.h"
@@ -23,6 +23,8 @@ enum {
     X(nr)                                                                                          \
     X(m_block)                                                                                     \
     X(n_panels)                                                                                    \
+    X(k_pieces)                                                                                    \
+    X(k_block)                                                                                     \
     X(rhs)                                                                                         \
     X(winograd)                                                                                    \
     X(score_nr) X(kv_block) X(rows_per_task) X(unroll) X(chunk) X(block) X(pieces) X(follow_source)
@@ -93,14 +95,22 @@ static bool attention_fits(const tn_schedule *c, const tn_schedule *s) {
            c->kv_piece % s->kv_block == 0;
 }
 
+/* Pieces are part of the sums, and those of a product that has none stay whole. */
+static bool sums_fit(const tn_schedule *c, const tn_schedule *s) {
+    bool pieces =
+        s->k_pieces == c->k_pieces || (c->k_pieces > 1 && within(s->k_pieces, c->k_pieces));
+    return pieces && s->k_cut == c->k_cut && s->k_block >= 0 && (c->k_cut || !s->k_block);
+}
+
 static bool contraction_fits(const tn_group *g, const tn_schedule *c, const tn_schedule *s) {
     if (has_folds(g) || c->sweep || c->rhs == TN_RHS_RAW || c->rhs == TN_RHS_UNPACKED) return false;
     bool side = c->winograd ? s->winograd == 2 || s->winograd == 4 : s->winograd == 0;
     bool rhs =
         s->rhs == c->rhs || (c->rhs_unit && (s->rhs == TN_RHS_DIRECT || s->rhs == TN_RHS_PACKED));
-    return side && rhs && s->lhs == c->lhs && s->staged_epilogue == c->staged_epilogue &&
-           tile_fits(s->mr, s->nr, c->nr, c->lanes) && whole(s->m_block, s->mr) &&
-           within(s->m_block, c->m_block) && s->n_panels >= 1 && s->n_panels <= MOST_NUMBER;
+    return side && rhs && sums_fit(c, s) && s->lhs == c->lhs &&
+           s->staged_epilogue == c->staged_epilogue && tile_fits(s->mr, s->nr, c->nr, c->lanes) &&
+           whole(s->m_block, s->mr) && within(s->m_block, c->m_block) && s->n_panels >= 1 &&
+           s->n_panels <= MOST_NUMBER;
 }
 
 /* Accumulators that are put together at the end: their number is part of the sum. */
@@ -236,6 +246,22 @@ static void add_blocks(search *x, int64_t rows, int64_t columns) {
     }
 }
 
+/* Blocks of k, from all of it by halves; and its pieces. */
+static void add_sums(search *x, int64_t k) {
+    tn_schedule s = *x->from;
+    int64_t block = s.k_block ? s.k_block : k / TN_MAX(1, s.k_pieces);
+    for (int i = 0; i < 2 && x->chosen->k_cut; i++) {
+        int64_t scaled = i ? block * 2 : round_up(block / 2, 16);
+        s.k_block = scaled < k ? scaled : 0;
+        add(x, s);
+    }
+    s = *x->from;
+    for (int i = 0; i < 2 && x->chosen->k_pieces > 1; i++) {
+        s.k_pieces = i ? x->from->k_pieces * 2 : TN_MAX(1, x->from->k_pieces / 2);
+        add(x, s);
+    }
+}
+
 /* Tiles of the other side cover four times the points, or a quarter. */
 static void add_side(search *x) {
     tn_schedule s = *x->from;
@@ -258,6 +284,7 @@ static void contraction_neighbours(search *x) {
     if (side) add_side(x);
     add_tiles(x, rows, columns);
     add_blocks(x, rows, columns);
+    add_sums(x, extent(x, c.k_extent, c.k));
 }
 
 /* `from` with another tile: blocks keep about their rows and columns. */

@@ -1,6 +1,6 @@
 /* Choosing schedule records. The thresholds come from measurements on AVX-512 and AVX2 machines
  * that bench/ repeats: register tiles of at most 8 rows read A in place without cache-set
- * conflicts, K is not split, about 96 rows make a block, and a task should last some tens of
+ * conflicts, about 96 rows make a block, and a task should last some tens of
  * microseconds. */
 #include "schedule/record.h"
 
@@ -180,6 +180,18 @@ static bool has_constant_rhs(const tn_grouping *p, tn_node product) {
     return p->constant[tn_graph_value(p->graph, tn_graph_node(p->graph, product)->in[1])->node];
 }
 
+bool tn_schedule_cuts_sums(const tn_grouping *p, tn_node product_node, int64_t parts) {
+    const tn_dims *dims = p->graph->dims;
+    tn_contraction c;
+    describe(p, product_node, &c);
+    int64_t b = product(dims, c.b_extent, c.b), m = product(dims, c.m_extent, c.m);
+    int64_t n = product(dims, c.n_extent, c.n), k = product(dims, c.k_extent, c.k);
+    int64_t rows = TN_MAX(1, m / TN_MAX(1, parts));
+    if (!has_constant_rhs(p, product_node) && is_large_for(rows, k, n)) return true;
+    return tn__k_pieces(b, m, n, k) > 1 || tn__k_pieces(b, rows, n, k) > 1 ||
+           tn__k_pieces(TN_MAX(1, b / TN_MAX(1, parts)), m, n, k) > 1;
+}
+
 bool tn_schedule_may_sweep(const tn_grouping *p, tn_node product_node) {
     const tn_dims *dims = p->graph->dims;
     tn_contraction c;
@@ -265,9 +277,19 @@ static bool may_pack_sibling(const tn_grouping *p, const tn_group *g) {
     return false;
 }
 
+/* Rows per task at most, where there are so many panels of all rows. */
+static int64_t task_rows(const tn_grouping *p, const tn_group *g, const tn_schedule *s, int64_t m,
+                         int64_t panels) {
+    bool packed = s->rhs == TN_RHS_PACKED;
+    if (s->k_pieces > 1) return m;
+    if (g->prologue != TN_NO_GROUP) return tn__prologue_rows(p, g, packed);
+    if (packed) return packed_rows(m, panels);
+    return m >= 192 ? 192 : 96;
+}
+
 tn_schedule tn_schedule_choose_contraction(const tn_grouping *p, const tn_group *g,
                                            uint32_t vector_bytes, uint32_t registers,
-                                           bool lhs_direct, bool rhs_unit) {
+                                           const tn_operand_facts *facts) {
     tn_schedule schedule = {.lanes = TN_MAX(4, vector_bytes / 4), .unroll = 1, .rows_per_task = 1};
     tn_schedule *s = &schedule;
     const tn_dims *dims = p->graph->dims;
@@ -288,16 +310,16 @@ tn_schedule tn_schedule_choose_contraction(const tn_grouping *p, const tn_group 
     if (!has_folds(g)) /* which are fast on whole vectors */
         sizes.least = TN_MIN(s->lanes, LEAST_BYTES / (uint32_t)tn_dtype_size(c.acc));
     tn__choose_tile(&sizes, registers, s);
-    s->rhs = rhs_mode(p, g, g->anchor, &c, rhs_unit);
-    s->rhs_unit = rhs_unit && s->rhs != TN_RHS_PREPARED;
-    s->lhs = lhs_mode(&c, lhs_direct);
+    s->rhs = rhs_mode(p, g, g->anchor, &c, facts->rhs_unit);
+    s->rhs_unit = facts->rhs_unit && s->rhs != TN_RHS_PREPARED;
+    s->lhs = lhs_mode(&c, facts->lhs_direct);
     int64_t panels = (cols + s->nr - 1) / s->nr;
-    bool packed = s->rhs == TN_RHS_PACKED;
-    int64_t block = g->prologue != TN_NO_GROUP ? tn__prologue_rows(p, g, packed)
-                    : packed                   ? packed_rows(m, clamp_product(b, panels))
-                    : m >= 192                 ? 192
-                                               : 96;
-    if (s->lhs == TN_LHS_STAGED) block = staged_rows(block, k, s->mr);
+    s->k_cut = facts->k_cut;
+    bool fixed = fixed_m && fixed_n && all_const(c.b_extent, c.b);
+    if (s->k_cut && fixed) s->k_pieces = tn__k_pieces(b, m, cols, k);
+    bool pieces = s->k_pieces > 1, packed = s->rhs == TN_RHS_PACKED;
+    int64_t block = task_rows(p, g, s, m, clamp_product(b, panels));
+    if (s->lhs == TN_LHS_STAGED) block = staged_rows(block, k / TN_MAX(1, s->k_pieces), s->mr);
     s->m_block = (TN_MIN(block, TN_MAX(1, m)) + s->mr - 1) / s->mr * s->mr;
     if (fixed_m && g->prologue == TN_NO_GROUP) s->m_block = even_rows(m, s);
     int64_t blocks = clamp_product(b, (m + s->m_block - 1) / s->m_block);
@@ -306,7 +328,9 @@ tn_schedule tn_schedule_choose_contraction(const tn_grouping *p, const tn_group 
     int64_t per = TN_MAX(1, TASK_FLOPS / TN_MAX(1, panel_flops));
     int64_t most_per = TN_MAX(1, clamp_product(panels, blocks) / 8); /* at least 8 tasks or so */
     s->n_panels = TN_MIN(panels, TN_MAX(1, TN_MIN(per, most_per)));
-    if (g->prologue != TN_NO_GROUP)
+    if (pieces)
+        s->n_panels = TN_MAX(1, panels);
+    else if (g->prologue != TN_NO_GROUP)
         tn__prologue_ranges(p, g, s->ranges);
     else if (s->lhs == TN_LHS_STAGED) /* rows anew for each task: a few percent of 128 columns */
         s->n_panels = TN_MIN(panels, TN_MAX(s->n_panels, TN_MAX(2, TN_MIN(8, panels / 4))));
@@ -316,10 +340,12 @@ tn_schedule tn_schedule_choose_contraction(const tn_grouping *p, const tn_group 
         s->m_block = shared_rows(tasks, m, flops, s);
     }
     s->rows_first = keeps_rows_together(p, g->anchor, m, k, cols);
-    if (s->rhs == TN_RHS_DIRECT && fixed_m && worth_sweeping(g, m, k, cols)) {
+    if (!pieces && s->rhs == TN_RHS_DIRECT && fixed_m && worth_sweeping(g, m, k, cols)) {
         s->sweep = s->staged_epilogue = true;
         s->n_panels = TN_MIN(panels, TN_MAX(1, SWEEP_COLUMNS / s->nr));
+        if (s->k_cut && fixed) tn__sweep_pieces(b, m, panels, k, s);
     }
+    if (s->k_cut && !s->sweep) s->k_block = tn__k_block(TN_MIN(m, s->m_block), k, s);
     for (uint32_t i = 0; i < g->members.len; i++)
         if (!tn_group_has_anchor(g, g->members.data[i].node))
             s->staged_epilogue |= long_epilogue(p, g->members.data[i].node, g->domain_value, 0);
@@ -404,6 +430,8 @@ void tn_schedule_print(const tn_schedule *s, tn_group_kind kind, tn_str *out) {
         else
             tn_str_appendf(out, "n_panels=%lld", (long long)s->n_panels);
         if (s->rows_first) tn_str_append(out, " rows_first");
+        if (s->k_pieces > 1) tn_str_appendf(out, " k_pieces=%lld", (long long)s->k_pieces);
+        if (s->k_block) tn_str_appendf(out, " k_block=%lld", (long long)s->k_block);
         tn_str_appendf(out, "%s rhs=%s%s", lhs[s->lhs], rhs[s->rhs],
                        s->digits            ? " zero_sums digits"
                        : s->zero_sums       ? " zero_sums"

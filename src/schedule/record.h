@@ -65,12 +65,17 @@ typedef struct tn_schedule {
     uint32_t ranges[TN_RANGE_CLASSES];
     tn_lhs_mode lhs;
     tn_rhs_mode rhs;
-    bool rhs_unit;   /* the right operand is contiguous along n: DIRECT and PACKED are possible */
-    bool words;      /* bytes: four elements of k share a word of both operands */
-    int64_t k_step;  /* RAW, UNPACKED: elements of k per step of the loop */
-    bool group_sums; /* RAW: sums over a group of k are multiplied by its factor */
-    bool zero_sums;  /* and zeros are taken off there, times the sums over A */
-    bool digits;     /* and A is cut into digits, so that bytes are multiplied */
+    bool rhs_unit; /* the right operand is contiguous along n: DIRECT and PACKED are possible */
+    bool k_cut;    /* k may be cut: */
+    int64_t
+        k_pieces; /* whose sums different tasks make, and the last one adds in order; up to 1: one */
+    int64_t
+        k_block; /* elements of k (of a piece) that all rows of a task pass before the next; 0: all */
+    bool words;          /* bytes: four elements of k share a word of both operands */
+    int64_t k_step;      /* RAW, UNPACKED: elements of k per step of the loop */
+    bool group_sums;     /* RAW: sums over a group of k are multiplied by its factor */
+    bool zero_sums;      /* and zeros are taken off there, times the sums over A */
+    bool digits;         /* and A is cut into digits, so that bytes are multiplied */
     int64_t unpack_rows; /* RAW: tasks with more rows than this run as UNPACKED */
     bool
         sweep; /* DIRECT, mr rows in all: B passes once, sums in scratch; SPLIT: the operand does */
@@ -91,15 +96,29 @@ enum { TN_FEW_ROWS = 6, TN_SHARING_ROWS = 16 };
  * + 1. */
 tn_schedule tn_schedule_choose_rows(const tn_grouping *p, const tn_group *g, uint32_t vector_bytes,
                                     const bool *merged);
-/* `registers`: vector registers of the target; `lhs_direct`: the left operand can be read in place;
- * `rhs_unit`: the right operand is contiguous along n. */
+/* What codegen knows of the operands of a contraction. */
+typedef struct tn_operand_facts {
+    bool lhs_direct; /* the left one can be read in place */
+    bool rhs_unit;   /* the right one is contiguous along n */
+    bool k_cut;      /* the sum can be made in parts */
+} tn_operand_facts;
+
+/* `registers`: vector registers of the target. */
 tn_schedule tn_schedule_choose_contraction(const tn_grouping *p, const tn_group *g,
                                            uint32_t vector_bytes, uint32_t registers,
-                                           bool lhs_direct, bool rhs_unit);
+                                           const tn_operand_facts *facts);
 /* For sibling `number` of such a group, whose anchor has this record: its own way to the operands. Cuts
  * the anchor's block of rows where the sibling's rows are evaluated into scratch. */
 tn_schedule tn_schedule_choose_sibling(const tn_grouping *p, const tn_group *g, uint32_t number,
                                        bool lhs_direct, bool rhs_unit, tn_schedule *anchor);
+/* Into how many pieces the sums of a product of these sizes are cut. */
+int64_t tn__k_pieces(int64_t batch, int64_t rows, int64_t columns, int64_t k);
+/* The same for a sweep: sets k_pieces and n_panels. */
+void tn__sweep_pieces(int64_t batch, int64_t rows, int64_t panels, int64_t k, tn_schedule *s);
+/* Elements of k for `rows` of a task at a time; 0: all. */
+int64_t tn__k_block(int64_t rows, int64_t k, const tn_schedule *s);
+/* Whether the sums of a product are cut, or would be if the result had one `parts`-th of its elements. */
+bool tn_schedule_cuts_sums(const tn_grouping *p, tn_node product, int64_t parts);
 /* Whether the product alone, with a right operand that is contiguous along n, would read it in one pass. */
 bool tn_schedule_may_sweep(const tn_grouping *p, tn_node product);
 /* How often the tasks of a product make each row of its prologue: once per range of columns. */

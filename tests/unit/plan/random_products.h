@@ -104,6 +104,8 @@ static inline void make_dot(random_maker *m) {
     tn_shape x = {0}, y = {0};
     for (int i = 0; i < nb; i++) x.dim[x.rank++] = y.dim[y.rank++] = b[i] = random_dim(m);
     for (int i = 0; i < nk; i++) x.dim[x.rank++] = y.dim[y.rank++] = k[i] = random_dim(m);
+    bool pieces = nk > 0 && chance(m, 2); /* k is cut into some */
+    if (pieces) x.dim[nb + nk - 1] = y.dim[nb + nk - 1] = k[nk - 1] = 1024 + pick(m, 600);
     for (int i = 0; i < nm; i++) x.dim[x.rank++] = r[i] = random_dim(m);
     for (int i = 0; i < nn; i++) y.dim[y.rank++] = c[i] = random_dim(m);
     double terms = 1, points = 1;
@@ -111,7 +113,8 @@ static inline void make_dot(random_maker *m) {
     for (int i = 0; i < nb; i++) points *= (double)dim_value(m, b[i]);
     for (int i = 0; i < nm; i++) points *= (double)dim_value(m, r[i]);
     for (int i = 0; i < nn; i++) points *= (double)dim_value(m, c[i]);
-    if (points > 2 * (double)m->most || points * terms > 2 * (double)m->most + RANDOM_PRODUCTS)
+    if (points > 2 * (double)m->most ||
+        points * terms > 2 * (double)m->most + (pieces ? 4 : 1) * RANDOM_PRODUCTS)
         return;
     int at_x[TN_MAX_RANK], at_y[TN_MAX_RANK];
     bool weights = dtype == TN_f32 && nk > 0 && tn_shape_is_const(&y) && chance(m, 35);

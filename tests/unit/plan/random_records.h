@@ -31,7 +31,8 @@ static inline bool random_records_walk(void *context, const tn_kernel_site *site
         tn_schedule next = list.data[test_random(&state) % list.len];
         assert_true(tn_schedule_fits(g, &chosen, &next));
         assert_false(tn_schedule_same(&next, record));
-        bool rounds = next.kv_block != chosen.kv_block || next.winograd != chosen.winograd;
+        bool rounds = next.kv_block != chosen.kv_block || next.winograd != chosen.winograd ||
+                      next.k_pieces != chosen.k_pieces;
         if (!r->exact || !rounds) *record = next;
     }
     r->used++;
