@@ -266,8 +266,9 @@ tn_lx tn__sums_packed(const tn__tile *t);
 void tn__sums_begin(tn__tile *t);
 /* The first slot of a row, for a panel. */
 tn_lx tn__sums_slot(const tn__tile *t, tn_lx piece, tn_lx row, tn_lx panel);
-/* Makes the sums of rows [lo, hi) of a panel in the slots, block after block of k. */
-void tn__sums_make(tn__tile *t, tn_lx lo, tn_lx hi, tn_lx panel);
+/* Makes the sums of rows [lo, hi) of panels [first, last), one only without pieces, in the slots: all of
+ * them for one block of k before the next. */
+void tn__sums_make(tn__tile *t, tn_lx lo, tn_lx hi, tn_lx first, tn_lx last);
 /* Opens what the last task of a part of the result does, if there are pieces; and closes it. */
 void tn__sums_last(tn__tile *t);
 void tn__sums_end(tn__tile *t);

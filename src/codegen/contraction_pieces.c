@@ -140,10 +140,10 @@ static void run_block(void *context, uint32_t rows, tn_lx m0) {
     tn__tile_spill(t, rows, t->sums.slots, first, slot_stride(t));
 }
 
-void tn__sums_make(tn__tile *t, tn_lx lo, tn_lx hi, tn_lx panel) {
+void tn__sums_make(tn__tile *t, tn_lx lo, tn_lx hi, tn_lx first, tn_lx last) {
     tn_loop *k = t->m.k;
     const tn__k_range all = t->k;
-    block_rows b = {t, panel, TN_LX_NONE};
+    block_rows b = {.t = t, .number = TN_LX_NONE};
     bool blocks = t->s.k_block > 0;
     if (blocks) { /* at least one, which clears the sums */
         tn_lx one = tn_l_int(k, 1), more = tn_l_sub(k, t->sums.block, one);
@@ -153,8 +153,10 @@ void tn__sums_make(tn__tile *t, tn_lx lo, tn_lx hi, tn_lx panel) {
         tn_lx from = tn_l_add(k, all.lo, tn_l_mul(k, b.number, t->sums.block));
         t->k = range_of(t, from, tn_l_min(k, all.hi, tn_l_add(k, from, t->sums.block)));
     }
-    if (t->s.rhs == TN_RHS_PACKED) tn__pack_panel(t, panel, t->packed, tn_l_int(k, 0));
+    b.panel = tn_l_for(k, TN_LOOP_SERIAL, first, last, "panel");
+    if (t->s.rhs == TN_RHS_PACKED) tn__pack_panel(t, b.panel, t->packed, tn_l_int(k, 0));
     tn__row_tiles(k, t->s.mr, lo, hi, t->tasks.rows, run_block, &b);
+    tn_l_end(k);
     if (blocks) tn_l_end(k);
     t->k = all;
 }

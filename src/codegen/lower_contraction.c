@@ -65,7 +65,7 @@ static bool unit_rows(tn__tile *t, const tn_lx *k_var, const tn_lx *n_var) {
 
 /* What is found out about an anchor of a group, and chosen for it. */
 typedef struct analysis {
-    bool direct, stage_turned, rhs_unit, rhs_turned;
+    bool direct, lhs_turned, rhs_unit, rhs_turned;
     bool merged_m[TN_MAX_RANK], merged_k[TN_MAX_RANK];
     tn_value a_leaf;
     tn__weights weights;
@@ -165,6 +165,7 @@ static void find_operands(const tn_lower_context *c, uint32_t group, uint32_t nu
     bool whole = t.m.group->prologue != TN_NO_GROUP;
     tn_lx address = TN_LX_NONE;
     if (!whole) address = tn__load_address(t.m.k, tn__tile_lhs(&t, t.b_index, m, k), &buffer);
+    out->lhs_turned = !whole && loads_along_rows(&t, k, m);
     out->weights.source = TN_NO_VALUE;
     if (prepared && tn_group_anchors(t.m.group) == 1) tn__weights_find(c, group, &out->weights);
     if (address != TN_LX_NONE && splits(&t, address, k, m)) {
@@ -181,7 +182,6 @@ static void find_operands(const tn_lower_context *c, uint32_t group, uint32_t nu
         tn_merge_find(&probe, m, m_ext, t.c.m, all, out->merged_m);
         check_merges(c, group, number, in_place, out);
     } else {
-        out->stage_turned = !whole && loads_along_rows(&t, k, m);
         for (int i = 0; i + 1 < t.c.k && !in_place; i++)
             out->merged_k[i] = true; /* both are packed */
     }
@@ -209,7 +209,7 @@ static bool may_cut_k(const tn_grouping *p, const tn_group *g, const analysis *a
     bool one = true;
     bool prepared = p->constant[tn_graph_value(p->graph, n->in[1])->node] && !g->constant;
     for (int i = 0; i + 1 < c.k; i++) one &= c.k_extent[i] == 1;
-    return one || ((a->direct || a->stage_turned) && (prepared || !a->rhs_turned));
+    return one || ((a->direct || a->lhs_turned) && (prepared || !a->rhs_turned));
 }
 
 /* Only groups of one anchor have words or weights in their stored type. */
@@ -217,7 +217,7 @@ static void choose_records(const tn_lower_context *c, uint32_t group, analysis *
     const tn_grouping *p = c->grouping;
     const tn_group *g = &p->groups.data[group];
     uint32_t registers = (uint32_t)c->target->vector_registers;
-    tn_operand_facts facts = {a->direct, a->rhs_unit, may_cut_k(p, g, a)};
+    tn_operand_facts facts = {a->direct, a->lhs_turned, a->rhs_unit, may_cut_k(p, g, a)};
     a->s =
         tn_schedule_choose_contraction(p, g, (uint32_t)c->target->vector_bytes, registers, &facts);
     if (a->words.lanes)
@@ -239,7 +239,7 @@ static void follow(tn__tile *t, const analysis *a) {
     t->s = a->s;
     t->words = a->words;
     if (t->words.lanes) t->k_total = tn_l_int(t->m.k, tn__words_total(&t->words));
-    t->stage_turned = a->stage_turned && !t->s.words;
+    t->stage_turned = a->lhs_turned && !t->s.words;
     t->turned = a->rhs_turned;
     t->a_leaf = a->a_leaf;
     memcpy(t->merged_m, a->merged_m, sizeof t->merged_m);
@@ -373,9 +373,7 @@ static void emit_task(tn__tile *t) {
         return;
     }
     if (t->s.k_pieces > 1) {
-        tn_lx panel = tn_l_for(k, TN_LOOP_SERIAL, first, last, "panel");
-        tn__sums_make(t, lo, hi, panel);
-        tn_l_end(k);
+        tn__sums_make(t, lo, hi, first, last);
         tn__sums_last(t);
     }
     tn__folds_begin(t, TN_ALONG_ROWS, lo, hi);
@@ -383,7 +381,7 @@ static void emit_task(tn__tile *t) {
     tn_lx panel = tn_l_for(k, TN_LOOP_SERIAL, first, last, "panel");
     tn__siblings_run(t, lo, hi, panel);
     if (t->s.k_pieces <= 1 && tn__sums_cut(t))
-        tn__sums_make(t, lo, hi, panel);
+        tn__sums_make(t, lo, hi, panel, tn_l_add(k, panel, tn_l_int(k, 1)));
     else if (t->s.rhs == TN_RHS_PACKED && !tn__sums_cut(t))
         tn__pack_panel(t, panel, t->packed, tn_l_int(k, 0));
     tn__folds_begin(t, TN_ALONG_COLUMNS, lo, hi);

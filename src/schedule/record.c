@@ -13,8 +13,10 @@ enum {
     PAGE_ELEMENTS = 1 << 10,
     PACKED_ELEMENTS = 128 << 10,
     FAR_ELEMENTS = 768 << 10,
-    SWEEP_COLUMNS = 1024, /* of a task that reads B past a few rows */
-    PACKED_BLOCK = 384,   /* rows that share a packed panel where there are so many */
+    NEAR_COLUMNS = 768,      /* of a B whose rows share pages, */
+    NEAR_ELEMENTS = 4 << 20, /* and which a shared cache holds */
+    SWEEP_COLUMNS = 1024,    /* of a task that reads B past a few rows */
+    PACKED_BLOCK = 384,      /* rows that share a packed panel where there are so many */
     PACKED_TASKS = 64,
     LEAST_BYTES = 16, /* of a vector */
     SHARED_TASKS = 16,
@@ -136,8 +138,10 @@ static bool long_epilogue(const tn_grouping *p, tn_node n, tn_value stop, int de
 /* Of a B [k][cols] with contiguous rows: in place a panel is spread over as many pages as B has rows,
  * or over a B that no cache near the core holds, which costs more than a copy that many rows of A share.
  */
-static bool worth_packing(int64_t m, int64_t k, int64_t cols) {
+static bool worth_packing(int64_t m, int64_t k, int64_t cols, bool k_cut) {
     int64_t elements = clamp_product(k, cols);
+    bool near = cols <= NEAR_COLUMNS && elements <= NEAR_ELEMENTS;
+    if (near && k_cut && m <= PACKED_BLOCK) return false; /* blocks of k are near the core, too */
     return m >= PACKED_ROWS && elements > (cols >= PAGE_ELEMENTS ? PACKED_ELEMENTS : FAR_ELEMENTS);
 }
 
@@ -188,8 +192,8 @@ bool tn_schedule_cuts_sums(const tn_grouping *p, tn_node product_node, int64_t p
     int64_t n = product(dims, c.n_extent, c.n), k = product(dims, c.k_extent, c.k);
     int64_t rows = TN_MAX(1, m / TN_MAX(1, parts));
     if (!has_constant_rhs(p, product_node) && is_large_for(rows, k, n)) return true;
-    return tn__k_pieces(b, m, n, k) > 1 || tn__k_pieces(b, rows, n, k) > 1 ||
-           tn__k_pieces(TN_MAX(1, b / TN_MAX(1, parts)), m, n, k) > 1;
+    return tn__k_pieces(b, m, n, k, true) > 1 || tn__k_pieces(b, rows, n, k, true) > 1 ||
+           tn__k_pieces(TN_MAX(1, b / TN_MAX(1, parts)), m, n, k, true) > 1;
 }
 
 bool tn_schedule_may_sweep(const tn_grouping *p, tn_node product_node) {
@@ -218,11 +222,11 @@ static bool keeps_rows_together(const tn_grouping *p, tn_node anchor, int64_t m,
 }
 
 static tn_rhs_mode rhs_mode(const tn_grouping *p, const tn_group *g, tn_node anchor,
-                            const tn_contraction *c, bool rhs_unit) {
+                            const tn_contraction *c, bool rhs_unit, bool k_cut) {
     const tn_dims *dims = p->graph->dims;
     int64_t m = product(dims, c->m_extent, c->m), k = product(dims, c->k_extent, c->k);
     if (has_constant_rhs(p, anchor) && !g->constant) return TN_RHS_PREPARED;
-    bool in_place = rhs_unit && !worth_packing(m, k, product(dims, c->n_extent, c->n));
+    bool in_place = rhs_unit && !worth_packing(m, k, product(dims, c->n_extent, c->n), k_cut);
     return in_place ? TN_RHS_DIRECT : TN_RHS_PACKED;
 }
 
@@ -242,7 +246,7 @@ tn_schedule tn_schedule_choose_sibling(const tn_grouping *p, const tn_group *g, 
     tn_contraction c;
     describe(p, node, &c);
     s.lhs = lhs_mode(&c, lhs_direct);
-    s.rhs = rhs_mode(p, g, node, &c, rhs_unit);
+    s.rhs = rhs_mode(p, g, node, &c, rhs_unit, false);
     s.rhs_unit = rhs_unit && s.rhs != TN_RHS_PREPARED;
     s.staged_epilogue = false;
     if (s.lhs == TN_LHS_STAGED) {
@@ -279,9 +283,9 @@ static bool may_pack_sibling(const tn_grouping *p, const tn_group *g) {
 
 /* Rows per task at most, where there are so many panels of all rows. */
 static int64_t task_rows(const tn_grouping *p, const tn_group *g, const tn_schedule *s, int64_t m,
-                         int64_t panels) {
+                         int64_t cols, int64_t panels) {
     bool packed = s->rhs == TN_RHS_PACKED;
-    if (s->k_pieces > 1) return m;
+    if (s->k_pieces > 1) return tn__piece_rows(m, cols);
     if (g->prologue != TN_NO_GROUP) return tn__prologue_rows(p, g, packed);
     if (packed) return packed_rows(m, panels);
     return m >= 192 ? 192 : 96;
@@ -310,15 +314,15 @@ tn_schedule tn_schedule_choose_contraction(const tn_grouping *p, const tn_group 
     if (!has_folds(g)) /* which are fast on whole vectors */
         sizes.least = TN_MIN(s->lanes, LEAST_BYTES / (uint32_t)tn_dtype_size(c.acc));
     tn__choose_tile(&sizes, registers, s);
-    s->rhs = rhs_mode(p, g, g->anchor, &c, facts->rhs_unit);
+    s->rhs = rhs_mode(p, g, g->anchor, &c, facts->rhs_unit, facts->k_cut);
     s->rhs_unit = facts->rhs_unit && s->rhs != TN_RHS_PREPARED;
     s->lhs = lhs_mode(&c, facts->lhs_direct);
     int64_t panels = (cols + s->nr - 1) / s->nr;
     s->k_cut = facts->k_cut;
     bool fixed = fixed_m && fixed_n && all_const(c.b_extent, c.b);
-    if (s->k_cut && fixed) s->k_pieces = tn__k_pieces(b, m, cols, k);
+    if (s->k_cut && fixed) s->k_pieces = tn__k_pieces(b, m, cols, k, facts->lhs_turned);
     bool pieces = s->k_pieces > 1, packed = s->rhs == TN_RHS_PACKED;
-    int64_t block = task_rows(p, g, s, m, clamp_product(b, panels));
+    int64_t block = task_rows(p, g, s, m, cols, clamp_product(b, panels));
     if (s->lhs == TN_LHS_STAGED) block = staged_rows(block, k / TN_MAX(1, s->k_pieces), s->mr);
     s->m_block = (TN_MIN(block, TN_MAX(1, m)) + s->mr - 1) / s->mr * s->mr;
     if (fixed_m && g->prologue == TN_NO_GROUP) s->m_block = even_rows(m, s);

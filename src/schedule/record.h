@@ -99,6 +99,7 @@ tn_schedule tn_schedule_choose_rows(const tn_grouping *p, const tn_group *g, uin
 /* What codegen knows of the operands of a contraction. */
 typedef struct tn_operand_facts {
     bool lhs_direct; /* the left one can be read in place */
+    bool lhs_turned; /* or is contiguous along its rows at least */
     bool rhs_unit;   /* the right one is contiguous along n */
     bool k_cut;      /* the sum can be made in parts */
 } tn_operand_facts;
@@ -111,8 +112,10 @@ tn_schedule tn_schedule_choose_contraction(const tn_grouping *p, const tn_group 
  * the anchor's block of rows where the sibling's rows are evaluated into scratch. */
 tn_schedule tn_schedule_choose_sibling(const tn_grouping *p, const tn_group *g, uint32_t number,
                                        bool lhs_direct, bool rhs_unit, tn_schedule *anchor);
-/* Into how many pieces the sums of a product of these sizes are cut. */
-int64_t tn__k_pieces(int64_t batch, int64_t rows, int64_t columns, int64_t k);
+/* Into how many pieces the sums of a product of these sizes are cut (turned: A's rows are columns in
+ * memory), and rows per task then. */
+int64_t tn__k_pieces(int64_t batch, int64_t rows, int64_t columns, int64_t k, bool turned);
+int64_t tn__piece_rows(int64_t rows, int64_t columns);
 /* The same for a sweep: sets k_pieces and n_panels. */
 void tn__sweep_pieces(int64_t batch, int64_t rows, int64_t panels, int64_t k, tn_schedule *s);
 /* Elements of k for `rows` of a task at a time; 0: all. */

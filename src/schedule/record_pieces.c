@@ -3,33 +3,65 @@
 
 enum {
     SIDE = 64,             /* of a part of the result in which operands are used often enough */
-    MOST_PARTS = 4,        /* of a result that is small */
+    MOST_PARTS = 16,       /* of a result that is small … */
+    FEW_PARTS = 4,         /* … for a k that is not very long */
     TASKS = 16,            /* wanted then, */
     LEAST_MADS = 64 << 10, /* of each at least so many multiply-adds */
     LEAST_PIECE = 512,     /* and elements of k: the sums are written and read once */
-    SWEEP_SUMS = 4096,     /* of a task: half of that cache */
+    VERY_LONG =
+        16384, /* so that operands, which each part would read anew, are not in the caches */
+    LONG_COLUMNS = 4096, /* a k for which columns of A are not near the core */
+    COLUMN_ROWS = 384,   /* of a task then */
+    MOST_SLOTS = 8 << 20,
+    SWEEP_SUMS = 4096, /* of a task: half of that cache */
     SWEEP_PIECE = 128,
-    L1_ELEMENTS = 1024, /* of k: rows of a tile, a quarter of a cache of 32 KB each */
+    /* Elements of B that all rows of a task pass: from where on by blocks, and of these. A copy is read in
+     * order, so that a longer one will do; it is made beside what it is made of, so that blocks are shorter. */
+    LONG_PANEL = 96 << 10,
+    LONG_COPY = 128 << 10,
+    PANEL_BLOCK = 48 << 10,
+    COPY_BLOCK = 32 << 10,
 };
 
 static int64_t parts_of(int64_t size) {
     return (TN_MIN(size, INT64_MAX / 2) + SIDE - 1) / SIDE;
 }
 
-/* From sizes alone, so that fusion does not change how sums are cut. */
-int64_t tn__k_pieces(int64_t batch, int64_t rows, int64_t columns, int64_t k) {
-    if (batch < 1 || rows < 1 || columns < 1 || batch > MOST_PARTS) return 1;
+/* Rows of A that are columns in memory, a line each: a task that passes them once for all panels of B, a
+ * block of k at a time, reads neither often from afar. */
+static int64_t column_pieces(int64_t batch, int64_t rows, int64_t columns, int64_t k) {
+    double results = (double)batch * (double)rows * (double)columns;
+    int64_t most = results > 0 ? (int64_t)(MOST_SLOTS / results) : 0;
+    if (k < LONG_COLUMNS || most < 2) return 1;
+    int64_t tasks = batch * ((rows + COLUMN_ROWS - 1) / COLUMN_ROWS);
+    return TN_MAX(2, TN_MIN(TN_MIN(TASKS / tasks, k / (LONG_COLUMNS / 2)), most));
+}
+
+/* From sizes and strides alone, so that fusion does not change how sums are cut. */
+int64_t tn__k_pieces(int64_t batch, int64_t rows, int64_t columns, int64_t k, bool turned) {
+    if (batch < 1 || rows < 1 || columns < 1) return 1;
     int64_t down = parts_of(rows), across = parts_of(columns);
-    if (down > MOST_PARTS || across > MOST_PARTS || batch * down * across > MOST_PARTS) return 1;
+    bool small = batch <= FEW_PARTS && down <= MOST_PARTS && across <= MOST_PARTS &&
+                 batch * down * across <= (k < VERY_LONG ? FEW_PARTS : MOST_PARTS);
+    if (!small) return turned ? column_pieces(batch, rows, columns, k) : 1;
     double mads = (double)(batch * rows * columns) * (double)k;
     int64_t wanted = (int64_t)TN_MIN((double)TASKS, mads / LEAST_MADS) / batch;
     return TN_MAX(1, TN_MIN(wanted, k / LEAST_PIECE));
 }
 
+int64_t tn__piece_rows(int64_t rows, int64_t columns) {
+    bool small = parts_of(rows) <= MOST_PARTS && parts_of(rows) * parts_of(columns) <= MOST_PARTS;
+    return small ? rows : TN_MIN(rows, (int64_t)COLUMN_ROWS);
+}
+
 int64_t tn__k_block(int64_t rows, int64_t k, const tn_schedule *s) {
+    bool copy = s->rhs == TN_RHS_PACKED;
     int64_t piece = k / TN_MAX(1, s->k_pieces);
-    if (rows < 4 * (int64_t)s->mr || piece <= L1_ELEMENTS + L1_ELEMENTS / 2) return 0;
-    int64_t blocks = (piece + L1_ELEMENTS - 1) / L1_ELEMENTS;
+    int64_t least = (copy ? LONG_COPY : LONG_PANEL) / s->nr;
+    int64_t most = (copy ? COPY_BLOCK : PANEL_BLOCK) / s->nr;
+    if (s->k_pieces > 1) least = most + most / 2; /* whose sums are in slots anyway */
+    if (rows < 4 * (int64_t)s->mr || piece <= least) return 0;
+    int64_t blocks = (piece + most - 1) / most;
     return ((piece + blocks - 1) / blocks + 15) / 16 * 16;
 }
 

@@ -1,5 +1,5 @@
-/* Products whose sums are made in pieces and blocks of k (contraction_pieces.c): operands in place, turned,
- * evaluated on the way in, packed; k of one axis or two; work and folds on top. */
+/* Products whose sums are made in pieces of k (contraction_pieces.c), and, by other records, in blocks: operands
+ * in place, turned, evaluated on the way in, packed; k of one axis or two; work and folds on top. */
 #include "unit/plan/plan_list.h"
 
 #include "unit/graph_test.h"
@@ -43,10 +43,10 @@ static const product products[] = {
     {3, 33, 5, 1024, 1, "k_pieces=2"},
     {4, 9, 15, 515, 2, "k_pieces=2"},
     {5, 2, 40, 2100, 1, "k_pieces=2"},
-    {0, 41, 1, 3300, 1, "k_block="},
-    {1, 41, 1, 3300, 1, "k_block="},
-    {2, 41, 1, 1650, 2, "k_block="},
-    {3, 41, 1, 3300, 1, "k_block="},
+    {0, 41, 1, 3300, 1, "k_pieces=2"},
+    {1, 41, 1, 3300, 1, "k_pieces=2"},
+    {2, 41, 1, 1650, 2, "k_pieces=2"},
+    {3, 41, 1, 3300, 1, "k_pieces=2"},
     {0, 1, 1100, 300, 1, "k_pieces=2"},
     {0, 3, 0, 1024, 1, NULL},
     {2, 3, 5, 0, 2, NULL},
