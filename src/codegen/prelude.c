@@ -99,8 +99,8 @@ static void index_line(const char *line, const char *end, uint32_t first) {
         const char *colon = memchr(line, ':', (size_t)(end - line));
         TN_ASSERT(colon && fragments.len < MOST_ENTRIES);
         fragments.data[fragments.len++] = (entry){.pattern = {line + 4, (size_t)(colon - line) - 5},
-                                          .deps = {colon + 1, (size_t)(end - colon) - 1},
-                                          .body = {end + 1, 0}};
+                                                  .deps = {colon + 1, (size_t)(end - colon) - 1},
+                                                  .body = {end + 1, 0}};
     } else if (fragments.len > first) {
         span *body = &fragments.data[fragments.len - 1].body;
         body->len = (size_t)(end + 1 - body->text);

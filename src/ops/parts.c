@@ -38,7 +38,8 @@ tn_status tn_infer_window(const tn_infer *i, int axis, tn_dim size, tn_dim windo
     tn_dim padded = tn_dim_add(t, dilate(t, size, w.base), tn_dim_const(t, w.lo));
     padded = tn_dim_add(t, padded, tn_dim_const(t, w.hi));
     tn_dim room = tn_dim_sub(t, padded, dilate(t, window, w.dilation));
-    if (tn_dim_hi(t, window) < 1 || tn_dim_hi(t, room) < 0)
+    bool passes = window == tn_dim_const(t, 1) && w.lo == 0 && w.hi == 0; /* also no elements */
+    if (tn_dim_hi(t, window) < 1 || (tn_dim_hi(t, room) < 0 && !passes))
         return tn_infer_refuse(i, 0, err,
                                "a window of %s with dilation %lld does not fit into axis %d of "
                                "size %s with padding %lld and %lld",

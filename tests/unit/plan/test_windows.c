@@ -71,6 +71,7 @@ static const fold folds[] = {
      {0, 1, 0, 0},
      SUM,
      .note = LINE},
+    {"no images", {0, 2, 5, 40}, {1, 1, 3, 3}, {1, 1, 2, 2}, {0}, {0, 0, 1, 1}, {0, 0, 1, 1}, MAX},
     {"no columns of x", {1, 2, 3, 0}, {1, 1, 2, 4}, {0}, {0}, {0, 0, 1, 20}, {0, 0, 1, 20}, MAX},
     {"open",
      {OPEN, 2, OPEN, OPEN},
