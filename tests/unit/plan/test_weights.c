@@ -262,10 +262,12 @@ static void strange_rows(tn_builder *b) {
     for (size_t i = 0; i < TN_COUNT(values); i++) {
         tn_array a = tn_array_new(b->graph->arena, TN_f32, 2, (tn_dim[]){1, 64});
         for (int64_t j = 0; j < 64; j++) tn_array_set(&a, j, tn_cell_of(TN_f32, values[i]));
-        tn_value scale = tn_b_input(b, "x", TN_f32, &(tn_shape){2, {1, 64}});
+        const char *from = tn_arena_printf(b->graph->arena, "x%zu", i);
+        const char *to = tn_arena_printf(b->graph->arena, "y%zu", i);
+        tn_value scale = tn_b_input(b, from, TN_f32, &(tn_shape){2, {1, 64}});
         if (i == 0) scale = tn_b_mul(b, scale, tn_b_scalar(b, TN_f32, 0));
         tn_value x = tn_b_mul(b, scale, tn_b_constant(b, &a));
-        tn_graph_add_output(b->graph, tn_b_matmul(b, x, weights_of(b, &p), TN_f32), "y");
+        tn_graph_add_output(b->graph, tn_b_matmul(b, x, weights_of(b, &p), TN_f32), to);
     }
 }
 
