@@ -255,7 +255,8 @@ void tn__siblings_define(tn__tile *t, tn_lx row, tn_lx lane);
 
 /* ---- contraction_pieces.c ------------------------------------------------------------------- */
 
-/* Whether the record sums in parts. */
+/* Whether several tasks make the sums, a piece of k each; whether they are made in parts at all. */
+bool tn__sums_shared(const tn__tile *t);
 bool tn__sums_cut(const tn__tile *t);
 /* How k is cut: once t->merged_k is known. */
 void tn__sums_init(tn__tile *t);

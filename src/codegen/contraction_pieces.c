@@ -12,12 +12,12 @@
  * Both cut the outermost loop over k, as the tiles have it. */
 #include "codegen/contraction.h"
 
-bool tn__sums_cut(const tn__tile *t) {
-    return t->s.k_pieces > 1 || t->s.k_block > 0;
+bool tn__sums_shared(const tn__tile *t) {
+    return t->s.k_pieces > 1;
 }
 
-static bool has_pieces(const tn__tile *t) {
-    return t->s.k_pieces > 1;
+bool tn__sums_cut(const tn__tile *t) {
+    return tn__sums_shared(t) || t->s.k_block > 0;
 }
 
 void tn__sums_init(tn__tile *t) {
@@ -35,7 +35,7 @@ void tn__sums_init(tn__tile *t) {
     t->sums.inner = tn__tile_product(k, t->c.k_extent + i, t->c.k - i);
     int64_t pieces = TN_MAX(1, t->s.k_pieces), block = t->s.k_block, outer;
     t->sums.size = t->sums.outer;
-    if (has_pieces(t)) {
+    if (tn__sums_shared(t)) {
         bool many = tn_l_is_const_int(k, t->sums.outer, &outer) && outer >= 4 * UNIT * pieces;
         int64_t unit = many ? UNIT : 1;
         tn_lx size = tn__ceil_div(k, t->sums.outer, pieces * unit);
@@ -49,7 +49,7 @@ void tn__sums_init(tn__tile *t) {
 }
 
 tn_lx tn__sums_staged(const tn__tile *t) {
-    return has_pieces(t) ? tn_l_mul(t->m.k, t->sums.size, t->sums.inner) : t->k_total;
+    return tn__sums_shared(t) ? tn_l_mul(t->m.k, t->sums.size, t->sums.inner) : t->k_total;
 }
 
 tn_lx tn__sums_packed(const tn__tile *t) {
@@ -69,7 +69,7 @@ void tn__sums_begin(tn__tile *t) {
     tn_loop *k = t->m.k;
     if (!tn__sums_cut(t)) return;
     tn_lx nr = tn_l_int(k, t->s.nr);
-    if (!has_pieces(t)) {
+    if (!tn__sums_shared(t)) {
         tn_lx size = tn_l_mul(k, tn_l_int(k, t->s.m_block), nr);
         t->sums.slots = tn_l_scratch(k, t->c.acc, size, "sums");
         t->k = range_of(t, tn_l_int(k, 0), t->sums.outer);
@@ -91,7 +91,7 @@ void tn__sums_begin(tn__tile *t) {
 tn_lx tn__sums_slot(const tn__tile *t, tn_lx piece, tn_lx row, tn_lx panel) {
     tn_loop *k = t->m.k;
     tn_lx nr = tn_l_int(k, t->s.nr);
-    if (!has_pieces(t)) return tn_l_mul(k, tn_l_sub(k, row, t->first_row), nr);
+    if (!tn__sums_shared(t)) return tn_l_mul(k, tn_l_sub(k, row, t->first_row), nr);
     tn_lx rows = tn_l_mul(k, t->tasks.batch, t->tasks.rows);
     tn_lx line = tn_l_add(k, tn_l_mul(k, t->b_linear, t->tasks.rows), row);
     line = tn_l_add(k, tn_l_mul(k, piece, rows), line);
@@ -100,7 +100,7 @@ tn_lx tn__sums_slot(const tn__tile *t, tn_lx piece, tn_lx row, tn_lx panel) {
 
 static tn_lx slot_stride(const tn__tile *t) {
     tn_lx nr = tn_l_int(t->m.k, t->s.nr);
-    return has_pieces(t) ? tn_l_mul(t->m.k, t->panels, nr) : nr;
+    return tn__sums_shared(t) ? tn_l_mul(t->m.k, t->panels, nr) : nr;
 }
 
 /* The tile's registers from the slots of a piece, or more by them. */
@@ -163,20 +163,20 @@ void tn__sums_make(tn__tile *t, tn_lx lo, tn_lx hi, tn_lx first, tn_lx last) {
 
 void tn__sums_last(tn__tile *t) {
     tn_loop *k = t->m.k;
-    if (!has_pieces(t)) return;
+    if (!tn__sums_shared(t)) return;
     /* the first counter is that of the folds */
     tn_lx ticket = tn_l_ticket(k, tn_l_add(k, tn_l_int(k, 1), t->tasks.number));
     tn_l_if(k, tn_l_le(k, tn_l_int(k, t->s.k_pieces - 1), ticket));
 }
 
 void tn__sums_end(tn__tile *t) {
-    if (has_pieces(t)) tn_l_end(t->m.k);
+    if (tn__sums_shared(t)) tn_l_end(t->m.k);
 }
 
 void tn__sums_gather(tn__tile *t, uint32_t rows, tn_lx m0, tn_lx panel) {
     tn_loop *k = t->m.k;
     load_tile(t, rows, tn__sums_slot(t, tn_l_int(k, 0), m0, panel), false);
-    if (!has_pieces(t)) return;
+    if (!tn__sums_shared(t)) return;
     tn_lx pieces = tn_l_int(k, t->s.k_pieces);
     tn_lx piece = tn_l_for(k, TN_LOOP_SERIAL, tn_l_int(k, 1), pieces, "piece");
     load_tile(t, rows, tn__sums_slot(t, piece, m0, panel), true);

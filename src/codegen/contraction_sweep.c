@@ -83,7 +83,7 @@ static void finish(const sweep *s) {
     tn_lx m[TN_MAX_RANK], nr = tn_l_int(k, t->s.nr);
     tn_lx i = tn_l_for(k, TN_LOOP_SERIAL, tn_l_int(k, 0), tn_l_int(k, s->rows), "i");
     tn_lx panel = tn_l_for(k, TN_LOOP_SERIAL, tn_l_int(k, 0), s->count, "panel");
-    if (t->s.k_pieces > 1) gather(s, i, panel);
+    if (tn__sums_shared(t)) gather(s, i, panel);
     tn_lx row = tn_l_add(k, t->first_row, i);
     tn__split_axes(k, row, t->c.m_extent, t->c.m, t->merged_m, m);
     tn__tile_store_row(t, m, row, sum_at(s, i, panel, tn_l_int(k, 0)),
@@ -100,7 +100,7 @@ tn_lx tn__sweep_elements(const tn__tile *t) {
 static void place_sums(sweep *s, tn_lx piece) {
     tn__tile *t = s->t;
     tn_loop *k = t->m.k;
-    bool pieces = t->s.k_pieces > 1;
+    bool pieces = tn__sums_shared(t);
     tn_lx nr = tn_l_int(k, t->s.nr);
     s->width = pieces ? tn_l_mul(k, t->panels, nr) : tn_l_int(k, t->s.n_panels * t->s.nr);
     s->from = pieces ? tn__sums_slot(t, piece, t->first_row, s->first) : tn_l_int(k, 0);

@@ -323,9 +323,9 @@ static void cut_tasks(tn__tile *t) {
     t->tasks.ranges = tn_l_div(k, tn_l_add(k, t->panels, more), t->tasks.panels);
     t->tasks.count = tn_l_mul(k, tn_l_mul(k, t->tasks.batch, t->tasks.ranges), t->tasks.blocks);
     k->tasks = t->tasks.count;
-    if (t->s.k_pieces > 1) k->tasks = tn_l_mul(k, k->tasks, tn_l_int(k, t->s.k_pieces));
-    tn_lx task = tn_l_task(k);
-    if (t->s.k_pieces > 1) {
+    if (tn__sums_shared(t)) k->tasks = tn_l_mul(k, k->tasks, tn_l_int(k, t->s.k_pieces));
+    tn_lx task = tn_l_task(k); /* which lies below k->tasks */
+    if (tn__sums_shared(t)) {
         t->sums.piece = tn_l_div(k, task, t->tasks.count);
         task = tn_l_mod(k, task, t->tasks.count);
     }
@@ -372,7 +372,7 @@ static void emit_task(tn__tile *t) {
         tn__sweep_panels(t, first, last);
         return;
     }
-    if (t->s.k_pieces > 1) {
+    if (tn__sums_shared(t)) {
         tn__sums_make(t, lo, hi, first, last);
         tn__sums_last(t);
     }
@@ -380,7 +380,7 @@ static void emit_task(tn__tile *t) {
     tn__folds_begin(t, TN_ALONG_NOTHING, lo, hi);
     tn_lx panel = tn_l_for(k, TN_LOOP_SERIAL, first, last, "panel");
     tn__siblings_run(t, lo, hi, panel);
-    if (t->s.k_pieces <= 1 && tn__sums_cut(t))
+    if (!tn__sums_shared(t) && tn__sums_cut(t))
         tn__sums_make(t, lo, hi, panel, tn_l_add(k, panel, tn_l_int(k, 1)));
     else if (t->s.rhs == TN_RHS_PACKED && !tn__sums_cut(t))
         tn__pack_panel(t, panel, t->packed, tn_l_int(k, 0));
@@ -448,7 +448,7 @@ void tn_lower_contraction(const tn_lower_context *c, uint32_t group, tn_lowered 
     if (t.s.lhs == TN_LHS_STAGED)
         t.stage = tn_l_scratch(k, t.c.acc,
                                tn_l_mul(k, tn__sums_staged(&t), tn_l_int(k, t.s.m_block)), "rows");
-    if (t.s.sweep && t.s.k_pieces <= 1)
+    if (t.s.sweep && !tn__sums_shared(&t))
         t.scratch = tn_l_scratch(k, t.c.acc, tn__sweep_elements(&t), "sums");
     else if (t.s.staged_epilogue && !t.s.sweep)
         t.scratch = tn_l_scratch(k, t.c.acc, tn_l_int(k, elements), "tile");
@@ -457,7 +457,7 @@ void tn_lower_contraction(const tn_lower_context *c, uint32_t group, tn_lowered 
     bind_prepared(&t, a, out);
     cut_tasks(&t);
     tn__sums_begin(&t);
-    if (t.s.sweep && t.s.k_pieces > 1) t.scratch = t.sums.slots;
+    if (t.s.sweep && tn__sums_shared(&t)) t.scratch = t.sums.slots;
     tn__tile_make_folds(&t);
     emit_task(&t);
     out->kernel = k;

@@ -1,25 +1,10 @@
 /* Attention in its many forms: results against eval, and that each is one kernel. */
 #include "ops/compose.h"
-#include "unit/plan/check_plan.h"
+#include "unit/plan/graph_words.h"
 
 typedef struct sizes {
     tn_dim batch, heads, rows, columns, depth, width;
 } sizes;
-
-static tn_value input_of(tn_builder *b, tn_dtype dtype, int rank, const tn_dim *dim) {
-    tn_shape s = {.rank = rank};
-    for (int i = 0; i < rank; i++) s.dim[i] = dim[i];
-    return tn_b_input(b, tn_arena_printf(b->graph->arena, "x%u", b->graph->inputs.len), dtype, &s);
-}
-
-#define INPUT(b, ...)                                                                              \
-    input_of((b), TN_f32, (int)TN_COUNT(((tn_dim[]){__VA_ARGS__})), (tn_dim[]){__VA_ARGS__})
-
-static void out(tn_builder *b, tn_value v) {
-    if (v != TN_NO_VALUE)
-        tn_graph_add_output(b->graph, v,
-                            tn_arena_printf(b->graph->arena, "y%u", b->graph->outputs.len));
-}
 
 static tn_value softmax(tn_builder *b, tn_value x) {
     int axis = -1;

@@ -1,34 +1,7 @@
 /* Products whose columns are taken apart and meet again: results against eval, and how many kernels. */
 #include "ops/compose.h"
+#include "unit/plan/graph_words.h"
 #include "unit/plan/plan_list.h"
-
-static tn_value input_of(tn_builder *b, int rank, const tn_dim *dim) {
-    tn_shape s = {.rank = rank};
-    for (int i = 0; i < rank; i++) s.dim[i] = dim[i];
-    return tn_b_input(b, tn_arena_printf(b->graph->arena, "x%u", b->graph->inputs.len), TN_f32, &s);
-}
-
-#define INPUT(b, ...)                                                                              \
-    input_of((b), (int)TN_COUNT(((tn_dim[]){__VA_ARGS__})), (tn_dim[]){__VA_ARGS__})
-
-static tn_value weights_of(tn_builder *b, tn_dtype dtype, int rank, const int64_t *dim) {
-    tn_array a = tn_array_new(b->graph->arena, dtype, rank, dim);
-    fill_random(&a, b->graph->nodes.len);
-    return tn_b_constant(b, &a);
-}
-
-#define WEIGHTS(b, ...)                                                                            \
-    weights_of((b), TN_f32, (int)TN_COUNT(((int64_t[]){__VA_ARGS__})), (int64_t[]){__VA_ARGS__})
-
-static void out(tn_builder *b, tn_value v) {
-    if (v != TN_NO_VALUE)
-        tn_graph_add_output(b->graph, v,
-                            tn_arena_printf(b->graph->arena, "y%u", b->graph->outputs.len));
-}
-
-static tn_value dot(tn_builder *b, tn_value x, tn_value y) {
-    return tn_b_matmul(b, x, y, TN_f32);
-}
 
 static tn_value columns(tn_builder *b, tn_value x, tn_dim start, tn_dim width) {
     return tn_b_slice_axis(b, x, -1, start, width, 1);

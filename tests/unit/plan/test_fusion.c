@@ -5,7 +5,7 @@
  * than wanted is a known gap; getting better or worse than `now` fails, so that this table is true.
  */
 #include "ops/compose.h"
-#include "unit/plan/check_plan.h"
+#include "unit/plan/graph_words.h"
 
 /* All matrices are N×N: a "transfer" is one of them, loaded or stored by a kernel. Results are checked
  * with small ones; kernels are counted with ones that no cache holds. */
@@ -22,15 +22,6 @@ static tn_value vector(tn_builder *b) {
     return tn_b_input(b, tn_arena_printf(b->graph->arena, "x%u", b->graph->inputs.len), TN_f32, &s);
 }
 
-static void out(tn_builder *b, tn_value v) {
-    if (v != TN_NO_VALUE)
-        tn_graph_add_output(b->graph, v,
-                            tn_arena_printf(b->graph->arena, "y%u", b->graph->outputs.len));
-}
-
-static tn_value dot(tn_builder *b, tn_value x, tn_value y) {
-    return tn_b_matmul(b, x, y, TN_f32);
-}
 static tn_value transposed(tn_builder *b, tn_value x) {
     return tn_b_swap(b, x, 0, 1);
 }

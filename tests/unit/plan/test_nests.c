@@ -1,22 +1,7 @@
 /* Operations with loops of their own (scans, scatters, sorts, the k best), through every way of running a plan. */
 #include "ops/compose.h"
+#include "unit/plan/graph_words.h"
 #include "unit/plan/plan_list.h"
-
-static tn_value input_of(tn_builder *b, tn_dtype dtype, int rank, const tn_dim *dim) {
-    tn_shape s = {.rank = rank};
-    for (int i = 0; i < rank; i++) s.dim[i] = dim[i];
-    return tn_b_input(b, tn_arena_printf(b->graph->arena, "x%u", b->graph->inputs.len), dtype, &s);
-}
-
-#define TYPED(b, dtype, ...)                                                                       \
-    input_of((b), (dtype), (int)TN_COUNT(((tn_dim[]){__VA_ARGS__})), (tn_dim[]){__VA_ARGS__})
-#define INPUT(b, ...) TYPED(b, TN_f32, __VA_ARGS__)
-
-static void out(tn_builder *b, tn_value v) {
-    if (v != TN_NO_VALUE)
-        tn_graph_add_output(b->graph, v,
-                            tn_arena_printf(b->graph->arena, "y%u", b->graph->outputs.len));
-}
 
 /* ---- running sums and extremes -------------------------------------------------------------- */
 
