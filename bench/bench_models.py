@@ -2,13 +2,13 @@
 """Tenon, ONNX Runtime and PyTorch side by side on the model zoo; writes docs/performance.md.
 
     bench/bench_models.py [--models a,b] [--batches 1,8] [--threads 2,1] [--rounds 3] [--seconds 1]
-                          [--peers ort,eager,compile] [--size full|small] [--page FILE]
+                          [--peers ort,eager,compile] [--size full|small] [--add] [--page FILE]
 
 Within a round Tenon and a peer take turns: Tenon, ONNX Runtime, Tenon, eager,
 Tenon, torch.compile.  A ratio is the median over the rounds of neighbouring
 measurements, so a slow minute of the machine meets both sides.  The numbers
-go to build/bench/models.json; `--render FILE` makes the page from such a file
-without measuring.  A model that Tenon cannot run shows up as failed.
+go to build/bench/models.json, with --add beside those that are there; `--render` makes the page
+from the file without measuring.  A model that Tenon cannot run shows up as failed.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 from exported import Exported, Repeated, read_manifest, relative_difference  # noqa: E402
 from host import TenonError, bench_latency, machine, merged, roofs, run, versions  # noqa: E402
-from peers import PEERS, Peer, PeerError, names, numbers  # noqa: E402
+from peers import LEAST_RUNS, PEERS, Peer, PeerError, names, numbers  # noqa: E402
 from performance_page import write_page  # noqa: E402
 
 
 class Tenon:
-    """Tenon on one model: `tenon run` for the first result, `tenon bench` for the rest."""
+    """Tenon on one model: `tenon run` for the result, `tenon bench` for the times."""
 
     def __init__(self, binary: Path, case: Exported, threads: int, scratch: Path):
         self.binary, self.case, self.scratch = str(binary), case, scratch
@@ -47,7 +47,7 @@ class Tenon:
         cache = scratch / f"cache-{case.name}-{threads}"
         cache.mkdir(mode=0o700)
         self.environment = os.environ | {"TENON_CACHE": str(cache)}
-        self.first_ms = {kind: self._first() for kind in ("cold", "warm")}
+        run(self._command("run", "-o", str(self._outputs())), self.environment)
         self.difference = self._difference()
 
     def _command(self, verb: str, *more: str) -> list[str]:
@@ -57,9 +57,6 @@ class Tenon:
         out = self.scratch / f"out-{self.case.name}"
         out.mkdir(exist_ok=True)
         return out
-
-    def _first(self) -> float:
-        return run(self._command("run", "-o", str(self._outputs())), self.environment).seconds * 1e3
 
     def _difference(self) -> float:
         worst = 0.0
@@ -73,7 +70,7 @@ class Tenon:
 
     def measure(self, seconds: float, about_ms: float) -> dict:
         """Steady latency; about_ms, a guess of one run, sets how often to run."""
-        runs = max(5, min(5000, int(seconds * 1e3 / about_ms)))
+        runs = max(LEAST_RUNS, min(5000, int(seconds * 1e3 / about_ms)))
         more = ("--steady", "-r", str(runs), "--json")
         return bench_latency(self._command("bench", *more), self.environment)
 
@@ -85,8 +82,9 @@ def start_peers(stack, options, case: Exported, threads: int, scratch: Path, row
     running = {}
     for peer in options.peers:
         try:
-            running[peer] = stack.enter_context(Peer(peer, case, threads, scratch))
-            row["engines"][peer] = {"first_ms": running[peer].first_ms}
+            started = Peer(peer, case, threads, scratch, options.data.parent / "inductor")
+            running[peer] = stack.enter_context(started)
+            row["engines"][peer] = {}
         except PeerError as error:
             row["engines"][peer] = {"error": str(error)}
     return running
@@ -98,7 +96,7 @@ def start_tenon(options, case: Exported, threads: int, scratch: Path, row: dict)
     except TenonError as error:
         row["engines"]["tenon"] = {"error": str(error)}
         return None
-    row["engines"]["tenon"] = {"first_ms": tenon.first_ms, "difference": tenon.difference}
+    row["engines"]["tenon"] = {"difference": tenon.difference}
     return tenon
 
 
@@ -193,23 +191,41 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=ROOT / "build" / "bench" / "models.json")
     parser.add_argument("--kernels", type=Path, default=ROOT / "build" / "bench" / "kernels.json")
     parser.add_argument("--start", type=Path, default=ROOT / "build" / "bench" / "start.json")
+    parser.add_argument("--add", action="store_true", help="keep the other rows of --data")
     parser.add_argument("--render", action="store_true", help="only make the page from --data")
     return parser.parse_args()
 
 
-def measure(options) -> dict:
-    data = {
+def start_data(options) -> dict:
+    rows = []
+    if options.add and options.data.exists():
+        rows = json.loads(options.data.read_text())["rows"]
+    return {
         "schema": "tenon.bench-models/1", "date": datetime.date.today().isoformat(),
         "machine": machine(), "versions": versions(options.tenon), "roofs": roofs(options.tenon),
         "exporter": options.exporter, "size": options.size, "rounds": options.rounds,
-        "seconds": options.seconds, "peers": options.peers, "rows": [],
+        "seconds": options.seconds, "peers": options.peers, "rows": rows,
     }  # fmt: skip
+
+
+def keep(options, data: dict, row: dict) -> None:
+    """Replaces the row of the same work, in the order of the zoo, and writes the file."""
+    order = {entry.entry["model"]: i for i, entry in enumerate(cases(options))}
+
+    def key(r: dict) -> tuple:
+        return order.get(r["model"], -1), r["batch"], -r["threads"]
+
+    data["rows"] = sorted([r for r in data["rows"] if key(r) != key(row)] + [row], key=key)
+    options.data.write_text(json.dumps(data, indent=1) + "\n")
+    progress(row)
+
+
+def measure(options) -> dict:
     options.data.parent.mkdir(parents=True, exist_ok=True)
+    data = start_data(options)
     for case in cases(options):
         for batch, threads in itertools.product(options.batches, options.threads):
-            data["rows"].append(bench_model(options, case, threads, batch))
-            progress(data["rows"][-1])
-            options.data.write_text(json.dumps(data, indent=1) + "\n")
+            keep(options, data, bench_model(options, case, threads, batch))
     data["roofs_after"] = roofs(options.tenon)
     options.data.write_text(json.dumps(data, indent=1) + "\n")
     return data

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How long Tenon takes to start, cold and warm, beside torch.compile and ONNX Runtime.
 
-    bench/bench_start.py [--models a,b] [--threads 2] [--rounds 3] [--peers compile,ort]
+    bench/bench_start.py [--models a,b] [--threads 2] [--rounds 3] [--peers ort,eager,compile]
                          [--size full|small]
 
 Times are from the start of a process to its end (Tenon) or to its first
@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 from bench_models import cases, read_once  # noqa: E402
 from exported import Exported  # noqa: E402
 from host import TenonError, machine, run, versions  # noqa: E402
-from peers import PEERS, Peer, PeerError, names  # noqa: E402
+from peers import PEERS, PeerError, first_results, names  # noqa: E402
 from performance_page import write_page  # noqa: E402
 from small_models import save_large_model, save_small_models  # noqa: E402
 
@@ -73,8 +73,7 @@ def start_tenon(options, case: Exported, scratch: Path) -> dict:
 
 def start_peer(peer: str, case: Exported, threads: int, scratch: Path) -> dict:
     try:
-        with Peer(peer, case, threads, scratch) as running:
-            first = running.first_ms
+        first = first_results(peer, case, threads, scratch)
         return {"cold_ms": first["cold"], "warm_ms": first["warm"]}
     except PeerError as error:
         return {"error": str(error)}
@@ -134,7 +133,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--models", type=lambda text: text.split(","), metavar="A,B")
     parser.add_argument("--exporter", choices=("legacy", "dynamo"), default="legacy")
     parser.add_argument("--size", choices=("full", "small"), default="full")
-    parser.add_argument("--peers", type=names, default=["compile", "ort"], metavar="A,B")
+    parser.add_argument("--peers", type=names, default=list(PEERS), metavar="A,B")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--zoo", type=Path, default=ROOT / "build" / "zoo", metavar="DIR")

@@ -54,20 +54,6 @@ def latency_table(data: dict, threads: int, batch: int) -> list[str]:
     return table(header, rows)
 
 
-def first_table(data: dict, threads: int, batch: int) -> list[str]:
-    header = ["model", *[f"{ENGINES[e]}, cold / warm" for e in engines(data)]]
-    rows = []
-    for row in rows_of(data, threads, batch):
-        cells = [row["model"]]
-        for engine in engines(data):
-            figures = row["engines"].get(engine, {})
-            first = figures.get("first_ms", {})
-            text = " / ".join(milliseconds(first.get(kind)) for kind in ("cold", "warm"))
-            cells.append("failed" if "error" in figures else text)
-        rows.append(cells)
-    return table(header, rows)
-
-
 def memory_table(data: dict, threads: int, batch: int) -> list[str]:
     header = ["model", *[f"{ENGINES[e]}, MB" for e in engines(data)]]
     rows = []
@@ -174,14 +160,9 @@ trained weights), images of 224×224 (unet: 256×256), text of 128 tokens; a lar
 input. Tenon and ONNX Runtime read the same ONNX file ({exporter} exporter); PyTorch runs the module
 the file was exported from. All get the same input and number of threads.
 
-*Steady latency* is the median of {seconds:g} s of runs (five at least) after a warm-up, and then the
+*Steady latency* is the median of {seconds:g} s of runs (three at least) after a warm-up, and then the
 median of {rounds} rounds. Within a round Tenon and a peer take turns; a ratio is the median of the
 ratios of neighbours. Each engine runs in a process of its own.
-
-*First result* is the time from the start of the process to the first output. Cold: the first
-process, with an empty cache of compiled kernels; warm: the next one. The model's files are in the
-page cache in both. The Python engines pay for their interpreter and imports, Tenon for writing its
-output to a file. ONNX Runtime and PyTorch eager keep no cache, so their warm figure is a repetition.
 
 *Peak memory* is the largest resident size of the process in the steady run, mapped weights included.
 
@@ -197,7 +178,6 @@ def sections(data: dict) -> list[str]:
     lines += ["## Notes on the models", "", *(notes(data) or ["None."]), ""]
     for threads, batch in pairs[:1]:
         where = f"batch {batch}, {counted(threads)}"
-        lines += [f"## First result, ms, {where}", "", *first_table(data, threads, batch), ""]
         lines += [f"## Peak memory, {where}", "", *memory_table(data, threads, batch), ""]
     lines += ["## Roofs", "", *roof_lines(data["roofs"], data.get("roofs_after", {})), ""]
     return [*lines, METHOD.format(**data)]

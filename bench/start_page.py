@@ -79,8 +79,9 @@ METHOD = """\
 Milliseconds from the start of a process to its end, the median of {rounds} cold starts and of as
 many times five warm ones. Cold: with an empty cache; Tenon imports, plans, compiles its kernels,
 packs the weights, writes both to the cache and runs once. Warm: a later process; the first run is
-also what brings the mapped weights into memory. The peers are timed to their first result, once.
-The files of the models are in the page cache."""
+also what brings the mapped weights into memory. The peers are timed to their first result, once,
+and pay for Python and its imports; only torch.compile keeps a cache, so the others' warm figure is
+a repetition. The files of the models are in the page cache."""
 
 
 def sections(data: dict) -> list[str]:
