@@ -8,7 +8,7 @@
 #include <math.h>
 
 #include "codegen/attention.h"
-#include "codegen/strips.h"
+#include "loop/strips.h"
 
 /* ---- scores --------------------------------------------------------------------------------- */
 

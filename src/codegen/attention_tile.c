@@ -3,7 +3,7 @@
 
 #include "codegen/attention.h"
 #include "codegen/pack_turned.h"
-#include "codegen/strips.h"
+#include "loop/strips.h"
 
 /* ---- panels of the first product ------------------------------------------------------------ */
 

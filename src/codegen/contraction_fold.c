@@ -11,7 +11,7 @@
  *   rows (COLUMNS)     batch, block of rows                   column
  *   all (NOTHING)      tasks                                  one */
 #include "codegen/contraction.h"
-#include "codegen/strips.h"
+#include "loop/strips.h"
 
 /* ---- finding and making --------------------------------------------------------------------- */
 

@@ -1,7 +1,7 @@
 /* Contractions: operands that are put in order before the tiles read them. */
 #include "codegen/contraction.h"
 #include "codegen/pack_turned.h"
-#include "codegen/strips.h"
+#include "loop/strips.h"
 
 /* ---- panels of B ---------------------------------------------------------------------------- */
 

@@ -13,7 +13,7 @@
  * is not (open sizes, very wide windows), the columns at the borders are done one by one with a loop
  * over their taps. The weights are packed as [tap][channel]: prepared when constant, else by the task. */
 #include "codegen/contraction.h"
-#include "codegen/strips.h"
+#include "loop/strips.h"
 #include "transform/match.h"
 
 enum {

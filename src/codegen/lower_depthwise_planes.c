@@ -7,7 +7,7 @@
  *     acc[row][column] += x * w[tap] for all taps: x from scratch without a test, w in registers
  *     epilogue, stores */
 #include "codegen/contraction.h"
-#include "codegen/strips.h"
+#include "loop/strips.h"
 #include "transform/match.h"
 
 enum { MOST_TAPS = 32 }; /* in the text */

@@ -9,7 +9,7 @@
  * several tasks, each taking its part of every segment. */
 #include "codegen/lower.h"
 #include "codegen/merge.h"
-#include "codegen/strips.h"
+#include "loop/strips.h"
 
 typedef struct place {
     tn_kernel_maker m; /* first */

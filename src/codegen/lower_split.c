@@ -13,7 +13,7 @@
  * one piece (many rows, whose outer axes number the tasks) the slots are scratch. */
 #include "codegen/lower.h"
 #include "codegen/merge.h"
-#include "codegen/strips.h"
+#include "loop/strips.h"
 
 typedef struct split_fold {
     const tn_member *member;

@@ -15,7 +15,7 @@
  * adds the rows of its window first. */
 #include "codegen/contraction.h"
 #include "codegen/rows.h"
-#include "codegen/strips.h"
+#include "loop/strips.h"
 
 enum { MOST_TAPS = 32 }; /* in the text */
 

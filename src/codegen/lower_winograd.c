@@ -11,8 +11,8 @@
  * by a kernel of its own. Input elements outside of x, in padding or behind its end where m does not
  * divide the result, are zeros; results behind the end are not stored. */
 #include "codegen/contraction.h"
-#include "codegen/strips.h"
 #include "codegen/winograd.h"
+#include "loop/strips.h"
 
 enum { Y = 1, X = 2 }; /* spatial axes of x and of the result, both [N, Y, X, channels] */
 

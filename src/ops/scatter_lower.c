@@ -4,6 +4,7 @@
  * then goes through all updates in order and applies those that fall into the block: reading positions is
  * cheap beside rows of updates, and no two tasks write the same element, so bits do not depend on who runs
  * first. What is copied whole lies in vectors. */
+#include "loop/strips.h"
 #include "ops/indexing.h"
 
 enum {
@@ -76,35 +77,28 @@ static tn_lx scatter_tasks(tn_emit *e, const tn_node_info *n) {
 
 typedef void element_work(scatter *s, tn_lx linear);
 
-static void vector_run(scatter *s, tn_lx base, tn_lx limit, element_work *work) {
-    tn_loop *k = s->e->k;
-    tn_lx lane = tn_l_for(k, TN_LOOP_VECTOR, tn_l_int(k, 0), tn_l_int(k, LANES), "l");
-    tn_lx at = tn_l_add(k, base, lane);
-    if (limit != TN_LX_NONE) tn_l_if(k, tn_l_lt(k, at, limit));
-    work(s, at);
-    if (limit != TN_LX_NONE) tn_l_end(k);
-    tn_l_end(k);
+typedef struct {
+    scatter *s;
+    element_work *work;
+} strip;
+
+static void vector_run(void *context, tn_lx base, uint32_t width, tn_lx limit) {
+    const strip *of = context;
+    tn_lx lane, at = tn_strip_open(of->s->e->k, base, width, limit, &lane);
+    of->work(of->s, at);
+    tn_strip_close(of->s->e->k, limit);
 }
 
 /* Work on [lo, hi) in vectors, where they are not known to be few. */
 static void run(scatter *s, tn_lx lo, tn_lx hi, element_work *work) {
     tn_loop *k = s->e->k;
-    tn_lx lanes = tn_l_int(k, LANES), count = tn_l_sub(k, hi, lo), full = tn_l_div(k, count, lanes);
     int64_t known;
-    bool fixed = tn_l_is_const_int(k, count, &known);
-    if (fixed && known < LEAST_RUN) {
+    if (tn_l_is_const_int(k, tn_l_sub(k, hi, lo), &known) && known < LEAST_RUN) {
         work(s, tn_l_for(k, TN_LOOP_SERIAL, lo, hi, "i"));
         tn_l_end(k);
         return;
     }
-    tn_lx strip = tn_l_for(k, TN_LOOP_SERIAL, tn_l_int(k, 0), full, "strip");
-    vector_run(s, tn_l_add(k, lo, tn_l_mul(k, strip, lanes)), TN_LX_NONE, work);
-    tn_l_end(k);
-    if (fixed && known % LANES == 0) return;
-    tn_lx base = tn_l_add(k, lo, tn_l_mul(k, full, lanes));
-    tn_l_if(k, tn_l_lt(k, base, hi));
-    vector_run(s, base, hi, work);
-    tn_l_end(k);
+    tn_strips(k, LANES, 1, lo, hi, vector_run, &(strip){s, work});
 }
 
 static void copy_element(scatter *s, tn_lx linear) {

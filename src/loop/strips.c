@@ -1,5 +1,5 @@
 /* Ranges in vectors. See strips.h. */
-#include "codegen/strips.h"
+#include "loop/strips.h"
 
 void tn_strips(tn_loop *k, uint32_t lanes, uint32_t unroll, tn_lx lo, tn_lx hi, tn_strip_work *work,
                void *context) {

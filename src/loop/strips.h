@@ -1,6 +1,6 @@
 /* A range in vectors: several at a time, then single ones, then a masked one for the rest. */
-#ifndef TENON_CODEGEN_STRIPS_H
-#define TENON_CODEGEN_STRIPS_H
+#ifndef TENON_LOOP_STRIPS_H
+#define TENON_LOOP_STRIPS_H
 
 #include "loop/loop.h"
 
