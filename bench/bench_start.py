@@ -2,10 +2,10 @@
 """How long Tenon takes to start, cold and warm, beside torch.compile and ONNX Runtime.
 
     bench/bench_start.py [--models a,b] [--threads 2] [--rounds 3] [--peers ort,eager,compile]
-                         [--size full|small]
+                         [--size full|small] [--add]
 
 Times are from the start of a process to its end (Tenon) or to its first
-result (the peers).  Cold: nothing is cached; warm: a later process.  Then a
+result (the peers).  Cold: nothing is cached; warm: a later process.  Besides a
 hundred small models are started one after another, and a model of 2,000
 nodes is planned.  The numbers go to build/bench/start.json and, with those
 of the other benchmarks, to docs/performance.md.
@@ -141,24 +141,43 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "performance.md")
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "bench", metavar="DIR",
                         help="of start.json, models.json and kernels.json")  # fmt: skip
+    parser.add_argument("--add", action="store_true", help="keep other models' and peers' figures")
     parser.add_argument("--render", action="store_true", help="only make the page")
     return parser.parse_args()
 
 
-def measure(options) -> None:
-    data = {
+def start_data(options) -> dict:
+    kept = {"models": [], "peers": []}
+    if options.add and (options.folder / "start.json").exists():
+        kept = json.loads((options.folder / "start.json").read_text())
+    return {
         "schema": "tenon.bench-start/1", "date": datetime.date.today().isoformat(),
         "machine": machine(), "versions": versions(options.tenon), "threads": options.threads,
-        "rounds": options.rounds, "size": options.size, "peers": options.peers, "models": [],
+        "rounds": options.rounds, "size": options.size, "models": kept["models"],
+        "peers": [peer for peer in PEERS if peer in (*options.peers, *kept["peers"])],
     }  # fmt: skip
+
+
+def keep(options, data: dict, row: dict) -> None:
+    """Puts the figures in the place of older ones of the same model and engine."""
+    for old in data["models"]:
+        if old["model"] == row["model"]:
+            old["engines"] |= row["engines"]
+            break
+    else:
+        data["models"].append(row)
+    (options.folder / "start.json").write_text(json.dumps(data, indent=1) + "\n")
+    print(json.dumps(row), file=sys.stderr)
+
+
+def measure(options) -> None:
     options.folder.mkdir(parents=True, exist_ok=True)
-    for case in cases(options):
-        data["models"].append(start_model(options, case))
-        print(json.dumps(data["models"][-1]), file=sys.stderr)
+    data = start_data(options)
     with tempfile.TemporaryDirectory() as scratch:
         data["small"] = start_small(options, Path(scratch))
         data["large"] = plan_large(options, Path(scratch))
-    (options.folder / "start.json").write_text(json.dumps(data, indent=1) + "\n")
+    for case in cases(options):
+        keep(options, data, start_model(options, case))
 
 
 def main() -> int:

@@ -81,6 +81,34 @@ static inline random_value stored_weights(random_maker *m, const tn_shape *s, in
     return w;
 }
 
+/* (bytes − zero) · scale as f32, as quantised models write it; exact. axis ≥ 0: a constant whose scale
+ * varies along it, else an input. */
+static inline random_value dequantised(random_maker *m, const tn_shape *s, int axis) {
+    tn_dtype dtype = chance(m, 50) ? TN_u8 : TN_i8;
+    tn_value q = TN_NO_VALUE, scale = tn_b_scalar(&m->b, TN_f32, ldexp(1, -6));
+    if (axis >= 0) {
+        tn_array a = tn_array_new(m->g->arena, dtype, s->rank, s->dim);
+        tn_array f = tn_array_new(m->g->arena, TN_f32, 1, &s->dim[axis]);
+        for (int64_t i = 0; i < tn_array_count(&a); i++)
+            tn_array_set(&a, i,
+                         tn_cell_of_int(dtype, (int64_t)pick(m, 256) - (dtype == TN_i8) * 128));
+        for (int64_t i = 0; i < tn_array_count(&f); i++)
+            tn_array_set(&f, i, tn_cell_of(TN_f32, ldexp(1, -6 - (int)pick(m, 2))));
+        q = tn_b_constant(&m->b, &a);
+        scale = tn_b_constant(&m->b, &f);
+        tn_shape one = {.rank = s->rank - axis, .dim = {s->dim[axis]}};
+        for (int i = 1; i < one.rank; i++) one.dim[i] = 1;
+        scale = tn_b_reshape(&m->b, scale, &one);
+    } else {
+        q = fresh(m, dtype, s).v;
+    }
+    tn_value x = tn_b_cast(&m->b, q, TN_f32);
+    int64_t middle = dtype == TN_u8 ? 128 : 0;
+    int64_t zero = axis >= 0 && chance(m, 80) ? middle : middle + (int64_t)pick(m, 100) - 50;
+    if (zero) x = tn_b_sub(&m->b, x, tn_b_scalar(&m->b, TN_f32, (double)zero));
+    return (random_value){tn_b_mul(&m->b, x, scale), 4, 0, -7};
+}
+
 /* The operands as unsigned and signed bytes; the right one, of shape `s`, is sometimes a constant. */
 static inline void as_bytes(random_maker *m, const tn_shape *s, int *at, random_value *x,
                             random_value *y) {
@@ -108,6 +136,11 @@ static inline void make_dot(random_maker *m) {
     if (pieces) x.dim[nb + nk - 1] = y.dim[nb + nk - 1] = k[nk - 1] = 1024 + pick(m, 600);
     for (int i = 0; i < nm; i++) x.dim[x.rank++] = r[i] = random_dim(m);
     for (int i = 0; i < nn; i++) y.dim[y.rank++] = c[i] = random_dim(m);
+    bool quantised = dtype == TN_f32 && nk > 0 && nn > 0 && chance(m, 20);
+    if (quantised) { /* not folded */
+        x.dim[nb + nk - 1] = y.dim[nb + nk - 1] = k[nk - 1] = 12 + pick(m, 40);
+        y.dim[y.rank - 1] = c[nn - 1] = 22 + pick(m, 20);
+    }
     double terms = 1, points = 1;
     for (int i = 0; i < nk; i++) terms *= (double)dim_value(m, k[i]);
     for (int i = 0; i < nb; i++) points *= (double)dim_value(m, b[i]);
@@ -121,6 +154,12 @@ static inline void make_dot(random_maker *m) {
     random_value p = operand(m, dtype, &x, at_x);
     random_value q = weights ? stored_weights(m, &y, nb, at_y) : operand(m, dtype, &y, at_y);
     p = with_folds(m, p, at_x + nb, nk, terms);
+    if (quantised && tn_shape_is_const(&y)) {
+        for (int i = 0; i < TN_MAX_RANK; i++) at_x[i] = at_y[i] = i;
+        p = dequantised(m, &x, -1);
+        q = dequantised(m, &y, y.rank - 1);
+        weights = true;
+    }
     if (!weights && chance(m, 20)) q = with_folds(m, q, at_y + nb, nk, terms);
     if (dtype == TN_i32 && chance(m, 70)) as_bytes(m, &y, at_y, &p, &q);
     tn_attrs_dot a = {.acc = dtype == TN_f16 && chance(m, 50) ? TN_f32 : dtype};
@@ -195,6 +234,8 @@ static inline void make_conv(random_maker *m) {
     }
     int64_t c = depthwise || chance(m, 40) ? 1 : 1 + pick(m, 6);
     int64_t o = depthwise || chance(m, 30) ? 1 : 1 + pick(m, 20);
+    bool quantised = !depthwise && chance(m, 30);
+    if (quantised) o = (257 + (int64_t)terms * c - 1) / ((int64_t)terms * c); /* not folded */
     x.dim[x.rank++] = w.dim[w.rank++] = c;
     w.dim[w.rank++] = o;
     terms *= (double)c;
@@ -206,6 +247,10 @@ static inline void make_conv(random_maker *m) {
     if (!tn_shape_equal(&px, &x))
         p = batch && chance(m, 50) ? channels_last(m, &x) : fresh(m, TN_f32, &x);
     if (!tn_shape_equal(&qw, &w)) q = fresh(m, TN_f32, &w);
+    if (quantised) {
+        p = dequantised(m, &x, -1);
+        q = dequantised(m, &w, w.rank - 1);
+    }
     tn_value in[] = {p.v, q.v};
     keep_sum(m, tn_b_node(&m->b, TN_OP_conv, in, 2, &a), &p, &q, terms);
 }
