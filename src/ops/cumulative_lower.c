@@ -9,7 +9,11 @@
  * of a vector, are n segments: turned, their running values are n - 1 operations on vectors; the totals
  * of the segments are run through one by one, and what came before a segment is added when its vector
  * is stored. So a result is (sum of the segments before) + (sum within). Products run one by one: the
- * product of a segment may overflow where that of all elements does not. */
+ * product of a segment may overflow where that of all elements does not.
+ *
+ * A chain of f32 sums would be off by more than a few bits after thousands of them. So what came before a
+ * square is summed in f64, and across, an axis that may have more than BLOCK elements is run through in
+ * blocks: a result is (sum of the blocks before, kept in f64 and rounded once a block) + (sum within). */
 #include "ops/cumulative.h"
 
 enum {
@@ -19,6 +23,7 @@ enum {
     FEW_TASKS = 4, /* for which ranges are cut smaller */
     LEAST_RANGE = 64,
     STEPS = 8, /* along the axis at a time, where a task reads a part of each row */
+    BLOCK = 512,
 };
 
 typedef struct cumulative {
@@ -30,10 +35,14 @@ typedef struct cumulative {
     int last;      /* the last axis that is not 1 */
     bool whole;    /* across: a task takes all that lies behind the axis */
     int64_t range; /* else this much of the last axis */
-    tn_lx from; /* across: the next steps along the axis, and their number; 0: before the first */
+    tn_lx from;    /* across: the next steps along the axis, and their number */
     int steps;
+    void (*act)(struct cumulative *,
+                tn_lx slot); /* across: what is done at each element behind it */
     tn_lx index[TN_MAX_RANK], size;
     uint32_t running; /* across: scratch; along: register */
+    bool blocks;      /* across: the axis is cut into blocks; then scratch for those before: */
+    uint32_t before, total;
 } cumulative;
 
 static int64_t size_of(const cumulative *c, int axis) {
@@ -63,6 +72,10 @@ static void choose_range(cumulative *c) {
         c->range /= 2;
 }
 
+static bool sums_f32(const cumulative *c) {
+    return c->a->kind == TN_REDUCE_sum && c->acc == TN_f32;
+}
+
 static cumulative cumulative_of(tn_emit *e, const tn_node_info *n) {
     const tn_type *x = tn_node_type(e->graph, n, 0);
     cumulative c = {.e = e, .n = n, .a = n->attrs, .shape = &x->shape, .dtype = x->dtype};
@@ -71,6 +84,7 @@ static cumulative cumulative_of(tn_emit *e, const tn_node_info *n) {
     c.last = x->shape.rank - 1;
     while (c.last > c.a->axis && x->shape.dim[c.last] == 1) c.last--;
     c.size = tn_emit_dim(e, x->shape.dim[c.a->axis]);
+    c.blocks = sums_f32(&c) && tn_dim_hi(e->graph->dims, x->shape.dim[c.a->axis]) > BLOCK;
     choose_range(&c);
     return c;
 }
@@ -133,23 +147,48 @@ static void put(cumulative *c, tn_lx value) {
 
 /* ---- across --------------------------------------------------------------------------------- */
 
+static tn_lx scratch_at(const cumulative *c, uint32_t scratch, tn_lx slot) {
+    return tn_l_load(c->e->k, scratch, slot, TN_LX_NONE, TN_LX_NONE);
+}
+
+/* Takes what the last block came to, or before the first one nothing, to those before. */
+static void begin_block(cumulative *c, tn_lx slot) {
+    tn_loop *k = c->e->k;
+    tn_lx last = tn_l_cast(k, scratch_at(c, c->running, slot), TN_f64, false);
+    tn_lx total = tn_l_let(k, tn_l_op2(k, TN_S_add, scratch_at(c, c->total, slot), last));
+    tn_l_store(k, c->total, slot, total);
+    tn_l_store(k, c->before, slot, tn_l_cast(k, total, TN_f32, false));
+    tn_l_store(k, c->running, slot, identity(c));
+}
+
+static void begin_run(cumulative *c, tn_lx slot) {
+    tn_loop *k = c->e->k;
+    tn_l_store(k, c->running, slot, identity(c));
+    if (c->blocks) tn_l_store(k, c->total, slot, tn_l_number(k, TN_f64, 0));
+}
+
+static void run_steps(cumulative *c, tn_lx slot) {
+    tn_loop *k = c->e->k;
+    tn_lx value = scratch_at(c, c->running, slot), before = TN_LX_NONE;
+    if (c->blocks) before = scratch_at(c, c->before, slot);
+    for (int i = 0; i < c->steps; i++) {
+        go_to(c, tn_l_add(k, c->from, tn_l_int(k, i)));
+        tn_lx next = tn_l_let(k, combined(c, value, element(c)));
+        tn_lx result = c->a->exclusive ? value : next;
+        put(c, c->blocks ? combined(c, before, result) : result);
+        value = next;
+    }
+    tn_l_store(k, c->running, slot, value);
+}
+
 /* One vector, or what is left of it below `limit`. */
 static void across_lanes(cumulative *c, tn_lx base, tn_lx lo, tn_lx limit) {
     tn_loop *k = c->e->k;
     tn_lx lane = tn_l_for(k, TN_LOOP_VECTOR, tn_l_int(k, 0), tn_l_int(k, LANES), "l");
     tn_lx at = tn_l_add(k, base, lane);
-    tn_lx slot = tn_l_add(k, lo, lane);
     if (limit != TN_LX_NONE) tn_l_if(k, tn_l_lt(k, at, limit));
-    tn_lx value = identity(c);
     c->index[c->last] = at;
-    if (c->steps) value = tn_l_load(k, c->running, slot, TN_LX_NONE, TN_LX_NONE);
-    for (int i = 0; i < c->steps; i++) {
-        go_to(c, tn_l_add(k, c->from, tn_l_int(k, i)));
-        tn_lx next = tn_l_let(k, combined(c, value, element(c)));
-        put(c, c->a->exclusive ? value : next);
-        value = next;
-    }
-    tn_l_store(k, c->running, slot, value);
+    c->act(c, tn_l_add(k, lo, lane));
     if (limit != TN_LX_NONE) tn_l_end(k);
     tn_l_end(k);
 }
@@ -170,13 +209,12 @@ static void across_row(cumulative *c, tn_lx lo, tn_lx hi, tn_lx slot) {
     tn_l_end(k);
 }
 
-/* All that the task takes of `steps` steps along the axis from `from` on. */
-static void across_steps(cumulative *c, tn_lx from, int steps, tn_lx lo, tn_lx hi) {
+/* Does `act` at all elements behind the axis that the task takes, [lo, hi) of the last axis. */
+static void across_all(cumulative *c, tn_lx lo, tn_lx hi, void (*act)(cumulative *, tn_lx)) {
     tn_loop *k = c->e->k;
     tn_lx slot = tn_l_int(k, 0);
     int opened = 0;
-    c->from = from;
-    c->steps = steps;
+    c->act = act;
     for (int i = (int)c->a->axis + 1; c->whole && i < c->last; i++, opened++) {
         tn_lx extent = tn_emit_dim(c->e, c->shape->dim[i]);
         c->index[i] = tn_l_for(k, TN_LOOP_SERIAL, tn_l_int(k, 0), extent, "i");
@@ -186,28 +224,53 @@ static void across_steps(cumulative *c, tn_lx from, int steps, tn_lx lo, tn_lx h
     for (int i = 0; i < opened; i++) tn_l_end(k);
 }
 
+/* Steps [from, end) along the axis. */
+static void across_steps(cumulative *c, tn_lx from, tn_lx end, tn_lx lo, tn_lx hi) {
+    tn_loop *k = c->e->k;
+    int64_t known;
+    c->steps = c->whole ? 1 : STEPS;
+    tn_lx steps = tn_l_int(k, c->steps), count = tn_l_sub(k, end, from);
+    tn_lx full = tn_l_div(k, count, steps);
+    tn_lx i = tn_l_for(k, TN_LOOP_SERIAL, tn_l_int(k, 0), full, "i");
+    c->from = tn_l_add(k, from, tn_l_mul(k, i, steps));
+    across_all(c, lo, hi, run_steps);
+    tn_l_end(k);
+    if (c->steps == 1 || (tn_l_is_const_int(k, count, &known) && known % c->steps == 0)) return;
+    tn_lx rest = tn_l_add(k, from, tn_l_mul(k, full, steps));
+    c->steps = 1;
+    c->from = tn_l_for(k, TN_LOOP_SERIAL, rest, end, "i");
+    across_all(c, lo, hi, run_steps);
+    tn_l_end(k);
+}
+
+static void make_running(cumulative *c) {
+    tn_loop *k = c->e->k;
+    int64_t slots = c->whole ? 1 : c->range;
+    for (int i = (int)c->a->axis + 1; c->whole && i <= c->last; i++) slots *= size_of(c, i);
+    c->running = tn_l_scratch(k, c->acc, tn_l_int(k, slots), "running");
+    if (!c->blocks) return;
+    c->before = tn_l_scratch(k, TN_f32, tn_l_int(k, slots), "before");
+    c->total = tn_l_scratch(k, TN_f64, tn_l_int(k, slots), "total");
+}
+
 static void across(cumulative *c, tn_lx range) {
     tn_loop *k = c->e->k;
     tn_lx row = tn_emit_dim(c->e, c->shape->dim[c->last]), zero = tn_l_int(k, 0), lo = zero,
-          hi = row;
-    int64_t slots = c->range, known;
-    if (c->whole) {
-        slots = 1;
-        for (int i = (int)c->a->axis + 1; i <= c->last; i++) slots *= size_of(c, i);
-    } else {
+          hi = row, block = tn_l_int(k, BLOCK);
+    if (!c->whole) {
         lo = tn_l_mul(k, range, tn_l_int(k, c->range));
         hi = tn_l_min(k, row, tn_l_add(k, lo, tn_l_int(k, c->range)));
     }
-    c->running = tn_l_scratch(k, c->acc, tn_l_int(k, slots), "running");
-    int at_once = c->whole ? 1 : STEPS;
-    tn_lx steps = tn_l_int(k, at_once), full = tn_l_div(k, c->size, steps);
-    across_steps(c, zero, 0, lo, hi);
-    tn_lx i = tn_l_for(k, TN_LOOP_SERIAL, zero, full, "i");
-    across_steps(c, tn_l_mul(k, i, steps), at_once, lo, hi);
-    tn_l_end(k);
-    if (at_once == 1 || (tn_l_is_const_int(k, c->size, &known) && known % at_once == 0)) return;
-    i = tn_l_for(k, TN_LOOP_SERIAL, tn_l_mul(k, full, steps), c->size, "i");
-    across_steps(c, i, 1, lo, hi);
+    make_running(c);
+    across_all(c, lo, hi, begin_run);
+    if (!c->blocks) {
+        across_steps(c, zero, c->size, lo, hi);
+        return;
+    }
+    tn_lx blocks = tn_l_div(k, tn_l_add(k, c->size, tn_l_int(k, BLOCK - 1)), block);
+    tn_lx from = tn_l_mul(k, tn_l_for(k, TN_LOOP_SERIAL, zero, blocks, "block"), block);
+    across_all(c, lo, hi, begin_block);
+    across_steps(c, from, tn_l_min(k, c->size, tn_l_add(k, from, block)), lo, hi);
     tn_l_end(k);
 }
 
@@ -269,16 +332,19 @@ static void run_segments(cumulative *c, const square *s) {
     }
 }
 
-/* From the totals of the segments, in `before`, what comes before each. */
+/* From the totals of the segments, in `before`, what comes before each: what comes before the square and what
+ * comes before it within the square. So squares wait for each other in one operation only. */
 static void run_totals(cumulative *c, const square *s) {
     tn_loop *k = c->e->k;
-    tn_lx before = tn_l_get(k, c->running, tn_l_int(k, 0));
+    tn_lx zero = tn_l_int(k, 0), running = tn_l_get(k, c->running, zero), within = identity(c);
+    tn_dtype dtype = tn_l_type(k, running);
+    tn_lx before = tn_l_let(k, tn_l_cast(k, running, c->acc, false));
     for (int64_t i = 0; i < s->n; i++) {
         tn_lx total = tn_l_get(k, s->before, tn_l_int(k, i));
-        tn_l_set(k, s->before, tn_l_int(k, i), before);
-        before = tn_l_let(k, combined(c, before, total));
+        tn_l_set(k, s->before, tn_l_int(k, i), combined(c, before, within));
+        within = tn_l_let(k, combined(c, within, total));
     }
-    tn_l_set(k, c->running, tn_l_int(k, 0), before);
+    tn_l_set(k, c->running, zero, combined(c, running, tn_l_cast(k, within, dtype, false)));
 }
 
 static void shift_segments(cumulative *c, const square *s) {
@@ -337,13 +403,16 @@ static void along(cumulative *c) {
     tn_loop *k = c->e->k;
     int64_t bytes = TN_MAX(16, (int64_t)c->e->vector_bytes);
     int64_t n = bytes / TN_MAX(4, (int64_t)tn_dtype_size(c->acc));
-    c->running = tn_l_register(k, c->acc, 1, "running");
-    tn_l_set(k, c->running, tn_l_int(k, 0), identity(c));
     int64_t most = tn_dim_hi(c->e->graph->dims, c->shape->dim[c->a->axis]);
-    if (c->a->kind == TN_REDUCE_prod || most < 2 * n)
-        one_by_one(c);
-    else
+    bool squares = c->a->kind != TN_REDUCE_prod && most >= 2 * n;
+    tn_dtype dtype = squares && sums_f32(c) ? TN_f64 : c->acc;
+    c->running = tn_l_register(k, dtype, 1, "running");
+    tn_l_set(k, c->running, tn_l_int(k, 0),
+             tn_l_const(k, dtype, tn_reduce_identity(c->a->kind, dtype)));
+    if (squares)
         by_squares(c, n);
+    else
+        one_by_one(c);
 }
 
 static void cumulative_body(tn_emit *e, const tn_node_info *n, tn_lx task) {

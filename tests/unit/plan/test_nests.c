@@ -41,6 +41,15 @@ static void sums_across_ranges(tn_builder *b) {
     sum_along(b, TYPED(b, TN_f16, 20, 3, 2100), 0);
     out(b, tn_b_cumulative(b, TN_REDUCE_prod, TYPED(b, TN_i64, 5, 2, 3, 41), 1, false, false));
 }
+/* Equal elements, so that the errors of sums in f32 would all have one sign for long. */
+static tn_value tenths(tn_builder *b, tn_value x) {
+    return tn_b_add(b, tn_b_mul(b, x, tn_b_scalar(b, TN_f32, 0)), tn_b_scalar(b, TN_f32, 0.1));
+}
+static void sums_of_many(tn_builder *b) {
+    sum_along(b, tenths(b, INPUT(b, 20001)), 0);
+    sum_along(b, tenths(b, INPUT(b, 4000, 5)), 0);
+    sum_along(b, tenths(b, INPUT(b, 1100, 130)), 0);
+}
 static void sums_symbolic(tn_builder *b) {
     tn_dim n = tn_dim_of_symbol(b->graph->dims, "N"), m = tn_dim_of_symbol(b->graph->dims, "M");
     sum_along(b, INPUT(b, n, m), 0);
@@ -152,6 +161,7 @@ static const nest_case cases[] = {
     {types_along, "types_along", {0, 0}},
     {sums_across, "sums_across", {0, 0}},
     {sums_across_ranges, "sums_across_ranges", {0, 0}},
+    {sums_of_many, "sums_of_many", {0, 0}},
     {sums_symbolic, "sums_symbolic 1 1", {1, 1}},
     {sums_symbolic, "sums_symbolic 9 70", {9, 70}},
     {sums_of_nothing, "sums_of_nothing", {0, 0}},
