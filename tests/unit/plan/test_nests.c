@@ -101,6 +101,25 @@ static void best_few(tn_builder *b) {
     best_of(b, TYPED(b, TN_u8, 2, 500), 1, 20, false);
     best_of(b, TYPED(b, TN_i64, 2, 300), 1, 5, false);
 }
+/* Bounds from 32 to 256 columns, some of which hold no number, only infinities, or all that is wanted. */
+static void best_by_columns(tn_builder *b) {
+    tn_value x = INPUT(b, 3, 33, 32);
+    tn_shape shape = {.rank = 3, .dim = {3, 33, 32}};
+    tn_value column = tn_b_iota(b, TN_i32, &shape, 2);
+    tn_value one = tn_b_eq(b, column, tn_b_scalar_int(b, TN_i32, 5));
+    tn_value low = tn_b_select(b, one, tn_b_scalar(b, TN_f32, -9), tn_b_scalar(b, TN_f32, 0));
+    best_of(b, tn_b_reshape_to(b, tn_b_add(b, x, low), 2, (tn_dim[]){3, 33 * 32}), 1, 10, true);
+    best_of(b, tn_b_log(b, INPUT(b, 2, 300)), 1, 12, false);
+    best_of(b, tn_b_log(b, tn_b_sub(b, INPUT(b, 70), tn_b_scalar(b, TN_f32, 0.95))), 0, 5, true);
+    tn_value y = INPUT(b, 2, 130);
+    best_of(b, tn_b_div(b, y, tn_b_floor(b, y)), 1, 7, false);
+    best_of(b, INPUT(b, 2, 600), 1, 25, true);
+    best_of(b, TYPED(b, TN_bf16, 600, 2), 0, 51, false);
+    best_of(b, TYPED(b, TN_i32, 2, 1000), 1, 102, true);
+}
+static void best_of_a_long_row(tn_builder *b) {
+    best_of(b, INPUT(b, 33333), 0, 3, false);
+}
 static void best_many(tn_builder *b) {
     best_of(b, INPUT(b, 2, 2100), 1, 300, false);
     best_of(b, TYPED(b, TN_f16, 1, 800), 1, 100, true);
@@ -174,6 +193,8 @@ static const nest_case cases[] = {
     {sorted_types, "sorted_types", {0, 0}},
     {sorted_columns, "sorted_columns", {0, 0}},
     {best_few, "best_few", {0, 0}},
+    {best_by_columns, "best_by_columns", {0, 0}},
+    {best_of_a_long_row, "best_of_a_long_row", {0, 0}},
     {best_many, "best_many", {0, 0}},
     {best_symbolic, "best_symbolic 1 1", {1, 1}},
     {best_symbolic, "best_symbolic 200 150", {200, 150}},
