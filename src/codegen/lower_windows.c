@@ -8,6 +8,8 @@
  *     for the columns of x under the block: fold over all window axes but the columns into a line of
  *       scratch, whose padding holds the identity since the task began
  *     for each column of the result: fold over the taps in the line, without a test; epilogue, stores
+ *     With vectors along the columns, what is read lies across what was stored, which a core must have
+ *       written to its cache before: so the lines of a few rows are made, then their results.
  *   else, for each column of the result: fold over all axes; epilogue, stores
  *
  * Vectors run along the last axis. Where that is the columns, x is read as it lies and only the line is read
@@ -30,9 +32,9 @@ typedef struct windows {
     int8_t space
         [TN_MAX_RANK]; /* the axis of the group's space along which axis i of the result runs; -1:
                                   its size is 1 */
-    tn_lx at[TN_MAX_RANK]; /* the point of the result */
-    tn_lx first, end;      /* the block's columns of the result */
-    tn_lx line_size;
+    tn_lx at[TN_MAX_RANK];            /* the point of the result */
+    tn_lx first, end;                 /* the block's columns of the result */
+    tn_lx line_size, line_at;         /* of one line; where the row's begins */
     uint32_t line[TN_FOLD_REGISTERS]; /* scratch: [column of padded x][element of the strip] */
     int64_t pitch;                    /* elements of a column in the line */
 } windows;
@@ -167,7 +169,7 @@ static void line_range(windows *d, tn_lx *lo, tn_lx *hi) {
 
 static tn_lx line_place(windows *d, tn_lx column, tn_lx lane) {
     tn_loop *k = d->r.m.k;
-    return tn_l_add(k, times(d, column, d->pitch), lane);
+    return tn_l_add(k, d->line_at, tn_l_add(k, times(d, column, d->pitch), lane));
 }
 
 static void clear_strip(void *context, tn_lx base, uint32_t width, tn_lx limit) {
@@ -180,8 +182,10 @@ static void clear_strip(void *context, tn_lx base, uint32_t width, tn_lx limit) 
     tn_strip_close(k, limit);
 }
 
-static void clear_line(windows *d) {
-    tn_strips(d->r.m.k, d->s.lanes, 1, number(d, 0), d->line_size, clear_strip, d);
+/* So many lines from the row's on. */
+static void clear_lines(windows *d, int64_t count) {
+    tn_lx end = tn_l_add(d->r.m.k, d->line_at, times(d, d->line_size, count));
+    tn_strips(d->r.m.k, d->s.lanes, 1, d->line_at, end, clear_strip, d);
 }
 
 /* Stores the registers: lane l at `at` + l. */
@@ -228,7 +232,8 @@ static void line_strip(void *context, tn_lx base, uint32_t width, tn_lx limit) {
     tn_loop *k = d->r.m.k;
     fold_taps(d, d->column, &(strip){TN_LX_NONE, base, limit, width});
     tn_lx valid = limit == TN_LX_NONE ? TN_LX_NONE : tn_l_sub(k, limit, base);
-    store_line(d, tn_l_sub(k, base, begin_of(d, d->column, d->first)), width, valid);
+    tn_lx place = tn_l_sub(k, base, begin_of(d, d->column, d->first));
+    store_line(d, line_place(d, place, number(d, 0)), width, valid);
 }
 
 static void result_strip(void *context, tn_lx base, uint32_t width, tn_lx limit) {
@@ -237,12 +242,14 @@ static void result_strip(void *context, tn_lx base, uint32_t width, tn_lx limit)
     store_results(d, base, width, limit);
 }
 
-static void columns_block(windows *d) {
-    tn_loop *k = d->r.m.k;
+static void make_line(windows *d) {
     tn_lx lo, hi;
     line_range(d, &lo, &hi);
-    tn_strips(k, d->s.lanes, d->s.unroll, lo, hi, line_strip, d);
-    tn_strips(k, d->s.lanes, d->s.nr / d->s.lanes, d->first, d->end, result_strip, d);
+    tn_strips(d->r.m.k, d->s.lanes, d->s.unroll, lo, hi, line_strip, d);
+}
+
+static void make_results(windows *d) {
+    tn_strips(d->r.m.k, d->s.lanes, d->s.nr / d->s.lanes, d->first, d->end, result_strip, d);
 }
 
 /* ---- vectors behind the columns ------------------------------------------------------------- */
@@ -284,35 +291,75 @@ static void strips_block(windows *d) {
 
 /* ---- the kernel ----------------------------------------------------------------------------- */
 
-/* The columns are one block unless the record cuts them. */
-static void emit_tasks(windows *d) {
+/* What a task takes rows of: every other axis of the result, and blocks of columns. */
+typedef struct row_space {
+    tn_lx extent[TN_MAX_RANK];
+    int axis[TN_MAX_RANK], axes;
+    bool whole; /* the columns are one block */
+} row_space;
+
+static row_space find_rows(windows *d) {
     tn_loop *k = d->r.m.k;
-    tn_lx extent[TN_MAX_RANK], index[TN_MAX_RANK], columns = tn_l_dim(k, d->y->dim[d->column]);
-    int axis[TN_MAX_RANK], n = 0;
+    row_space s = {.axes = 0};
     int64_t block = d->s.block, blocks = 1;
-    tn_lx count = number(d, 1);
+    tn_lx columns = tn_l_dim(k, d->y->dim[d->column]);
     for (int i = 0; i < d->y->rank; i++) {
         if (i == d->vector || i == d->column) continue;
-        axis[n] = i;
-        extent[n++] = tn_l_dim(k, d->y->dim[i]);
+        s.axis[s.axes] = i;
+        s.extent[s.axes++] = tn_l_dim(k, d->y->dim[i]);
     }
-    extent[n] = block ? tn__ceil_div(k, columns, block) : number(d, 1);
-    for (int i = 0; i <= n; i++) count = tn_l_mul(k, count, extent[i]);
-    bool whole = tn_l_is_const_int(k, extent[n], &blocks) && blocks <= 1;
-    tn_lx per = number(d, d->s.rows_per_task);
+    s.extent[s.axes] = block ? tn__ceil_div(k, columns, block) : number(d, 1);
+    s.whole = tn_l_is_const_int(k, s.extent[s.axes], &blocks) && blocks <= 1;
+    return s;
+}
+
+/* Opens a loop over rows [lo, hi), whose lines follow each other. */
+static void open_rows(windows *d, const row_space *s, tn_lx lo, tn_lx hi) {
+    tn_loop *k = d->r.m.k;
+    tn_lx index[TN_MAX_RANK], columns = tn_l_dim(k, d->y->dim[d->column]);
+    tn_lx row = tn_l_for(k, TN_LOOP_SERIAL, lo, hi, "row");
+    int64_t block = d->s.block;
+    tn_maker_split(k, row, s->extent, s->axes + 1, index);
+    for (int i = 0; i < s->axes; i++) d->at[s->axis[i]] = index[i];
+    d->first = s->whole ? number(d, 0) : times(d, index[s->axes], block);
+    d->end = s->whole ? columns : tn_l_min(k, columns, tn_l_add(k, d->first, number(d, block)));
+    if (d->s.mr > 1) d->line_at = tn_l_mul(k, tn_l_sub(k, row, lo), d->line_size);
+}
+
+/* The lines of up to mr rows, then their results. */
+static void columns_rows(windows *d, const row_space *s, tn_lx lo, tn_lx hi) {
+    tn_loop *k = d->r.m.k;
+    int64_t lines = TN_MAX(1, d->s.mr);
+    tn_lx groups = tn__ceil_div(k, tn_l_sub(k, hi, lo), lines);
+    tn_lx group = tn_l_for(k, TN_LOOP_SERIAL, number(d, 0), groups, "group");
+    tn_lx from = tn_l_add(k, lo, times(d, group, lines));
+    tn_lx to = tn_l_min(k, hi, tn_l_add(k, from, number(d, lines)));
+    open_rows(d, s, from, to);
+    if (!s->whole) clear_lines(d, 1);
+    make_line(d);
+    tn_l_end(k);
+    open_rows(d, s, from, to);
+    make_results(d);
+    tn_l_end(k);
+    tn_l_end(k);
+}
+
+static void emit_tasks(windows *d) {
+    tn_loop *k = d->r.m.k;
+    row_space s = find_rows(d);
+    tn_lx count = number(d, 1), per = number(d, d->s.rows_per_task);
+    for (int i = 0; i <= s.axes; i++) count = tn_l_mul(k, count, s.extent[i]);
     k->tasks = tn__ceil_div(k, count, d->s.rows_per_task);
     tn_lx lo = tn_l_mul(k, tn_l_task(k), per), hi = tn_l_min(k, count, tn_l_add(k, lo, per));
-    if (d->s.separable && whole) clear_line(d);
-    tn_lx row = tn_l_for(k, TN_LOOP_SERIAL, lo, hi, "row");
-    tn_maker_split(k, row, extent, n + 1, index);
-    for (int i = 0; i < n; i++) d->at[axis[i]] = index[i];
-    d->first = whole ? number(d, 0) : times(d, index[n], block);
-    d->end = whole ? columns : tn_l_min(k, columns, tn_l_add(k, d->first, number(d, block)));
-    if (d->s.separable && !whole) clear_line(d);
-    if (d->column == d->vector)
-        columns_block(d);
-    else
-        strips_block(d);
+    d->line_at = number(d, 0);
+    if (d->s.separable && s.whole) clear_lines(d, TN_MAX(1, d->s.mr));
+    if (d->column == d->vector) {
+        columns_rows(d, &s, lo, hi);
+        return;
+    }
+    open_rows(d, &s, lo, hi);
+    if (d->s.separable && !s.whole) clear_lines(d, 1);
+    strips_block(d);
     tn_l_end(k);
 }
 
@@ -327,7 +374,8 @@ static void make_scratch(windows *d) {
     if (d->pitch == 1) columns = times(d, tn__ceil_div(k, columns, d->s.lanes), d->s.lanes);
     d->line_size = times(d, reach(d, tn_l_max(k, columns, number(d, 1))), d->pitch);
     for (int i = 0; i < f->registers; i++)
-        d->line[i] = tn_l_scratch(k, f->dtype[i], d->line_size, "line");
+        d->line[i] =
+            tn_l_scratch(k, f->dtype[i], times(d, d->line_size, TN_MAX(1, d->s.mr)), "line");
 }
 
 static void windows_init(windows *d, const tn_lower_context *c, uint32_t group) {

@@ -453,11 +453,12 @@ void tn_schedule_print(const tn_schedule *s, tn_group_kind kind, tn_str *out) {
     else if (kind == TN_GROUP_ROWS && s->shape == TN_SHAPE_DEPTHWISE)
         tn_str_appendf(out, "shape=depthwise lanes=%u rows=%lld chunk=%lld block=%lld", s->lanes,
                        (long long)s->rows_per_task, (long long)s->chunk, (long long)s->block);
-    else if (kind == TN_GROUP_ROWS && s->shape == TN_SHAPE_WINDOWS)
+    else if (kind == TN_GROUP_ROWS && s->shape == TN_SHAPE_WINDOWS) {
         tn_str_appendf(out, "shape=windows lanes=%ux%u,%u rows=%lld block=%lld", s->lanes,
                        s->unroll, s->nr / s->lanes, (long long)s->rows_per_task,
                        (long long)s->block);
-    else if (kind == TN_GROUP_ROWS && s->shape != TN_SHAPE_ROWS)
+        if (s->mr > 1) tn_str_appendf(out, " lines=%u", s->mr);
+    } else if (kind == TN_GROUP_ROWS && s->shape != TN_SHAPE_ROWS)
         tn_str_appendf(out, "shape=%s lanes=%ux%u rows=%lld pieces=%lld%s", shapes[s->shape],
                        s->lanes, s->unroll, (long long)s->rows_per_task, (long long)s->pieces,
                        s->sweep ? " sweep" : "");

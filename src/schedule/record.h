@@ -52,7 +52,8 @@ typedef struct tn_schedule {
     int64_t chunk;  /* elements of the vector axis per task; 0: whole rows */
     bool
         separable; /* WINDOWS: columns are folded last, from a line in scratch that serves `block` of the
-                       result, nr elements at a time; `unroll` vectors where it is made */
+                       result, nr elements at a time; `unroll` vectors where it is made, mr lines
+                       before the first is read */
     /* CONTRACTION */
     uint32_t mr, nr; /* register tile: mr rows of nr elements */
     bool flat_k;     /* its loop over k is unrolled */

@@ -7,6 +7,7 @@ enum {
     MOST_REACH = 1 << 15, /* of a window along the columns */
     MOST_STRIDE = 2,      /* in windows: what lies between them is read, too */
     MOST_VECTORS = 8,     /* side by side: sums, and operands straight from memory */
+    LINES = 4,            /* made before the first is read, which was then stored long ago */
 };
 
 bool tn__window_folds(const tn_attrs_window_reduce *a, int axis) {
@@ -72,5 +73,9 @@ bool tn_schedule_choose_windows(const tn_grouping *p, const tn_group *g, uint32_
     work = TN_MIN(work * (s->separable ? s->block : TN_MIN(columns, TASK_TAPS)), TASK_TAPS);
     if (column != vector) work *= TN_MIN(extent, TASK_TAPS);
     s->rows_per_task = TN_MAX(1, TASK_TAPS / TN_MAX(1, work));
+    if (s->separable && column == vector) {
+        int64_t room = LINE_ELEMENTS / TN_MAX(1, s->block * a->stride.at[column]);
+        s->mr = (uint32_t)TN_MAX(1, TN_MIN(TN_MIN(room, LINES), s->rows_per_task));
+    }
     return true;
 }
