@@ -14,6 +14,7 @@
  * A chain of f32 sums would be off by more than a few bits after thousands of them. So what came before a
  * square is summed in f64, and across, an axis that may have more than BLOCK elements is run through in
  * blocks: a result is (sum of the blocks before, kept in f64 and rounded once a block) + (sum within). */
+#include "loop/strips.h"
 #include "ops/cumulative.h"
 
 enum {
@@ -181,32 +182,24 @@ static void run_steps(cumulative *c, tn_lx slot) {
     tn_l_store(k, c->running, slot, value);
 }
 
-/* One vector, or what is left of it below `limit`. */
-static void across_lanes(cumulative *c, tn_lx base, tn_lx lo, tn_lx limit) {
-    tn_loop *k = c->e->k;
-    tn_lx lane = tn_l_for(k, TN_LOOP_VECTOR, tn_l_int(k, 0), tn_l_int(k, LANES), "l");
-    tn_lx at = tn_l_add(k, base, lane);
-    if (limit != TN_LX_NONE) tn_l_if(k, tn_l_lt(k, at, limit));
-    c->index[c->last] = at;
-    c->act(c, tn_l_add(k, lo, lane));
-    if (limit != TN_LX_NONE) tn_l_end(k);
-    tn_l_end(k);
+typedef struct across_run {
+    cumulative *c;
+    tn_lx offset; /* of running values from where they are on the last axis */
+} across_run;
+
+static void across_strip(void *context, tn_lx base, uint32_t width, tn_lx limit) {
+    const across_run *r = context;
+    tn_loop *k = r->c->e->k;
+    tn_lx lane, at = tn_strip_open(k, base, width, limit, &lane);
+    r->c->index[r->c->last] = at;
+    r->c->act(r->c, tn_l_add(k, at, r->offset));
+    tn_strip_close(k, limit);
 }
 
 /* All of the last axis from `lo` to `hi`, whose running values begin at `slot`. */
 static void across_row(cumulative *c, tn_lx lo, tn_lx hi, tn_lx slot) {
     tn_loop *k = c->e->k;
-    int64_t known;
-    tn_lx lanes = tn_l_int(k, LANES), total = tn_l_sub(k, hi, lo), full = tn_l_div(k, total, lanes);
-    tn_lx strip = tn_l_for(k, TN_LOOP_SERIAL, tn_l_int(k, 0), full, "strip");
-    tn_lx by = tn_l_mul(k, strip, lanes);
-    across_lanes(c, tn_l_add(k, lo, by), tn_l_add(k, slot, by), TN_LX_NONE);
-    tn_l_end(k);
-    if (tn_l_is_const_int(k, total, &known) && known % LANES == 0) return;
-    by = tn_l_mul(k, full, lanes);
-    tn_l_if(k, tn_l_lt(k, tn_l_add(k, lo, by), hi));
-    across_lanes(c, tn_l_add(k, lo, by), tn_l_add(k, slot, by), hi);
-    tn_l_end(k);
+    tn_strips(k, LANES, 1, lo, hi, across_strip, &(across_run){c, tn_l_sub(k, slot, lo)});
 }
 
 /* Does `act` at all elements behind the axis that the task takes, [lo, hi) of the last axis. */

@@ -19,8 +19,8 @@ typedef struct tn__items {
 } tn__items;
 
 /* order_items.c */
-/* Some `most` items, which decides how they are sorted; those of equal keys stay in order when `stable`, else they are put in the order of
- * their positions, which comes to the same if they were. */
+/* Some `most` items, which decides how they are sorted; those of equal keys stay in order when `stable`,
+ * else they are put in the order of their positions, which comes to the same if they were. */
 tn__items tn__items_new(tn_loop *k, tn_lx room, int64_t most, bool stable);
 tn_lx tn__item(tn_loop *k, tn_lx key, tn_lx position);
 tn_lx tn__item_key(tn_loop *k, tn_lx item);
