@@ -178,6 +178,15 @@ static regression regressions[] = {
      "  output %6 \"y\"\n"
      "}\n",
      {0}},
+    /* half a register of what was looked up is stored at the end of memory */
+    {"test_gather__of_four_numbers_stores_no_more",
+     "graph {\n"
+     "  %0 \"x\" = input \"x\" : f32[192]\n"
+     "  %1 \"at\" = input \"at\" : i64[4,1]\n"
+     "  %2 = gather %0 %1 {axes=[0] mode=clamp} : f32[4]\n"
+     "  output %2 \"y\"\n"
+     "}\n",
+     {0}},
     {"test_weights__with_scales_along_one_of_two_axes_of_the_sum",
      "graph {\n"
      "  %0 \"x0\" = input : f32[4,3,2]\n"
