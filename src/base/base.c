@@ -95,7 +95,7 @@ void tn_out_of_memory(void) {
 
 /* ---- arena ---------------------------------------------------------------------------------- */
 
-enum { ARENA_ALIGN = 16, ARENA_CHUNK = 64 << 10 };
+enum { ARENA_ALIGN = 16, ARENA_CHUNK = 64 << 10, LINE = 64 };
 
 struct tn_arena_chunk {
     tn_arena_chunk *next;
@@ -131,6 +131,11 @@ void tn_arena_clear(tn_arena *a) {
     a->used = 0;
 }
 
+/* What to leave at the start of a chunk for its data to begin a cache line. */
+static size_t line_pad(const tn_arena_chunk *c) {
+    return (size_t)(-(uintptr_t)(c + 1) & (LINE - 1));
+}
+
 void *tn_arena_alloc(tn_arena *a, size_t size) {
     size_t need;
     if (!tn_size_add(size ? size : 1, ARENA_ALIGN - 1, &need)) tn_out_of_memory();
@@ -138,11 +143,14 @@ void *tn_arena_alloc(tn_arena *a, size_t size) {
     if (a->limit && (need > a->limit || a->used > a->limit - need)) tn_out_of_memory();
     tn_arena_chunk *c = a->chunk;
     if (!c || c->size - c->used < need) {
-        size_t total, room = need > ARENA_CHUNK ? need : ARENA_CHUNK;
+        bool large = need > ARENA_CHUNK;
+        size_t total, room = large ? need : ARENA_CHUNK;
+        if (large && !tn_size_add(need, LINE, &room)) tn_out_of_memory();
         if (!tn_size_add(room, sizeof(tn_arena_chunk), &total)) tn_out_of_memory();
         tn_arena_chunk *fresh = a->allocator.resize(a->allocator.context, NULL, total);
         if (!fresh) tn_out_of_memory();
         *fresh = (tn_arena_chunk){.next = c, .size = room};
+        if (large) fresh->used = line_pad(fresh);
         if (c && need > ARENA_CHUNK / 4) { /* a big block must not retire a half-empty chunk */
             fresh->next = c->next;
             c->next = fresh;

@@ -57,7 +57,8 @@ void tn_arena_init(tn_arena *a, tn_allocator allocator);
 void tn_arena_deinit(tn_arena *a);
 /* Takes back all memory that was handed out; some is kept for what comes next. */
 void tn_arena_clear(tn_arena *a);
-/* Zeroed memory, aligned to 16 bytes. Size 0 gives a valid unique pointer. */
+/* Zeroed memory, aligned to 16 bytes, a tensor's (more than 64 KiB) to 64. Size 0 gives a valid unique
+ * pointer. */
 void *tn_arena_alloc(tn_arena *a, size_t size);
 void *tn_arena_dup(tn_arena *a, const void *data, size_t size);
 char *tn_arena_strdup(tn_arena *a, const char *text);
