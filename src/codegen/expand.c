@@ -303,6 +303,9 @@ static void map_block(expander *x, tn_ls first) {
         case TN_LS_TRANSPOSE:
             tn_l_transpose(x->to, s->target);
             break;
+        case TN_LS_PREFETCH:
+            tn_l_prefetch(x->to, s->target, map(x, s->a));
+            break;
         case TN_LS_ERROR:
             tn_l_error(x->to, s->target);
             break;

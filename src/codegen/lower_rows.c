@@ -117,12 +117,12 @@ static void block_short_rows(const tn__rows *r, row_walk *w, int follows) {
     int64_t width, extent, size = 1;
     int at = 0;
     while (w->axis[at] != follows) at++;
-    if (at == w->count - 1 || r->vector_axis < 0) return;
+    if (at == w->count - 1 || r->vector_axis < 0 || r->s.chunk) return;
     if (!tn_l_is_const_int(r->m.k, r->extent[r->vector_axis], &width)) return;
     if (!tn_l_is_const_int(r->m.k, r->extent[follows], &extent)) return;
     tn_value stored = r->m.group->stores.data[0];
     int64_t bytes = (int64_t)tn_dtype_size(tn_graph_type(r->m.graph, stored)->dtype);
-    if (width >= LINE_BYTES / bytes) return;
+    if (width < 1 || width >= LINE_BYTES / bytes) return;
     while (2 * size * width * bytes <= BLOCK_BYTES && extent % (2 * size) == 0) size *= 2;
     w->blocked = at;
     w->block = size;
@@ -145,33 +145,99 @@ static void order_rows(const tn_lower_context *c, const tn__rows *r, row_walk *w
     block_short_rows(r, w, follows);
 }
 
-/* The point of row number `row`. */
-static void open_row(tn__rows *r, const row_walk *w, tn_lx row) {
+/* The point of row, or of block of rows, number `at`: its first row. */
+static void open_row(tn__rows *r, const row_walk *w, tn_lx at) {
     tn_loop *k = r->m.k;
-    tn_lx extent[TN_MAX_RANK + 1], index[TN_MAX_RANK + 1], size = tn_l_int(k, w->block);
+    tn_lx extent[TN_MAX_RANK], index[TN_MAX_RANK], size = tn_l_int(k, w->block);
     for (int i = 0; i < w->count; i++) extent[i] = r->extent[w->axis[i]];
     if (w->block > 1) extent[w->blocked] = tn_l_div(k, extent[w->blocked], size);
-    extent[w->count] = size;
-    tn_maker_split(k, row, extent, w->count + (w->block > 1), index);
+    tn_maker_split(k, at, extent, w->count, index);
     for (int i = 0; i < w->count; i++) r->at[w->axis[i]] = index[i];
-    if (w->block > 1)
-        r->at[w->axis[w->blocked]] =
-            tn_l_add(k, tn_l_mul(k, index[w->blocked], size), index[w->count]);
+    if (w->block > 1) r->at[w->axis[w->blocked]] = tn_l_mul(k, index[w->blocked], size);
+}
+
+/* Lines that the block of rows after this one reads, each point of the walk its share of them: so they
+ * arrive in the order of the operand's rows. */
+static void prefetch_block(tn__rows *r, const row_walk *w) {
+    enum { LINE_BYTES = 64 };
+    tn_loop *k = r->m.k;
+    tn_merge_probe ahead = {.k = k, .arena = r->m.context->arena};
+    int follows = w->axis[w->blocked], fastest = w->axis[w->count - 1];
+    int64_t width = 1,
+            bytes = (int64_t)tn_dtype_size(tn__rows_type(r, r->m.group->stores.data[0])->dtype);
+    (void)tn_l_is_const_int(k, r->extent[r->vector_axis], &width);
+    int64_t points = LINE_BYTES / (width * bytes); /* that a line holds */
+    if (points < 2 || w->block % points || r->digit_axis >= 0) return;
+    tn_lx base = r->at[follows], at = r->at[fastest], n = tn_l_int(k, points);
+    tn_lx share = tn_l_int(k, w->block / points), digit = tn_l_mod(k, at, n);
+    tn_lx i = tn_l_for(k, TN_LOOP_UNROLL, tn_l_int(k, 0), share, "ahead");
+    tn_lx from = tn_l_add(k, base, tn_l_int(k, w->block));
+    r->at[follows] = tn_l_add(k, from, tn_l_add(k, tn_l_mul(k, digit, share), i));
+    r->at[fastest] = tn_l_sub(k, at, digit);
+    r->at[r->vector_axis] = tn_l_int(k, 0);
+    uint32_t mark = tn_access_mark(&r->m.access), operand = 0;
+    r->probe = &ahead;
+    tn__rows_emit_member(
+        r, tn__rows_member(r, tn_graph_value(r->m.graph, r->m.group->stores.data[0])->node));
+    r->probe = NULL;
+    tn_access_release(&r->m.access, mark);
+    while (k->buffers.data[operand].kind != TN_LBUF_INPUT) operand++;
+    tn_l_prefetch(k, operand, ahead.offsets.data[0]);
+    tn_l_end(k);
+    r->at[follows] = base;
+    r->at[fastest] = at;
+}
+
+static void run_row(tn__rows *r, tn_lx lo, tn_lx hi) {
+    uint32_t mark = tn_access_mark(&r->m.access);
+    if (r->s.block)
+        tn__rows_strips(r, lo, hi, block_strip);
+    else if (r->s.fold_lanes)
+        tn__rows_run_folded(r);
+    else
+        tn__rows_strips(r, lo, hi, row_strip);
+    tn_access_release(&r->m.access, mark);
+}
+
+/* The row, or block of rows, number `at` of the walk; [lo, hi) along the vector axis. */
+static void run_rows(tn__rows *r, const row_walk *w, tn_lx at, tn_lx lo, tn_lx hi) {
+    enum { MOST_UNROLLED = 16 };
+    tn_loop *k = r->m.k;
+    open_row(r, w, at);
+    if (w->block == 1) {
+        run_row(r, lo, hi);
+        return;
+    }
+    prefetch_block(r, w);
+    int axis = w->axis[w->blocked];
+    tn_loop_kind kind = w->block <= MOST_UNROLLED ? TN_LOOP_UNROLL : TN_LOOP_SERIAL;
+    tn_lx p = tn_l_for(k, kind, tn_l_int(k, 0), tn_l_int(k, w->block), "p");
+    r->at[axis] = tn_l_add(k, r->at[axis], p);
+    run_row(r, lo, hi);
+    tn_l_end(k);
+}
+
+/* The rows of the kernel, or blocks of them; their number. */
+static tn_lx find_walk(tn__rows *r, row_walk *w) {
+    tn_loop *k = r->m.k;
+    tn_lx count = tn_l_int(k, 1);
+    const tn_space *s = &r->m.group->space;
+    *w = (row_walk){.block = 1};
+    for (int i = 0; i < s->shape.rank; i++) {
+        if (s->folded[i] || i == r->vector_axis || r->merged[i] || s->shape.dim[i] == 1) continue;
+        if (r->s.block && i == r->s.block_axis) continue;
+        w->axis[w->count++] = i;
+        count = tn_l_mul(k, count, r->extent[i]);
+    }
+    order_rows(r->m.context, r, w);
+    return tn_l_div(k, count, tn_l_int(k, w->block));
 }
 
 /* Tasks over blocks of rows, or over chunks of the vector axis when rows are few and long. */
 static void emit_kernel(tn__rows *r) {
     tn_loop *k = r->m.k;
-    row_walk w = {.block = 1};
-    tn_lx count = tn_l_int(k, 1), one = tn_l_int(k, 1);
-    const tn_space *s = &r->m.group->space;
-    for (int i = 0; i < s->shape.rank; i++) {
-        if (s->folded[i] || i == r->vector_axis || r->merged[i] || s->shape.dim[i] == 1) continue;
-        if (r->s.block && i == r->s.block_axis) continue;
-        w.axis[w.count++] = i;
-        count = tn_l_mul(k, count, r->extent[i]);
-    }
-    order_rows(r->m.context, r, &w);
+    row_walk w;
+    tn_lx count = find_walk(r, &w), one = tn_l_int(k, 1);
     tn__rows_find_keeps(r);
     tn_lx width = r->vector_axis >= 0 ? r->extent[r->vector_axis] : one;
     tn_lx task = tn_l_task(k), chunk_lo = tn_l_int(k, 0), chunk_hi = width, block = task;
@@ -184,23 +250,15 @@ static void emit_kernel(tn__rows *r) {
         k->tasks = tn_l_mul(k, count, chunks);
         r->s.rows_per_task = 1;
     } else {
+        r->s.rows_per_task = TN_MAX(1, r->s.rows_per_task / w.block);
         tn_lx per = tn_l_int(k, r->s.rows_per_task - 1);
         k->tasks = tn_l_div(k, tn_l_add(k, count, per), tn_l_int(k, r->s.rows_per_task));
     }
     tn_lx lo = tn_l_mul(k, block, tn_l_int(k, r->s.rows_per_task));
     tn_lx hi = tn_l_min(k, count, tn_l_add(k, lo, tn_l_int(k, r->s.rows_per_task)));
     tn_lx row = tn_l_for(k, TN_LOOP_SERIAL, lo, hi, "row");
-    open_row(r, &w, row);
-    uint32_t wide = r->s.lanes * r->s.unroll * (uint32_t)TN_MAX(1, r->s.block);
-    tn__rows_make_registers(r, wide);
-    uint32_t mark = tn_access_mark(&r->m.access);
-    if (r->s.block)
-        tn__rows_strips(r, chunk_lo, chunk_hi, block_strip);
-    else if (r->s.fold_lanes)
-        tn__rows_run_folded(r);
-    else
-        tn__rows_strips(r, chunk_lo, chunk_hi, row_strip);
-    tn_access_release(&r->m.access, mark);
+    tn__rows_make_registers(r, r->s.lanes * r->s.unroll * (uint32_t)TN_MAX(1, r->s.block));
+    run_rows(r, &w, row, chunk_lo, chunk_hi);
     tn_l_end(k);
 }
 

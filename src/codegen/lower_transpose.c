@@ -41,6 +41,7 @@ typedef struct turn {
     tn_lx at[TN_MAX_RANK], extent[TN_MAX_RANK];
     uint32_t reg;
     tn_lx element, captured; /* of the register: what stands for the operand; NONE: look for it */
+    tn_lx offset;            /* of what was captured */
     TN_VEC(seen_load) loads; /* while probing */
     tn_merge_probe *probe;
 } turn;
@@ -57,6 +58,7 @@ static tn_lx read_operand(turn *t, tn_value v, const tn_lx *index) {
     tn_loop *k = t->m.k;
     tn_dtype dtype = tn_maker_dtype(&t->m, v);
     if (t->element != TN_LX_NONE) return tn_l_bitcast(k, t->element, dtype);
+    t->offset = tn_maker_offset(&t->m, v, index);
     t->captured = tn_l_bitcast(k, tn_maker_load(&t->m, v, index), t->dtype);
     return tn_l_number(k, dtype, 0);
 }
@@ -110,10 +112,28 @@ static tn_lx capture(turn *t) {
     return t->captured;
 }
 
+/* Where tiles are as wide as a cache line and several lines of them follow each other along `last`. */
+static bool prefetches(turn *t) {
+    enum { LINE_BYTES = 64 };
+    int64_t extent, line = (int64_t)t->s.lanes * t->s.unroll;
+    bool single = tn_l_is_const_int(t->m.k, t->extent[t->c.last], &extent) && extent <= line;
+    return t->s.stream && !single && t->s.lanes * tn_dtype_size(t->dtype) >= LINE_BYTES;
+}
+
+/* The operand's line that starts at the current point, for the tile that follows along `last`. */
+static void prefetch_row(turn *t, tn_lx cross, tn_lx last) {
+    tn_loop *k = t->m.k;
+    t->at[t->c.cross] = cross;
+    t->at[t->c.last] = tn_l_add(k, last, tn_l_int(k, (int64_t)t->s.lanes * t->s.unroll));
+    capture(t);
+    tn_l_prefetch(k, tn_maker_buffer(&t->m, t->c.value, TN_LBUF_INPUT), t->offset);
+}
+
 static void load_tile(turn *t, tn_lx x, tn_lx y, bool whole) {
     tn_loop *k = t->m.k;
     tn_lx n = tn_l_int(k, t->s.lanes), zero = tn_l_int(k, 0);
     tn_lx i = tn_l_for(k, TN_LOOP_UNROLL, zero, n, "i"), last = tn_l_add(k, y, i);
+    if (whole && prefetches(t)) prefetch_row(t, x, last);
     if (!whole) tn_l_if(k, tn_l_lt(k, last, t->extent[t->c.last]));
     tn_lx lane = tn_l_for(k, TN_LOOP_VECTOR, zero, n, "l");
     tn_lx cross = tn_l_add(k, x, lane), to = tn_l_add(k, tn_l_mul(k, i, n), lane);

@@ -126,6 +126,7 @@ const char *tn__select(render *r, tn_dtype dtype, uint32_t lanes, const char *ma
 const char *tn__load(render *r, uint32_t buffer, tn_lx index, tn_lx guard, tn_lx other,
                      uint32_t lanes);
 void tn__store(render *r, const tn_lstmt *s);
+void tn__prefetch(render *r, const tn_lstmt *s);
 /* The number of leading lanes for which a condition holds, when it holds for such lanes only. */
 tn_lx tn__prefix_count(render *r, tn_lx condition, uint32_t lanes);
 /* Whether it is known to hold for the first lane at least. */

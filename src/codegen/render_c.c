@@ -200,6 +200,9 @@ static void statement(render *r, tn_ls id) {
     case TN_LS_TRANSPOSE:
         tn__register_transpose(r, &s);
         break;
+    case TN_LS_PREFETCH:
+        tn__prefetch(r, &s);
+        break;
     case TN_LS_ERROR:
         tn__require(r, 0, "report");
         tn__line(r, "tn_report(context->error, %" PRIu32 ");", s.target);

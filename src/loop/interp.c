@@ -323,6 +323,8 @@ static void run_block(machine *m, tn_ls first) {
         case TN_LS_TRANSPOSE:
             transpose(m, s);
             break;
+        case TN_LS_PREFETCH:
+            break;
         case TN_LS_ERROR:
             report(m, s);
             break;

@@ -378,6 +378,10 @@ void tn_l_transpose(tn_loop *k, uint32_t reg) {
     append(k, (tn_lstmt){.kind = TN_LS_TRANSPOSE, .target = reg});
 }
 
+void tn_l_prefetch(tn_loop *k, uint32_t buffer, tn_lx offset) {
+    append(k, (tn_lstmt){.kind = TN_LS_PREFETCH, .target = buffer, .a = offset});
+}
+
 /* ---- blocks --------------------------------------------------------------------------------- */
 
 static void open_block(tn_loop *k, tn_ls statement) {

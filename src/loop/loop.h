@@ -67,6 +67,8 @@ typedef enum tn_ls_kind {
     TN_LS_ERROR,     /* report error `target` (a tn_kernel_error) once; the task goes on */
     TN_LS_TRANSPOSE, /* register `target` of n*n elements, n a power of two: r[i*n+j] and r[j*n+i]
                         change places */
+    TN_LS_PREFETCH, /* the cache line of buffer `target`[a], which may lie outside it, is read soon: no
+                        effect on meaning */
 } tn_ls_kind;
 
 typedef enum tn_loop_kind { TN_LOOP_SERIAL, TN_LOOP_UNROLL, TN_LOOP_VECTOR } tn_loop_kind;
@@ -208,6 +210,7 @@ void tn_l_store(tn_loop *k, uint32_t buffer, tn_lx offset, tn_lx value);
 void tn_l_set(tn_loop *k, uint32_t reg, tn_lx index, tn_lx value);
 void tn_l_error(tn_loop *k, uint32_t error);
 void tn_l_transpose(tn_loop *k, uint32_t reg);
+void tn_l_prefetch(tn_loop *k, uint32_t buffer, tn_lx offset);
 /* The n of a register that can be transposed, else 0. */
 uint32_t tn_l_square(const tn_loop *k, uint32_t reg);
 

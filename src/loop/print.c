@@ -249,6 +249,10 @@ static void stmt(printer *p, const tn_lstmt *s, tn_lx value) {
     } else if (s->kind == TN_LS_TRANSPOSE) {
         tn_str_append(p->out, "transpose ");
         register_name(p, s->target);
+    } else if (s->kind == TN_LS_PREFETCH) {
+        tn_str_append(p->out, "prefetch ");
+        buffer_name(p, s->target);
+        target(p, "[", s->a, "]");
     } else {
         tn_str_appendf(p->out, "error %" PRIu32, s->target);
     }

@@ -151,7 +151,7 @@ static void take_expr(reader *r, tn_lexpr *x, uint32_t exprs) {
 }
 
 static void take_stmt(reader *r, tn_lstmt *s, uint32_t exprs, uint32_t stmts, uint32_t vars) {
-    s->kind = (tn_ls_kind)take_below(r, 1, TN_LS_TRANSPOSE + 1);
+    s->kind = (tn_ls_kind)take_below(r, 1, TN_LS_PREFETCH + 1);
     s->loop = (tn_loop_kind)take_below(r, 1, TN_LOOP_VECTOR + 1);
     s->let = (tn_let_kind)take_below(r, 1, TN_LET_TICKET + 1);
     s->op = (tn_scalar_op)take_below(r, 1, TN_SCALAR_COUNT);

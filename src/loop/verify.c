@@ -255,7 +255,7 @@ static bool has_surplus(const tn_lstmt *s) {
     bool is_for = s->kind == TN_LS_FOR, is_if = s->kind == TN_LS_IF, is_let = s->kind == TN_LS_LET;
     bool guarded = is_let && s->let == TN_LET_LOAD;
     bool bare = s->kind == TN_LS_ERROR || s->kind == TN_LS_TRANSPOSE;
-    bool single = is_if || bare || (is_let && !guarded);
+    bool single = is_if || bare || s->kind == TN_LS_PREFETCH || (is_let && !guarded);
     bool none = bare || (is_let && s->let == TN_LET_FOLD);
     return (none && s->a) || (single && s->b) || (!guarded && s->c) ||
            (!is_for && !is_if && s->body) || (!is_if && s->other);
@@ -285,6 +285,10 @@ static tn_status check_stmt(checker *c, tn_ls id, const tn_lstmt *s) {
         EXPECT(s->target < k->registers.len && tn_l_square(k, s->target) && !c->in_vector,
                "statement", id, "transposes what is no square register, or inside a vector loop");
         return TN_OK;
+    case TN_LS_PREFETCH:
+        EXPECT(s->target < k->buffers.len && !c->in_vector, "statement", id,
+               "prefetches from no buffer, or inside a vector loop");
+        return check_use(c, id, s->a, TN_i64);
     case TN_LS_ERROR:
         EXPECT(s->target && s->target <= INT32_MAX, "statement", id, "no error code");
         return TN_OK;

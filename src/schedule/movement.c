@@ -48,6 +48,34 @@ static bool is_interleave(const tn_group *g, const tn_turn_facts *t, int64_t cro
     return cross <= FEW && t->step > 1 && t->step <= FEW;
 }
 
+/* Tiles that follow each other along the last axis, where results are stored past the caches and a tile
+ * is a line. Lines arrive faster in pairs; the rows of the operand that two tiles take, and those prefetched
+ * for the next two, must find place in a cache of the second level. Rows that begin within lines are
+ * stored many tiles at a time, since lines at the ends are stored in parts. */
+static uint32_t lines_together(const tn_turn_facts *t, uint32_t lanes, int64_t last) {
+    enum { KEPT_BYTES = 1 << 20, MOST_PAIRED = 32, MANY = 8 };
+    int64_t n = lanes, row = times(t->step, t->element_bytes);
+    uint32_t many = MANY;
+    if (last % (2 * n) == 0 && n <= MOST_PAIRED)
+        return t->step > 0 && times(row, 4 * n) <= KEPT_BYTES ? 2 : 1;
+    while (many > 1 && (last % n == 0 || last < 2 * n * many)) many /= 2;
+    return many;
+}
+
+/* The sides of a task's block; see above tn_schedule_choose_transpose. */
+static void choose_blocks(const tn_turn_facts *t, int64_t cross, int64_t last, int64_t total,
+                          bool apart, tn_schedule *s) {
+    enum { LONG_SIDE = 1024, LONG_BYTES = 16384, LINES = 4, MANY_TASKS = 32 };
+    int64_t n = s->lanes, line = n * s->unroll;
+    int64_t side = apart || (s->stream && t->long_rows) ? line : line * LINES;
+    int64_t far = s->stream && !apart ? LONG_BYTES / t->element_bytes : LONG_SIDE;
+    while (far > side && total / (far * side) < MANY_TASKS) far /= 2;
+    s->rows_per_task = s->follow_source ? far : side;
+    s->chunk = s->follow_source ? side : far;
+    s->rows_per_task = (TN_MIN(s->rows_per_task, cross) + n - 1) / n * n;
+    s->chunk = (TN_MIN(s->chunk, last) + line - 1) / line * line;
+}
+
 /* Tiles are as wide as a vector, narrower where an axis is short. Blocks are long along the side whose
  * rows tiles follow and a few cache lines wide along the other, so that few pages are open at a time.
  * Results that are streamed follow the operand: whole lines are written wherever they lie; where its rows
@@ -55,14 +83,7 @@ static bool is_interleave(const tn_group *g, const tn_turn_facts *t, int64_t cro
  * lines that are written in parts. */
 tn_schedule tn_schedule_choose_transpose(const tn_grouping *p, const tn_group *g,
                                          const tn_turn_facts *t) {
-    enum {
-        MOST_LANES = 64,
-        LONG_SIDE = 1024,
-        LINE_BYTES = 64,
-        LINES = 4,
-        MANY_TASKS = 32,
-        OPEN_LINES = 8
-    };
+    enum { MOST_LANES = 64, LINE_BYTES = 64, OPEN_LINES = 8 };
     tn_schedule s = {.unroll = 1, .rows_per_task = 1};
     int64_t size[TN_MAX_RANK], total = 1;
     for (int i = 0; i < g->space.shape.rank; i++) {
@@ -82,12 +103,9 @@ tn_schedule tn_schedule_choose_transpose(const tn_grouping *p, const tn_group *g
     int64_t n = s.lanes, line = n * s.unroll;
     s.stream = t->streams && last >= line && (s.unroll == 1 || n <= OPEN_LINES);
     s.follow_source = t->wide_source || s.stream;
-    int64_t side = s.stream && t->long_rows ? line : line * LINES, far = LONG_SIDE;
-    while (far > side && total / (far * side) < MANY_TASKS) far /= 2;
-    s.rows_per_task = s.follow_source ? far : side;
-    s.chunk = s.follow_source ? side : far;
-    s.rows_per_task = (TN_MIN(s.rows_per_task, cross) + n - 1) / n * n;
-    s.chunk = (TN_MIN(s.chunk, last) + line - 1) / line * line;
+    bool apart = s.stream && last % n != 0;
+    if (s.stream && s.unroll == 1) s.unroll = lines_together(t, s.lanes, last);
+    choose_blocks(t, cross, last, total, apart, &s);
     return s;
 }
 

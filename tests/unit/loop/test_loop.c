@@ -19,6 +19,7 @@ static void build(fixture *f, int variant) {
     tn_l_end(k);
     tn_lx all = tn_l_fold(k, TN_S_add, r);
     tn_lx i = loop_to(f, tn_l_scalar(k, 0), "i");
+    tn_l_prefetch(k, x, tn_l_add(k, i, num(f, 64)));
     tn_l_if(k, tn_l_lt(k, i, num(f, 5)));
     tn_lx v = tn_l_load(k, x, i, 0, 0);
     tn_l_store(k, tmp, i, tn_l_op2(k, TN_S_mul, v, v));
@@ -61,7 +62,7 @@ static void test_expressions__are_shared_and_folded(void **state) {
 static void test_verify__accepts_and_refuses(void **state) {
     (void)state;
     tn_error err = TN_ERROR_INIT;
-    for (int wrong = 0; wrong < 9; wrong++) {
+    for (int wrong = 0; wrong < 10; wrong++) {
         fixture f;
         fixture_init(&f);
         tn_loop *k = &f.k;
@@ -94,6 +95,9 @@ static void test_verify__accepts_and_refuses(void **state) {
             tn_l_store(k, 1, i, tn_l_number(k, TN_f32, 0));
             break;
         }
+        case 9:
+            tn_l_prefetch(k, 9, num(&f, 0));
+            break;
         default:
             break;
         }
@@ -118,6 +122,7 @@ static void test_print__shows_the_kernel(void **state) {
                               "    r.r0[j.v1] = x.0[j.v1]\n"
                               "  %1 := fold add r.r0\n"
                               "  for i.v2 in 0 .. n0:\n"
+                              "    prefetch x.0[(i.v2 + 64)]\n"
                               "    if (i.v2 < 5):\n"
                               "      %2 = x.0[i.v2]\n"
                               "      tmp.2[i.v2] = mul(%2, %2)\n"

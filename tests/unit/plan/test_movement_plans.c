@@ -134,6 +134,17 @@ static void rows_elsewhere(tn_builder *b) {
     out(b, tn_b_permute(b, TYPED(b, TN_bool, 4, 7, 5, 30), (int[]){2, 0, 1, 3}));
     out(b, tn_b_permute(b, TYPED(b, TN_bf16, 4, 6, 33), (int[]){1, 0, 2}));
 }
+static void short_rows_elsewhere(tn_builder *b) { /* in blocks that share lines of the result */
+    out(b, tn_b_permute(b, TYPED(b, TN_u8, 3, 32, 5, 16), (int[]){0, 2, 1, 3}));
+    out(b, tn_b_permute(b, TYPED(b, TN_u8, 2, 32, 3, 8, 16), (int[]){0, 3, 1, 2, 4}));
+    out(b, tn_b_permute(b, INPUT(b, 24, 5, 4), (int[]){1, 0, 2}));
+    out(b, tn_b_permute(b, TYPED(b, TN_bf16, 64, 3, 8), (int[]){1, 0, 2}));
+}
+static void transposed_apart(tn_builder *b) { /* rows of the result begin within lines */
+    out(b, tn_b_permute(b, INPUT(b, 331, 67), (int[]){1, 0}));
+    out(b, tn_b_permute(b, TYPED(b, TN_u8, 1031, 70), (int[]){1, 0}));
+    out(b, tn_b_permute(b, TYPED(b, TN_f64, 2, 141, 9, 5), (int[]){0, 2, 3, 1}));
+}
 static void flags_of_a_number(tn_builder *b) { /* moved, but not from memory */
     tn_shape s = {.rank = 2, .dim = {9, 20}};
     tn_value all = tn_b_full(b, TN_bool, &s, 1), half = tn_b_full(b, TN_f16, &s, 0.5);
@@ -333,6 +344,8 @@ static const movement_case cases[] = {
     CASE(reversed_axes, "shape=transpose", 0, 0),
     CASE(halves_at_work, "shape=transpose", 0, 0),
     CASE(rows_elsewhere, NULL, 0, 0),
+    CASE(short_rows_elsewhere, NULL, 0, 0),
+    CASE(transposed_apart, NULL, 0, 0),
     CASE(resized_nearest, "broadcast", 0, 0),
     CASE(resized_linear, "add", 2, 3),
     CASE(flags_of_a_number, NULL, 0, 0),
