@@ -112,12 +112,17 @@ static tn_lx capture(turn *t) {
     return t->captured;
 }
 
-/* Where tiles are as wide as a cache line and several lines of them follow each other along `last`. */
+/* Where a tile's rows are whole cache lines, another line of tiles follows along `last`, and a cache of the
+ * second level has place for what is asked for: rows far apart meet in few of its sets. Tiles of many
+ * rows keep the processor's misses busy by themselves. */
 static bool prefetches(turn *t) {
-    enum { LINE_BYTES = 64 };
-    int64_t extent, line = (int64_t)t->s.lanes * t->s.unroll;
-    bool single = tn_l_is_const_int(t->m.k, t->extent[t->c.last], &extent) && extent <= line;
-    return t->s.stream && !single && t->s.lanes * tn_dtype_size(t->dtype) >= LINE_BYTES;
+    enum { LINE_BYTES = 64, KEPT_BYTES = 1 << 20, MOST_ROWS = 32 };
+    int64_t extent, size = (int64_t)tn_dtype_size(t->dtype), n = t->s.lanes, tile;
+    bool single =
+        tn_l_is_const_int(t->m.k, t->extent[t->c.last], &extent) && extent <= n * t->s.unroll;
+    bool fits =
+        t->c.step > 0 && !__builtin_mul_overflow(t->c.step, n * size, &tile) && tile <= KEPT_BYTES;
+    return t->s.stream && !single && fits && n <= MOST_ROWS && n * size >= LINE_BYTES;
 }
 
 /* The operand's line that starts at the current point, for the tile that follows along `last`. */
