@@ -149,6 +149,8 @@ void tn__close_loops(tn_loop *k, int n);
 void tn__row_addresses(tn__tile *t, uint32_t rows, tn_lx m0);
 tn_lx tn__lhs_k_part(tn__tile *t, const tn_lx *k_index, tn_lx k_linear);
 tn_lx tn__lhs_element(tn__tile *t, tn_lx i, tn_lx m0, const tn_lx *k_index, tn_lx k_part);
+/* The same at the sum of the two parts, where A is not evaluated there. */
+tn_lx tn__lhs_at(tn__tile *t, tn_lx address);
 /* Element (k, j) of a panel of B as the tiles read it: packed, or in place. */
 tn_lx tn__rhs_element(tn__tile *t, const tn_lx *k_index, tn_lx k_linear, tn_lx panel, tn_lx j);
 /* The products of `rows` rows from m0 on with a panel; added to what the tile holds, over t->k. */
@@ -193,6 +195,9 @@ void tn__weights_bind(tn__tile *t);
 void tn__weights_multiply(tn__tile *t, uint32_t rows, tn_lx m0, tn_lx panel);
 /* The element of the pack at line `line` of the panel and weights.column. */
 tn_lx tn__weights_word(tn__tile *t, tn_lx line);
+/* Asks for the lines of the pack that follow some way behind: prefetching by the machine stops at the end of
+ * a page, and what is computed with a page by a few rows takes too short to hide its first line. */
+void tn__weights_prefetch(tn__tile *t, tn_lx line);
 /* Converts a panel into t->packed. */
 void tn__weights_unpack(tn__tile *t, tn_lx panel);
 

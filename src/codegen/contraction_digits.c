@@ -68,6 +68,7 @@ typedef struct group_of_row {
     tn_lx row, at; /* of the result; of the steps, and a chunk's words are at `at` · its words */
     tn_lx first;   /* element of k */
     tn_lx inverse; /* of the step */
+    tn_lx address; /* of the row, read before lanes are open; NONE: A is evaluated */
 } group_of_row;
 
 /* Emits the work of one chunk; `lane` is open. */
@@ -95,7 +96,8 @@ static tn_lx element(const group_of_row *g, tn_lx chunk, tn_lx lane, int i) {
     tn_lx linear = k_index[t->weights.k_axis] = tn_l_add(k, g->first, in_group);
     uint32_t mark = tn_access_mark(&t->m.access);
     tn_lx k_part = tn__lhs_k_part(t, k_index, linear);
-    tn_lx a = tn__lhs_element(t, tn_l_int(k, 0), g->row, k_index, k_part);
+    tn_lx a = g->address ? tn__lhs_at(t, tn_l_add(k, g->address, k_part))
+                         : tn__lhs_element(t, tn_l_int(k, 0), g->row, k_index, k_part);
     tn_access_release(&t->m.access, mark);
     return a;
 }
@@ -157,6 +159,7 @@ void tn__digits_make(tn__tile *t, tn_lx lo, tn_lx hi) {
     group_of_row g = {.t = t, .lanes = lanes_of(&t->weights)};
     g.row = tn_l_for(k, TN_LOOP_SERIAL, lo, hi, "row");
     tn__row_addresses(t, 1, g.row);
+    if (t->s.lhs != TN_LHS_ELEMENT) g.address = tn_l_get(k, t->row, zero);
     tn_lx group = tn_l_for(k, TN_LOOP_SERIAL, zero, tn_l_int(k, groups_of(t)), "group");
     g.at = tn_l_add(k, times(k, tn_l_sub(k, g.row, t->first_row), groups_of(t)), group);
     g.first = times(k, group, t->weights.group);
@@ -272,6 +275,7 @@ void tn__digits_multiply(tn__tile *t, uint32_t rows, tn_lx m0, tn_lx group, uint
     tn_lx line =
         tn_l_add(k, times(k, tn_l_add(k, times(k, group, chunks), chunk), lanes / 2), pair);
     tn_lx at = tn_l_add(k, times(k, chunk, DIGITS * lanes), times(k, pair, 2));
+    tn__weights_prefetch(t, line);
     for (int half = 0; half < 2; half++) add_half(&g, line, half, at);
     tn_l_end(k);
     tn_l_end(k);

@@ -171,7 +171,11 @@ tn_lx tn__lhs_element(tn__tile *t, tn_lx i, tn_lx m0, const tn_lx *k_index, tn_l
         tn__split_axes(k, tn_l_add(k, m0, i), t->c.m_extent, t->c.m, t->merged_m, m);
         return tn_l_let(k, tn__tile_lhs(t, t->b_index, m, k_index));
     }
-    tn_lx address = tn_l_add(k, tn_l_get(k, t->row, i), k_part);
+    return tn__lhs_at(t, tn_l_add(k, tn_l_get(k, t->row, i), k_part));
+}
+
+tn_lx tn__lhs_at(tn__tile *t, tn_lx address) {
+    tn_loop *k = t->m.k;
     uint32_t buffer =
         t->s.lhs == TN_LHS_STAGED ? t->stage : tn_maker_buffer(&t->m, t->a_leaf, TN_LBUF_INPUT);
     return tn_l_cast(k, tn_l_load(k, buffer, address, TN_LX_NONE, TN_LX_NONE), t->c.acc, false);

@@ -13,6 +13,11 @@
  * which its rows then read as they would read f32. */
 #include "codegen/contraction.h"
 
+enum {
+    CACHE_LINE = 64,
+    PREFETCH_BYTES = 2 << 10,
+};
+
 static tn_lx times(tn_loop *k, tn_lx a, int64_t b) {
     return tn_l_mul(k, a, tn_l_int(k, b));
 }
@@ -273,6 +278,15 @@ static tn_lx scaled_lhs(tn__tile *t, tn_lx i, tn_lx a) {
 
 tn_lx tn__weights_word(tn__tile *t, tn_lx line) {
     return tn_l_load(t->m.k, t->weights.raw, place_in(t, 0, line), TN_LX_NONE, TN_LX_NONE);
+}
+
+void tn__weights_prefetch(tn__tile *t, tn_lx line) {
+    tn_loop *k = t->m.k;
+    int64_t bytes = (int64_t)tn_dtype_size(packed_type(t, 0));
+    t->weights.column = tn_l_int(k, 0);
+    tn_lx ahead = tn_l_add(k, place_in(t, 0, line), tn_l_int(k, PREFETCH_BYTES / bytes));
+    for (int64_t at = 0; at < t->s.nr * bytes; at += CACHE_LINE)
+        tn_l_prefetch(k, t->weights.raw, tn_l_add(k, ahead, tn_l_int(k, at / bytes)));
 }
 
 /* B's element, less its factor where sums are multiplied by that, and its zero. */

@@ -177,7 +177,7 @@ const char *tn__load(render *r, uint32_t buffer, tn_lx index, tn_lx guard, tn_lx
     return tn__text(r, "(%s ? %s : %s)", tn__value(r, guard), text, tn__value_as(r, other, lanes));
 }
 
-/* Into the second-level cache: what is asked for is a block ahead. */
+/* Into the second-level cache: what is asked for is not needed at once. */
 void tn__prefetch(render *r, const tn_lstmt *s) {
     tn__line(r, "__builtin_prefetch(%s, 0, 2);", address(r, s->target, s->a));
 }

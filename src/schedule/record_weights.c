@@ -42,9 +42,9 @@ static bool fits(uint32_t rows, uint32_t vectors, bool parts, uint32_t registers
     return rows * vectors * (parts ? 2 : 1) + vectors + 3 <= registers;
 }
 
-/* The same for digits: four sums, two lines of bytes. */
+/* The same for digits: three sums each, a line of bytes; what they add up to over groups waits in memory. */
 static bool digits_fit(uint32_t rows, uint32_t vectors, uint32_t registers) {
-    return rows * vectors * 4 + vectors * 2 + 2 <= registers;
+    return rows * vectors * 3 + vectors + 3 <= registers;
 }
 
 static void choose_digit_tile(tn_schedule *s, int64_t m, int64_t n, uint32_t registers) {
