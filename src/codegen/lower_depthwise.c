@@ -19,6 +19,7 @@
 enum {
     MOST_TAPS = 16,  /* of a window's row in the text */
     MOST_BLOCKS = 4, /* of columns at the borders in the text */
+    LARGE = 4 << 20, /* bytes of x */
 };
 
 typedef struct depthwise {
@@ -26,6 +27,7 @@ typedef struct depthwise {
     const tn_attrs_conv *attrs;
     int last;                             /* spatial axis of the columns */
     tn_lx m[TN_MAX_RANK], k[TN_MAX_RANK]; /* the current image, row and column; window position */
+    bool ahead;                           /* rows of x are asked for before they are read */
     tn_lx channels, width;                /* of the group; of a row of packed weights */
     tn_lx from, to;                       /* channels of the task */
     uint32_t vectors;                     /* of channels in a tile */
@@ -183,12 +185,47 @@ static void other_taps(const block *b) {
     tn__close_loops(k, 2);
 }
 
+/* The line of x that tap (row, column) of the block's column `p` has, for vector `v`. */
+static void prefetch_line(const block *b, int64_t p, int64_t v, int64_t row, int64_t column) {
+    depthwise *d = b->d;
+    tn__tile *t = &d->t;
+    tn_loop *k = t->m.k;
+    tn_lx index[TN_MAX_RANK], guard = TN_LX_NONE;
+    uint32_t mark = tn_access_mark(&t->m.access), buffer = 0;
+    t->b_index[0] = tn_l_add(k, d->strip, number(d, v * t->s.lanes));
+    d->m[1 + d->last] = tn_l_add(k, b->first, number(d, p));
+    for (int i = 0; i < d->last; i++) d->k[i] = number(d, i == d->last - 1 ? row : 0);
+    d->k[d->last] = number(d, column);
+    t->rules->lhs(&t->m.access.emit, t->node, t->b_index, d->m, d->k, index, &guard);
+    tn_lx at = tn__load_address(k, tn__tile_operand(t, 0, index, TN_LX_NONE), &buffer);
+    if (at) tn_l_prefetch(k, buffer, at);
+    tn_access_release(&t->m.access, mark);
+}
+
+/* The rows of x that the next row of the result adds to the window: blocks read a few lines of each of its
+ * rows, too short a run for the machine to see ahead. */
+static void prefetch_rows(const block *b) {
+    enum { MOST = 64 };
+    depthwise *d = b->d;
+    const tn_attrs_conv *a = d->attrs;
+    int64_t taps = 0, across = a->stride.at[d->last];
+    int64_t rows = d->last ? a->stride.at[d->last - 1] : 0;
+    if (!rows || !tn_dim_const_value(d->t.m.graph->dims, d->t.c.k_extent[d->last - 1], &taps) ||
+        a->window_dilation.at[d->last - 1] > 1 || a->window_dilation.at[d->last] > 1 ||
+        rows * across * b->count * d->vectors > MOST)
+        return;
+    for (int64_t i = 0; i < rows * b->count * across; i++)
+        for (int64_t v = 0; v < d->vectors; v++)
+            prefetch_line(b, i / across % b->count, v, taps + i / across / b->count, i % across);
+}
+
 static void channel_strip(void *context, tn_lx base, uint32_t width, tn_lx limit) {
     const block *b = context;
     depthwise *d = b->d;
     d->vectors = width / d->t.s.lanes;
     d->strip = base;
     d->limit = limit;
+    if (d->ahead) prefetch_rows(b);
     clear_columns(d, b->count);
     for (int i = 0; i < d->last; i++) d->k[i] = open_taps(d, i, d->m[1 + i]);
     if (b->known)
@@ -317,6 +354,8 @@ static void depthwise_init(depthwise *d, const tn_lower_context *c, uint32_t gro
     d->last = d->attrs->stride.count - 1;
     d->t.s = tn_schedule_choose_depthwise(d->t.m.grouping, d->t.m.group,
                                           (uint32_t)c->target->vector_bytes);
+    d->ahead = d->t.s.chunk > (int64_t)d->t.s.unroll * d->t.s.lanes &&
+               tn_schedule_streams(d->t.m.grouping, d->t.node->in[0], LARGE);
     d->channels = d->width = tn_l_dim(k, d->t.c.b_extent[0]);
     for (int i = 0; i < TN_MAX_RANK; i++) d->k[i] = number(d, 0);
 }

@@ -34,6 +34,7 @@ static const layer layers[] = {
      CHANNELS,
      {0}},
     {"stride 2", true, 1, 24, 9, 33, {3, 3}, {2, 2}, {1, 1}, {1, 1}, {1, 1}, 0, CHANNELS, {0}},
+    {"large", true, 1, 80, 4, 3300, {3, 3}, {2, 2}, {1, 1}, {1, 1}, {1, 1}, 0, CHANNELS, {0}},
     {"7 by 7", true, 1, 16, 9, 20, {7, 7}, {1, 1}, {1, 1}, {3, 3}, {3, 3}, 0, CHANNELS, {0}},
     {"uneven padding", true, 1, 9, 7, 10, {5, 4}, {2, 1}, {1, 1}, {2, 0}, {1, 3}, 0, CHANNELS, {0}},
     {"negative padding",
