@@ -275,7 +275,7 @@ void tn__digits_multiply(tn__tile *t, uint32_t rows, tn_lx m0, tn_lx group, uint
     tn_lx line =
         tn_l_add(k, times(k, tn_l_add(k, times(k, group, chunks), chunk), lanes / 2), pair);
     tn_lx at = tn_l_add(k, times(k, chunk, DIGITS * lanes), times(k, pair, 2));
-    tn__weights_prefetch(t, line);
+    if (rows > 1) tn__weights_prefetch(t, line); /* one is only waiting for memory */
     for (int half = 0; half < 2; half++) add_half(&g, line, half, at);
     tn_l_end(k);
     tn_l_end(k);
