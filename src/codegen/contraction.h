@@ -78,6 +78,9 @@ struct tn__tile {
     struct {
         tn_lx line, before; /* elements from one panel to the next; to this anchor's part of it */
     } prepared;             /* PREPARED: the panels of all anchors lie side by side */
+    struct {
+        tn_lx panel, first; /* NONE: nothing; from which k on */
+    } next;                 /* part of B that is packed */
     tn_value a_leaf;        /* DIRECT: the value A is read from */
     tn_lx first_row;        /* of the task */
     struct {
@@ -164,6 +167,14 @@ typedef void tn__row_tile_work(void *context, uint32_t height, tn_lx row);
  * its one possible height when m_total is known, else by halves. */
 void tn__row_tiles(tn_loop *k, uint32_t mr, tn_lx lo, tn_lx hi, tn_lx m_total,
                    tn__row_tile_work *work, void *context);
+
+/* ---- contraction_prefetch.c ----------------------------------------------------------------- */
+
+/* While `panel` is multiplied by, what is packed next is fetched: its next block of k where `more` (may
+ * be NONE) holds, else the next panel. */
+void tn__prefetch_after(tn__tile *t, tn_lx panel, tn_lx more);
+/* A line of it, for the tile of `rows` rows from m0 on at this element of k. */
+void tn__prefetch_line(tn__tile *t, uint32_t rows, tn_lx m0, tn_lx k_linear);
 
 /* ---- contraction_fold.c --------------------------------------------------------------------- */
 

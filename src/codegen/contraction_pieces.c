@@ -144,6 +144,7 @@ void tn__sums_make(tn__tile *t, tn_lx lo, tn_lx hi, tn_lx first, tn_lx last) {
     tn_loop *k = t->m.k;
     const tn__k_range all = t->k;
     block_rows b = {.t = t, .number = TN_LX_NONE};
+    tn_lx more_blocks = TN_LX_NONE;
     bool blocks = t->s.k_block > 0;
     if (blocks) { /* at least one, which clears the sums */
         tn_lx one = tn_l_int(k, 1), more = tn_l_sub(k, t->sums.block, one);
@@ -152,9 +153,13 @@ void tn__sums_make(tn__tile *t, tn_lx lo, tn_lx hi, tn_lx first, tn_lx last) {
         b.number = tn_l_for(k, TN_LOOP_SERIAL, tn_l_int(k, 0), count, "block");
         tn_lx from = tn_l_add(k, all.lo, tn_l_mul(k, b.number, t->sums.block));
         t->k = range_of(t, from, tn_l_min(k, all.hi, tn_l_add(k, from, t->sums.block)));
+        more_blocks = tn_l_lt(k, tn_l_add(k, b.number, one), count);
     }
     b.panel = tn_l_for(k, TN_LOOP_SERIAL, first, last, "panel");
-    if (t->s.rhs == TN_RHS_PACKED) tn__pack_panel(t, b.panel, t->packed, tn_l_int(k, 0));
+    if (t->s.rhs == TN_RHS_PACKED) {
+        tn__pack_panel(t, b.panel, t->packed, tn_l_int(k, 0));
+        if (blocks && !tn__sums_shared(t)) tn__prefetch_after(t, b.panel, more_blocks);
+    }
     tn__row_tiles(k, t->s.mr, lo, hi, t->tasks.rows, run_block, &b);
     tn_l_end(k);
     if (blocks) tn_l_end(k);

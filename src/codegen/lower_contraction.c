@@ -382,8 +382,10 @@ static void emit_task(tn__tile *t) {
     tn__siblings_run(t, lo, hi, panel);
     if (!tn__sums_shared(t) && tn__sums_cut(t))
         tn__sums_make(t, lo, hi, panel, tn_l_add(k, panel, tn_l_int(k, 1)));
-    else if (t->s.rhs == TN_RHS_PACKED && !tn__sums_cut(t))
+    else if (t->s.rhs == TN_RHS_PACKED && !tn__sums_cut(t)) {
         tn__pack_panel(t, panel, t->packed, tn_l_int(k, 0));
+        tn__prefetch_after(t, panel, TN_LX_NONE);
+    }
     tn__folds_begin(t, TN_ALONG_COLUMNS, lo, hi);
     run_panel(t, lo, hi, panel);
     tn__folds_keep(t, TN_ALONG_COLUMNS, tn_l_mul(k, panel, nr), TN_LX_NONE);

@@ -13,10 +13,8 @@ enum {
     PAGE_ELEMENTS = 1 << 10,
     PACKED_ELEMENTS = 128 << 10,
     FAR_ELEMENTS = 768 << 10,
-    NEAR_COLUMNS = 768,      /* of a B whose rows share pages, */
-    NEAR_ELEMENTS = 4 << 20, /* and which a shared cache holds */
-    SWEEP_COLUMNS = 1024,    /* of a task that reads B past a few rows */
-    PACKED_BLOCK = 384,      /* rows that share a packed panel where there are so many */
+    SWEEP_COLUMNS = 1024, /* of a task that reads B past a few rows */
+    PACKED_BLOCK = 384,   /* rows that share a packed panel where there are so many */
     PACKED_TASKS = 64,
     LEAST_BYTES = 16, /* of a vector */
     SHARED_TASKS = 16,
@@ -136,12 +134,10 @@ static bool long_epilogue(const tn_grouping *p, tn_node n, tn_value stop, int de
 }
 
 /* Of a B [k][cols] with contiguous rows: in place a panel is spread over as many pages as B has rows,
- * or over a B that no cache near the core holds, which costs more than a copy that many rows of A share.
- */
-static bool worth_packing(int64_t m, int64_t k, int64_t cols, bool k_cut) {
+ * or over a B that no cache near the core holds, which costs more than a copy that many rows of A share,
+ * and that is fetched while they do. */
+static bool worth_packing(int64_t m, int64_t k, int64_t cols) {
     int64_t elements = clamp_product(k, cols);
-    bool near = cols <= NEAR_COLUMNS && elements <= NEAR_ELEMENTS;
-    if (near && k_cut && m <= PACKED_BLOCK) return false; /* blocks of k are near the core, too */
     return m >= PACKED_ROWS && elements > (cols >= PAGE_ELEMENTS ? PACKED_ELEMENTS : FAR_ELEMENTS);
 }
 
@@ -222,11 +218,11 @@ static bool keeps_rows_together(const tn_grouping *p, tn_node anchor, int64_t m,
 }
 
 static tn_rhs_mode rhs_mode(const tn_grouping *p, const tn_group *g, tn_node anchor,
-                            const tn_contraction *c, bool rhs_unit, bool k_cut) {
+                            const tn_contraction *c, bool rhs_unit) {
     const tn_dims *dims = p->graph->dims;
     int64_t m = product(dims, c->m_extent, c->m), k = product(dims, c->k_extent, c->k);
     if (has_constant_rhs(p, anchor) && !g->constant) return TN_RHS_PREPARED;
-    bool in_place = rhs_unit && !worth_packing(m, k, product(dims, c->n_extent, c->n), k_cut);
+    bool in_place = rhs_unit && !worth_packing(m, k, product(dims, c->n_extent, c->n));
     return in_place ? TN_RHS_DIRECT : TN_RHS_PACKED;
 }
 
@@ -246,7 +242,7 @@ tn_schedule tn_schedule_choose_sibling(const tn_grouping *p, const tn_group *g, 
     tn_contraction c;
     describe(p, node, &c);
     s.lhs = lhs_mode(&c, lhs_direct);
-    s.rhs = rhs_mode(p, g, node, &c, rhs_unit, false);
+    s.rhs = rhs_mode(p, g, node, &c, rhs_unit);
     s.rhs_unit = rhs_unit && s.rhs != TN_RHS_PREPARED;
     s.staged_epilogue = false;
     if (s.lhs == TN_LHS_STAGED) {
@@ -314,7 +310,7 @@ tn_schedule tn_schedule_choose_contraction(const tn_grouping *p, const tn_group 
     if (!has_folds(g)) /* which are fast on whole vectors */
         sizes.least = TN_MIN(s->lanes, LEAST_BYTES / (uint32_t)tn_dtype_size(c.acc));
     tn__choose_tile(&sizes, registers, s);
-    s->rhs = rhs_mode(p, g, g->anchor, &c, facts->rhs_unit, facts->k_cut);
+    s->rhs = rhs_mode(p, g, g->anchor, &c, facts->rhs_unit);
     s->rhs_unit = facts->rhs_unit && s->rhs != TN_RHS_PREPARED;
     s->lhs = lhs_mode(&c, facts->lhs_direct);
     int64_t panels = (cols + s->nr - 1) / s->nr;

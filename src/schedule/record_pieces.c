@@ -15,10 +15,10 @@ enum {
     MOST_SLOTS = 8 << 20,
     SWEEP_SUMS = 4096, /* of a task: half of that cache */
     SWEEP_PIECE = 128,
-    /* Elements of B that all rows of a task pass: from where on by blocks, and of these. A copy is read in
-     * order, so that a longer one will do; it is made beside what it is made of, so that blocks are shorter. */
+    /* Elements of B that all rows of a task pass: from where on by blocks, and of these. A copy shares the
+     * cache with what it is made of and with what the next one will be, so that its blocks are shorter. */
     LONG_PANEL = 96 << 10,
-    LONG_COPY = 128 << 10,
+    LONG_COPY = 64 << 10,
     PANEL_BLOCK = 48 << 10,
     COPY_BLOCK = 32 << 10,
 };

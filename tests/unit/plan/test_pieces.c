@@ -50,6 +50,7 @@ static const product products[] = {
     {0, 1, 1100, 300, 1, "k_pieces=2"},
     {0, 3, 0, 1024, 1, NULL},
     {2, 3, 5, 0, 2, NULL},
+    {0, 34, 1030, 132, 1, "rhs=packed"}, /* the next panel is fetched ahead */
 };
 
 static plan_case *case_of(graph_test *t, size_t i) {

@@ -1,0 +1,81 @@
+/* Contractions whose tasks pack B: what is packed next is on its way while the tiles multiply.
+ *
+ * A panel takes a few lines of each row of B, which is too short for a prefetcher of the machine, so the
+ * copy would wait for memory. The part of B that comes next (a panel, or its next block of k) is fetched
+ * by the tiles, one line at most per element of k: tile i fetches line i mod `lines` of the i / lines'th
+ * of `groups` parts of the rows. */
+#include "codegen/contraction.h"
+
+enum { LINE_BYTES = 64 };
+
+/* How the next part of B is shared among the tiles. */
+typedef struct share {
+    uint32_t buffer;
+    int64_t step; /* elements of a line */
+    int64_t lines, groups;
+} share;
+
+static tn_lx address_of(tn__tile *t, tn_lx k_linear, tn_lx column, uint32_t *buffer) {
+    tn_lx k_index[TN_MAX_RANK], n[TN_MAX_RANK];
+    tn__split_plain(t->m.k, k_linear, t->c.k_extent, t->c.k, k_index);
+    tn__split_plain(t->m.k, column, t->c.n_extent, t->c.n, n);
+    uint32_t mark = tn_access_mark(&t->m.access);
+    tn_lx element = tn__tile_rhs(t, t->b_index, k_index, n, TN_LX_NONE);
+    tn_access_release(&t->m.access, mark);
+    return tn__load_address(t->m.k, element, buffer);
+}
+
+/* False where nothing can be fetched so: B is no plain rows, or the tiles are too few. */
+static bool find_share(tn__tile *t, share *out) {
+    tn_lx zero = tn_l_int(t->m.k, 0);
+    int wide = 0;
+    for (int i = 0; i < t->c.k; i++) wide += t->c.k_extent[i] != 1;
+    if (wide != 1 || !t->s.rhs_unit || t->s.words) return false;
+    if (address_of(t, zero, zero, &out->buffer) == TN_LX_NONE) return false;
+    size_t size = tn_dtype_size(t->m.k->buffers.data[out->buffer].dtype);
+    int64_t tiles = t->s.m_block / t->s.mr;
+    out->step = LINE_BYTES / (int64_t)size;
+    out->lines = (t->s.nr + out->step - 1) / out->step;
+    for (out->groups = 1; 2 * out->groups * out->lines <= tiles;) out->groups *= 2;
+    return tiles >= out->lines;
+}
+
+/* The panel that is packed after this one: the task's next one, else where the next task begins. */
+static tn_lx panel_after(tn__tile *t, tn_lx panel) {
+    tn_loop *k = t->m.k;
+    tn_lx one = tn_l_int(k, 1), next = tn_l_add(k, panel, one);
+    tn_lx first = tn_l_mul(k, t->tasks.range, t->tasks.panels);
+    tn_lx end = tn_l_min(k, t->panels, tn_l_add(k, first, t->tasks.panels));
+    tn_lx far = tn_l_min(k, next, tn_l_sub(k, t->panels, one));
+    tn_lx more_rows = tn_l_lt(k, tn_l_add(k, t->tasks.block, one), t->tasks.blocks);
+    tn_lx outside = t->s.rows_first ? far : tn_l_select(k, more_rows, first, far);
+    return tn_l_select(k, tn_l_lt(k, next, end), next, outside);
+}
+
+void tn__prefetch_after(tn__tile *t, tn_lx panel, tn_lx more) {
+    tn_loop *k = t->m.k;
+    tn_lx next = panel_after(t, panel), zero = tn_l_int(k, 0);
+    t->next.panel = next;
+    t->next.first = zero;
+    if (more == TN_LX_NONE) return;
+    t->next.panel = tn_l_select(k, more, panel, next);
+    t->next.first = tn_l_select(k, more, tn_l_add(k, t->k.first, tn__sums_packed(t)), zero);
+}
+
+void tn__prefetch_line(tn__tile *t, uint32_t rows, tn_lx m0, tn_lx k_linear) {
+    tn_loop *k = t->m.k;
+    share s;
+    if (t->next.panel == TN_LX_NONE || rows != t->s.mr || !find_share(t, &s)) return;
+    tn_lx one = tn_l_int(k, 1), step = t->k.cut ? tn_l_sub(k, k_linear, t->k.first) : k_linear;
+    tn_lx part = tn__sums_packed(t), end = tn_l_add(k, t->next.first, part);
+    tn_lx tile = tn_l_div(k, tn_l_sub(k, m0, t->first_row), tn_l_int(k, t->s.mr));
+    tn_lx group = tn_l_div(k, tile, tn_l_int(k, s.lines));
+    tn_lx line = tn_l_mod(k, tile, tn_l_int(k, s.lines));
+    tn_lx row = tn_l_add(k, t->next.first, tn_l_mul(k, group, tn__ceil_div(k, part, s.groups)));
+    row = tn_l_add(k, row, tn_l_div(k, step, tn_l_int(k, s.groups)));
+    row = tn_l_min(k, row, tn_l_sub(k, tn_l_min(k, end, t->k_total), one));
+    tn_lx column = tn_l_add(k, tn_l_mul(k, t->next.panel, tn_l_int(k, t->s.nr)),
+                            tn_l_mul(k, line, tn_l_int(k, s.step)));
+    column = tn_l_min(k, column, tn_l_sub(k, t->n_total, one));
+    tn_l_prefetch(k, s.buffer, address_of(t, row, column, &s.buffer));
+}
