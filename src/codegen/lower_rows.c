@@ -12,28 +12,40 @@ enum { MOST_TAPS = 32 };
 
 /* ---- a strip of rows whose fold results are vectors (vectors along a row axis) -------------- */
 
+/* The loops over the elements of a window. */
+static void open_taps(tn__rows *r, tn_lx *own) {
+    tn_loop *k = r->m.k;
+    const tn_fold *f = &r->folds.data[0].fold;
+    for (int i = 0; i < f->axes; i++)
+        own[i] = tn_l_for(k, TN_LOOP_SERIAL, tn_l_int(k, 0), tn_l_dim(k, f->extent[i]), "w");
+}
+
+static void close_taps(tn__rows *r) {
+    for (int i = 0; i < r->folds.data[0].fold.axes; i++) tn_l_end(r->m.k);
+}
+
 static void row_strip(tn__rows *r, tn_lx base, uint32_t width, tn_lx limit) {
     tn_loop *k = r->m.k;
     bool folds = r->folds.len > 0;
     for (r->stage = 0; r->stage <= r->levels; r->stage++) {
         if (!tn__rows_has_element_work(r)) continue;
         if (folds) tn__rows_folds_init(r, r->stage, width);
-        int opened = 0;
+        tn_fold_loops loops;
         tn_lx own[TN_MAX_RANK], linear = tn_l_int(k, 0);
-        if (r->m.group->anchor != TN_NO_NODE) {
-            const tn_fold *f = &r->folds.data[0].fold;
-            for (opened = 0; opened < f->axes; opened++)
-                own[opened] = tn_l_for(k, TN_LOOP_SERIAL, tn_l_int(k, 0),
-                                       tn_l_dim(k, f->extent[opened]), "w");
-        } else {
-            linear = tn__rows_open_folds(r, &opened);
-        }
+        bool anchored = r->m.group->anchor != TN_NO_NODE;
+        if (anchored)
+            open_taps(r, own);
+        else
+            linear = tn__rows_open_folds(r, &loops);
         tn__rows_lanes_open(r, base, width, limit);
         uint32_t wide = r->s.lanes * r->s.unroll;
         r->strip = tn_l_add(k, tn_l_mul(k, linear, tn_l_int(k, wide)), r->lane);
         tn__rows_element_work(r, own);
         tn__rows_lanes_close(r, limit);
-        tn__rows_close_folds(r, opened);
+        if (anchored)
+            close_taps(r);
+        else
+            tn__rows_close_folds(r, &loops, width);
     }
     r->stage = r->levels;
     if (folds && tn__rows_has_row_stores(r)) {
@@ -86,7 +98,7 @@ static void block_points(tn__rows *r, tn_lx base, tn_lx limit, tn_lx first, int6
         tn_access_release(&r->m.access, mark);
         tn__rows_lanes_close(r, limit);
         tn_l_end(k);
-        if (work) tn__rows_close_folds(r, f->fold.axes);
+        if (work) close_taps(r);
     }
 }
 

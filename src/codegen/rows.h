@@ -7,6 +7,7 @@
 #ifndef TENON_CODEGEN_ROWS_H
 #define TENON_CODEGEN_ROWS_H
 
+#include "codegen/fold_blocks.h"
 #include "codegen/lower.h"
 #include "codegen/merge.h"
 
@@ -16,6 +17,8 @@ typedef struct tn__rows_fold {
     tn_fold fold;
     uint32_t level;
     uint32_t reg[TN_FOLD_REGISTERS];
+    bool blocks; /* chains are long, so that sums are made in blocks: */
+    tn_fold_sums sums;
     bool anchored; /* its fold space is its own, not axes of the group's space */
     const tn_member *member;
 } tn__rows_fold;
@@ -70,7 +73,7 @@ void tn__rows_find_merges(const tn_lower_context *c, uint32_t group, bool folded
                           bool *merged);
 /* Which element values are kept between stages; their scratch. */
 void tn__rows_find_keeps(tn__rows *r);
-/* Accumulators of `width` lanes. */
+/* Accumulators of `width` lanes, totals of sums in blocks. */
 void tn__rows_make_registers(tn__rows *r, uint32_t width);
 
 /* ---- rows_point.c --------------------------------------------------------------------------- */
@@ -106,9 +109,13 @@ void tn__rows_strips(tn__rows *r, tn_lx lo, tn_lx hi, tn__rows_strip_work *work)
 /* Opens the lanes of a strip; the vector axis is at base + lane. */
 void tn__rows_lanes_open(tn__rows *r, tn_lx base, uint32_t width, tn_lx limit);
 void tn__rows_lanes_close(tn__rows *r, tn_lx limit);
-/* The position in the fold space (without the vector axis), for scratch addresses. */
-tn_lx tn__rows_open_folds(tn__rows *r, int *opened);
-void tn__rows_close_folds(tn__rows *r, int opened);
+/* The loops of a fold; with vectors along a folded axis that is the last of them. */
+tn_fold_loops tn__rows_fold_loops(const tn__rows *r);
+/* Opens them for this stage. Gives the position in the fold space (without the vector axis), for scratch
+ * addresses. */
+tn_lx tn__rows_open_folds(tn__rows *r, tn_fold_loops *f);
+/* Closes them; `width` accumulators of each sum are added up at the end of each block. */
+void tn__rows_close_folds(tn__rows *r, tn_fold_loops *f, uint32_t width);
 /* A whole row whose fold results are scalars: vectors run along a folded axis. */
 void tn__rows_run_folded(tn__rows *r);
 

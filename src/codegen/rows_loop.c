@@ -58,20 +58,59 @@ static int fold_axes(const tn__rows *r, int *axis) {
     return n;
 }
 
-tn_lx tn__rows_open_folds(tn__rows *r, int *opened) {
+tn_fold_loops tn__rows_fold_loops(const tn__rows *r) {
     tn_loop *k = r->m.k;
     int axis[TN_MAX_RANK], n = fold_axes(r, axis);
-    tn_lx linear = tn_l_int(k, 0);
-    for (int i = 0; i < n; i++) {
-        r->at[axis[i]] = tn_l_for(k, TN_LOOP_SERIAL, tn_l_int(k, 0), r->extent[axis[i]], "f");
-        linear = tn_l_add(k, tn_l_mul(k, linear, r->extent[axis[i]]), r->at[axis[i]]);
+    tn_fold_loops f = {.count = n};
+    if (r->s.fold_lanes) {
+        axis[f.count++] = r->vector_axis;
+        f.strip = (int64_t)r->s.lanes * r->s.unroll;
     }
-    *opened = n;
+    for (int i = 0; i < f.count; i++) {
+        int64_t least;
+        f.lo[i] = tn_l_int(k, 0);
+        f.hi[i] = r->extent[axis[i]];
+        tn_l_bounds(k, f.hi[i], &least, &f.most[i]);
+    }
+    tn_fold_cut(&f);
+    return f;
+}
+
+/* Whether some fold of this stage is made in blocks. */
+static bool has_blocks(const tn__rows *r) {
+    for (uint32_t j = 0; j < r->folds.len; j++)
+        if (r->folds.data[j].blocks && r->folds.data[j].level == r->stage) return true;
+    return false;
+}
+
+tn_lx tn__rows_open_folds(tn__rows *r, tn_fold_loops *f) {
+    tn_loop *k = r->m.k;
+    int axis[TN_MAX_RANK], n = fold_axes(r, axis);
+    tn_lx linear = tn_l_int(k, 0), at[TN_MAX_RANK];
+    *f = tn__rows_fold_loops(r);
+    tn_fold_open(k, f, has_blocks(r), at);
+    for (int i = 0; i < n; i++) {
+        r->at[axis[i]] = at[i];
+        linear = tn_l_add(k, tn_l_mul(k, linear, r->extent[axis[i]]), at[i]);
+    }
     return linear;
 }
 
-void tn__rows_close_folds(tn__rows *r, int n) {
-    for (int i = 0; i < n; i++) tn_l_end(r->m.k);
+typedef struct block_sums {
+    const tn__rows *r;
+    uint32_t width;
+} block_sums;
+
+static void add_up(void *context) {
+    const block_sums *b = context;
+    for (uint32_t j = 0; j < b->r->folds.len; j++) {
+        const tn__rows_fold *f = &b->r->folds.data[j];
+        if (f->blocks && f->level == b->r->stage) tn_fold_add_up(b->r->m.k, &f->sums, b->width);
+    }
+}
+
+void tn__rows_close_folds(tn__rows *r, tn_fold_loops *f, uint32_t width) {
+    tn_fold_close(r->m.k, f, add_up, &(block_sums){r, width});
 }
 
 /* ---- a row whose fold results are scalars (vectors along a folded axis) --------------------- */
@@ -89,11 +128,11 @@ void tn__rows_run_folded(tn__rows *r) {
     for (r->stage = 0; r->stage <= r->levels; r->stage++) {
         if (!tn__rows_has_element_work(r)) continue;
         tn__rows_folds_init(r, r->stage, wide);
-        int opened;
-        tn_lx outer = tn__rows_open_folds(r, &opened);
+        tn_fold_loops f;
+        tn_lx outer = tn__rows_open_folds(r, &f);
         r->outer_strip = tn_l_mul(k, outer, r->extent[r->vector_axis]);
-        tn__rows_strips(r, tn_l_int(k, 0), r->extent[r->vector_axis], folded_strip);
-        tn__rows_close_folds(r, opened);
+        tn__rows_strips(r, f.lo[f.count - 1], f.hi[f.count - 1], folded_strip);
+        tn__rows_close_folds(r, &f, wide);
         for (uint32_t j = 0; j < r->folds.len; j++)
             if (r->folds.data[j].level == r->stage) tn__rows_fold_close(r, &r->folds.data[j], wide);
     }

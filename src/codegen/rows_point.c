@@ -32,7 +32,9 @@ static tn__rows_kept *kept_of(tn__rows *r, tn_value v) {
 
 static tn_lx fold_lane_result(tn__rows *r, tn__rows_fold *f, const tn_lx *index) {
     tn_lx acc[TN_FOLD_REGISTERS];
-    for (int i = 0; i < f->fold.registers; i++) acc[i] = tn_l_get(r->m.k, f->reg[i], r->lane);
+    for (int i = 0; i < f->fold.registers; i++)
+        acc[i] = f->blocks ? tn_fold_total(r->m.k, &f->sums, r->lane)
+                           : tn_l_get(r->m.k, f->reg[i], r->lane);
     return f->rules->finish(&r->m.access.emit, f->node, index, acc);
 }
 
@@ -135,9 +137,9 @@ void tn__rows_folds_init(tn__rows *r, uint32_t level, uint32_t width) {
         tn_lx lane =
             tn_l_for(r->m.k, TN_LOOP_VECTOR, tn_l_int(r->m.k, 0), tn_l_int(r->m.k, width), "l");
         for (int i = 0; i < f->fold.registers; i++)
-            tn_l_set(r->m.k, f->reg[i], lane,
-                     tn_l_const(r->m.k, f->fold.dtype[i], f->fold.init[i]));
+            tn_l_set(r->m.k, f->reg[i], lane, tn_fold_init(r->m.k, &f->fold, i));
         tn_l_end(r->m.k);
+        if (f->blocks) tn_fold_clear_totals(r->m.k, &f->sums, width);
     }
 }
 
@@ -145,7 +147,7 @@ void tn__rows_fold_close(tn__rows *r, tn__rows_fold *f, uint32_t width) {
     tn_loop *k = r->m.k;
     tn_lx acc[TN_FOLD_REGISTERS];
     if (f->fold.simple) {
-        acc[0] = tn_l_fold(k, f->fold.op, f->reg[0]);
+        acc[0] = f->blocks ? tn_fold_whole_total(k, &f->sums) : tn_l_fold(k, f->fold.op, f->reg[0]);
     } else {
         tn_lx lane = tn_l_for(k, TN_LOOP_SERIAL, tn_l_int(k, 1), tn_l_int(k, width), "lane");
         tn_lx a[TN_FOLD_REGISTERS], b[TN_FOLD_REGISTERS], c[TN_FOLD_REGISTERS];

@@ -146,10 +146,15 @@ void tn__rows_init(tn__rows *r, const tn_lower_context *c, uint32_t group, tn_ke
 }
 
 void tn__rows_make_registers(tn__rows *r, uint32_t width) {
+    bool anchored = r->m.group->anchor != TN_NO_NODE;
+    bool cut = !anchored && r->m.group->space.has_fold && tn__rows_fold_loops(r).cut >= 0;
     for (uint32_t j = 0; j < r->folds.len; j++) {
         tn__rows_fold *f = &r->folds.data[j];
         for (int i = 0; i < f->fold.registers; i++)
             f->reg[i] = tn_l_register(r->m.k, f->fold.dtype[i], width, "acc");
+        f->blocks = cut && tn_fold_widens(&f->fold);
+        if (f->blocks)
+            f->sums = tn_fold_make_sums(r->m.k, &f->fold, f->reg[0], r->s.lanes, r->s.fold_lanes);
     }
 }
 

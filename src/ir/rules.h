@@ -91,7 +91,10 @@ typedef struct tn_fold {
     /* One register combined by one commutative scalar operation (sum, max …); else use combine. */
     bool simple;
     tn_scalar_op op;
-    int axes; /* the fold space, outermost first */
+    tn_dtype
+        total; /* simple: the type in which what many steps came to is combined; it holds more digits
+                       than dtype[0] where a long chain would lose some */
+    int axes;  /* the fold space, outermost first */
     tn_dim extent[TN_MAX_RANK];
 } tn_fold;
 

@@ -158,9 +158,13 @@ tn_lx tn_emit_or_zero(tn_emit *e, const tn_node_info *n, uint32_t which, const t
     return tn_emit_guarded(e, n, which, index, guard, zero);
 }
 
+tn_dtype tn_sum_total(tn_scalar_op op, tn_dtype acc) {
+    return op == TN_S_add && acc == TN_f32 ? TN_f64 : acc;
+}
+
 void tn_contraction_fold(const tn_contraction *c, tn_fold *out) {
     *out = (tn_fold){.registers = 1, .simple = true, .op = TN_S_add, .axes = c->k};
-    out->dtype[0] = c->acc;
+    out->dtype[0] = out->total = c->acc;
     out->init[0] = tn_cell_of(c->acc, 0);
     memcpy(out->extent, c->k_extent, sizeof out->extent);
 }

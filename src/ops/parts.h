@@ -59,6 +59,8 @@ tn_lx tn_emit_not(tn_loop *k, tn_lx flag);
 /* The position of element `at` of window `to` in x: to * stride + at * dilation - lo, over the
  * holes of `base`. Adds to *guard what must hold for it to be an element of x. */
 tn_lx tn_emit_window(tn_emit *e, tn_window w, tn_dim size, tn_lx to, tn_lx at, tn_lx *guard);
+/* tn_fold.total of a fold by `op` in `acc`. */
+tn_dtype tn_sum_total(tn_scalar_op op, tn_dtype acc);
 /* A contraction as a plain fold: sum = mad(lhs, rhs, sum). */
 void tn_contraction_fold(const tn_contraction *c, tn_fold *out);
 void tn_contraction_step(tn_emit *e, const tn_node_info *n, const tn_contraction_rules *rules,

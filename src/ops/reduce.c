@@ -134,6 +134,7 @@ static void describe(const tn_graph *g, const tn_node_info *n, tn_fold *out) {
     bool arg = is_arg(a->kind);
     *out = (tn_fold){.registers = arg ? 2 : 1, .simple = !arg, .op = tn_reduce_op(a->kind)};
     out->dtype[0] = a->acc;
+    out->total = tn_sum_total(out->op, a->acc);
     out->init[0] = tn_reduce_identity(a->kind, a->acc);
     out->dtype[1] = position_type(g, n);
     out->init[1] = (tn_cell){.i = no_position(out->dtype[1])};

@@ -131,7 +131,7 @@ static void window_describe(const tn_graph *g, const tn_node_info *n, tn_fold *o
     const tn_attrs_window_reduce *a = n->attrs;
     bool finds = kind_finds(a->kind);
     *out = (tn_fold){.registers = finds ? 2 : 1, .simple = !finds, .op = tn_reduce_op(a->kind)};
-    out->dtype[0] = a->acc;
+    out->dtype[0] = out->total = a->acc;
     out->init[0] = tn_reduce_identity(a->kind, a->acc);
     out->dtype[1] = TN_i64;
     out->init[1] = (tn_cell){.i = -1};
