@@ -126,13 +126,22 @@ static void window_cost(const tn_graph *g, const tn_node_info *n, const int64_t 
 
 /* The fold space has the axes whose window is larger than 1. Registers: the value, and for argmax
  * and argmin its position. */
+/* Sums of many elements are made in the type of totals at once: such windows are rare. */
+static tn_dtype window_acc(const tn_attrs_window_reduce *a) {
+    enum { MANY = 128 };
+    int64_t taps = 1;
+    for (int s = 0; s < a->window.count; s++)
+        if (__builtin_mul_overflow(taps, a->window.at[s], &taps)) taps = INT64_MAX;
+    return taps > MANY ? tn_sum_total(tn_reduce_op(a->kind), a->acc) : a->acc;
+}
+
 static void window_describe(const tn_graph *g, const tn_node_info *n, tn_fold *out) {
     (void)g;
     const tn_attrs_window_reduce *a = n->attrs;
     bool finds = kind_finds(a->kind);
     *out = (tn_fold){.registers = finds ? 2 : 1, .simple = !finds, .op = tn_reduce_op(a->kind)};
-    out->dtype[0] = out->total = a->acc;
-    out->init[0] = tn_reduce_identity(a->kind, a->acc);
+    out->dtype[0] = out->total = window_acc(a);
+    out->init[0] = tn_reduce_identity(a->kind, out->dtype[0]);
     out->dtype[1] = TN_i64;
     out->init[1] = (tn_cell){.i = -1};
     for (int s = 0; s < a->window.count; s++)
@@ -186,7 +195,7 @@ static void window_step(tn_emit *e, const tn_node_info *n, const tn_lx *index, c
     tn_lx other = tn_l_const(k, dtype, tn_reduce_identity(a->kind, dtype));
     tn_lx value = guard == TN_LX_NONE ? e->operand(e, n, 0, position)
                                       : tn_emit_guarded(e, n, 0, position, guard, other);
-    value = tn_l_cast(k, value, a->acc, false);
+    value = tn_l_cast(k, value, tn_l_type(k, acc[0]), false);
     if (!kind_finds(a->kind)) {
         next[0] = tn_l_op2(k, tn_reduce_op(a->kind), acc[0], value);
         return;
@@ -208,8 +217,9 @@ static void window_combine(tn_loop *k, const tn_graph *g, const tn_node_info *n,
 
 static tn_lx window_finish(tn_emit *e, const tn_node_info *n, const tn_lx *index,
                            const tn_lx *acc) {
-    (void)e, (void)index;
-    return acc[kind_finds(((const tn_attrs_window_reduce *)n->attrs)->kind) ? 1 : 0];
+    const tn_attrs_window_reduce *a = n->attrs;
+    (void)index;
+    return kind_finds(a->kind) ? acc[1] : tn_l_cast(e->k, acc[0], a->acc, false);
 }
 
 static const tn_fold_rules window_fold = {window_describe, window_step, window_combine,

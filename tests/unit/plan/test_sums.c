@@ -54,6 +54,18 @@ static void statistics(tn_builder *b) {
     out(b, tn_b_mean(b, tn_b_mul(b, off, off), (int[]){0}, 1, false));
     out(b, tn_b_reduce(b, TN_REDUCE_max, z, (int[]){0}, 1, false));
 }
+static void windows(tn_builder *b) {
+    tn_value x = tenths(b, INPUT(b, 2, 60, 70)), y = tenths(b, INPUT(b, 70, 7));
+    tn_attrs_window_reduce wide = {.kind = TN_REDUCE_sum, .acc = TN_f32}, behind = wide;
+    wide.window = (tn_ints){3, {1, 50, 60}};
+    behind.window = (tn_ints){2, {60, 3}};
+    wide.stride = wide.dilation = (tn_ints){3, {1, 1, 1}};
+    behind.stride = behind.dilation = (tn_ints){2, {1, 1}};
+    wide.pad_lo.count = wide.pad_hi.count = 3;
+    behind.pad_lo.count = behind.pad_hi.count = 2;
+    out(b, tn_b_node(b, TN_OP_window_reduce, &x, 1, &wide));
+    out(b, tn_b_node(b, TN_OP_window_reduce, &y, 1, &behind));
+}
 /* Sums beside extremes, which have no blocks. */
 static void beside_extremes(tn_builder *b) {
     tn_value x = INPUT(b, 2, 4200), y = INPUT(b, 901, 9);
@@ -107,6 +119,7 @@ static const sum_case cases[] = {
     {symbolic, "symbolic 2 4500", {2, 4500}},
     {symbolic, "symbolic 40 77", {40, 77}},
     {statistics, "statistics", {0, 0}},
+    {windows, "windows", {0, 0}},
     {beside_extremes, "beside_extremes", {0, 0}},
     {not_finite, "not_finite", {0, 0}},
     {other_types, "other_types", {0, 0}},
