@@ -47,6 +47,6 @@ void tn__stage_prologue(tn__tile *t, tn_lx lo, tn_lx hi) {
     r.staged.is = true;
     r.staged.to = t->stage;
     r.staged.base = tn__stage_row(t, tn_l_sub(k, row, t->first_row));
-    tn__rows_run_folded(&r);
+    tn__rows_run_folded(&r, 1);
     tn_l_end(k);
 }

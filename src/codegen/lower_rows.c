@@ -205,7 +205,7 @@ static void run_row(tn__rows *r, tn_lx lo, tn_lx hi) {
     if (r->s.block)
         tn__rows_strips(r, lo, hi, block_strip);
     else if (r->s.fold_lanes)
-        tn__rows_run_folded(r);
+        tn__rows_run_folded(r, 1);
     else
         tn__rows_strips(r, lo, hi, row_strip);
     tn_access_release(&r->m.access, mark);
@@ -245,6 +245,29 @@ static tn_lx find_walk(tn__rows *r, row_walk *w) {
     return tn_l_div(k, count, tn_l_int(k, w->block));
 }
 
+/* Several rows of [lo, hi) at a time, as long as there are so many; where the rest begins. */
+static tn_lx rows_together(tn__rows *r, const row_walk *w, tn_lx count, tn_lx lo, tn_lx hi) {
+    tn_loop *k = r->m.k;
+    uint32_t n = r->s.together;
+    int64_t known, wide = (int64_t)r->s.lanes * r->s.unroll;
+    tn__rows *rows = TN_NEW_N(r->m.context->arena, tn__rows, n);
+    tn_lx size = tn_l_int(k, n), full = tn_l_div(k, tn_l_sub(k, hi, lo), size);
+    tn_lx group = tn_l_for(k, TN_LOOP_SERIAL, tn_l_int(k, 0), full, "group");
+    tn_lx first = tn_l_add(k, lo, tn_l_mul(k, group, size));
+    for (uint32_t i = 0; i < n; i++) {
+        tn__rows_init(&rows[i], r->m.context, r->m.group_id, &r->m, r->merged);
+        rows[i].s = r->s;
+        rows[i].single = tn_l_is_const_int(k, r->extent[r->vector_axis], &known) && known == wide;
+        tn__rows_find_keeps(&rows[i]);
+        tn__rows_make_registers(&rows[i], r->s.lanes * r->s.unroll);
+        open_row(&rows[i], w, tn_l_add(k, first, tn_l_int(k, i)));
+    }
+    tn__rows_run_folded(rows, n);
+    tn_l_end(k);
+    bool whole = tn_l_is_const_int(k, count, &known) && known % n == 0;
+    return whole && r->s.rows_per_task % n == 0 ? hi : tn_l_add(k, lo, tn_l_mul(k, full, size));
+}
+
 /* Tasks over blocks of rows, or over chunks of the vector axis when rows are few and long. */
 static void emit_kernel(tn__rows *r) {
     tn_loop *k = r->m.k;
@@ -268,6 +291,8 @@ static void emit_kernel(tn__rows *r) {
     }
     tn_lx lo = tn_l_mul(k, block, tn_l_int(k, r->s.rows_per_task));
     tn_lx hi = tn_l_min(k, count, tn_l_add(k, lo, tn_l_int(k, r->s.rows_per_task)));
+    if (r->s.together) lo = rows_together(r, &w, count, lo, hi);
+    if (lo == hi) return;
     tn_lx row = tn_l_for(k, TN_LOOP_SERIAL, lo, hi, "row");
     tn__rows_make_registers(r, r->s.lanes * r->s.unroll * (uint32_t)TN_MAX(1, r->s.block));
     run_rows(r, &w, row, chunk_lo, chunk_hi);

@@ -38,6 +38,7 @@ typedef struct tn__rows {
     bool merged[TN_MAX_RANK];  /* this axis runs inside the next one; its index stays 0 */
     int vector_axis;           /* -1: every axis is 1 */
     int digit_axis; /* vectors run along this axis and the last one together; -1: they do not */
+    bool single;    /* a row is one step, each accumulator takes one element */
     TN_VEC(tn__rows_fold) folds;
     TN_VEC(tn__rows_kept) keeps;
     uint32_t levels; /* levels with folds; stage `levels` is the last, which only stores */
@@ -116,7 +117,8 @@ tn_fold_loops tn__rows_fold_loops(const tn__rows *r);
 tn_lx tn__rows_open_folds(tn__rows *r, tn_fold_loops *f);
 /* Closes them; `width` accumulators of each sum are added up at the end of each block. */
 void tn__rows_close_folds(tn__rows *r, tn_fold_loops *f, uint32_t width);
-/* A whole row whose fold results are scalars: vectors run along a folded axis. */
-void tn__rows_run_folded(tn__rows *r);
+/* Whole rows whose fold results are scalars: vectors run along a folded axis. Each of `count` has its own point,
+ * accumulators and scratch; they go level by level side by side. */
+void tn__rows_run_folded(tn__rows *rows, uint32_t count);
 
 #endif

@@ -122,20 +122,27 @@ static void folded_strip(tn__rows *r, tn_lx base, uint32_t width, tn_lx limit) {
     tn__rows_lanes_close(r, limit);
 }
 
-void tn__rows_run_folded(tn__rows *r) {
+static void folded_stage(tn__rows *r) {
     tn_loop *k = r->m.k;
     uint32_t wide = r->s.lanes * r->s.unroll;
-    for (r->stage = 0; r->stage <= r->levels; r->stage++) {
-        if (!tn__rows_has_element_work(r)) continue;
-        tn__rows_folds_init(r, r->stage, wide);
-        tn_fold_loops f;
-        tn_lx outer = tn__rows_open_folds(r, &f);
-        r->outer_strip = tn_l_mul(k, outer, r->extent[r->vector_axis]);
-        tn__rows_strips(r, f.lo[f.count - 1], f.hi[f.count - 1], folded_strip);
-        tn__rows_close_folds(r, &f, wide);
-        for (uint32_t j = 0; j < r->folds.len; j++)
-            if (r->folds.data[j].level == r->stage) tn__rows_fold_close(r, &r->folds.data[j], wide);
-    }
-    r->stage = r->levels;
-    if (tn__rows_has_row_stores(r)) tn__rows_store_rows(r);
+    if (!tn__rows_has_element_work(r)) return;
+    tn__rows_folds_init(r, r->stage, wide);
+    tn_fold_loops f;
+    tn_lx outer = tn__rows_open_folds(r, &f);
+    r->outer_strip = tn_l_mul(k, outer, r->extent[r->vector_axis]);
+    tn__rows_strips(r, f.lo[f.count - 1], f.hi[f.count - 1], folded_strip);
+    tn__rows_close_folds(r, &f, wide);
+    for (uint32_t j = 0; j < r->folds.len; j++)
+        if (r->folds.data[j].level == r->stage) tn__rows_fold_close(r, &r->folds.data[j], wide);
+}
+
+void tn__rows_run_folded(tn__rows *rows, uint32_t count) {
+    uint32_t levels = rows[0].levels;
+    for (uint32_t stage = 0; stage <= levels; stage++)
+        for (uint32_t i = 0; i < count; i++) {
+            rows[i].stage = stage;
+            folded_stage(&rows[i]);
+        }
+    for (uint32_t i = 0; i < count; i++)
+        if (tn__rows_has_row_stores(&rows[i])) tn__rows_store_rows(&rows[i]);
 }

@@ -122,11 +122,25 @@ void tn__rows_fold_points(tn__rows *r, const tn__rows_fold *f, const tn_lx *own,
     }
 }
 
+static bool is_extreme(const tn_fold *f) {
+    return f->simple && (f->op == TN_S_max || f->op == TN_S_min);
+}
+
+/* What an extreme of it and what folding begins with comes to: itself, also if it is no number. */
+static tn_lx beside(const tn_loop *k, tn_lx extreme, tn_lx init) {
+    const tn_lexpr *e = tn_l_expr(k, extreme);
+    if (e->kind != TN_LX_OP || (e->op != TN_S_max && e->op != TN_S_min)) return extreme;
+    return e->a == init ? e->b : e->b == init ? e->a : extreme;
+}
+
 void tn__rows_fold_step(tn__rows *r, tn__rows_fold *f, const tn_lx *own) {
     tn_lx index[TN_MAX_RANK], at[TN_MAX_RANK], acc[TN_FOLD_REGISTERS], next[TN_FOLD_REGISTERS];
     tn__rows_fold_points(r, f, own, index, at);
-    for (int i = 0; i < f->fold.registers; i++) acc[i] = tn_l_get(r->m.k, f->reg[i], r->lane);
+    bool first = r->single && is_extreme(&f->fold);
+    for (int i = 0; i < f->fold.registers; i++)
+        acc[i] = first ? tn_fold_init(r->m.k, &f->fold, i) : tn_l_get(r->m.k, f->reg[i], r->lane);
     f->rules->step(&r->m.access.emit, f->node, index, at, acc, next);
+    if (first) next[0] = beside(r->m.k, next[0], acc[0]);
     for (int i = 0; i < f->fold.registers; i++) tn_l_set(r->m.k, f->reg[i], r->lane, next[i]);
 }
 

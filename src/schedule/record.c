@@ -61,6 +61,19 @@ static void choose_block(const tn_grouping *p, const tn_group *g, tn_schedule *s
     s->block = TN_MIN(s->block, shape->dim[axis]);
 }
 
+/* Folds of short rows wait for one lane after another, and what follows for them. A row of a few vectors is
+ * over before the next one can help: several side by side keep the units busy. Measured for softmax of 64
+ * elements: by 4 rows in 0.5 of the time. */
+static uint32_t rows_together(const tn_grouping *p, const tn_group *g, int64_t extent, int64_t work,
+                              int64_t rows, uint32_t lanes) {
+    enum { MOST_VECTORS = 4, ROWS = 4, MANY = 64 };
+    for (int i = 0; i < g->space.shape.rank; i++)
+        if (g->space.folded[i] && !tn_dim_is_const(g->space.shape.dim[i])) return 0;
+    bool nested = g->nested || p->constant[g->members.data[0].node];
+    bool is_short = extent == work && extent <= (int64_t)MOST_VECTORS * lanes && rows >= MANY;
+    return is_short && !nested ? ROWS : 0;
+}
+
 tn_schedule tn_schedule_choose_rows(const tn_grouping *p, const tn_group *g, uint32_t vector_bytes,
                                     const bool *merged) {
     tn_schedule s = {.lanes = TN_MAX(4, vector_bytes / 4)};
@@ -93,6 +106,7 @@ tn_schedule tn_schedule_choose_rows(const tn_grouping *p, const tn_group *g, uin
             rows = clamp_product(rows, size[i]);
     }
     s.rows_per_task = TN_MAX(1, TASK_ELEMENTS / TN_MAX(1, work));
+    if (s.fold_lanes) s.together = rows_together(p, g, extent, work, rows, s.lanes);
     if (!s.fold_lanes && work > 2 * TASK_ELEMENTS && rows < 16 && extent > 0) {
         int64_t unit = (int64_t)s.lanes * s.unroll, per = TN_MAX(1, work / extent);
         s.chunk = TN_MAX(unit, TASK_ELEMENTS / per / unit * unit);
@@ -462,5 +476,6 @@ void tn_schedule_print(const tn_schedule *s, tn_group_kind kind, tn_str *out) {
         tn_str_appendf(out, "lanes=%ux%u along=%s rows=%lld chunk=%lld block=%lld", s->lanes,
                        s->unroll, s->fold_lanes ? "fold" : "row", (long long)s->rows_per_task,
                        (long long)s->chunk, (long long)s->block);
+    if (kind == TN_GROUP_ROWS && s->together) tn_str_appendf(out, " together=%u", s->together);
     if (s->stream) tn_str_append(out, " stream");
 }

@@ -47,6 +47,8 @@ typedef struct tn_schedule {
     bool fold_lanes;    /* vectors run along a folded axis (else along the last row axis) */
     uint32_t unroll;    /* vectors per step where folds need several accumulators */
     int64_t rows_per_task;
+    uint32_t
+        together; /* short rows side by side, whose folds do not wait for each other; 0: one by one */
     int block_axis; /* window folds: the row axis that blocks of points run along */
     int64_t block;  /* points that share a strip's registers; 0: no blocks */
     int64_t chunk;  /* elements of the vector axis per task; 0: whole rows */

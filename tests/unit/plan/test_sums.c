@@ -1,4 +1,5 @@
-/* Sums of many elements stay within a few roundings of f64, whichever axes they run along. */
+/* Sums of many elements stay within a few roundings of f64, whichever axes they run along. Short rows side by
+ * side. */
 #include "ops/compose.h"
 #include "unit/plan/graph_words.h"
 #include "unit/plan/plan_list.h"
@@ -103,6 +104,34 @@ static void nothing(tn_builder *b) {
     SUM_OVER(b, INPUT(b, 9000, 0, 3), 0, 1);
 }
 
+/* Rows of a few vectors, several side by side and the rest one by one. */
+static void short_rows(tn_builder *b) {
+    out(b, tn_b_softmax(b, INPUT(b, 131, 64), 1));
+    out(b, tn_b_softmax(b, INPUT(b, 3, 25, 33), 2));
+    out(b, tn_b_softmax(b, INPUT(b, 70, 3), 1));
+    tn_value x = INPUT(b, 5, 16, 16), y = tn_b_mean(b, x, (int[]){2}, 1, true);
+    tn_value off = tn_b_sub(b, x, y), square = tn_b_mul(b, off, off);
+    tn_value root = tn_b_sqrt(b, tn_b_mean(b, square, (int[]){2}, 1, true));
+    out(b, tn_b_div(b, off, tn_b_add(b, root, tn_b_scalar(b, TN_f32, 1e-5))));
+    out(b, y);
+}
+static void short_extremes(tn_builder *b) {
+    tn_value x = INPUT(b, 131, 64), odd = with_one(b, x, 0, 5, -INFINITY);
+    odd = with_one(b, with_one(b, odd, 1, 17, NAN), 0, 7, 3);
+    out(b, tn_b_reduce(b, TN_REDUCE_max, odd, (int[]){1}, 1, false));
+    out(b, tn_b_reduce(b, TN_REDUCE_argmax, x, (int[]){1}, 1, false));
+    out(b, tn_b_reduce(b, TN_REDUCE_min, with_one(b, x, 0, 9, INFINITY), (int[]){1}, 1, false));
+    out(b, tn_b_softmax(b, with_one(b, with_one(b, x, 1, 3, -INFINITY), 0, 8, NAN), 1));
+    out(b, tn_b_reduce(b, TN_REDUCE_max, TYPED(b, TN_i32, 99, 17), (int[]){1}, 1, false));
+    out(b, tn_b_reduce(b, TN_REDUCE_min, TYPED(b, TN_f64, 80, 32), (int[]){1}, 1, false));
+    out(b, tn_b_softmax(b, TYPED(b, TN_bf16, 77, 64), 1));
+}
+static void short_symbolic(tn_builder *b) {
+    tn_dim n = tn_dim_of_symbol(b->graph->dims, "N"), m = tn_dim_of_symbol(b->graph->dims, "M");
+    out(b, tn_b_softmax(b, INPUT(b, m, n, 64), 2));
+    out(b, tn_b_softmax(b, INPUT(b, n, 30), 1));
+}
+
 typedef struct sum_case {
     build_graph *build;
     const char *label;
@@ -124,6 +153,10 @@ static const sum_case cases[] = {
     {not_finite, "not_finite", {0, 0}},
     {other_types, "other_types", {0, 0}},
     {nothing, "nothing", {0, 0}},
+    {short_rows, "short_rows", {0, 0}},
+    {short_extremes, "short_extremes", {0, 0}},
+    {short_symbolic, "short_symbolic 7 19", {7, 19}},
+    {short_symbolic, "short_symbolic 2 1", {2, 1}},
 };
 
 static plan_case *make_case(tn_arena *arena, size_t i, const char **note) {
