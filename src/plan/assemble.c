@@ -123,9 +123,11 @@ tn_status tn__assemble_graph(tn__assembler *a, const tn_graph *g, uint32_t block
     }
     for (uint32_t i = 0; i < s.groups->order.len; i++)
         TN_CHECK(assemble_group(&s, s.groups->order.data[i], err));
-    for (uint32_t i = 0; i < g->outputs.len; i++)
-        if (!direct[i])
-            tn__assemble_copy(&s, tn__assemble_buffer_of(&s, g->outputs.data[i].value), outputs[i]);
+    for (uint32_t i = 0; i < g->outputs.len; i++) {
+        uint32_t made =
+            direct[i] ? outputs[i] : tn__assemble_buffer_of(&s, g->outputs.data[i].value);
+        if (made != outputs[i]) tn__assemble_copy(&s, made, outputs[i]);
+    }
     return TN_OK;
 }
 

@@ -35,10 +35,24 @@ static uint32_t *copy_ids(tn__assembler *a, const uint32_t *ids, uint32_t n) {
     return tn_arena_dup(a->arena, ids, n * sizeof *ids);
 }
 
-static void add_spares(tn__scope *s, const tn_node_info *n, tn_prog_loop *loop) {
+/* The slice that the body stores state `i` in anyway; NO_BUFFER: none. */
+static uint32_t slice_of_state(const tn_graph *body, const tn_prog_loop *loop, uint32_t i) {
+    for (uint32_t j = 0; j < loop->ys_count; j++)
+        if (body->outputs.data[loop->states + j].value == body->outputs.data[i].value)
+            return loop->slice_out[j];
+    return NO_BUFFER;
+}
+
+/* Where states are from step to step; `outputs`: what the body stores them in (NULL: a while's). */
+static void place_states(tn__scope *s, const tn_node_info *n, const tn_graph *body,
+                         tn_prog_loop *loop, uint32_t *outputs) {
     loop->spare = TN_NEW_N(s->a->arena, uint32_t, 2 * loop->states);
-    for (uint32_t i = 0; i < 2 * loop->states; i++)
-        loop->spare[i] = tn__assemble_temp(s, n->in[i / 2]);
+    for (uint32_t i = 0; i < loop->states; i++) {
+        uint32_t slice = slice_of_state(body, loop, i);
+        for (uint32_t copy = 0; copy < 2; copy++)
+            loop->spare[2 * i + copy] = slice != NO_BUFFER ? slice : tn__assemble_temp(s, n->in[i]);
+        if (slice != NO_BUFFER) outputs[i] = slice;
+    }
 }
 
 static tn_status assemble_while(tn__scope *s, const tn_node_info *n, const uint32_t *operands,
@@ -53,7 +67,7 @@ static tn_status assemble_while(tn__scope *s, const tn_node_info *n, const uint3
     loop->result = copy_ids(a, results, loop->states);
     loop->in = TN_NEW_N(a->arena, uint32_t, loop->states);
     loop->out = TN_NEW_N(a->arena, uint32_t, loop->states);
-    add_spares(s, n, loop);
+    place_states(s, n, at->body, loop, NULL);
     uint32_t *inputs = copy_ids(a, operands, n->in_count);
     for (uint32_t i = 0; i < loop->states; i++) {
         inputs[i] = loop->in[i] = alias_of(s, at->body, at->body->inputs.data[i]);
@@ -91,7 +105,6 @@ static tn_status assemble_scan(tn__scope *s, const tn_node_info *n, const uint32
     loop->out = TN_NEW_N(a->arena, uint32_t, loop->states);
     loop->slice_in = TN_NEW_N(a->arena, uint32_t, loop->xs_count);
     loop->slice_out = TN_NEW_N(a->arena, uint32_t, loop->ys_count);
-    add_spares(s, n, loop);
     uint32_t *inputs = copy_ids(a, operands, n->in_count);
     uint32_t *outputs = TN_NEW_N(a->arena, uint32_t, n->out_count);
     const tn_graph *body = at->body;
@@ -105,6 +118,7 @@ static tn_status assemble_scan(tn__scope *s, const tn_node_info *n, const uint32
     for (uint32_t i = 0; i < loop->ys_count; i++)
         outputs[loop->states + i] = loop->slice_out[i] =
             alias_of(s, body, body->outputs.data[loop->states + i].value);
+    place_states(s, n, body, loop, outputs);
     step->blocks[0] = new_block(a);
     return tn__assemble_graph(a, body, step->blocks[0], inputs, outputs, err);
 }

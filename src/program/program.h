@@ -66,7 +66,9 @@ typedef enum tn_step_kind {
  * in[i] (ALIAS), the body writes out[i] (ALIAS); the final state is copied to result[i]. cond
  * writes `flag` (TEMP, one bool). SCAN: the same for carries, with the body in blocks[0];
  * slice_in[j] (ALIAS) is step t of xs[j], slice_out[j] (ALIAS) of ys[j]; `length` steps, last first
- * when `reverse`. Two copies of each state are the executor's: spare[2*i], spare[2*i+1] (TEMP). */
+ * when `reverse`. Two copies of each state are the executor's: spare[2*i], spare[2*i+1] (TEMP). A state
+ * that ys[j] collects has none: both are slice_out[j], which the body writes, and the next step reads it
+ * there. */
 typedef struct tn_prog_loop {
     uint32_t states, xs_count, ys_count;
     uint32_t *initial, *in, *out, *result, *spare;

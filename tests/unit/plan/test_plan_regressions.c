@@ -200,6 +200,35 @@ static regression regressions[] = {
      "  output %7 \"y\"\n"
      "}\n",
      {0}},
+    /* States that are collected too, one of them twice; one is what came in, two change places. */
+    {"test_scan__collects_its_states",
+     "graph (N in [1,8]) {\n"
+     "  %0 \"a\" = input : f32[3]\n"
+     "  %1 \"b\" = input : f32[3]\n"
+     "  %2 \"xs\" = input : f32[N,3]\n"
+     "  %3, %4, %5, %6, %7, %8 = scan %0 %1 %0 %2 {carries=3 slices=1 length=N reverse=true "
+     "body=graph {\n"
+     "    %0 = input : f32[3]\n"
+     "    %1 = input : f32[3]\n"
+     "    %2 = input : f32[3]\n"
+     "    %3 = input : f32[3]\n"
+     "    %4 = mul %1 %3\n"
+     "    %5 = add %0 %3\n"
+     "    output %4\n"
+     "    output %5\n"
+     "    output %0\n"
+     "    output %5\n"
+     "    output %0\n"
+     "    output %5\n"
+     "  }}\n"
+     "  output %3 \"a1\"\n"
+     "  output %4 \"b1\"\n"
+     "  output %5 \"c1\"\n"
+     "  output %6 \"as\"\n"
+     "  output %7 \"cs\"\n"
+     "  output %8 \"bs\"\n"
+     "}\n",
+     {4}},
 };
 
 static void run_regression(void **state) {

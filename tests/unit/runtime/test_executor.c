@@ -370,6 +370,50 @@ static void scan_case(bool reverse, int64_t n, const float *carry, const float *
     lab_deinit(&l);
 }
 
+/* carry' = carry + xs[t]; ys[t] = carry': a state that is collected has no copies of its own. */
+static void collected_case(bool reverse, int64_t n) {
+    lab l;
+    lab_run r;
+    tn_error err = TN_ERROR_INIT;
+    const float start[] = {1, 10}, xs[] = {1, 2, 3, 4, 5, 6};
+    lab_init(&l);
+    tn_dim whole = tn_dim_mul(&l.dims, l.n, 2);
+    uint32_t c = lab_input(&l, "c", TN_f32, 2), x = lab_input(&l, "xs", TN_f32, whole);
+    uint32_t result = lab_output(&l, "carry", 2), y = lab_output(&l, "ys", whole);
+    uint32_t add = lab_kernel(&l, "add", TN_S_add), body = lab_block(&l);
+    tn_prog_loop *loop = loop_of_one(&l, c, result, 2, 0, 1);
+    loop->xs_count = loop->ys_count = 1;
+    loop->xs = LAB_IDS(&l, x);
+    loop->ys = LAB_IDS(&l, y);
+    loop->slice_in = LAB_IDS(&l, lab_alias(&l, 2));
+    loop->slice_out = LAB_IDS(&l, lab_alias(&l, 2));
+    loop->spare[0] = loop->spare[1] = loop->slice_out[0];
+    loop->length = l.n;
+    loop->reverse = reverse;
+    tn_prog_step s = {.kind = TN_STEP_SCAN, .loop = loop};
+    s.blocks[0] = body;
+    lab_add(&l, 0, s);
+    lab_step(&l, body, add, loop->in[0], loop->slice_in[0], loop->slice_out[0], 2);
+    lab_assert_ok(tn_program_verify(&l.p, &err), &err);
+    lab_start(&r, &l.p, NULL, NULL);
+    lab_assert_ok(tn_instance_bind(r.i, &n, &err), &err);
+    tn_instance_set_input(r.i, 0, start);
+    tn_instance_set_input(r.i, 1, xs);
+    lab_assert_ok(tn_instance_run(r.i, 0, &err), &err);
+    const float *got = tn_instance_output(r.i, 0), *slices = tn_instance_output(r.i, 1);
+    float carry[] = {start[0], start[1]};
+    for (int64_t t = 0; t < n; t++) {
+        int64_t at = reverse ? n - 1 - t : t;
+        for (int i = 0; i < 2; i++) {
+            carry[i] += xs[2 * at + i];
+            assert_float_equal(slices[2 * at + i], carry[i], 0);
+        }
+    }
+    for (int i = 0; i < 2; i++) assert_float_equal(got[i], carry[i], 0);
+    lab_stop(&r);
+    lab_deinit(&l);
+}
+
 static void test_scan__carries_and_slices(void **state) {
     (void)state;
     const float carry[] = {10, 22}, ys[] = {1, 20, 6, 48, 25, 96};
@@ -380,6 +424,12 @@ static void test_scan__runs_backwards(void **state) {
     (void)state;
     const float carry[] = {10, 22}, ys[] = {9, 40, 18, 64, 5, 60};
     scan_case(true, 3, carry, ys);
+}
+
+static void test_scan__reads_a_state_where_it_is_collected(void **state) {
+    (void)state;
+    for (int64_t n = 1; n <= 3; n++)
+        for (int reverse = 0; reverse < 2; reverse++) collected_case(reverse, n);
 }
 
 static void test_scan__of_one_step(void **state) {
@@ -401,6 +451,7 @@ int main(void) {
         cmocka_unit_test(test_while__runs_until_its_flag_is_off),
         cmocka_unit_test(test_scan__carries_and_slices),
         cmocka_unit_test(test_scan__runs_backwards),
+        cmocka_unit_test(test_scan__reads_a_state_where_it_is_collected),
         cmocka_unit_test(test_scan__of_one_step),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
