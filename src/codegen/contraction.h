@@ -80,6 +80,7 @@ struct tn__tile {
     } prepared;             /* PREPARED: the panels of all anchors lie side by side */
     struct {
         tn_lx panel, first; /* NONE: nothing; from which k on */
+        bool epilogue;      /* what the epilogue reads of its own row */
     } next;                 /* part of B that is packed */
     tn_value a_leaf;        /* DIRECT: the value A is read from */
     tn_lx first_row;        /* of the task */
@@ -92,6 +93,7 @@ struct tn__tile {
     } tasks;
     TN_VEC(tn__tile_fold) folds;
     tn_merge_probe *probe;
+    struct tn__reads *reads; /* of the epilogue, while they are looked for */
     tn__words words;
     tn__weights weights;
     uint32_t part;    /* RAW: sums of a group, before its factor */
@@ -175,6 +177,13 @@ void tn__row_tiles(tn_loop *k, uint32_t mr, tn_lx lo, tn_lx hi, tn_lx m_total,
 void tn__prefetch_after(tn__tile *t, tn_lx panel, tn_lx more);
 /* A line of it, for the tile of `rows` rows from m0 on at this element of k. */
 void tn__prefetch_line(tn__tile *t, uint32_t rows, tn_lx m0, tn_lx k_linear);
+
+/* Whether the epilogue reads values by row and column; `t` is fresh. */
+bool tn__epilogue_reads(tn__tile *t);
+/* Asks for their lines, before the products of a tile. */
+void tn__prefetch_epilogue(tn__tile *t, uint32_t rows, tn_lx m0, tn_lx n0);
+/* For tn__tile_leaf: an element that the epilogue reads. */
+tn_lx tn__note_read(tn__tile *t, tn_value v, const tn_lx *index);
 
 /* ---- contraction_fold.c --------------------------------------------------------------------- */
 

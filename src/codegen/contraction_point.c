@@ -10,6 +10,7 @@ tn_lx tn__tile_leaf(tn_access *a, tn_value v, const tn_lx *index) {
     if (t->m.grouping->group_of[node] == t->m.group_id && !tn_group_has_anchor(t->m.group, node))
         return tn_op_rules_of(tn_graph_node(t->m.graph, node)->op)
             ->lower.expression(&a->emit, tn_graph_node(t->m.graph, node), 0, index);
+    if (t->reads) return tn__note_read(t, v, index);
     if (t->probe) {
         tn_vec_push(a->arena, &t->probe->offsets, tn_maker_offset(&t->m, v, index));
         if (a->emit.guard != TN_LX_NONE) tn_vec_push(a->arena, &t->probe->values, a->emit.guard);

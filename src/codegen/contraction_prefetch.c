@@ -1,9 +1,12 @@
-/* Contractions whose tasks pack B: what is packed next is on its way while the tiles multiply.
+/* Contractions: what is needed soon is on its way while the tiles multiply.
  *
- * A panel takes a few lines of each row of B, which is too short for a prefetcher of the machine, so the
+ * B that tasks pack: a panel takes a few lines of each row of B, which is too short for a prefetcher of the machine, so the
  * copy would wait for memory. The part of B that comes next (a panel, or its next block of k) is fetched
  * by the tiles, one line at most per element of k: tile i fetches line i mod `lines` of the i / lines'th
- * of `groups` parts of the rows. */
+ * of `groups` parts of the rows.
+ *
+ * What the epilogue reads by row and column (a residual, the inputs of a recurrent step) comes in runs as
+ * short, and each would wait behind the products of its tile. */
 #include "codegen/contraction.h"
 
 enum { LINE_BYTES = 64 };
@@ -78,4 +81,83 @@ void tn__prefetch_line(tn__tile *t, uint32_t rows, tn_lx m0, tn_lx k_linear) {
                             tn_l_mul(k, line, tn_l_int(k, s.step)));
     column = tn_l_min(k, column, tn_l_sub(k, t->n_total, one));
     tn_l_prefetch(k, s.buffer, address_of(t, row, column, &s.buffer));
+}
+
+/* ---- what the epilogue reads ---------------------------------------------------------------- */
+
+typedef struct tn__reads {
+    TN_VEC(tn_value) value;
+    TN_VEC(tn_lx) offset;
+} tn__reads;
+
+tn_lx tn__note_read(tn__tile *t, tn_value v, const tn_lx *index) {
+    tn_arena *arena = t->m.context->arena;
+    tn_lx offset = tn_maker_offset(&t->m, v, index);
+    bool known = false;
+    for (uint32_t i = 0; i < t->reads->value.len && !known; i++)
+        known = t->reads->value.data[i] == v && t->reads->offset.data[i] == offset;
+    if (!known) {
+        tn_vec_push(arena, &t->reads->value, v);
+        tn_vec_push(arena, &t->reads->offset, offset);
+    }
+    return tn_l_number(t->m.k, tn_maker_dtype(&t->m, v), 0);
+}
+
+/* The elements that the epilogue reads at (row, column). */
+static void find_reads(tn__tile *t, tn_lx row, tn_lx column, tn__reads *out) {
+    tn_loop *k = t->m.k;
+    tn_lx m[TN_MAX_RANK], n[TN_MAX_RANK];
+    tn_merge_probe unused = {.k = k, .arena = t->m.context->arena};
+    tn__split_axes(k, row, t->c.m_extent, t->c.m, t->merged_m, m);
+    tn__split_plain(k, column, t->c.n_extent, t->c.n, n);
+    tn__tile_point(t, m, n);
+    t->probe = &unused;
+    t->reads = out;
+    tn__epilogue_point(t, tn_l_number(k, t->c.acc, 0), TN_LX_NONE, TN_LX_NONE);
+    t->reads = NULL;
+    t->probe = NULL;
+}
+
+/* Whether an address changes with an index; one that is constant counts as changing it. */
+static bool follows(tn_loop *k, tn_lx offset, tn_lx index) {
+    const tn_lexpr *x = tn_l_expr(k, index);
+    return x->kind != TN_LX_VAR || tn_l_uses_var(k, offset, x->index);
+}
+
+bool tn__epilogue_reads(tn__tile *t) {
+    enum { LEAST_K = 128 }; /* of products, beside which asking is nothing */
+    tn_loop *k = t->m.k;
+    int64_t total;
+    if (tn_l_is_const_int(k, t->k_total, &total) && total < LEAST_K) return false;
+    tn__reads reads = {0};
+    tn_lx zero = tn_l_int(k, 0), rows = tn__tile_product(k, t->c.m_extent, t->c.m);
+    for (int i = 0; i < t->c.b; i++) t->b_index[i] = zero;
+    tn_lx row = tn_l_for(k, TN_LOOP_SERIAL, zero, rows, "row");
+    tn_lx column = tn_l_for(k, TN_LOOP_SERIAL, zero, t->n_total, "column");
+    find_reads(t, row, column, &reads);
+    for (uint32_t i = 0; i < reads.value.len; i++)
+        if (follows(k, reads.offset.data[i], row) && follows(k, reads.offset.data[i], column))
+            return true;
+    return false;
+}
+
+void tn__prefetch_epilogue(tn__tile *t, uint32_t rows, tn_lx m0, tn_lx n0) {
+    tn_loop *k = t->m.k;
+    if (!t->next.epilogue) return;
+    int64_t step = LINE_BYTES / (int64_t)tn_dtype_size(t->c.acc);
+    tn_lx zero = tn_l_int(k, 0), lines = tn_l_int(k, (t->s.nr + step - 1) / step);
+    tn_lx i = tn_l_for(k, TN_LOOP_SERIAL, zero, tn_l_int(k, rows), "i");
+    tn_lx line = tn_l_for(k, TN_LOOP_UNROLL, zero, lines, "line");
+    tn_lx column = tn_l_add(k, n0, tn_l_mul(k, line, tn_l_int(k, step)));
+    if (!tn__columns_exact(t))
+        column = tn_l_min(k, column, tn_l_sub(k, t->n_total, tn_l_int(k, 1)));
+    tn__reads reads = {0};
+    find_reads(t, tn_l_add(k, m0, i), column, &reads);
+    for (uint32_t r = 0; r < reads.value.len; r++) {
+        tn_lx at = reads.offset.data[r];
+        if (follows(k, at, i) && follows(k, at, line))
+            tn_l_prefetch(k, tn_maker_buffer(&t->m, reads.value.data[r], TN_LBUF_INPUT), at);
+    }
+    tn_l_end(k);
+    tn_l_end(k);
 }

@@ -236,13 +236,15 @@ typedef struct panel_rows {
 static void run_tile(void *context, uint32_t rows, tn_lx m0) {
     const panel_rows *p = context;
     tn__tile *t = p->t;
+    tn_lx n0 = tn_l_mul(t->m.k, p->panel, tn_l_int(t->m.k, t->s.nr));
+    if (!tn__sums_cut(t)) tn__prefetch_epilogue(t, rows, m0, n0);
     if (tn__sums_cut(t))
         tn__sums_gather(t, rows, m0, p->panel);
     else if (t->s.rhs == TN_RHS_RAW)
         tn__weights_multiply(t, rows, m0, p->panel);
     else
         tn__tile_multiply(t, rows, m0, p->panel);
-    epilogue(t, rows, m0, tn_l_mul(t->m.k, p->panel, tn_l_int(t->m.k, t->s.nr)));
+    epilogue(t, rows, m0, n0);
 }
 
 void tn__run_rows(tn__tile *t, tn_lx lo, tn_lx hi, tn_lx m_total, tn_lx panel) {
@@ -250,32 +252,63 @@ void tn__run_rows(tn__tile *t, tn_lx lo, tn_lx hi, tn_lx m_total, tn_lx panel) {
     tn__row_tiles(t->m.k, t->s.mr, lo, hi, m_total, run_tile, &p);
 }
 
-void tn__row_tiles(tn_loop *k, uint32_t mr, tn_lx lo, tn_lx hi, tn_lx m_total,
-                   tn__row_tile_work *work, void *context) {
-    tn_lx count = tn_l_sub(k, hi, lo), height = tn_l_int(k, mr);
-    int64_t known;
-    bool fixed = tn_l_is_const_int(k, m_total, &known);
-    if (!fixed || known >= mr) {
-        tn_lx i = tn_l_for(k, TN_LOOP_SERIAL, tn_l_int(k, 0), tn_l_div(k, count, height), "tile");
-        work(context, mr, tn_l_add(k, lo, tn_l_mul(k, i, height)));
-        tn_l_end(k);
-    }
-    if (fixed && known % mr == 0) return;
-    tn_lx rest = tn_l_mod(k, count, height);
-    if (fixed) {
-        uint32_t rows = (uint32_t)(known % mr);
-        tn_l_if(k, tn_l_lt(k, tn_l_int(k, 0), rest));
-        work(context, rows, tn_l_sub(k, hi, tn_l_int(k, rows)));
-        tn_l_end(k);
-        return;
-    }
-    uint32_t most = 4;
-    while (2 * most < mr) most *= 2;
-    for (uint32_t rows = most; rows > 0; rows /= 2) {
-        if (rows >= mr) continue;
-        tn_lx two = tn_l_int(k, 2 * rows), here = tn_l_mod(k, rest, two);
+/* The greatest power of two below mr; 0: there is none. */
+static uint32_t rest_rows(uint32_t mr) {
+    uint32_t rows = 1;
+    while (2 * rows < mr) rows *= 2;
+    return mr > 1 ? rows : 0;
+}
+
+/* Full tiles of `count` rows: one less where what is left then is two tiles of `half` rows, which pass
+ * the panel no more often than the full one and its small rest, and are better filled. */
+static tn_lx full_tiles(tn_loop *k, tn_lx count, uint32_t mr, uint32_t half) {
+    tn_lx height = tn_l_int(k, mr), tiles = tn_l_div(k, count, height);
+    if (2 * half <= mr) return tiles;
+    tn_lx one = tn_l_int(k, 1), rest = tn_l_mod(k, count, height), two = tn_l_int(k, 2 * half - mr);
+    tn_lx even = tn_l_and(k, tn_l_le(k, two, rest), tn_l_le(k, rest, two));
+    return tn_l_select(k, tn_l_and(k, even, tn_l_le(k, one, tiles)), tn_l_sub(k, tiles, one),
+                       tiles);
+}
+
+/* Rows [lo, hi), as many as the kernel is told. */
+static void open_row_tiles(tn_loop *k, uint32_t mr, tn_lx lo, tn_lx hi, tn__row_tile_work *work,
+                           void *context) {
+    uint32_t half = rest_rows(mr);
+    tn_lx count = tn_l_sub(k, hi, lo), height = tn_l_int(k, mr), zero = tn_l_int(k, 0);
+    tn_lx tiles = full_tiles(k, count, mr, half);
+    tn_lx i = tn_l_for(k, TN_LOOP_SERIAL, zero, tiles, "tile");
+    work(context, mr, tn_l_add(k, lo, tn_l_mul(k, i, height)));
+    tn_l_end(k);
+    if (!half) return;
+    tn_lx first = tn_l_add(k, lo, tn_l_mul(k, tiles, height)), rest = tn_l_sub(k, hi, first);
+    tn_lx step = tn_l_int(k, half);
+    i = tn_l_for(k, TN_LOOP_SERIAL, zero, tn_l_div(k, rest, step), "tile");
+    work(context, half, tn_l_add(k, first, tn_l_mul(k, i, step)));
+    tn_l_end(k);
+    for (uint32_t rows = half / 2; rows > 0; rows /= 2) {
+        tn_lx here = tn_l_mod(k, rest, tn_l_int(k, 2 * rows));
         tn_l_if(k, tn_l_le(k, tn_l_int(k, rows), here));
         work(context, rows, tn_l_sub(k, hi, here));
         tn_l_end(k);
     }
+}
+
+void tn__row_tiles(tn_loop *k, uint32_t mr, tn_lx lo, tn_lx hi, tn_lx m_total,
+                   tn__row_tile_work *work, void *context) {
+    int64_t known;
+    if (!tn_l_is_const_int(k, m_total, &known)) {
+        open_row_tiles(k, mr, lo, hi, work, context);
+        return;
+    }
+    tn_lx count = tn_l_sub(k, hi, lo), height = tn_l_int(k, mr);
+    if (known >= mr) {
+        tn_lx i = tn_l_for(k, TN_LOOP_SERIAL, tn_l_int(k, 0), tn_l_div(k, count, height), "tile");
+        work(context, mr, tn_l_add(k, lo, tn_l_mul(k, i, height)));
+        tn_l_end(k);
+    }
+    if (known % mr == 0) return;
+    uint32_t rows = (uint32_t)(known % mr);
+    tn_l_if(k, tn_l_lt(k, tn_l_int(k, 0), tn_l_mod(k, count, height)));
+    work(context, rows, tn_l_sub(k, hi, tn_l_int(k, rows)));
+    tn_l_end(k);
 }

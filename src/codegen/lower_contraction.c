@@ -66,6 +66,7 @@ static bool unit_rows(tn__tile *t, const tn_lx *k_var, const tn_lx *n_var) {
 /* What is found out about an anchor of a group, and chosen for it. */
 typedef struct analysis {
     bool direct, lhs_turned, rhs_unit, rhs_turned;
+    bool epilogue_reads; /* values by row and column */
     bool merged_m[TN_MAX_RANK], merged_k[TN_MAX_RANK];
     tn_value a_leaf;
     tn__weights weights;
@@ -195,6 +196,9 @@ static void analyse(const tn_lower_context *c, uint32_t group, uint32_t number, 
     tile_of(&t, c, group, number, "analysis");
     uint32_t lanes = TN_MAX(4, (uint32_t)c->target->vector_bytes / 4);
     tn__words_find(&t, out->direct, out->merged_k, lanes, &out->words);
+    if (number) return;
+    tile_of(&t, c, group, number, "analysis");
+    out->epilogue_reads = tn__epilogue_reads(&t);
 }
 
 /* Whether the sums can be made in parts: operands are put in order by parts of k where it is one axis, or
@@ -245,6 +249,7 @@ static void follow(tn__tile *t, const analysis *a) {
     memcpy(t->merged_m, a->merged_m, sizeof t->merged_m);
     memcpy(t->merged_k, a->merged_k, sizeof t->merged_k);
     t->weights = a->weights;
+    t->next.epilogue = a->epilogue_reads;
     t->panels = tn__ceil_div(t->m.k, t->n_total, t->s.nr);
     tn__sums_init(t);
 }

@@ -162,6 +162,11 @@ static void open_rows(tn_builder *b) {
     tn_dim n = tn_dim_of_symbol(b->graph->dims, "N"), s = tn_dim_of_symbol(b->graph->dims, "S");
     out(b, gated(b, INPUT(b, n, s, 40), 40, 100));
 }
+static void added_rows(tn_builder *b) { /* are fetched before the products */
+    tn_dim n = tn_dim_of_symbol(b->graph->dims, "N"), s = tn_dim_of_symbol(b->graph->dims, "S");
+    tn_value y = gated(b, INPUT(b, n, s, 130), 130, 100);
+    out(b, tn_b_add(b, tn_b_tanh(b, y), INPUT(b, n, s, 100)));
+}
 static void open_depth(tn_builder *b) {
     tn_dim n = tn_dim_of_symbol(b->graph->dims, "N"), s = tn_dim_of_symbol(b->graph->dims, "S");
     tn_value y = dot(b, INPUT(b, 7, n), INPUT(b, n, 20));
@@ -210,6 +215,8 @@ static counted_graph cases[] = {
     OPEN(open_rows, 1),
     OPEN(open_rows, 2),
     OPEN(open_rows, 3),
+    OPEN(added_rows, 1),
+    OPEN(added_rows, 2),
     OPEN(open_depth, 0),
     OPEN(open_depth, 1),
     OPEN(open_depth, 2),
