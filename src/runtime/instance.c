@@ -14,7 +14,8 @@
  */
 #define PARALLEL_STEP 2e-6
 #define PARALLEL_RUN  50e-6
-#define GUESSED_WHILE 16 /* iterations of a while, for estimates */
+#define SMALL_RUN     10e-6 /* which may have the pool while it is awake */
+#define GUESSED_WHILE 16    /* iterations of a while, for estimates */
 
 tn_status tn_instance_create(const tn_executable *x, tn_instance **out, tn_error *err) {
     *out = calloc(1, sizeof **out);
@@ -328,17 +329,40 @@ const tn_step_time *tn_instance_times(const tn_instance *i, uint32_t *count) {
     return i->times;
 }
 
+static bool is_small(const tn_instance *i, const tn__bound_block *b) {
+    return i->x->functions && i->x->pool && tn_pool_threads(i->x->pool) > 1 && b->parallel &&
+           b->cost >= SMALL_RUN && b->cost < PARALLEL_RUN;
+}
+
+static tn_status run_small(tn_instance *i, uint32_t block, tn_error *err) {
+    tn_pool *pool = i->x->pool;
+    double began = tn_seconds();
+    bool together = tn__small_run_begins(&i->small, began) && tn_pool_acquire(pool);
+    if (together) tn_pool_stay_awake(pool, true);
+    tn_status status = tn__instance_run_block(i, block, together ? pool : NULL, err);
+    bool stay = tn__small_run_ends(&i->small, began, tn_seconds());
+    if (!together) return status;
+    tn_pool_stay_awake(pool, stay);
+    tn_pool_leave(pool);
+    return status;
+}
+
+static tn_status run_with_pool(tn_instance *i, uint32_t block, tn_error *err) {
+    const tn__bound_block *b = &i->blocks[block];
+    bool wants_pool = b->parallel && (b->cost >= PARALLEL_RUN || !i->x->functions);
+    tn_pool *pool = wants_pool && i->x->pool && tn_pool_acquire(i->x->pool) ? i->x->pool : NULL;
+    tn_status status = tn__instance_run_block(i, block, pool, err);
+    if (pool) tn_pool_leave(pool);
+    return status;
+}
+
 tn_status tn_instance_run(tn_instance *i, uint32_t block, tn_error *err) {
     TN_ASSERT(i->bound && block < 2 && (block == 1 || i->symbols));
     if (i->poisoned)
         return tn_error_set(err, TN_POISONED,
                             "an earlier run failed in the middle; load the state anew first");
-    const tn__bound_block *b = &i->blocks[block];
-    bool interpreted = !i->x->functions;
-    bool wants_pool = b->parallel && (b->cost >= PARALLEL_RUN || interpreted);
-    tn_pool *pool = wants_pool && i->x->pool && tn_pool_acquire(i->x->pool) ? i->x->pool : NULL;
-    tn_status status = tn__instance_run_block(i, block, pool, err);
-    if (pool) tn_pool_leave(pool);
+    bool small = is_small(i, &i->blocks[block]);
+    tn_status status = small ? run_small(i, block, err) : run_with_pool(i, block, err);
     i->poisoned = status != TN_OK;
     return status;
 }

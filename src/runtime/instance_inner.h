@@ -3,6 +3,7 @@
 #define TENON_RUNTIME_INSTANCE_INNER_H
 
 #include "runtime/instance.h"
+#include "runtime/small_runs.h"
 
 /* A step with everything evaluated. */
 typedef struct tn__bound_step {
@@ -42,6 +43,7 @@ struct tn_instance {
     int32_t *counters;
     tn_memory_use use;
     int32_t error_slot;
+    tn__small_runs small;
 };
 
 tn_status tn__instance_run_block(tn_instance *i, uint32_t block, tn_pool *pool, tn_error *err);

@@ -73,6 +73,10 @@ void tn_pool_run(tn_pool *pool, tn_pool_work *work, void *context, bool last) {
     pool->awake = !sleep;
 }
 
+void tn_pool_stay_awake(tn_pool *pool, bool awake) {
+    pool->dense = awake;
+}
+
 static void nothing(void *context, size_t worker) {
     (void)context;
     (void)worker;

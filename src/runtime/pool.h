@@ -20,6 +20,8 @@ bool tn_pool_acquire(tn_pool *pool);
 /* Calls work(context, 0 … threads-1) side by side. `last`: the workers may sleep afterwards. The
  * caller holds the pool. */
 void tn_pool_run(tn_pool *pool, tn_pool_work *work, void *context, bool last);
+/* Whether workers wait for the next run when this one ends, whatever the time between runs was so far. */
+void tn_pool_stay_awake(tn_pool *pool, bool awake);
 /* Gives the pool back, and lets workers sleep that the run left waiting, unless one run follows the other
  * at once. */
 void tn_pool_leave(tn_pool *pool);
