@@ -4,6 +4,10 @@
  * half the time on units of half the width, and no more than a whole one elsewhere. */
 #include "schedule/record.h"
 
+/* Of another tile beside those of like height: 32×64×128 takes 4.65 us with rows 6, …, 6, 2 and 4.55 with
+ * 4, …, 4, where the sums of tile_cost are 2 % apart the other way. */
+#define REST_COST 0.04
+
 enum {
     WAYS = 8, /* of an L1 cache: more rows a power of two apart evict each other */
     MANY_TILES = 32,
@@ -71,12 +75,14 @@ static double tile_cost(int64_t rows, double row) {
     return rows ? TN_MAX((double)rows * row, LATENCY) + 0.4 * row : 0;
 }
 
-/* Tiles of like height rather than a rest, which waits for few rows. */
+/* Tiles of like height rather than a rest, which waits for few rows; and which leaves parts of unlike size
+ * to threads that share the rows. */
 static uint32_t small_rows(int64_t m, uint32_t most, double row) {
     uint32_t mr = 1;
     double best = 0;
     for (uint32_t rows = 1; rows <= most && rows <= m; rows++) {
         double cost = (double)(m / rows) * tile_cost(rows, row) + tile_cost(m % rows, row);
+        if (m % rows) cost *= 1 + REST_COST;
         if (rows > 1 && cost > best) continue;
         mr = rows;
         best = cost;
