@@ -3,23 +3,20 @@
 
 #include "transform/match.h"
 
-/* Whether axis `axis` of `v` is innermost in memory, those of size 1 aside. */
-static bool is_innermost(const tn_graph *g, tn_value v, int64_t axis) {
-    const tn_shape *s = tn__shape_of(g, v);
-    for (int i = (int)axis + 1; i < s->rank; i++)
-        if (s->dim[i] != 1) return false;
-    return true;
-}
-
-/* x of the convolution [channels, N, …] is permute(y) = permute(permute(y)). */
+/* x of the convolution, [channels, N, …], is permute(permute(y)), the first with the channels last. Of a single
+ * image no permute need be there: a reshape makes x. */
 static bool turn_operand(tn_rewriter *r, const tn_node_info *n, tn_value *out) {
+    if (!tn__is_depthwise(r->g, n) || tn__has_columns_innermost(r->g, n) ||
+        tn__is_innermost(r->g, n->in[0], 0))
+        return false;
     const tn_node_info *inner = tn__made_by(r->g, n->in[0], TN_OP_permute);
-    if (!inner || !tn__is_depthwise(r->g, n) || tn__has_columns_innermost(r->g, n)) return false;
-    const tn_ints perm = ((const tn_attrs_permute *)inner->attrs)->perm;
-    tn_value y = inner->in[0];
-    if (is_innermost(r->g, y, perm.at[0]) || tn__made_by(r->g, y, TN_OP_permute)) return false;
-    tn_ints last = {.count = perm.count}; /* the channels behind all else */
-    for (int i = 0; i < perm.count; i++) last.at[i] = (i + 1) % perm.count;
+    tn_value y = inner ? inner->in[0] : n->in[0];
+    if (inner && tn__made_by(r->g, y, TN_OP_permute)) return false;
+    tn_ints perm = {.count = tn__shape_of(r->g, y)->rank}, last = perm;
+    for (int i = 0; i < perm.count; i++) {
+        perm.at[i] = inner ? ((const tn_attrs_permute *)inner->attrs)->perm.at[i] : i;
+        last.at[i] = (i + 1) % perm.count; /* the channels behind all else */
+    }
     tn_attrs_permute first = {.perm = tn__permute_ints(&perm, &last)};
     tn_attrs_permute second = {.perm = tn__inverse(&last)};
     tn_value turned = tn_b_node(&r->b, TN_OP_permute, &y, 1, &first);

@@ -174,13 +174,7 @@ static int axis_before_reshape(const tn_graph *g, const tn_node_info *n, int axi
     return -1;
 }
 
-bool tn__has_columns_innermost(const tn_graph *g, const tn_node_info *conv) {
-    enum { LEAST_COLUMNS = 12 }; /* less would leave most of a vector empty */
-    tn_value v = conv->in[0];
-    int axis = tn__shape_of(g, v)->rank - 2;
-    tn_dim columns = tn__shape_of(g, conv->out)->dim[axis];
-    if (!tn__is_depthwise(g, conv) || (tn_dim_is_const(columns) && columns < LEAST_COLUMNS))
-        return false;
+bool tn__is_innermost(const tn_graph *g, tn_value v, int axis) {
     for (;;) {
         const tn_node_info *n = tn_graph_producer(g, v);
         if (n->op == TN_OP_permute)
@@ -196,4 +190,13 @@ bool tn__has_columns_innermost(const tn_graph *g, const tn_node_info *conv) {
     for (int i = axis + 1; i < s->rank; i++)
         if (s->dim[i] != 1) return false;
     return s->dim[axis] != 1;
+}
+
+bool tn__has_columns_innermost(const tn_graph *g, const tn_node_info *conv) {
+    enum { LEAST_COLUMNS = 12 }; /* less would leave most of a vector empty */
+    int axis = tn__shape_of(g, conv->in[0])->rank - 2;
+    tn_dim columns = tn__shape_of(g, conv->out)->dim[axis];
+    if (!tn__is_depthwise(g, conv) || (tn_dim_is_const(columns) && columns < LEAST_COLUMNS))
+        return false;
+    return tn__is_innermost(g, conv->in[0], axis);
 }

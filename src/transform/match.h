@@ -20,6 +20,9 @@ bool tn__is_grouped_conv(const tn_graph *g, tn_value v);
  * base dilation: the kernel for those leaves padding unread. */
 bool tn__is_depthwise(const tn_graph *g, const tn_node_info *n);
 
+/* Whether an axis of `v`, longer than 1, is innermost in memory: views are looked through. */
+bool tn__is_innermost(const tn_graph *g, tn_value v, int axis);
+
 /* Whether the operand of a depthwise convolution lies in memory with its columns innermost, not its
  * channels: its kernel is best off storing the result so, too. */
 bool tn__has_columns_innermost(const tn_graph *g, const tn_node_info *conv);

@@ -267,6 +267,20 @@ static const layer layers[] = {
      COLUMNS,
      {2, 9, 35}},
     {"narrow planes", false, 2, 16, 7, 7, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}, 0, CHANNELS, {0}},
+    {"narrow planes, one image",
+     false,
+     1,
+     19,
+     7,
+     7,
+     {3, 3},
+     {1, 1},
+     {1, 1},
+     {1, 1},
+     {1, 1},
+     0,
+     CHANNELS,
+     {0}},
 };
 
 static tn_value weights(tn_builder *b, int rank, const int64_t *dim, uint64_t seed) {
