@@ -4,7 +4,7 @@
  * lower_transpose.c: reads across the rows, by tiles; lower_place.c: concat and pad as copies;
  * lower_contraction.c: dot and conv on a register tile; lower_winograd.c: 3×3 convolutions with fewer
  * products; lower_depthwise.c: convolutions with one channel per group, along the channels or, in
- * lower_depthwise_planes.c, along the columns; lower_windows.c: folds over windows; lower_attention.c:
+ * lower_depthwise_planes.c and lower_depthwise_narrow.c, of planes; lower_windows.c: folds over windows; lower_attention.c:
  * softmax between two products; lower_nest.c: operations with loops of their own. Each kernel's buffers
  * say in `binding` which value they stand for. */
 #ifndef TENON_CODEGEN_LOWER_H
@@ -97,6 +97,8 @@ bool tn_lower_winograd(const tn_lower_context *c, uint32_t group, tn_lowered *ou
 bool tn_lower_depthwise(const tn_lower_context *c, uint32_t group, tn_lowered *out);
 /* Called by tn_lower_depthwise; false: the operand's columns are not innermost. */
 bool tn_lower_depthwise_planes(const tn_lower_context *c, uint32_t group, tn_lowered *out);
+/* The same where they are too few for vectors. */
+bool tn_lower_depthwise_narrow(const tn_lower_context *c, uint32_t group, tn_lowered *out);
 /* False: not a window fold, or left to tn_lower_rows. */
 bool tn_lower_windows(const tn_lower_context *c, uint32_t group, tn_lowered *out);
 void tn_lower_rows(const tn_lower_context *c, uint32_t group, tn_lowered *out);

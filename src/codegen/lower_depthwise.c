@@ -12,7 +12,7 @@
  * right borders leave out the taps that fall outside, which is known while the text is made. Where it
  * is not (open sizes, very wide windows), the columns at the borders are done one by one with a loop
  * over their taps. The weights are packed as [tap][channel]: prepared when constant, else by the task. */
-#include "codegen/contraction.h"
+#include "codegen/depthwise.h"
 #include "loop/strips.h"
 #include "transform/match.h"
 
@@ -22,17 +22,7 @@ enum {
     LARGE = 4 << 20, /* bytes of x */
 };
 
-typedef struct depthwise {
-    tn__tile t; /* first */
-    const tn_attrs_conv *attrs;
-    int last;                             /* spatial axis of the columns */
-    tn_lx m[TN_MAX_RANK], k[TN_MAX_RANK]; /* the current image, row and column; window position */
-    bool ahead;                           /* rows of x are asked for before they are read */
-    tn_lx channels, width;                /* of the group; of a row of packed weights */
-    tn_lx from, to;                       /* channels of the task */
-    uint32_t vectors;                     /* of channels in a tile */
-    tn_lx strip, limit;                   /* first channel of the vector; see strips.h */
-} depthwise;
+typedef tn__depthwise depthwise;
 
 /* Columns known while the text is made: of x and of the result. */
 typedef struct columns {
@@ -121,6 +111,12 @@ static void clear_columns(depthwise *d, int64_t count) {
     tn_l_end(k);
 }
 
+static tn_lx element_of_x(depthwise *d, const tn_lx *index) {
+    if (!d->turned.used) /* the loops have made the guard hold */
+        return tn__tile_operand(&d->t, 0, index, TN_LX_NONE);
+    return tn_l_load(d->t.m.k, d->turned.x, tn__turned_x(d, index), TN_LX_NONE, TN_LX_NONE);
+}
+
 /* acc[p] += x * w at the current window position, for the result's column first + p. */
 static void add_tap(depthwise *d, tn_lx first, tn_lx p) {
     tn__tile *t = &d->t;
@@ -129,7 +125,7 @@ static void add_tap(depthwise *d, tn_lx first, tn_lx p) {
     d->m[1 + d->last] = tn_l_add(k, first, p);
     uint32_t mark = tn_access_mark(&t->m.access);
     t->rules->lhs(&t->m.access.emit, t->node, t->b_index, d->m, d->k, index, &guard);
-    tn_lx x = tn__tile_operand(t, 0, index, TN_LX_NONE); /* the loops have made the guard hold */
+    tn_lx x = element_of_x(d, index);
     tn_lx w = tn_l_load(k, t->packed, weight_at(d, t->b_index[0]), TN_LX_NONE, TN_LX_NONE);
     tn_l_set(k, t->acc, at, tn_l_op3(k, TN_S_mad, x, w, tn_l_get(k, t->acc, at)));
     tn_access_release(&t->m.access, mark);
@@ -139,9 +135,14 @@ static void add_tap(depthwise *d, tn_lx first, tn_lx p) {
 static void store_column(depthwise *d, tn_lx first, tn_lx p) {
     tn__tile *t = &d->t;
     tn_lx zero = number(d, 0), at = open_channels(d, p);
+    tn_lx sum = tn_l_get(t->m.k, t->acc, at);
     d->m[1 + d->last] = tn_l_add(t->m.k, first, p);
-    tn__tile_point(t, d->m, &zero);
-    tn__epilogue_point(t, tn_l_get(t->m.k, t->acc, at), TN_LX_NONE, TN_LX_NONE);
+    if (d->turned.used) {
+        tn_l_store(t->m.k, d->turned.y, tn__turned_y(d, t->b_index[0]), sum);
+    } else {
+        tn__tile_point(t, d->m, &zero);
+        tn__epilogue_point(t, sum, TN_LX_NONE, TN_LX_NONE);
+    }
     close_channels(d);
 }
 
@@ -295,7 +296,7 @@ static void open_row(depthwise *d) {
     single_columns(d, tn_l_add(k, lo, tn_l_mul(k, blocks, size)), all);
 }
 
-static void emit_row(depthwise *d) {
+void tn__depthwise_row(tn__depthwise *d) {
     columns c = {0};
     int64_t lo = 0, hi = 0;
     tn_lx y = tn_l_dim(d->t.m.k, d->t.c.m_extent[1 + d->last]);
@@ -345,24 +346,21 @@ static tn_lx weight_count(depthwise *d) {
 
 /* ---- the kernels ---------------------------------------------------------------------------- */
 
-static void depthwise_init(depthwise *d, const tn_lower_context *c, uint32_t group,
-                           const char *name) {
-    *d = (depthwise){0};
+void tn__depthwise_init(tn__depthwise *d, const tn_lower_context *c, uint32_t group,
+                        const tn_schedule *s, const char *name) {
+    *d = (tn__depthwise){0};
     tn__tile_init(&d->t, c, group, name);
-    tn_loop *k = d->t.m.k;
+    d->t.s = *s;
     d->attrs = d->t.node->attrs;
     d->last = d->attrs->stride.count - 1;
-    d->t.s = tn_schedule_choose_depthwise(d->t.m.grouping, d->t.m.group,
-                                          (uint32_t)c->target->vector_bytes);
-    d->ahead = d->t.s.chunk > (int64_t)d->t.s.unroll * d->t.s.lanes &&
-               tn_schedule_streams(d->t.m.grouping, d->t.node->in[0], LARGE);
-    d->channels = d->width = tn_l_dim(k, d->t.c.b_extent[0]);
+    d->channels = d->width = tn_l_dim(d->t.m.k, d->t.c.b_extent[0]);
     for (int i = 0; i < TN_MAX_RANK; i++) d->k[i] = number(d, 0);
 }
 
-static void lower_pack(const tn_lower_context *c, uint32_t group, tn_lowered *out) {
+static void lower_pack(const tn_lower_context *c, uint32_t group, const tn_schedule *s,
+                       tn_lowered *out) {
     depthwise d;
-    depthwise_init(&d, c, group, "pack");
+    tn__depthwise_init(&d, c, group, s, "pack");
     tn_loop *k = d.t.m.k;
     uint32_t to = tn_l_buffer(k, TN_LBUF_OUTPUT, d.t.c.acc, "packed");
     k->buffers.data[to].binding = TN_BIND_PACK;
@@ -374,6 +372,24 @@ static void lower_pack(const tn_lower_context *c, uint32_t group, tn_lowered *ou
     out->packs[out->pack_count++] = (tn_pack){k, elements, d.t.c.acc};
 }
 
+void tn__depthwise_bind_weights(tn__depthwise *d, const tn_lower_context *c, uint32_t group,
+                                tn_lowered *out) {
+    tn_loop *k = d->t.m.k;
+    tn_node w = tn_graph_value(d->t.m.graph, d->t.node->in[1])->node;
+    if (c->grouping->constant[w] && !d->t.m.group->constant) {
+        d->t.packed = tn_l_buffer(k, TN_LBUF_INPUT, d->t.c.acc, "packed");
+        k->buffers.data[d->t.packed].binding = TN_BIND_PACK;
+        lower_pack(c, group, &d->t.s, out);
+    } else {
+        d->t.packed = tn_l_scratch(k, d->t.c.acc, weight_count(d), "weights");
+    }
+}
+
+void tn__depthwise_make_weights(tn__depthwise *d) {
+    if (d->t.m.k->buffers.data[d->t.packed].kind == TN_LBUF_SCRATCH)
+        pack_weights(d, d->t.packed, d->from, d->to);
+}
+
 static void emit_tasks(depthwise *d) {
     tn_loop *k = d->t.m.k;
     tn_lx extent[TN_MAX_RANK], rows = tn__tile_product(k, d->t.c.m_extent, d->last + 1);
@@ -383,12 +399,11 @@ static void emit_tasks(depthwise *d) {
     tn_lx task = tn_l_task(k), lo = tn_l_mul(k, tn_l_div(k, task, chunks), per);
     d->from = tn_l_mul(k, tn_l_mod(k, task, chunks), chunk);
     d->to = tn_l_min(k, d->channels, tn_l_add(k, d->from, chunk));
-    if (k->buffers.data[d->t.packed].kind == TN_LBUF_SCRATCH)
-        pack_weights(d, d->t.packed, d->from, d->to);
+    tn__depthwise_make_weights(d);
     for (int i = 0; i <= d->last; i++) extent[i] = tn_l_dim(k, d->t.c.m_extent[i]);
     tn_lx row = tn_l_for(k, TN_LOOP_SERIAL, lo, tn_l_min(k, rows, tn_l_add(k, lo, per)), "row");
     tn_maker_split(k, row, extent, d->last + 1, d->m);
-    emit_row(d);
+    tn__depthwise_row(d);
     tn_l_end(k);
 }
 
@@ -397,22 +412,17 @@ bool tn_lower_depthwise(const tn_lower_context *c, uint32_t group, tn_lowered *o
     if (!c->grouping->fuse || g->anchor == TN_NO_NODE) return false;
     const tn_node_info *n = tn_graph_node(c->grouping->graph, g->anchor);
     if (!tn__is_depthwise(c->grouping->graph, n)) return false;
-    if (tn_lower_depthwise_planes(c, group, out)) return true;
+    if (tn_lower_depthwise_planes(c, group, out) || tn_lower_depthwise_narrow(c, group, out))
+        return true;
     depthwise d;
-    depthwise_init(&d, c, group, "depthwise");
-    tn_loop *k = d.t.m.k;
-    d.t.acc =
-        tn_l_register(k, d.t.c.acc, (uint32_t)d.t.s.block * d.t.s.unroll * d.t.s.lanes, "acc");
-    tn_node w = tn_graph_value(c->grouping->graph, n->in[1])->node;
-    if (c->grouping->constant[w] && !g->constant) {
-        d.t.packed = tn_l_buffer(k, TN_LBUF_INPUT, d.t.c.acc, "packed");
-        k->buffers.data[d.t.packed].binding = TN_BIND_PACK;
-        lower_pack(c, group, out);
-    } else {
-        d.t.packed = tn_l_scratch(k, d.t.c.acc, weight_count(&d), "weights");
-    }
+    tn_schedule s = tn_schedule_choose_depthwise(c->grouping, g, (uint32_t)c->target->vector_bytes);
+    tn__depthwise_init(&d, c, group, &s, "depthwise");
+    d.ahead =
+        s.chunk > (int64_t)s.unroll * s.lanes && tn_schedule_streams(c->grouping, n->in[0], LARGE);
+    d.t.acc = tn_l_register(d.t.m.k, d.t.c.acc, (uint32_t)s.block * s.unroll * s.lanes, "acc");
+    tn__depthwise_bind_weights(&d, c, group, out);
     emit_tasks(&d);
-    out->kernel = k;
-    out->schedule = d.t.s;
+    out->kernel = d.t.m.k;
+    out->schedule = s;
     return true;
 }

@@ -287,7 +287,7 @@ bool tn_lower_depthwise_planes(const tn_lower_context *c, uint32_t group, tn_low
     const tn_group *g = &c->grouping->groups.data[group];
     const tn_node_info *n = tn_graph_node(c->grouping->graph, g->anchor);
     if (((const tn_attrs_conv *)n->attrs)->stride.count > 2 ||
-        !tn__has_columns_innermost(c->grouping->graph, n) || !reads_columns(c, group))
+        tn__planes_of(c->grouping->graph, n) != TN__PLANES_WIDE || !reads_columns(c, group))
         return false;
     planes d;
     planes_init(&d, c, group);

@@ -432,7 +432,7 @@ tn_schedule tn_schedule_choose_attention(const tn_grouping *p, const tn_group *g
 
 void tn_schedule_print(const tn_schedule *s, tn_group_kind kind, tn_str *out) {
     static const char *const shapes[] = {"rows",      "place",  "transpose", "split",
-                                         "depthwise", "planes", "windows"};
+                                         "depthwise", "planes", "narrow",    "windows"};
     static const char *const lhs[] = {"", " lhs=element", " lhs=staged"};
     static const char *const rhs[] = {"prepared", "direct", "packed", "raw", "unpacked"};
     if (kind == TN_GROUP_CONTRACTION && s->winograd)
@@ -463,6 +463,9 @@ void tn_schedule_print(const tn_schedule *s, tn_group_kind kind, tn_str *out) {
     else if (kind == TN_GROUP_ROWS && s->shape == TN_SHAPE_DEPTHWISE)
         tn_str_appendf(out, "shape=depthwise lanes=%u rows=%lld chunk=%lld block=%lld", s->lanes,
                        (long long)s->rows_per_task, (long long)s->chunk, (long long)s->block);
+    else if (kind == TN_GROUP_ROWS && s->shape == TN_SHAPE_NARROW)
+        tn_str_appendf(out, "shape=narrow lanes=%u squares=%u,%u block=%ux%lld rows=%lld", s->lanes,
+                       s->nr, s->store_nr, s->mr, (long long)s->block, (long long)s->rows_per_task);
     else if (kind == TN_GROUP_ROWS && s->shape == TN_SHAPE_WINDOWS) {
         tn_str_appendf(out, "shape=windows lanes=%ux%u,%u rows=%lld block=%lld", s->lanes,
                        s->unroll, s->nr / s->lanes, (long long)s->rows_per_task,

@@ -32,7 +32,8 @@ typedef enum tn_rows_shape {
     TN_SHAPE_SPLIT,     /* lower_split.c: folds cut into pieces that are combined at the end */
     TN_SHAPE_DEPTHWISE, /* lower_depthwise.c: a convolution with vectors along its groups */
     TN_SHAPE_PLANES,    /* lower_depthwise_planes.c: one with vectors along its columns */
-    TN_SHAPE_WINDOWS,   /* lower_windows.c: a fold over windows */
+    TN_SHAPE_NARROW, /* lower_depthwise_narrow.c: one of channels-first planes, turned in scratch */
+    TN_SHAPE_WINDOWS, /* lower_windows.c: a fold over windows */
 } tn_rows_shape;
 
 enum { TN_RANGE_CLASSES = 3 };
@@ -84,6 +85,7 @@ typedef struct tn_schedule {
         sweep; /* DIRECT, mr rows in all: B passes once, sums in scratch; SPLIT: the operand does */
     bool staged_epilogue; /* the tile goes through scratch: for long epilogues */
     uint32_t winograd; /* conv by tiles of so many results squared; m_block counts tiles. 0: no */
+    uint32_t store_nr; /* NARROW: lines of squares of the result */
     /* ATTENTION: mr and m_block as above, nr for the second product */
     uint32_t score_nr; /* columns of the first product's register tile */
     int64_t kv_block;  /* columns of the scores at a time, a multiple of score_nr */
@@ -163,6 +165,10 @@ tn_schedule tn_schedule_choose_depthwise(const tn_grouping *p, const tn_group *g
 /* The same for an operand with its columns innermost: tiles of mr rows and `unroll` vectors of columns,
  * `block` rows staged at a time, rows_per_task such blocks per task. */
 tn_schedule tn_schedule_choose_planes(const tn_grouping *p, const tn_group *g,
+                                      uint32_t vector_bytes);
+/* The same where these are few: mr rows at a time of a vector of channels, in tiles of `block` columns; squares
+ * of nr lines of x and of store_nr lines of the result are turned; rows_per_task such blocks per task. */
+tn_schedule tn_schedule_choose_narrow(const tn_grouping *p, const tn_group *g,
                                       uint32_t vector_bytes);
 /* The axes of a window fold: the last one that windows, strides or padding change, and the one that vectors
  * run along, which is that or lies behind it; -1: none. */

@@ -45,7 +45,8 @@ bool tn_schedule_turns_lhs(const tn_grouping *p, tn_node permute, tn_node produc
     const tn_shape *turned = tn__shape_of(g, tn_graph_node(g, permute)->out);
     if (tn__is_depthwise(g,
                          n)) /* whose operand is made by two permutes (transform/channels_last.c) */
-        return p->fuse && turned->dim[turned->rank - 1] != 1 && !tn__has_columns_innermost(g, n);
+        return p->fuse && turned->dim[turned->rank - 1] != 1 &&
+               tn__planes_of(g, n) == TN__PLANES_NONE;
     if (!p->fuse || !sums_last_axis(g, n)) return false;
     if (tn__is_of_bytes(g, n)) return true;
     tn_contraction c;
@@ -116,5 +117,43 @@ tn_schedule tn_schedule_choose_planes(const tn_grouping *p, const tn_group *g,
     int64_t work = TN_MAX(1, TN_MIN(columns, 1 << 20) * s.block * TN_MIN(taps, 1 << 10));
     int64_t blocks = TN_MAX(1, planes) * ((rows + s.block - 1) / s.block);
     s.rows_per_task = task_rows(blocks, work);
+    return s;
+}
+
+/* Lines of a square that is turned: as many as a row has columns, which are padded to whole squares. */
+static uint32_t square_of(int64_t columns, uint32_t least, uint32_t most) {
+    uint32_t n = least;
+    while (n < most && (int64_t)n < columns) n *= 2;
+    return n;
+}
+
+tn_schedule tn_schedule_choose_narrow(const tn_grouping *p, const tn_group *g,
+                                      uint32_t vector_bytes) {
+    enum { STAGED_POINTS = 512, LEAST_SQUARE = 4, MOST_STORED = 8 };
+    tn_schedule s = {.lanes = TN_MAX(4, vector_bytes / 4),
+                     .unroll = 1,
+                     .shape = TN_SHAPE_NARROW,
+                     .rhs = TN_RHS_PREPARED};
+    const tn_dims *dims = p->graph->dims;
+    tn_contraction c;
+    const tn_node_info *n = tn_graph_node(p->graph, g->anchor);
+    tn_op_rules_of(n->op)->lower.contraction->describe(p->graph, n, &c);
+    if (tn_dtype_size(c.acc) == 8) s.lanes = TN_MAX(2, s.lanes / 2);
+    const tn_attrs_conv *a = n->attrs;
+    const tn_shape *x = &tn_node_type(p->graph, n, 0)->shape;
+    int64_t columns = c.m_extent[c.m - 1], width = x->dim[x->rank - 2];
+    uint32_t least = TN_MIN((uint32_t)LEAST_SQUARE, s.lanes);
+    s.nr = square_of(width, least, s.lanes);
+    s.store_nr = square_of(columns, least, TN_MIN((uint32_t)MOST_STORED, s.lanes));
+    s.block = tile_columns(columns, true);
+    int64_t rows = c.m > 2 ? tn_dim_guess(dims, c.m_extent[1]) : 1;
+    int64_t stride = c.m > 2 ? a->stride.at[0] : 1;
+    int64_t lines = TN_MAX(1, STAGED_POINTS / width / stride);
+    s.mr = (uint32_t)TN_MAX(1, TN_MIN(lines, rows));
+    int64_t blocks = (TN_MAX(1, rows) + s.mr - 1) / s.mr;
+    int64_t channels = TN_MIN(tn_dim_guess(dims, c.b_extent[0]), 1 << 20);
+    int64_t units = product(dims, c.m_extent, 1) * ((channels + s.lanes - 1) / s.lanes) * blocks;
+    int64_t taps = TN_MIN(product(dims, c.k_extent, c.k), 1 << 10);
+    s.rows_per_task = task_rows(units, TN_MAX(1, columns * s.mr * taps * (int64_t)s.lanes));
     return s;
 }

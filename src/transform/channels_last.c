@@ -6,7 +6,7 @@
 /* x of the convolution, [channels, N, …], is permute(permute(y)), the first with the channels last. Of a single
  * image no permute need be there: a reshape makes x. */
 static bool turn_operand(tn_rewriter *r, const tn_node_info *n, tn_value *out) {
-    if (!tn__is_depthwise(r->g, n) || tn__has_columns_innermost(r->g, n) ||
+    if (!tn__is_depthwise(r->g, n) || tn__planes_of(r->g, n) != TN__PLANES_NONE ||
         tn__is_innermost(r->g, n->in[0], 0))
         return false;
     const tn_node_info *inner = tn__made_by(r->g, n->in[0], TN_OP_permute);

@@ -1,4 +1,5 @@
-/* Depthwise convolutions of narrow planes that lie channels-first read a channels-last copy.
+/* Depthwise convolutions that lie channels-first, with too few columns for the kernels of planes (tn__planes_of),
+ * read a channels-last copy.
  *
  * Their kernel has vectors along the channels, which it would gather element by element, once per row of
  * the window. The operand's permute becomes two, the first of which puts the channels last: it is what

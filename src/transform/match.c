@@ -192,11 +192,33 @@ bool tn__is_innermost(const tn_graph *g, tn_value v, int axis) {
     return s->dim[axis] != 1;
 }
 
-bool tn__has_columns_innermost(const tn_graph *g, const tn_node_info *conv) {
-    enum { LEAST_COLUMNS = 12 }; /* less would leave most of a vector empty */
+enum { LEAST_COLUMNS = 12 }; /* of planes: less would leave most of a vector empty */
+
+/* Positions that windows cover along an axis, for one result. */
+static int64_t window_reach(const tn_graph *g, const tn_node_info *conv, int axis) {
+    const tn_attrs_conv *a = conv->attrs;
+    int64_t window = 1, reach;
+    tn_dim_const_value(g->dims, tn__shape_of(g, conv->in[1])->dim[1 + axis], &window);
+    return __builtin_mul_overflow(window - 1, a->window_dilation.at[axis], &reach) ? INT64_MAX / 2
+                                                                                   : reach + 1;
+}
+
+/* Whether few enough elements of x lie under a row of the result, of few columns. */
+static bool is_narrow(const tn_graph *g, const tn_node_info *conv, tn_dim columns) {
+    enum { MOST_POINTS = 4096 };
+    int axes = ((const tn_attrs_conv *)conv->attrs)->stride.count;
+    int64_t width, lines = axes > 1 ? window_reach(g, conv, axes - 2) : 1;
+    const tn_shape *x = tn__shape_of(g, conv->in[0]);
+    return axes <= 2 && tn_dim_is_const(columns) && columns < LEAST_COLUMNS &&
+           tn_dim_const_value(g->dims, x->dim[x->rank - 2], &width) &&
+           width <= MOST_POINTS / TN_MIN(lines, (int64_t)MOST_POINTS);
+}
+
+tn__planes tn__planes_of(const tn_graph *g, const tn_node_info *conv) {
+    if (!tn__is_depthwise(g, conv)) return TN__PLANES_NONE;
     int axis = tn__shape_of(g, conv->in[0])->rank - 2;
     tn_dim columns = tn__shape_of(g, conv->out)->dim[axis];
-    if (!tn__is_depthwise(g, conv) || (tn_dim_is_const(columns) && columns < LEAST_COLUMNS))
-        return false;
-    return tn__is_innermost(g, conv->in[0], axis);
+    if (!tn__is_innermost(g, conv->in[0], axis)) return TN__PLANES_NONE;
+    if (is_narrow(g, conv, columns)) return TN__PLANES_NARROW;
+    return tn_dim_is_const(columns) && columns < LEAST_COLUMNS ? TN__PLANES_NONE : TN__PLANES_WIDE;
 }

@@ -23,9 +23,14 @@ bool tn__is_depthwise(const tn_graph *g, const tn_node_info *n);
 /* Whether an axis of `v`, longer than 1, is innermost in memory: views are looked through. */
 bool tn__is_innermost(const tn_graph *g, tn_value v, int axis);
 
-/* Whether the operand of a depthwise convolution lies in memory with its columns innermost, not its
- * channels: its kernel is best off storing the result so, too. */
-bool tn__has_columns_innermost(const tn_graph *g, const tn_node_info *conv);
+/* How the operand of a depthwise convolution lies in memory, and with what kernel it is best off. With its
+ * columns innermost, not its channels, the result is stored so, too. */
+typedef enum tn__planes {
+    TN__PLANES_NONE,   /* channels innermost, or neither */
+    TN__PLANES_WIDE,   /* columns innermost, enough for vectors */
+    TN__PLANES_NARROW, /* fewer, 1 or 2 spatial axes: turned in parts */
+} tn__planes;
+tn__planes tn__planes_of(const tn_graph *g, const tn_node_info *conv);
 
 /* A tensor of one value, of the given type. */
 tn_value tn__full(tn_builder *b, const tn_type *type, tn_cell cell);

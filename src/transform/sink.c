@@ -13,7 +13,7 @@ enum { MAX_WALKS = 2 };
 static bool of_planes(const tn_graph *g, tn_value v) {
     const tn_node_info *n = tn_graph_producer(g, v);
     while (n->op == TN_OP_permute || n->op == TN_OP_reshape) n = tn_graph_producer(g, n->in[0]);
-    return n->op == TN_OP_conv && tn__has_columns_innermost(g, n);
+    return n->op == TN_OP_conv && tn__planes_of(g, n) != TN__PLANES_NONE;
 }
 
 /* The permutation when `v` is a permute. One that brings a grouped convolution's result to

@@ -16,6 +16,7 @@ typedef struct layer {
 
 #define CHANNELS "shape=depthwise"
 #define COLUMNS  "shape=planes"
+#define NARROW   "shape=narrow"
 
 static const layer layers[] = {
     {"whole vectors", true, 1, 32, 8, 16, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}, 0, CHANNELS, {0}},
@@ -266,7 +267,7 @@ static const layer layers[] = {
      0,
      COLUMNS,
      {2, 9, 35}},
-    {"narrow planes", false, 2, 16, 7, 7, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}, 0, CHANNELS, {0}},
+    {"narrow planes", false, 2, 16, 7, 7, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}, 0, NARROW, {0}},
     {"narrow planes, one image",
      false,
      1,
@@ -279,8 +280,106 @@ static const layer layers[] = {
      {1, 1},
      {1, 1},
      0,
-     CHANNELS,
+     NARROW,
      {0}},
+    {"narrow planes, stride 2",
+     false,
+     2,
+     40,
+     14,
+     14,
+     {3, 3},
+     {2, 2},
+     {1, 1},
+     {1, 1},
+     {1, 1},
+     0,
+     NARROW,
+     {0}},
+    {"narrow planes in blocks of rows",
+     false,
+     1,
+     8,
+     150,
+     9,
+     {3, 3},
+     {1, 2},
+     {1, 1},
+     {1, 1},
+     {1, 1},
+     0,
+     NARROW,
+     {0}},
+    {"narrow planes, dilation",
+     false,
+     1,
+     21,
+     9,
+     8,
+     {3, 2},
+     {1, 1},
+     {2, 3},
+     {3, 0},
+     {1, 2},
+     0,
+     NARROW,
+     {0}},
+    {"narrow planes, negative padding",
+     false,
+     2,
+     9,
+     12,
+     13,
+     {3, 3},
+     {1, 2},
+     {1, 1},
+     {-2, -1},
+     {1, -2},
+     COMPUTED,
+     NARROW,
+     {0}},
+    {"narrow planes, padding beyond x",
+     false,
+     1,
+     8,
+     2,
+     3,
+     {3, 3},
+     {1, 1},
+     {1, 1},
+     {6, 3},
+     {5, 4},
+     0,
+     NARROW,
+     {0}},
+    {"narrow planes, wide window",
+     false,
+     1,
+     33,
+     3,
+     24,
+     {2, 20},
+     {1, 1},
+     {1, 1},
+     {1, 2},
+     {0, 1},
+     0,
+     NARROW,
+     {0}},
+    {"narrow planes, open rows",
+     false,
+     OPEN,
+     24,
+     OPEN,
+     7,
+     {3, 3},
+     {2, 1},
+     {1, 1},
+     {1, 1},
+     {1, 1},
+     0,
+     NARROW,
+     {3, 9}},
 };
 
 static tn_value weights(tn_builder *b, int rank, const int64_t *dim, uint64_t seed) {
@@ -391,6 +490,11 @@ static void hostile_planes(tn_builder *b) {
     if (y != TN_NO_VALUE) tn_graph_add_output(b->graph, y, "y");
 }
 
+static void hostile_narrow(tn_builder *b) {
+    tn_value y = plain(b, hostile(b, (int64_t[]){2, 20, 13, 9}), 20, 3);
+    if (y != TN_NO_VALUE) tn_graph_add_output(b->graph, y, "y");
+}
+
 static void hostile_channels(tn_builder *b) {
     tn_value x = tn_b_permute(b, hostile(b, (int64_t[]){1, 9, 14, 24}), (int[]){0, 3, 1, 2});
     tn_value y = tn_b_permute(b, plain(b, x, 24, 5), (int[]){0, 2, 3, 1});
@@ -421,6 +525,20 @@ static void along(tn_builder *b, int spatial, bool last) {
     if (y != TN_NO_VALUE) tn_graph_add_output(b->graph, y, "y");
 }
 
+static void line_narrow(tn_builder *b) {
+    tn_shape s = {3, {3, 20, 9}};
+    tn_conv_options o = {.groups = 20, .pad_lo = {2}, .pad_hi = {1}};
+    tn_value w = weights(b, 3, (int64_t[]){20, 1, 4}, 4);
+    tn_value y = tn_b_conv(b, tn_b_input(b, "x", TN_f32, &s), w, TN_NO_VALUE, &o);
+    if (y != TN_NO_VALUE) tn_graph_add_output(b->graph, y, "y");
+}
+static void volume_narrow(tn_builder *b) {
+    tn_shape s = {5, {1, 18, 4, 6, 7}};
+    tn_conv_options o = {.groups = 18, .pad_lo = {1, 1, 1}, .pad_hi = {1, 0, 1}};
+    tn_value w = weights(b, 5, (int64_t[]){18, 1, 3, 2, 3}, 4);
+    tn_value y = tn_b_conv(b, tn_b_input(b, "x", TN_f32, &s), w, TN_NO_VALUE, &o);
+    if (y != TN_NO_VALUE) tn_graph_add_output(b->graph, y, "y");
+}
 static void line_first(tn_builder *b) {
     along(b, 1, false);
 }
@@ -453,11 +571,14 @@ static const struct {
     const char *name;
 } others[] = {
     {hostile_planes, "NaN and infinities in planes"},
+    {hostile_narrow, "NaN and infinities in narrow planes"},
     {hostile_channels, "NaN and infinities in channels"},
     {scaled, "scaled"},
+    {line_narrow, "along a short line"},
     {line_first, "along a line"},
     {line_last, "along a line, channels last"},
     {volume_first, "in space"},
+    {volume_narrow, "in a small space"},
     {volume_last, "in space, channels last"},
     {block, "inverted residual"},
 };
