@@ -97,6 +97,18 @@ static void transposed_slice(tn_builder *b) {
     tn_value x = tn_b_slice_axis(b, INPUT(b, 60, 70), 1, 5, 60, 1);
     out(b, tn_b_permute(b, x, (int[]){1, 0}));
 }
+static tn_value whole_numbers(tn_builder *b, tn_value x) {
+    return tn_b_cast(b, tn_b_cast(b, tn_b_mul(b, x, tn_b_scalar(b, TN_f32, 5)), TN_i8), TN_f32);
+}
+/* What a product makes is stored as bytes, which the permute widens. */
+static void transposed_quantised(tn_builder *b) {
+    tn_value w = whole_numbers(b, INPUT(b, 20, 45));
+    tn_value x = tn_b_matmul(b, whole_numbers(b, INPUT(b, 37, 20)), w, TN_f32);
+    x = tn_b_max(b, tn_b_min(b, x, tn_b_scalar(b, TN_f32, 60)), tn_b_scalar(b, TN_f32, -60));
+    x = tn_b_cast(b, tn_b_cast(b, x, TN_i8), TN_f32);
+    x = tn_b_mul(b, tn_b_sub(b, x, tn_b_scalar(b, TN_f32, 3)), INPUT(b, 1, 45));
+    out(b, tn_b_permute(b, x, (int[]){1, 0}));
+}
 static void transposed_doubles(tn_builder *b) {
     out(b, tn_b_permute(b, TYPED(b, TN_f64, 30, 45), (int[]){1, 0}));
 }
@@ -333,6 +345,7 @@ static const movement_case cases[] = {
     CASE(split_heads, "shape=transpose", 0, 0),
     CASE(three_channels_last, "shape=transpose", 0, 0),
     CASE(transposed_chain, "shape=transpose", 0, 0),
+    CASE(transposed_quantised, "shape=transpose", 0, 0),
     CASE(transposed_slice, "shape=transpose", 0, 0),
     CASE(transposed_doubles, "shape=transpose", 0, 0),
     CASE(transposed_halves, "shape=transpose", 0, 0),
