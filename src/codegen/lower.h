@@ -1,7 +1,7 @@
 /* From a fusion group and a schedule record to loop IR.
  *
  * lower_rows.c: pointwise work and folds; lower_split.c: folds of few, long rows in pieces;
- * lower_transpose.c: reads across the rows, by tiles; lower_place.c: concat and pad as copies;
+ * lower_transpose.c (transpose.h): reads across the rows, by tiles; lower_place.c: concat and pad as copies;
  * lower_contraction.c: dot and conv on a register tile; lower_winograd.c: 3×3 convolutions with fewer
  * products; lower_depthwise.c: convolutions with one channel per group, along the channels or, in
  * lower_depthwise_planes.c and lower_depthwise_narrow.c, of planes; lower_windows.c: folds over windows; lower_attention.c:

@@ -50,8 +50,7 @@ static bool is_interleave(const tn_group *g, const tn_turn_facts *t, int64_t cro
 
 /* Tiles that follow each other along the last axis, where results are stored past the caches and a tile
  * is a line. Lines arrive faster in pairs; the rows of the operand that two tiles take, and those prefetched
- * for the next two, must find place in a cache of the second level. Rows that begin within lines are
- * stored many tiles at a time, since lines at the ends are stored in parts. */
+ * for the next two, must find place in a cache of the second level. */
 static uint32_t lines_together(const tn_turn_facts *t, uint32_t lanes, int64_t last) {
     enum { KEPT_BYTES = 1 << 20, MOST_PAIRED = 32, MANY = 8 };
     int64_t n = lanes, row = times(t->step, t->element_bytes);
@@ -60,6 +59,28 @@ static uint32_t lines_together(const tn_turn_facts *t, uint32_t lanes, int64_t l
         return t->step > 0 && times(row, 4 * n) <= KEPT_BYTES ? 2 : 1;
     while (many > 1 && (last % n == 0 || last < 2 * n * many)) many /= 2;
     return many;
+}
+
+/* About `most` of `size`, in parts of like size that are multiples of `unit`. */
+static int64_t like_part(int64_t size, int64_t most, int64_t unit) {
+    int64_t parts = TN_MAX(1, (size + most / 2) / most);
+    return ((size + parts - 1) / parts + unit - 1) / unit * unit;
+}
+
+/* Rows of the result that begin within lines, and hold many lines: blocks of eight lines. The 512 bytes that a
+ * block takes of each row, and those prefetched for the next, find place in a cache of the second level. */
+static bool choose_lines(const tn_turn_facts *t, int64_t cross, int64_t last, int64_t total,
+                         tn_schedule *s) {
+    enum { LINE_BYTES = 64, LINES = 8, ROWS = 512, CHUNK_BYTES = 8192, MANY_TASKS = 16 };
+    int64_t n = s->lanes, line = TN_MAX(n, LINE_BYTES / t->element_bytes), rows = ROWS;
+    int64_t chunk = CHUNK_BYTES / t->element_bytes;
+    if (!t->streams || last % line == 0 || last < 4 * line * LINES) return false;
+    while (rows > LINE_BYTES && total / (rows * chunk) < MANY_TASKS) rows /= 2;
+    s->stream = s->follow_source = s->whole_lines = true;
+    s->unroll = (uint32_t)(line * LINES / n);
+    s->rows_per_task = like_part(cross, rows, n);
+    s->chunk = like_part(last, chunk, n * s->unroll);
+    return true;
 }
 
 /* The sides of a task's block; see above tn_schedule_choose_transpose. */
@@ -99,6 +120,7 @@ tn_schedule tn_schedule_choose_transpose(const tn_grouping *p, const tn_group *g
     while (s.lanes > narrow && TN_MIN(cross, last) <= s.lanes / 2) s.lanes /= 2;
     while (s.lanes > 4 && TN_MAX(cross, last) <= s.lanes / 2) s.lanes /= 2;
     s.shape = TN_SHAPE_TRANSPOSE;
+    if (choose_lines(t, cross, last, total, &s)) return s;
     s.unroll = TN_MAX(1, LINE_BYTES / (s.lanes * t->element_bytes));
     int64_t n = s.lanes, line = n * s.unroll;
     s.stream = t->streams && last >= line && (s.unroll == 1 || n <= OPEN_LINES);

@@ -474,7 +474,9 @@ void tn_schedule_print(const tn_schedule *s, tn_group_kind kind, tn_str *out) {
     } else if (kind == TN_GROUP_ROWS && s->shape != TN_SHAPE_ROWS)
         tn_str_appendf(out, "shape=%s lanes=%ux%u rows=%lld pieces=%lld%s", shapes[s->shape],
                        s->lanes, s->unroll, (long long)s->rows_per_task, (long long)s->pieces,
-                       s->sweep ? " sweep" : "");
+                       s->sweep         ? " sweep"
+                       : s->whole_lines ? " whole_lines"
+                                        : "");
     else if (kind == TN_GROUP_ROWS)
         tn_str_appendf(out, "lanes=%ux%u along=%s rows=%lld chunk=%lld block=%lld", s->lanes,
                        s->unroll, s->fold_lanes ? "fold" : "row", (long long)s->rows_per_task,

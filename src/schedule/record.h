@@ -45,6 +45,8 @@ typedef struct tn_schedule {
     tn_rows_shape shape;
     int64_t pieces;     /* PLACE: tasks that share a row; SPLIT: pieces of the folded space */
     bool follow_source; /* TRANSPOSE: tiles follow each other along the operand's rows */
+    bool whole_lines;   /* TRANSPOSE: rows of the result begin within cache lines, tiles are stored
+                           line by line by way of scratch */
     bool fold_lanes;    /* vectors run along a folded axis (else along the last row axis) */
     uint32_t unroll;    /* vectors per step where folds need several accumulators */
     int64_t rows_per_task;

@@ -157,6 +157,16 @@ static void transposed_apart(tn_builder *b) { /* rows of the result begin within
     out(b, tn_b_permute(b, TYPED(b, TN_u8, 1031, 70), (int[]){1, 0}));
     out(b, tn_b_permute(b, TYPED(b, TN_f64, 2, 141, 9, 5), (int[]){0, 2, 3, 1}));
 }
+static void
+transposed_lines(tn_builder *b) { /* the same, of many lines: several tasks and blocks */
+    out(b, tn_b_permute(b, INPUT(b, 4303, 21), (int[]){1, 0}));
+    out(b, tn_b_permute(b, INPUT(b, 519, 3, 67), (int[]){2, 1, 0}));
+    out(b, tn_b_permute(b, TYPED(b, TN_u8, 2119, 70), (int[]){1, 0}));
+    out(b, tn_b_permute(b, TYPED(b, TN_f16, 1031, 33), (int[]){1, 0}));
+    out(b, tn_b_permute(b, TYPED(b, TN_f64, 2, 301, 9, 5), (int[]){0, 2, 3, 1}));
+    tn_value x = tn_b_permute(b, INPUT(b, 1043, 37), (int[]){1, 0});
+    out(b, tn_b_add(b, tn_b_relu(b, x), INPUT(b, 37, 1043)));
+}
 static void flags_of_a_number(tn_builder *b) { /* moved, but not from memory */
     tn_shape s = {.rank = 2, .dim = {9, 20}};
     tn_value all = tn_b_full(b, TN_bool, &s, 1), half = tn_b_full(b, TN_f16, &s, 0.5);
@@ -359,6 +369,7 @@ static const movement_case cases[] = {
     CASE(rows_elsewhere, NULL, 0, 0),
     CASE(short_rows_elsewhere, NULL, 0, 0),
     CASE(transposed_apart, NULL, 0, 0),
+    CASE(transposed_lines, "shape=transpose", 0, 0),
     CASE(resized_nearest, "broadcast", 0, 0),
     CASE(resized_linear, "add", 2, 3),
     CASE(flags_of_a_number, NULL, 0, 0),
