@@ -116,6 +116,39 @@ static bool log_exp(tn_rewriter *r, const tn_node_info *n, tn_value *out) {
     return inner && tn__becomes(inner->in[0], out);
 }
 
+static bool is_used_once(const tn_rewriter *r, tn_value v) {
+    return v < r->uses.len && r->uses.data[v] == 1;
+}
+
+/* −2u, exactly: a constant factor of u takes the 2. */
+static tn_value minus_twice(tn_rewriter *r, tn_value u) {
+    tn_type type = *tn_graph_type(r->g, u);
+    const tn_node_info *product = tn__made_by(r->g, u, TN_OP_mul);
+    tn_cell factor = {.f = 1};
+    if (product && tn__splat(r->g, product->in[1], &factor)) u = product->in[0];
+    return add_binary(r, TN_OP_mul, u, tn__full(&r->b, &type, (tn_cell){.f = -2 * factor.f}));
+}
+
+/* (x·½)·(1 + tanh u) = x / (1 + e^(−2u)) and (1 + tanh u)·½ = 1 / (1 + e^(−2u)), where nothing else reads
+ * the tanh: fewer instructions, and no digits cancel where tanh u is near −1 */
+static bool half_tanh_gate(tn_rewriter *r, const tn_node_info *n, tn_value *out) {
+    for (int side = 0; side < 2 && dtype_of(r, n) == TN_f32; side++) {
+        tn_value one, x = n->in[1 - side];
+        const tn_node_info *sum = tn__made_by(r->g, n->in[side], TN_OP_add);
+        const tn_node_info *tanh = sum ? tn__made_by(r->g, sum->in[0], TN_OP_tanh) : NULL;
+        const tn_node_info *half = tn__made_by(r->g, x, TN_OP_mul);
+        bool alone = tn__splat_is(r->g, x, 0.5);
+        if (!tanh || !tn__splat_is(r->g, sum->in[1], 1)) continue;
+        if (!is_used_once(r, tanh->out) || !is_used_once(r, sum->out)) continue;
+        if (!alone && (!half || !tn__splat_is(r->g, half->in[1], 0.5))) continue;
+        if (!becomes_full(r, n, 1, &one)) continue;
+        tn_value power = add_unary(r, TN_OP_exp, minus_twice(r, tanh->in[0]));
+        tn_value divisor = add_binary(r, TN_OP_add, power, one);
+        return tn__becomes(add_binary(r, TN_OP_div, alone ? one : half->in[0], divisor), out);
+    }
+    return false;
+}
+
 /* ---- powers --------------------------------------------------------------------------------- */
 
 /* x⁰ = 1 (of NaN too), x¹ = x, x² = x·x, x³ = x·x·x, x⁻¹ = 1/x: within the 2 ULP that pow itself is
@@ -230,6 +263,7 @@ static const tn_rewrite rows[] = {
     {"sub_neg", TN_OP_sub, sub_neg, false},
     {"exp_log", TN_OP_exp, exp_log, true},
     {"log_exp", TN_OP_log, log_exp, true},
+    {"half_tanh_gate", TN_OP_mul, half_tanh_gate, false},
     {"pow_small", TN_OP_pow, pow_small, false},
     {"pow_half", TN_OP_pow, pow_half, true},
     {"div_power_of_two", TN_OP_div, div_power_of_two, false},
