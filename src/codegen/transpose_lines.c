@@ -67,7 +67,7 @@ static void stage_tiles(lines *w, tn_lx x, tn_lx y, bool whole) {
     tn_l_end(k);
 }
 
-/* A vector of row x + i at column `y` + `at` - `shift`; unless it is `whole`, the part in [lo, hi). */
+/* The vector of row i of the tile at column y + from; unless it is `whole`, the part in [lo, hi). */
 static void store_vector(lines *w, tn_lx i, tn_lx y, tn_lx from, bool whole, tn_lx lo, tn_lx hi) {
     tn_loop *k = w->k;
     tn__turn *t = w->t;
