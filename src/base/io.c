@@ -118,7 +118,7 @@ bool tn_log_enabled(tn_log_level level) {
     return level <= log_level;
 }
 
-void tn_log(tn_log_level level, const char *format, ...) {
+void tn_log_write(tn_log_level level, const char *format, ...) {
     if (!tn_log_enabled(level)) return;
     char line[2048];
     va_list args;

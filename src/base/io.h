@@ -30,6 +30,6 @@ typedef enum tn_log_level { TN_LOG_ERROR, TN_LOG_WARN, TN_LOG_INFO, TN_LOG_DEBUG
 void tn_log_set_level(tn_log_level level);
 bool tn_log_enabled(tn_log_level level);
 /* One line on standard error, "tenon: …". */
-void tn_log(tn_log_level level, const char *format, ...) TN_PRINTF(2, 3);
+void tn_log_write(tn_log_level level, const char *format, ...) TN_PRINTF(2, 3);
 
 #endif

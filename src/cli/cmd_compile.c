@@ -22,7 +22,7 @@ static tn_status report(cli *c, const cli_model *m, const char *const *files, in
         if (c->options.json)
             json_array_append_new(list, json_string(files[i]));
         else
-            tn_log(TN_LOG_INFO, "wrote %s", files[i]);
+            tn_log_write(TN_LOG_INFO, "wrote %s", files[i]);
     }
     if (!c->options.json) {
         json_decref(list);

@@ -113,7 +113,7 @@ static tn_status report(cli *c, const cli_model *m, const tn_buffer *outputs, in
         else if (!paths[i])
             print_output(c, port.name, &a);
         else
-            tn_log(TN_LOG_INFO, "wrote %s", paths[i]);
+            tn_log_write(TN_LOG_INFO, "wrote %s", paths[i]);
     }
     if (!c->options.json) {
         json_decref(list);
@@ -127,13 +127,14 @@ static tn_status report(cli *c, const cli_model *m, const tn_buffer *outputs, in
 
 static void log_compile(cli *c, const tn_session *s) {
     const tn_artifact_stats *t = &tn_session_artifact(s)->stats;
-    tn_log(TN_LOG_INFO, "program %s: import %s, plan %s, kernels %s (%s), prepare %s, load %s",
-           t->program_cached ? "cached" : "new", cli_time(c, t->import), cli_time(c, t->plan),
-           cli_time(c, t->kernels),
-           t->interpreted      ? "interpreted"
-           : t->kernels_cached ? "cached"
-                               : "compiled",
-           cli_time(c, t->prepare), cli_time(c, t->load));
+    tn_log_write(TN_LOG_INFO,
+                 "program %s: import %s, plan %s, kernels %s (%s), prepare %s, load %s",
+                 t->program_cached ? "cached" : "new", cli_time(c, t->import), cli_time(c, t->plan),
+                 cli_time(c, t->kernels),
+                 t->interpreted      ? "interpreted"
+                 : t->kernels_cached ? "cached"
+                                     : "compiled",
+                 cli_time(c, t->prepare), cli_time(c, t->load));
 }
 
 static tn_status run_model(cli *c, cli_model *m, tn_session **s, tn_error *err) {
@@ -153,7 +154,7 @@ static tn_status run_model(cli *c, cli_model *m, tn_session **s, tn_error *err) 
     double start = tn_seconds();
     TN_CHECK(tn_session_run(*s, m->inputs, m->input_count, outputs, count, err));
     double seconds = tn_seconds() - start;
-    tn_log(TN_LOG_INFO, "ran in %s", cli_time(c, seconds));
+    tn_log_write(TN_LOG_INFO, "ran in %s", cli_time(c, seconds));
     if (c->options.out_dir) TN_CHECK(write_outputs(c, m->model, outputs, count, paths, err));
     return report(c, m, outputs, count, paths, seconds, err);
 }

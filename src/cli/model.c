@@ -177,8 +177,8 @@ static void make_up(binder *b, int i, uint64_t seed) {
         dim[a] = p->dim[a];
         if (dim[a] >= 0) continue;
         dim[a] = guess_size(b, p->symbol[a]);
-        tn_log(TN_LOG_INFO, "input '%s': size %s is taken to be %lld; --dim %s=N sets it", p->name,
-               p->symbol[a], (long long)dim[a], p->symbol[a]);
+        tn_log_write(TN_LOG_INFO, "input '%s': size %s is taken to be %lld; --dim %s=N sets it",
+                     p->name, p->symbol[a], (long long)dim[a], p->symbol[a]);
     }
     b->arrays[i] = tn_array_new(&b->c->arena, p->dtype, p->rank, dim);
     cli_values_random(&b->arrays[i], seed, (uint64_t)i);

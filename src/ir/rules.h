@@ -26,15 +26,15 @@ typedef tn_status tn_infer_fn(tn_infer *i, tn_error *err);
 
 /* ---- eval ----------------------------------------------------------------------------------- */
 
-typedef struct tn_eval {
+typedef struct tn_eval_call {
     const tn_graph *graph;
     const tn_node_info *node;
     const int64_t *bindings; /* value of each symbol */
     tn_arena *arena;
     const tn_array *in;
     tn_array *out; /* allocated and typed already */
-} tn_eval;
-typedef tn_status tn_eval_fn(tn_eval *e, tn_error *err);
+} tn_eval_call;
+typedef tn_status tn_eval_fn(tn_eval_call *e, tn_error *err);
 
 /* ---- cost ----------------------------------------------------------------------------------- */
 

@@ -26,7 +26,7 @@ static tn_status infer_binary(tn_infer *i, tn_error *err) {
     return TN_OK;
 }
 
-static tn_status eval_binary(tn_eval *e, tn_error *err) {
+static tn_status eval_binary(tn_eval_call *e, tn_error *err) {
     const tn_array *x = &e->in[0], *y = &e->in[1];
     tn_scalar_op op = scalar_of(e->node->op);
     int64_t count = tn_array_count(x);

@@ -118,7 +118,7 @@ static bool arrives(const tn_node_info *n) {
     return ((const tn_attrs_collective_permute *)n->attrs)->target.at[0] == 0;
 }
 
-static tn_status collective_eval(tn_eval *e, tn_error *err) {
+static tn_status collective_eval(tn_eval_call *e, tn_error *err) {
     int64_t ranks = ranks_of(e->node);
     if (ranks != 1)
         return tn_error_set(err, TN_UNSUPPORTED,

@@ -405,14 +405,14 @@ tn_value tn_b_quantized_conv(tn_builder *b, tn_value x, const tn_quant *qx, tn_v
 /* ---- random numbers (compose_random.c): equal keys give equal numbers --------------------------- */
 
 /* Uniform in [lo, hi) */
-tn_value tn_b_random_uniform(tn_builder *b, tn_dtype dtype, const tn_shape *shape, uint64_t key,
+tn_value tn_b_random_uniform(tn_builder *b, tn_dtype dtype, const tn_shape *shape, tn_value key,
                              double lo, double hi);
-tn_value tn_b_random_normal(tn_builder *b, tn_dtype dtype, const tn_shape *shape, uint64_t key,
+tn_value tn_b_random_normal(tn_builder *b, tn_dtype dtype, const tn_shape *shape, tn_value key,
                             double mean, double deviation);
 /* 1 with the given probabilities, else 0 */
-tn_value tn_b_bernoulli(tn_builder *b, tn_value probability, tn_dtype dtype, uint64_t key);
+tn_value tn_b_bernoulli(tn_builder *b, tn_value probability, tn_dtype dtype, tn_value key);
 /* Classes drawn from softmax(x): x [N, C] → [N, samples] */
-tn_value tn_b_multinomial(tn_builder *b, tn_value x, int64_t samples, tn_dtype dtype, uint64_t key);
+tn_value tn_b_multinomial(tn_builder *b, tn_value x, int64_t samples, tn_dtype dtype, tn_value key);
 
 /* ---- optimizer steps (compose_optimizer.c) ------------------------------------------------------
  */

@@ -1,15 +1,16 @@
 /* Random numbers of a distribution from random bits. See compose.h.
  *
- * A key names a stream; equal keys give equal numbers, on every machine and in every run. */
+ * A key, a u64 scalar, names a stream; equal keys give equal numbers, on every machine and in every
+ * run. */
 #include "ops/compose.h"
 #include "ops/parts.h"
 
 /* Uniform in [0, 1): the upper bits as a binary fraction. */
-static tn_value unit(tn_builder *b, tn_dtype dtype, const tn_shape *shape, uint64_t key) {
+static tn_value unit(tn_builder *b, tn_dtype dtype, const tn_shape *shape, tn_value key) {
     bool wide = dtype == TN_f64;
     tn_dtype bits = wide ? TN_u64 : TN_u32;
     tn_attrs_random_bits a = {.dtype = bits, .shape = *shape};
-    tn_value in[] = {tn_b_scalar_int(b, TN_u64, (int64_t)key), tn_b_scalar_int(b, TN_u64, 0)};
+    tn_value in[] = {key, tn_b_scalar_int(b, TN_u64, 0)};
     tn_value x = tn_b_node(b, TN_OP_random_bits, in, 2, &a);
     x = tn_b_shr(b, x, tn_b_scalar_int(b, bits, wide ? 11 : 8));
     return tn_b_mul_scalar(b, tn_b_cast(b, x, dtype), wide ? 0x1p-53 : 0x1p-24);
@@ -19,7 +20,7 @@ static tn_dtype work_type(tn_dtype dtype) {
     return dtype == TN_f64 ? TN_f64 : TN_f32;
 }
 
-tn_value tn_b_random_uniform(tn_builder *b, tn_dtype dtype, const tn_shape *shape, uint64_t key,
+tn_value tn_b_random_uniform(tn_builder *b, tn_dtype dtype, const tn_shape *shape, tn_value key,
                              double lo, double hi) {
     tn_value x = unit(b, work_type(dtype), shape, key);
     x = tn_b_add_scalar(b, tn_b_mul_scalar(b, x, hi - lo), lo);
@@ -27,7 +28,7 @@ tn_value tn_b_random_uniform(tn_builder *b, tn_dtype dtype, const tn_shape *shap
 }
 
 /* √(−2 ln u) · cos(2π v) with u in (0, 1] (Box, Muller 1958) */
-tn_value tn_b_random_normal(tn_builder *b, tn_dtype dtype, const tn_shape *shape, uint64_t key,
+tn_value tn_b_random_normal(tn_builder *b, tn_dtype dtype, const tn_shape *shape, tn_value key,
                             double mean, double deviation) {
     static const double TWO_PI = 6.283185307179586476925;
     tn_dtype work = work_type(dtype);
@@ -44,7 +45,7 @@ tn_value tn_b_random_normal(tn_builder *b, tn_dtype dtype, const tn_shape *shape
     return tn_b_cast(b, x, dtype);
 }
 
-tn_value tn_b_bernoulli(tn_builder *b, tn_value probability, tn_dtype dtype, uint64_t key) {
+tn_value tn_b_bernoulli(tn_builder *b, tn_value probability, tn_dtype dtype, tn_value key) {
     tn_type type = tn_b_type(b, probability);
     tn_value x = unit(b, work_type(type.dtype), &type.shape, key);
     tn_value p = tn_b_cast(b, probability, work_type(type.dtype));
@@ -53,7 +54,7 @@ tn_value tn_b_bernoulli(tn_builder *b, tn_value probability, tn_dtype dtype, uin
 
 /* The largest of x − ln(−ln u) over the classes (Gumbel 1954) is distributed as softmax(x). */
 tn_value tn_b_multinomial(tn_builder *b, tn_value x, int64_t samples, tn_dtype dtype,
-                          uint64_t key) {
+                          tn_value key) {
     tn_dtype work = work_type(tn_b_type(b, x).dtype);
     if (tn_b_ok(b) && (tn_b_rank(b, x) != 2 || samples < 1))
         return tn_b_fail(b, TN_INVALID,

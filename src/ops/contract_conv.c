@@ -92,7 +92,7 @@ static void conv_add(tn_dtype acc, const tn_cell *x, const tn_cell *w, int64_t c
         for (int64_t c = 0; c < channels; c++) sum->u += x[c].u * w[c * w_step].u;
 }
 
-static tn_status conv_eval(tn_eval *e, tn_error *err) {
+static tn_status conv_eval(tn_eval_call *e, tn_error *err) {
     (void)err;
     conv_view v = conv_view_of_node(e->graph, e->node);
     tn_dtype acc = v.attrs->acc;

@@ -99,7 +99,7 @@ static tn_cell sum_of_products(tn_dtype acc, const tn_cell *x, const int64_t *x_
     return tn_cell_round(acc, sum);
 }
 
-static tn_status dot_eval(tn_eval *e, tn_error *err) {
+static tn_status dot_eval(tn_eval_call *e, tn_error *err) {
     (void)err;
     const tn_attrs_dot *a = e->node->attrs;
     const tn_array *l = &e->in[0], *r = &e->in[1];
@@ -309,7 +309,7 @@ static tn_status ragged_infer(tn_infer *i, tn_error *err) {
     return TN_OK;
 }
 
-static tn_status ragged_eval(tn_eval *e, tn_error *err) {
+static tn_status ragged_eval(tn_eval_call *e, tn_error *err) {
     (void)err;
     tn_dtype acc = ((const tn_attrs_ragged_dot *)e->node->attrs)->acc;
     const tn_cell *x = tn_eval_cells(e, 0, acc), *w = tn_eval_cells(e, 1, acc);

@@ -143,13 +143,13 @@ static tn_status call_infer(tn_infer *i, tn_error *err) {
 
 /* ---- eval ----------------------------------------------------------------------------------- */
 
-static tn_status eval_if(tn_eval *e, tn_error *err) {
+static tn_status eval_if(tn_eval_call *e, tn_error *err) {
     const tn_attrs_if *a = e->node->attrs;
     const tn_graph *taken = tn_array_get(&e->in[0], 0).u ? a->then_graph : a->else_graph;
     return tn_eval_graph(taken, e->in + 1, e->bindings, e->out, e->arena, err);
 }
 
-static tn_status eval_while(tn_eval *e, tn_error *err) {
+static tn_status eval_while(tn_eval_call *e, tn_error *err) {
     const tn_attrs_while *a = e->node->attrs;
     uint32_t states = (uint32_t)a->states, count = e->node->in_count;
     tn_array *now = TN_NEW_N(e->arena, tn_array, count), flag;
@@ -173,7 +173,7 @@ static tn_array step_of(const tn_array *a, int64_t at) {
     return step;
 }
 
-static tn_status eval_scan(tn_eval *e, tn_error *err) {
+static tn_status eval_scan(tn_eval_call *e, tn_error *err) {
     const tn_attrs_scan *a = e->node->attrs;
     uint32_t carries = (uint32_t)a->carries, slices = (uint32_t)a->slices;
     uint32_t in_count = e->node->in_count, out_count = e->node->out_count;
@@ -197,7 +197,7 @@ static tn_status eval_scan(tn_eval *e, tn_error *err) {
     return TN_OK;
 }
 
-static tn_status eval_call(tn_eval *e, tn_error *err) {
+static tn_status eval_call(tn_eval_call *e, tn_error *err) {
     const tn_attrs_call *a = e->node->attrs;
     return tn_eval_graph(a->body, e->in, e->bindings, e->out, e->arena, err);
 }

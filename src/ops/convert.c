@@ -1,7 +1,7 @@
 /* select, cast, bitcast: choosing and converting elements. */
 #include "ops/ops_common.h"
 
-static tn_status eval_each(tn_eval *e, tn_cell (*of)(const tn_eval *e, int64_t i)) {
+static tn_status eval_each(tn_eval_call *e, tn_cell (*of)(const tn_eval_call *e, int64_t i)) {
     int64_t count = tn_array_count(&e->out[0]);
     for (int64_t i = 0; i < count; i++) tn_array_set(&e->out[0], i, of(e, i));
     return TN_OK;
@@ -17,7 +17,7 @@ static tn_status infer_select(tn_infer *i, tn_error *err) {
     return TN_OK;
 }
 
-static tn_status eval_select(tn_eval *e, tn_error *err) {
+static tn_status eval_select(tn_eval_call *e, tn_error *err) {
     int64_t count = tn_array_count(&e->out[0]);
     (void)err;
     for (int64_t i = 0; i < count; i++) {
@@ -71,14 +71,14 @@ static tn_status infer_cast(tn_infer *i, tn_error *err) {
     return TN_OK;
 }
 
-static tn_cell cast_element(const tn_eval *e, int64_t i) {
+static tn_cell cast_element(const tn_eval_call *e, int64_t i) {
     const tn_attrs_cast *a = e->node->attrs;
     tn_dtype from = e->in[0].dtype;
     tn_cell x = tn_array_get(&e->in[0], i);
     return a->saturate ? tn_cell_cast_saturate(from, a->dtype, x) : tn_cell_cast(from, a->dtype, x);
 }
 
-static tn_status eval_cast(tn_eval *e, tn_error *err) {
+static tn_status eval_cast(tn_eval_call *e, tn_error *err) {
     (void)err;
     return eval_each(e, cast_element);
 }
@@ -127,7 +127,7 @@ static tn_status infer_bitcast(tn_infer *i, tn_error *err) {
 
 /* The bits of one element in memory. Narrow integers are sign extended there, other narrow types
  * are not, so the store goes through the integer type. */
-static tn_cell bitcast_element(const tn_eval *e, int64_t i) {
+static tn_cell bitcast_element(const tn_eval_call *e, int64_t i) {
     const tn_array *x = &e->in[0];
     size_t size = tn_dtype_size(x->dtype);
     uint64_t bits = 0;
@@ -135,7 +135,7 @@ static tn_cell bitcast_element(const tn_eval *e, int64_t i) {
     return tn_cell_load(e->out[0].dtype, &bits);
 }
 
-static tn_status eval_bitcast(tn_eval *e, tn_error *err) {
+static tn_status eval_bitcast(tn_eval_call *e, tn_error *err) {
     (void)err;
     if (tn_dtype_bits(e->out[0].dtype) < 8) return eval_each(e, bitcast_element);
     memcpy(e->out[0].data, e->in[0].data, tn_array_bytes(&e->in[0])); /* NaN payloads stay */

@@ -34,7 +34,8 @@ tn_status tn_eval_node(const tn_graph *g, tn_node node, const tn_array *in, tn_a
                        const int64_t *bindings, tn_arena *arena, tn_error *err) {
     const tn_node_info *n = tn_graph_node(g, node);
     if (n->op == TN_OP_constant && tn_graph_constant(g, n->out, out)) return TN_OK;
-    tn_eval e = {.graph = g, .node = n, .bindings = bindings, .arena = arena, .in = in, .out = out};
+    tn_eval_call e = {
+        .graph = g, .node = n, .bindings = bindings, .arena = arena, .in = in, .out = out};
     tn_status status = TN_OK;
     for (uint32_t i = 0; i < n->out_count && status == TN_OK; i++)
         status = new_result(g, n->out + i, bindings, arena, &out[i], err);

@@ -120,13 +120,13 @@ static index_found index_locate(const index_view *v, const tn_array *x, const tn
     return INDEX_FOUND;
 }
 
-static tn_status index_out_of_range(const tn_eval *e, tn_error *err) {
+static tn_status index_out_of_range(const tn_eval_call *e, tn_error *err) {
     return tn_error_set(err, TN_RUNTIME, "%s%s%s: an index is out of range",
                         tn_op_info_of(e->node->op)->name, e->node->name ? " " : "",
                         e->node->name ? e->node->name : "");
 }
 
-static tn_status gather_eval(tn_eval *e, tn_error *err) {
+static tn_status gather_eval(tn_eval_call *e, tn_error *err) {
     index_view v = tn__index_view(e->graph, e->node);
     const tn_cell *positions = tn_eval_cells(e, 1, TN_i64);
     int64_t to[TN_MAX_RANK] = {0}, count = tn_array_count(&e->out[0]), from = 0;
@@ -142,7 +142,7 @@ static tn_status gather_eval(tn_eval *e, tn_error *err) {
     return TN_OK;
 }
 
-static tn_status scatter_eval(tn_eval *e, tn_error *err) {
+static tn_status scatter_eval(tn_eval_call *e, tn_error *err) {
     const tn_attrs_scatter *a = e->node->attrs;
     index_view v = tn__index_view(e->graph, e->node);
     const tn_cell *positions = tn_eval_cells(e, 1, TN_i64);

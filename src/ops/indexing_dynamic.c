@@ -56,13 +56,13 @@ static void copy_block(const tn_array *start, tn_array *to, const tn_array *from
     }
 }
 
-static tn_status dynamic_slice_eval(tn_eval *e, tn_error *err) {
+static tn_status dynamic_slice_eval(tn_eval_call *e, tn_error *err) {
     (void)err;
     copy_block(&e->in[1], &e->out[0], &e->in[0], &e->in[0], &e->out[0]);
     return TN_OK;
 }
 
-static tn_status dynamic_update_eval(tn_eval *e, tn_error *err) {
+static tn_status dynamic_update_eval(tn_eval_call *e, tn_error *err) {
     (void)err;
     memcpy(e->out[0].data, e->in[0].data, tn_array_bytes(&e->out[0]));
     copy_block(&e->in[2], &e->out[0], &e->in[1], &e->out[0], &e->in[1]);

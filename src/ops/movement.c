@@ -6,9 +6,9 @@
 #include "ops/ops_common.h"
 
 /* Gives the operand and, in `from`, the index of the element that moves to `index`. */
-typedef uint32_t source_fn(const tn_eval *e, const int64_t *index, int64_t *from);
+typedef uint32_t source_fn(const tn_eval_call *e, const int64_t *index, int64_t *from);
 
-static tn_status eval_moved(tn_eval *e, source_fn *source) {
+static tn_status eval_moved(tn_eval_call *e, source_fn *source) {
     tn_array *y = &e->out[0];
     int64_t index[TN_MAX_RANK] = {0}, from[TN_MAX_RANK], count = tn_array_count(y);
     for (int64_t i = 0; i < count; i++) {
@@ -19,7 +19,7 @@ static tn_status eval_moved(tn_eval *e, source_fn *source) {
     return TN_OK;
 }
 
-static int64_t bound(const tn_eval *e, tn_dim d) {
+static int64_t bound(const tn_eval_call *e, tn_dim d) {
     return tn_dim_is_const(d) ? d : tn_dim_eval(e->graph->dims, d, e->bindings);
 }
 
@@ -41,13 +41,13 @@ static tn_status infer_permute(tn_infer *i, tn_error *err) {
     return TN_OK;
 }
 
-static uint32_t permute_source(const tn_eval *e, const int64_t *index, int64_t *from) {
+static uint32_t permute_source(const tn_eval_call *e, const int64_t *index, int64_t *from) {
     const tn_attrs_permute *a = e->node->attrs;
     for (int k = 0; k < a->perm.count; k++) from[a->perm.at[k]] = index[k];
     return 0;
 }
 
-static tn_status eval_permute(tn_eval *e, tn_error *err) {
+static tn_status eval_permute(tn_eval_call *e, tn_error *err) {
     (void)err;
     return eval_moved(e, permute_source);
 }
@@ -119,14 +119,14 @@ static tn_status infer_broadcast(tn_infer *i, tn_error *err) {
     return TN_OK;
 }
 
-static uint32_t broadcast_source(const tn_eval *e, const int64_t *index, int64_t *from) {
+static uint32_t broadcast_source(const tn_eval_call *e, const int64_t *index, int64_t *from) {
     const tn_attrs_broadcast *a = e->node->attrs;
     for (int k = 0; k < a->axes.count; k++)
         from[k] = e->in[0].dim[k] == 1 ? 0 : index[a->axes.at[k]];
     return 0;
 }
 
-static tn_status eval_broadcast(tn_eval *e, tn_error *err) {
+static tn_status eval_broadcast(tn_eval_call *e, tn_error *err) {
     (void)err;
     return eval_moved(e, broadcast_source);
 }
@@ -237,14 +237,14 @@ static tn_status infer_slice(tn_infer *i, tn_error *err) {
     return TN_OK;
 }
 
-static uint32_t slice_source(const tn_eval *e, const int64_t *index, int64_t *from) {
+static uint32_t slice_source(const tn_eval_call *e, const int64_t *index, int64_t *from) {
     const tn_attrs_slice *a = e->node->attrs;
     for (int k = 0; k < a->step.count; k++)
         from[k] = bound(e, a->start.at[k]) + index[k] * a->step.at[k];
     return 0;
 }
 
-static tn_status eval_slice(tn_eval *e, tn_error *err) {
+static tn_status eval_slice(tn_eval_call *e, tn_error *err) {
     (void)err;
     return eval_moved(e, slice_source);
 }
@@ -359,7 +359,7 @@ static tn_status infer_pad(tn_infer *i, tn_error *err) {
     return TN_OK;
 }
 
-static uint32_t pad_source(const tn_eval *e, const int64_t *index, int64_t *from) {
+static uint32_t pad_source(const tn_eval_call *e, const int64_t *index, int64_t *from) {
     const tn_attrs_pad *a = e->node->attrs;
     for (int k = 0; k < a->lo.count; k++) {
         int64_t at = index[k] - bound(e, a->lo.at[k]), step = a->interior.at[k] + 1;
@@ -369,7 +369,7 @@ static uint32_t pad_source(const tn_eval *e, const int64_t *index, int64_t *from
     return 0;
 }
 
-static tn_status eval_pad(tn_eval *e, tn_error *err) {
+static tn_status eval_pad(tn_eval_call *e, tn_error *err) {
     (void)err;
     return eval_moved(e, pad_source);
 }
@@ -512,7 +512,7 @@ static tn_status infer_concat(tn_infer *i, tn_error *err) {
     return TN_OK;
 }
 
-static uint32_t concat_source(const tn_eval *e, const int64_t *index, int64_t *from) {
+static uint32_t concat_source(const tn_eval_call *e, const int64_t *index, int64_t *from) {
     const tn_attrs_concat *a = e->node->attrs;
     uint32_t k = 0;
     for (int axis = 0; axis < e->out[0].rank; axis++) from[axis] = index[axis];
@@ -520,7 +520,7 @@ static uint32_t concat_source(const tn_eval *e, const int64_t *index, int64_t *f
     return k;
 }
 
-static tn_status eval_concat(tn_eval *e, tn_error *err) {
+static tn_status eval_concat(tn_eval_call *e, tn_error *err) {
     (void)err;
     return eval_moved(e, concat_source);
 }
@@ -589,10 +589,16 @@ const tn_op_rules tn_rules_concat = {
 
 /* ---- barrier -------------------------------------------------------------------------------- */
 
-static tn_status eval_barrier(tn_eval *e, tn_error *err) {
+static tn_status eval_barrier(tn_eval_call *e, tn_error *err) {
     (void)err;
     memcpy(e->out[0].data, e->in[0].data, tn_array_bytes(&e->in[0]));
     return TN_OK;
+}
+
+static void vjp_barrier(tn_builder *b, const tn_graph *g, const tn_node_info *n, const tn_value *in,
+                        const tn_value *out, const tn_value *cotangents, tn_value *grads) {
+    const tn_attrs_barrier *a = n->attrs;
+    if (!a->stop) tn_vjp_identity(b, g, n, in, out, cotangents, grads);
 }
 
 const tn_op_rules tn_rules_barrier = {
@@ -600,7 +606,7 @@ const tn_op_rules tn_rules_barrier = {
     .eval = eval_barrier,
     .cost = tn_cost_move,
     .lower = TN_LOWER_BY(tn_lower_identity),
-    .vjp = TN_RULE(tn_vjp_identity),
+    .vjp = TN_RULE(vjp_barrier),
     .batch = TN_RULE(tn_batch_elementwise),
     .shard = TN_RULE(tn_shard_linear),
 };

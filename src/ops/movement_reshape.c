@@ -65,7 +65,7 @@ static tn_status infer_reshape(tn_infer *i, tn_error *err) {
 }
 
 /* Sizes were equal as polynomials, so they are equal for every binding. */
-static tn_status eval_reshape(tn_eval *e, tn_error *err) {
+static tn_status eval_reshape(tn_eval_call *e, tn_error *err) {
     (void)err;
     memcpy(e->out[0].data, e->in[0].data, tn_array_bytes(&e->in[0]));
     return TN_OK;

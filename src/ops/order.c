@@ -76,7 +76,7 @@ static void sort_positions(tn_dtype dtype, bool descending, const tn_cell *key, 
 }
 
 /* The positions of a row's elements in sorted order. */
-static int64_t *sorted_row(tn_eval *e, row r, bool descending) {
+static int64_t *sorted_row(tn_eval_call *e, row r, bool descending) {
     const tn_array *x = &e->in[0];
     tn_cell *key = TN_NEW_N(e->arena, tn_cell, r.count);
     int64_t *order = TN_NEW_N(e->arena, int64_t, 2 * r.count);
@@ -88,7 +88,7 @@ static int64_t *sorted_row(tn_eval *e, row r, bool descending) {
     return order;
 }
 
-static tn_status sort_eval(tn_eval *e, tn_error *err) {
+static tn_status sort_eval(tn_eval_call *e, tn_error *err) {
     (void)err;
     const tn_attrs_sort *a = e->node->attrs;
     int axis = (int)a->axis;
@@ -104,7 +104,7 @@ static tn_status sort_eval(tn_eval *e, tn_error *err) {
     return TN_OK;
 }
 
-static tn_status top_k_eval(tn_eval *e, tn_error *err) {
+static tn_status top_k_eval(tn_eval_call *e, tn_error *err) {
     (void)err;
     const tn_attrs_top_k *a = e->node->attrs;
     int axis = (int)a->axis;

@@ -112,7 +112,7 @@ tn_ints tn_ints_shifted(const tn_ints *list, int64_t by) {
 
 /* ---- eval ----------------------------------------------------------------------------------- */
 
-tn_cell *tn_eval_cells(tn_eval *e, uint32_t which, tn_dtype to) {
+tn_cell *tn_eval_cells(tn_eval_call *e, uint32_t which, tn_dtype to) {
     const tn_array *a = &e->in[which];
     int64_t count = tn_array_count(a);
     tn_cell *cells = TN_NEW_N(e->arena, tn_cell, count);

@@ -40,7 +40,7 @@ tn_ints tn_ints_shifted(const tn_ints *list, int64_t by);
 /* ---- eval ----------------------------------------------------------------------------------- */
 
 /* All elements of operand `which`, converted to `to`. */
-tn_cell *tn_eval_cells(tn_eval *e, uint32_t which, tn_dtype to);
+tn_cell *tn_eval_cells(tn_eval_call *e, uint32_t which, tn_dtype to);
 /* Offsets of all positions in the space of the given axes of `a`, row-major; *count of them. */
 int64_t *tn_eval_offsets(tn_arena *arena, const tn_array *a, const tn_ints *axes, int64_t *count);
 

@@ -81,7 +81,7 @@ static void see(running *r, tn_reduce_kind kind, tn_dtype dtype, tn_cell x) {
 }
 
 /* Row-major order visits the elements of each result in the order of their positions. */
-static tn_status eval_reduce(tn_eval *e, tn_error *err) {
+static tn_status eval_reduce(tn_eval_call *e, tn_error *err) {
     const tn_attrs_reduce *a = e->node->attrs;
     const tn_array *x = &e->in[0];
     tn_array *y = &e->out[0];

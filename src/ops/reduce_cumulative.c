@@ -18,7 +18,7 @@ static tn_status infer_cumulative(tn_infer *i, tn_error *err) {
 /* ---- eval ----------------------------------------------------------------------------------- */
 
 /* One run of `size` elements, `stride` apart, from `first`. */
-static void eval_run(const tn_eval *e, int64_t first, int64_t stride, int64_t size) {
+static void eval_run(const tn_eval_call *e, int64_t first, int64_t stride, int64_t size) {
     const tn_attrs_cumulative *a = e->node->attrs;
     const tn_array *x = &e->in[0];
     tn_dtype work = tn_dtype_is_float(x->dtype) ? TN_f64 : x->dtype;
@@ -32,7 +32,7 @@ static void eval_run(const tn_eval *e, int64_t first, int64_t stride, int64_t si
     }
 }
 
-static tn_status eval_cumulative(tn_eval *e, tn_error *err) {
+static tn_status eval_cumulative(tn_eval_call *e, tn_error *err) {
     const tn_attrs_cumulative *a = e->node->attrs;
     const tn_array *x = &e->in[0];
     int64_t size = x->dim[a->axis], outer = 1, stride = 1;

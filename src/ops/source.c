@@ -11,7 +11,7 @@ static tn_status infer_input(tn_infer *i, tn_error *err) {
     return TN_OK;
 }
 
-static tn_status eval_input(tn_eval *e, tn_error *err) {
+static tn_status eval_input(tn_eval_call *e, tn_error *err) {
     (void)e;
     return tn_error_set(err, TN_INVALID, "an input has no value of its own; bind an array to it");
 }
@@ -47,7 +47,7 @@ static tn_status infer_constant(tn_infer *i, tn_error *err) {
     return TN_OK;
 }
 
-static tn_status eval_constant(tn_eval *e, tn_error *err) {
+static tn_status eval_constant(tn_eval_call *e, tn_error *err) {
     const tn_attrs_constant *a = e->node->attrs;
     (void)err;
     memcpy(e->out[0].data, a->data.bytes, a->data.size);
@@ -80,7 +80,7 @@ static tn_status infer_iota(tn_infer *i, tn_error *err) {
     return TN_OK;
 }
 
-static tn_status eval_iota(tn_eval *e, tn_error *err) {
+static tn_status eval_iota(tn_eval_call *e, tn_error *err) {
     const tn_attrs_iota *a = e->node->attrs;
     tn_array *y = &e->out[0];
     int64_t index[TN_MAX_RANK] = {0}, count = tn_array_count(y);
@@ -152,7 +152,7 @@ static tn_status infer_random_bits(tn_infer *i, tn_error *err) {
     return TN_OK;
 }
 
-static tn_status eval_random_bits(tn_eval *e, tn_error *err) {
+static tn_status eval_random_bits(tn_eval_call *e, tn_error *err) {
     tn_array *y = &e->out[0];
     int64_t streams = tn_array_count(&e->in[0]), total = tn_array_count(y);
     int64_t count = streams ? total / streams : 0, per = per_block(y->dtype);
@@ -272,7 +272,7 @@ static tn_status infer_axis_index(tn_infer *i, tn_error *err) {
 }
 
 /* One process is the first member of every mesh axis. */
-static tn_status eval_axis_index(tn_eval *e, tn_error *err) {
+static tn_status eval_axis_index(tn_eval_call *e, tn_error *err) {
     (void)err;
     tn_array_set(&e->out[0], 0, (tn_cell){.i = 0});
     return TN_OK;

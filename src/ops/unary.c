@@ -24,7 +24,7 @@ static tn_status infer_unary(tn_infer *i, tn_error *err) {
     return TN_OK;
 }
 
-static tn_status eval_unary(tn_eval *e, tn_error *err) {
+static tn_status eval_unary(tn_eval_call *e, tn_error *err) {
     const tn_array *x = &e->in[0];
     tn_scalar_op op = scalar_of(e->node->op);
     int64_t count = tn_array_count(x);

@@ -94,7 +94,7 @@ static int64_t window_position(const tn_attrs_window_reduce *a, const tn_array *
     return position;
 }
 
-static tn_status window_eval(tn_eval *e, tn_error *err) {
+static tn_status window_eval(tn_eval_call *e, tn_error *err) {
     (void)err;
     const tn_attrs_window_reduce *a = e->node->attrs;
     const tn_array *x = &e->in[0], *y = &e->out[0];

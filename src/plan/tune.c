@@ -115,7 +115,8 @@ static void log_trial(const tn_tuner *t, const tn_tune_site *s, double ratio) {
     if (!tn_log_enabled(TN_LOG_DEBUG)) return;
     tn_str_init_with(&text, tn_arena_allocator(t->arena));
     tn_schedule_print(&s->trial, s->kind, &text);
-    tn_log(TN_LOG_DEBUG, "tried %s: %s takes %.3f of the time", s->name, tn_str_text(&text), ratio);
+    tn_log_write(TN_LOG_DEBUG, "tried %s: %s takes %.3f of the time", s->name, tn_str_text(&text),
+                 ratio);
     tn_str_deinit(&text);
 }
 
@@ -179,7 +180,7 @@ static void run_round(search *x) {
     if (measure_trial(x, &why) != TN_OK) {
         char text[1024];
         tn_error_format(&why, text, sizeof text);
-        tn_log(TN_LOG_DEBUG, "a round of tuning failed: %s", text);
+        tn_log_write(TN_LOG_DEBUG, "a round of tuning failed: %s", text);
         return;
     }
     for (uint32_t i = 0; i < x->t->sites.len; i++) {

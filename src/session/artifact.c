@@ -99,7 +99,7 @@ static tn_status or_interpret(tn_status status, const tn_workshop *w, const tn_e
         char text[1024];
         if (atomic_flag_test_and_set(&told)) return TN_OK;
         tn_error_format(why, text, sizeof text);
-        tn_log(TN_LOG_WARN, "kernels are interpreted, which is slow: %s", text);
+        tn_log_write(TN_LOG_WARN, "kernels are interpreted, which is slow: %s", text);
         return TN_OK;
     }
     if (status != TN_OK && err) *err = *why;

@@ -10,14 +10,7 @@
 #include "import/import.h"
 #include "plan/plan.h"
 #include "runtime/instance.h"
-#include "session/kernels.h"
-
-/* What artifacts of one model have in common. */
-typedef struct tn_workshop {
-    tn_compiler compiler;
-    tn_model_options options; /* names and texts owned by the model */
-    tn_pool *pool;
-} tn_workshop;
+#include "session/workshop.h"
 
 /* Seconds each part took; zero where it was not needed. While the kernels of a new program are
  * compiled its weights are prepared and stored. */

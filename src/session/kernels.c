@@ -19,7 +19,8 @@ static void warn_slow(const tn_error *why) {
     if (atomic_flag_test_and_set(&told)) return;
     char text[1024];
     tn_error_format(why, text, sizeof text);
-    tn_log(TN_LOG_WARN, "kernels are interpreted, which is hundreds of times slower: %s", text);
+    tn_log_write(TN_LOG_WARN, "kernels are interpreted, which is hundreds of times slower: %s",
+                 text);
 }
 
 static tn_status choose_target(tn_compiler *c, tn_error *err) {
@@ -35,8 +36,8 @@ static tn_status choose_target(tn_compiler *c, tn_error *err) {
     while (c->has_cc && *c->target->flags &&
            !tn_cc_accepts(&c->cc, c->target->flags, "int tn_probe;\n", memo)) {
         const tn_target *plainer = tn_target_plainer(c->target);
-        tn_log(TN_LOG_WARN, "%s does not know the flags %s; kernels are for %s", c->cc.word[0],
-               c->target->flags, plainer->name);
+        tn_log_write(TN_LOG_WARN, "%s does not know the flags %s; kernels are for %s",
+                     c->cc.word[0], c->target->flags, plainer->name);
         c->target = plainer;
     }
     return TN_OK;

@@ -11,7 +11,7 @@ static void model_release(tn_model *m) {
     for (uint32_t i = 0; i < TN__VARIANTS; i++) tn_artifact_release(m->variants[i].artifact);
     tn_artifact_release(m->signature);
     tn_artifact_release(m->inspected);
-    tn_pool_release(m->workshop.pool);
+    tn_workshop_deinit(&m->workshop);
     pthread_mutex_destroy(&m->lock);
     tn_arena_deinit(&m->arena);
     free(m);
@@ -21,37 +21,15 @@ void tn_model_release(tn_model *model) {
     model_release(model);
 }
 
-typedef struct copy_args {
+typedef struct path_args {
     tn_model *m;
-    const tn_model_options *options;
     const char *path;
-} copy_args;
+} path_args;
 
-/* Options as a caller that was compiled against an older header has them, texts copied. */
-static tn_status copy_options(void *argument, tn_error *err) {
-    copy_args *x = argument;
-    tn_model *m = x->m;
-    tn_model_options *o = &m->workshop.options;
-    *o = (tn_model_options)TN_MODEL_OPTIONS_INIT;
-    if (x->options) {
-        if (x->options->size < sizeof(size_t) || x->options->size > 4096)
-            return tn_error_set(err, TN_INVALID,
-                                "tn_model_options.size is not set; start from "
-                                "TN_MODEL_OPTIONS_INIT");
-        memcpy(o, x->options, TN_MIN(x->options->size, sizeof *o));
-        o->size = sizeof *o;
-    }
-    if (o->threads < 0 || o->threads > 4096)
-        return tn_error_set(err, TN_INVALID, "%d threads are not possible", o->threads);
-    if (o->cache) o->cache = tn_arena_strdup(&m->arena, o->cache);
-    if (o->dump_after) o->dump_after = tn_arena_strdup(&m->arena, o->dump_after);
-    int count = o->dims ? TN_MAX(o->dim_count, 0) : 0;
-    tn_dim_binding *dims = TN_NEW_N(&m->arena, tn_dim_binding, count);
-    for (int i = 0; i < count; i++)
-        dims[i] = (tn_dim_binding){tn_arena_strdup(&m->arena, o->dims[i].name), o->dims[i].value};
-    o->dims = dims;
-    o->dim_count = count;
-    if (x->path) m->path = tn_arena_strdup(&m->arena, x->path);
+static tn_status copy_path(void *argument, tn_error *err) {
+    path_args *x = argument;
+    (void)err;
+    x->m->path = tn_arena_strdup(&x->m->arena, x->path);
     return TN_OK;
 }
 
@@ -62,14 +40,9 @@ static tn_status model_new(const char *path, const tn_model_options *options, tn
     atomic_init(&m->refs, 1);
     pthread_mutex_init(&m->lock, NULL);
     tn_arena_init(&m->arena, tn_allocator_system());
-    copy_args copy = {m, options, path};
-    tn_status status = tn_guard(copy_options, &copy, err);
-    if (status == TN_OK)
-        status = tn_compiler_init(&m->workshop.compiler, &m->workshop.options, err);
-    if (status == TN_OK) {
-        m->workshop.pool = tn_pool_create(m->workshop.options.threads);
-        if (!m->workshop.pool) status = tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
-    }
+    path_args copy = {m, path};
+    tn_status status = tn_workshop_init(&m->workshop, options, err);
+    if (status == TN_OK && path) status = tn_guard(copy_path, &copy, err);
     if (status == TN_OK)
         *out = m;
     else

@@ -140,7 +140,7 @@ static bool load_cached(tn_model *m, const char *name, tn_artifact **out) {
     tn_artifact_release(a);
     if (why.status == TN_INVALID || why.status == TN_IO) {
         tn_error_format(&why, text, sizeof text);
-        tn_log(TN_LOG_WARN, "cached program is made again: %s", text);
+        tn_log_write(TN_LOG_WARN, "cached program is made again: %s", text);
         tn_cache_remove(cache, name);
     }
     return false;

@@ -59,10 +59,11 @@ static uint64_t size_limit(void) {
     if (*end == 'g' || *end == 'G') shift = 30;
     if (errno || end == text || end[shift > 0] != 0 || *text == '-' ||
         value > UINT64_MAX >> shift) {
-        tn_log(TN_LOG_WARN,
-               "TENON_CACHE_SIZE is '%s', which is no size (bytes, or with K, M or G behind); "
-               "using 2G",
-               text);
+        tn_log_write(
+            TN_LOG_WARN,
+            "TENON_CACHE_SIZE is '%s', which is no size (bytes, or with K, M or G behind); "
+            "using 2G",
+            text);
         return DEFAULT_LIMIT;
     }
     return (uint64_t)value << shift;
@@ -85,7 +86,7 @@ void tn_cache_warn(const tn_cache *c, const tn_error *why) {
     if (atomic_flag_test_and_set(&told)) return;
     char text[1024];
     tn_error_format(why, text, sizeof text);
-    tn_log(TN_LOG_WARN, "nothing is kept in the cache: %s", text);
+    tn_log_write(TN_LOG_WARN, "nothing is kept in the cache: %s", text);
 }
 
 void tn_cache_open(tn_cache *c, const char *folder) {
@@ -138,7 +139,7 @@ bool tn_cache_get(const tn_cache *c, const char *name, tn_cache_entry *out) {
     if (!tn_cache_path(c, name, path)) return false;
     if (tn_file_map_open(&out->map, path, NULL) != TN_OK) return false;
     if (!entry_is_whole(&out->map, &out->size)) {
-        tn_log(TN_LOG_WARN, "%s: damaged cache entry; it is made again", path);
+        tn_log_write(TN_LOG_WARN, "%s: damaged cache entry; it is made again", path);
         tn_cache_entry_close(out);
         (void)unlink(path);
         return false;

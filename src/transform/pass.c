@@ -22,7 +22,7 @@ static tn_status check(const tn_pass *pass, const tn_graph *g, tn_error *err) {
     tn_str_init_with(&report, tn_arena_allocator(g->arena));
     tn_status status = tn_graph_verify(g, &report, err);
     if (status != TN_OK) {
-        tn_log(TN_LOG_DEBUG, "%s", tn_str_text(&report));
+        tn_log_write(TN_LOG_DEBUG, "%s", tn_str_text(&report));
         tn_error_push(err, "pass '%s' made a wrong graph (a bug in Tenon)", pass->name);
     }
     tn_str_deinit(&report);

@@ -146,7 +146,15 @@ static bool elementwise_broadcast(tn_rewriter *r, const tn_node_info *n, tn_valu
     return tn__becomes(tn__broadcast(&r->b, once, &a->shape, &a->axes), out);
 }
 
+/* Gradients are built by now. */
+static bool barrier_stop(tn_rewriter *r, const tn_node_info *n, tn_value *out) {
+    const tn_attrs_barrier *a = n->attrs;
+    (void)r;
+    return a->stop && tn__becomes(n->in[0], out);
+}
+
 static const tn_rewrite rows[] = {
+    {"barrier_stop", TN_OP_barrier, barrier_stop, false},
     {"reshape_same", TN_OP_reshape, reshape_same, false},
     {"reshape_reshape", TN_OP_reshape, reshape_reshape, false},
     {"reshape_broadcast", TN_OP_reshape, reshape_broadcast, false},

@@ -2,13 +2,17 @@
  * every run of a model gives the same ones. */
 #include "import/onnx/ops.h"
 
-static uint64_t key_of(tn_o *o) {
+static uint64_t stream_of(tn_o *o) {
     if (tn_o_has_attr(o, "seed")) {
         double seed = tn_o_float(o, "seed", 0);
         return tn_hash64(&seed, sizeof seed);
     }
     const char *name = o->node->outputs.len ? o->node->outputs.data[0] : "";
     return tn_hash64(name, strlen(name));
+}
+
+static tn_value key_of(tn_o *o) {
+    return tn_b_scalar_int(o->b, TN_u64, (int64_t)stream_of(o));
 }
 
 static bool float_type(tn_o *o, tn_dtype dtype) {

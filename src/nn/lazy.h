@@ -1,0 +1,205 @@
+/* The inside of lazy tensors: what is recorded, what is stored, how they meet.
+ *
+ * A context records into one graph at a time, the *recording*. Each tensor names a value of it (it is
+ * *pending*), or a storage with its elements (it is *concrete*); a concrete tensor that is used
+ * enters the recording as an input, a *leaf*. An evaluation copies the pending graph that is
+ * connected with what was asked for out of the recording (lazy_cut.c), finds or makes its program
+ * (lazy_program.c), runs it, and its tensors become concrete. The recording is made anew without the
+ * rest once most of it is dead, so neither handles nor recorded operations pile up.
+ *
+ * `lock` is over everything here but the elements of storages. What runs holds `running`; programs
+ * are compiled and run in the order in which they were cut. */
+#ifndef TENON_NN_LAZY_H
+#define TENON_NN_LAZY_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <tenon/tensor.h>
+
+#include "ir/builder.h"
+#include "session/artifact.h"
+
+/* Elements in memory. Not ready: some run writes them yet. */
+typedef struct tn__storage {
+    uint32_t refs; /* tensors, leaves and runs */
+    tn_dtype dtype;
+    int rank;
+    int64_t dim[TN_MAX_RANK];
+    void *data;
+    size_t bytes;
+    bool ready, failed;
+    bool varies;         /* a variable was behind it; see tn_grad */
+    uint64_t generation; /* of the recording in which `leaf` stands for it; 0: none */
+    tn_value leaf;
+} tn__storage;
+
+struct tn_tensor {
+    tn_context *context;
+    tn_tensor *previous, *next; /* all of the context */
+    tn_scope *scope;            /* NULL: the caller releases it */
+    tn_tensor *scope_previous, *scope_next;
+    uint32_t refs;
+    bool failed, variable;
+    tn_dtype dtype;
+    int rank;
+    int64_t dim[TN_MAX_RANK];
+    tn__storage *storage; /* NULL: pending */
+    tn_value value;       /* when pending */
+};
+
+struct tn_scope {
+    tn_context *context;
+    tn_scope *outer; /* of this thread */
+    tn_tensor *first;
+};
+
+/* A leaf of the recording. */
+typedef struct tn__leaf {
+    tn_value value;
+    tn__storage *storage;
+} tn__leaf;
+
+typedef struct tn__recording {
+    tn_arena arena;
+    tn_dims dims;
+    tn_graph *graph;
+    uint64_t generation;
+    TN_VEC(tn__leaf) leaves; /* ascending values */
+    uint32_t kept;           /* nodes that it began with */
+} tn__recording;
+
+/* Memory that was given back and may serve again. */
+typedef struct tn__block {
+    void *data;
+    size_t bytes;
+} tn__block;
+enum { TN__BLOCKS = 256 };
+
+typedef struct tn__program tn__program;
+
+struct tn_context {
+    pthread_mutex_t lock;
+    pthread_mutex_t running;
+    pthread_cond_t done; /* a storage or a future became ready */
+    tn_workshop workshop;
+    tn_error error; /* the first; status TN_OK: none */
+    tn_tensor *first;
+    tn__recording *recording; /* NULL after the release */
+    uint64_t generations;
+    bool closed; /* released; lives on for its tensors */
+
+    tn__program *programs; /* the last used first */
+    int program_count, program_limit;
+    tn__block blocks[TN__BLOCKS];
+    int block_count;
+    size_t block_bytes;
+
+    struct tn__run *queue, **queue_end; /* for the worker */
+    pthread_t worker;
+    pthread_cond_t work;
+    bool worker_started, stopping;
+    uint64_t waiting; /* runs queued or in work in the background */
+
+    uint64_t seed, draws;
+    tn_context_stats stats;
+};
+
+/* ---- context.c: errors and life -------------------------------------------------------------- */
+
+/* Keeps the first error; `place` of the call becomes its frame. Called under the lock. */
+void tn__context_fail(tn_context *c, const char *place, const tn_error *err);
+/* What is left of a released context goes with its last tensor. Called under the lock, which it
+ * gives back. */
+void tn__context_unlock(tn_context *c);
+
+/* ---- storage.c ------------------------------------------------------------------------------- */
+
+/* With one reference; NULL when memory runs out. The elements are undefined. */
+tn__storage *tn__storage_new(tn_context *c, tn_dtype dtype, int rank, const int64_t *dim);
+tn__storage *tn__storage_retain(tn__storage *s);
+void tn__storage_release(tn_context *c, tn__storage *s);
+void tn__storage_trim(tn_context *c); /* gives spare blocks back to the system */
+
+/* ---- tensor.c -------------------------------------------------------------------------------- */
+
+/* Under the lock. NULL when memory runs out. */
+tn_tensor *tn__tensor_new(tn_context *c);
+/* The tensor of a value of the recording: pending, or concrete where it is a leaf. */
+tn_tensor *tn__tensor_of_value(tn_context *c, tn_value v);
+tn_tensor *tn__tensor_of_storage(tn_context *c, tn__storage *s); /* takes the reference */
+tn_tensor *tn__tensor_failed(tn_context *c);
+void tn__tensor_set_storage(tn_tensor *x, tn__storage *s); /* takes a reference of its own */
+
+/* ---- lazy_record.c --------------------------------------------------------------------------- */
+
+tn_status tn__recording_begin(tn_context *c, tn_error *err);
+void tn__recording_end(tn_context *c);
+/* The value of x in the recording. Under the lock and a guard. */
+tn_value tn__recorded(tn_context *c, const tn_tensor *x);
+/* NULL: the value is not a leaf. */
+tn__storage *tn__leaf_storage(const tn_context *c, tn_value v);
+/* Makes the recording anew from what is live, when that is much less. */
+void tn__recording_shrink(tn_context *c);
+
+/* One operation: builds `results` values from the operands'. */
+typedef struct tn__call {
+    const char *place;
+    tn_context *context; /* needed where there are no operands */
+    const tn_tensor *const *in;
+    int in_count;
+    int results;
+    void (*build)(tn_builder *b, const tn_value *in, const void *args, tn_value *out);
+    const void *args;
+} tn__call;
+/* Records and gives new tensors; failed ones when an operand is, or when the call is wrong. */
+void tn__record(const tn__call *call, tn_tensor **out);
+
+/* ---- lazy_cut.c ------------------------------------------------------------------------------ */
+
+/* A program to run on storages; what the tensors refer to afterwards. */
+typedef struct tn__run {
+    struct tn__run *next;
+    tn__program *program;
+    uint32_t input_count, output_count;
+    tn__storage **inputs, **outputs;
+    tn_future *future; /* NULL: somebody waits */
+} tn__run;
+
+/* Takes the graph connected with the pending ones of `x` out of the recording: afterwards all its
+ * live tensors are concrete, and ready once *out has run. *out NULL: all were concrete. Under the
+ * lock. */
+tn_status tn__cut(tn_context *c, tn_tensor *const *x, int count, tn__run **out, tn_error *err);
+void tn__run_release(tn_context *c, tn__run *run);
+
+/* ---- lazy_program.c -------------------------------------------------------------------------- */
+
+/* A compiled graph, or one that is compiled when it first runs. */
+struct tn__program {
+    tn__program *next;
+    uint32_t refs;
+    tn_hash128 key;
+    tn_artifact *artifact; /* whose arena holds `graph` */
+    const tn_graph *graph; /* until it is compiled */
+    tn_instance *instance;
+    tn_status status; /* of compiling it */
+    tn_error error;
+};
+
+/* The program of this key, with a reference; NULL: there is none. Under the lock. */
+tn__program *tn__program_find(tn_context *c, tn_hash128 key);
+/* Keeps it as the newest, with a reference of its own; the oldest goes. Under the lock. */
+void tn__program_keep(tn_context *c, tn__program *p);
+/* With one reference and an empty artifact; NULL when memory runs out. */
+tn__program *tn__program_new(tn_hash128 key);
+void tn__program_release(tn__program *p); /* under the lock */
+void tn__programs_release(tn_context *c); /* under the lock */
+/* Waits for the inputs, compiles what is not compiled yet, runs, marks the outputs as ready (failed
+ * ones too) and releases the run. Without the lock. */
+tn_status tn__run_now(tn_context *c, tn__run *run, tn_error *err);
+
+/* ---- lazy_eval.c ----------------------------------------------------------------------------- */
+
+/* Waits for what is queued and ends the background thread. Without the lock. */
+void tn__worker_stop(tn_context *c);
+
+#endif

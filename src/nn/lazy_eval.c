@@ -1,0 +1,219 @@
+/* Evaluation of lazy tensors, at once and in the background. See tenon/tensor.h, lazy.h. */
+#include <stdlib.h>
+
+#include "nn/lazy.h"
+
+struct tn_future {
+    tn_context *context;
+    int refs; /* the caller, the run */
+    bool done;
+    tn_error error;
+};
+
+/* ---- what may be evaluated ------------------------------------------------------------------ */
+
+/* Under the lock. */
+static tn_context *check(tn_tensor *const *x, int count, tn_error *err) {
+    tn_context *c = NULL;
+    for (int i = 0; i < count && !c; i++)
+        if (x[i]) c = x[i]->context;
+    if (!c) tn_error_set(err, TN_INVALID, "the tensors are NULL: an earlier call failed");
+    return c;
+}
+
+static tn_status failed(const tn_context *c, tn_error *err) {
+    if (c->error.status == TN_OK)
+        return tn_error_set(err, TN_POISONED, "the tensor failed; its error was cleared");
+    if (err) *err = c->error;
+    return c->error.status;
+}
+
+static tn_status check_each(tn_context *c, tn_tensor *const *x, int count, tn_error *err) {
+    for (int i = 0; i < count; i++) {
+        if (!tn_tensor_ok(x[i])) return failed(c, err);
+        if (x[i]->context != c)
+            return tn_error_set(err, TN_INVALID, "tensor %d is of another context", i);
+    }
+    return TN_OK;
+}
+
+/* ---- the background ------------------------------------------------------------------------- */
+
+static void future_release(tn_future *f) { /* under the lock */
+    if (--f->refs == 0) free(f);
+}
+
+static void finish(tn_context *c, tn_future *f, const tn_error *err) {
+    pthread_mutex_lock(&c->lock);
+    f->done = true;
+    f->error = *err;
+    if (err->status != TN_OK) tn__context_fail(c, NULL, err);
+    c->waiting--;
+    future_release(f);
+    pthread_cond_broadcast(&c->done);
+    pthread_mutex_unlock(&c->lock);
+}
+
+static void *work(void *argument) {
+    tn_context *c = argument;
+    pthread_mutex_lock(&c->lock);
+    for (;;) {
+        while (!c->queue && !c->stopping) pthread_cond_wait(&c->work, &c->lock);
+        tn__run *run = c->queue;
+        if (!run) break;
+        c->queue = run->next;
+        if (!c->queue) c->queue_end = NULL;
+        pthread_mutex_unlock(&c->lock);
+        tn_error err = TN_ERROR_INIT;
+        tn_future *f = run->future;
+        (void)tn__run_now(c, run, &err);
+        finish(c, f, &err);
+        pthread_mutex_lock(&c->lock);
+    }
+    pthread_mutex_unlock(&c->lock);
+    return NULL;
+}
+
+/* Under the lock. */
+static tn_status start_worker(tn_context *c, tn_error *err) {
+    if (c->worker_started) return TN_OK;
+    if (pthread_create(&c->worker, NULL, work, c) != 0)
+        return tn_error_set(err, TN_OUT_OF_MEMORY, "no thread for work in the background");
+    c->worker_started = true;
+    return TN_OK;
+}
+
+static void enqueue(tn_context *c, tn__run *run) {
+    if (c->queue)
+        *c->queue_end = run;
+    else
+        c->queue = run;
+    c->queue_end = &run->next;
+    c->waiting++;
+    pthread_cond_signal(&c->work);
+}
+
+void tn__worker_stop(tn_context *c) {
+    pthread_mutex_lock(&c->lock);
+    bool started = c->worker_started;
+    c->stopping = true;
+    c->worker_started = false;
+    pthread_cond_broadcast(&c->work);
+    pthread_mutex_unlock(&c->lock);
+    if (started) pthread_join(c->worker, NULL);
+}
+
+/* ---- at once -------------------------------------------------------------------------------- */
+
+/* Waits for what is computed in the background. Under the lock. */
+static tn_status wait_ready(tn_context *c, tn_tensor *const *x, int count, tn_error *err) {
+    for (int i = 0; i < count; i++)
+        while (x[i]->storage && !x[i]->storage->ready) pthread_cond_wait(&c->done, &c->lock);
+    for (int i = 0; i < count; i++)
+        if (!tn_tensor_ok(x[i])) return failed(c, err);
+    return TN_OK;
+}
+
+tn_status tn_eval(tn_tensor *const *x, int count, tn_error *err) {
+    if (count == 0) return TN_OK;
+    tn_context *c = check(x, count, err);
+    if (!c) return TN_INVALID;
+    tn__run *run = NULL;
+    pthread_mutex_lock(&c->lock);
+    tn_status status = check_each(c, x, count, err);
+    if (status == TN_OK) status = tn__cut(c, x, count, &run, err);
+    if (status == TN_OK && run) {
+        pthread_mutex_unlock(&c->lock);
+        tn_error why = TN_ERROR_INIT;
+        status = tn__run_now(c, run, &why);
+        pthread_mutex_lock(&c->lock);
+        if (status != TN_OK) tn__context_fail(c, NULL, &why);
+        if (status != TN_OK && err) *err = why;
+    }
+    if (status == TN_OK) status = wait_ready(c, x, count, err);
+    pthread_mutex_unlock(&c->lock);
+    return status;
+}
+
+tn_status tn_eval_async(tn_tensor *const *x, int count, tn_future **out, tn_error *err) {
+    *out = NULL;
+    tn_context *c = check(x, count, err);
+    if (!c) return TN_INVALID;
+    tn_future *f = calloc(1, sizeof *f);
+    if (!f) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
+    *f = (tn_future){.context = c, .refs = 1, .done = true};
+    tn__run *run = NULL;
+    pthread_mutex_lock(&c->lock);
+    tn_status status = check_each(c, x, count, err);
+    if (status == TN_OK) status = start_worker(c, err);
+    if (status == TN_OK) status = tn__cut(c, x, count, &run, err);
+    if (run) {
+        f->refs++;
+        f->done = false;
+        run->future = f;
+        enqueue(c, run);
+    }
+    pthread_mutex_unlock(&c->lock);
+    if (status == TN_OK)
+        *out = f;
+    else
+        free(f);
+    return status;
+}
+
+tn_status tn_future_wait(tn_future *f, tn_error *err) {
+    pthread_mutex_lock(&f->context->lock);
+    while (!f->done) pthread_cond_wait(&f->context->done, &f->context->lock);
+    tn_status status = f->error.status;
+    if (status != TN_OK && err) *err = f->error;
+    pthread_mutex_unlock(&f->context->lock);
+    return status;
+}
+
+bool tn_future_done(tn_future *f) {
+    pthread_mutex_lock(&f->context->lock);
+    bool done = f->done;
+    pthread_mutex_unlock(&f->context->lock);
+    return done;
+}
+
+void tn_future_release(tn_future *f) {
+    if (!f) return;
+    tn_context *c = f->context;
+    pthread_mutex_lock(&c->lock);
+    future_release(f);
+    pthread_mutex_unlock(&c->lock);
+}
+
+/* ---- reading -------------------------------------------------------------------------------- */
+
+tn_status tn_view(tn_tensor *x, tn_buffer *out, tn_error *err) {
+    *out = (tn_buffer){0};
+    TN_CHECK(tn_eval(&x, 1, err));
+    const tn__storage *s = x->storage;
+    *out = (tn_buffer){.dtype = s->dtype, .rank = s->rank, .data = s->data, .size = s->bytes};
+    for (int a = 0; a < s->rank; a++) out->dim[a] = s->dim[a];
+    return TN_OK;
+}
+
+tn_status tn_read(tn_tensor *x, void *out, size_t size, tn_error *err) {
+    tn_buffer b;
+    TN_CHECK(tn_view(x, &b, err));
+    if (b.size != size)
+        return tn_error_set(err, TN_INVALID, "the tensor has %zu bytes, the memory given %zu",
+                            b.size, size);
+    if (size) memcpy(out, b.data, size);
+    return TN_OK;
+}
+
+tn_status tn_item(tn_tensor *x, double *out, tn_error *err) {
+    tn_buffer b;
+    *out = 0;
+    TN_CHECK(tn_view(x, &b, err));
+    if (tn_tensor_count(x) != 1)
+        return tn_error_set(err, TN_INVALID, "the tensor has %lld elements, expected one",
+                            (long long)tn_tensor_count(x));
+    tn_array one = {.dtype = b.dtype, .data = b.data};
+    *out = tn_cell_cast(b.dtype, TN_f64, tn_array_get(&one, 0)).f;
+    return TN_OK;
+}
