@@ -82,7 +82,8 @@ static bool is_candidate(tn_grouping *p, tn_node n) {
     const tn_lower *l = &tn_op_rules_of(info->op)->lower;
     if (p->inlined[n] || p->constant[n] || l->kind != TN_LOWER_EXPRESSION || l->view ||
         info->in_count == 0 || !p->stored[info->out] || info->op == TN_OP_pad ||
-        info->op == TN_OP_concat || info->op == TN_OP_barrier || info->op == TN_OP_gather)
+        info->op == TN_OP_concat || info->op == TN_OP_barrier || info->op == TN_OP_gather ||
+        info->op == TN_OP_random_bits)
         return false;
     for (uint32_t i = 0; i < g->outputs.len; i++)
         if (tn_group_storage(p, g->outputs.data[i].value) == info->out) return false;

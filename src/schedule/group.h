@@ -108,6 +108,7 @@ typedef struct tn__reader {
     bool repeated;  /* a broadcast lies between: its elements are read more than once */
     bool product;   /* some reader is a contraction */
     bool weight;    /* the same, looking through constant pointwise work, too */
+    bool mainloop;  /* the same, looking through all pointwise work */
 } tn__reader;
 
 struct tn_grouping {

@@ -21,14 +21,16 @@ static const reader *find_readers(const tn_grouping *p) {
     }
     for (tn_node n = g->nodes.len; n-- > 0;) {
         const tn_node_info *info = tn_graph_node(g, n);
-        bool view = is_view(g, n);
+        bool view = is_view(g, n), pointwise = tn__lower_of(g, n)->kind == TN_LOWER_EXPRESSION;
         const reader *out = &r[info->out];
         for (uint32_t i = 0; i < info->in_count; i++) {
             reader *in = &r[info->in[i]];
             bool product = tn__lower_of(g, n)->kind == TN_LOWER_CONTRACTION;
             in->weight |= product || (p->constant[n] && out->weight);
+            in->mainloop |= product || (pointwise && out->mainloop);
             if (!view) {
-                *in = (reader){in->count + 1, n, i, false, in->product || product, in->weight};
+                *in = (reader){in->count + 1,          n,          i,           false,
+                               in->product || product, in->weight, in->mainloop};
                 continue;
             }
             in->product |= out->product;
@@ -133,6 +135,7 @@ static bool is_inlined(const tn_grouping *p, tn_node n, const reader *r) {
     const tn_graph *g = p->graph;
     tn_op op = g->nodes.data[n].op;
     if (tn__is_stored_weight(p, n)) return true;
+    if (op == TN_OP_random_bits && r->mainloop) return false; /* a hundred operations an element */
     if (r->product && (op == TN_OP_pad || op == TN_OP_concat))
         return r->count == 1 && r->which == 0 && is_thin_pad(p, n) &&
                tn_graph_node(g, r->node)->in[0] == tn_graph_node(g, n)->out &&

@@ -131,7 +131,8 @@ bool tn__is_long_operation(tn_op op) {
     case 'u':
         return op != TN_OP_neg && op != TN_OP_abs && op != TN_OP_not && op != TN_OP_sqrt;
     default:
-        return op == TN_OP_pow || op == TN_OP_atan2 || op == TN_OP_rem;
+        return op == TN_OP_pow || op == TN_OP_atan2 || op == TN_OP_rem ||
+               op == TN_OP_random_bits;
     }
 }
 
