@@ -63,8 +63,8 @@ typedef struct tn_context_options {
 /* `options` may be NULL. */
 TN_API tn_status tn_context_create(const tn_context_options *options, tn_context **out,
                                    tn_error *err) TN_MUST_USE;
-/* Waits for what runs. Tensors that are still held stay valid (those that were not evaluated are
- * failed) and keep what they need. */
+/* Waits for what runs. Scopes are closed and futures released before. Tensors that are still held stay
+ * valid (those that were not evaluated are failed) and keep what they need. */
 TN_API void tn_context_release(tn_context *context);
 
 /* The first error since the creation or the last clearing. */

@@ -13,27 +13,27 @@ extern "C" {
 
 /* ---- element by element --------------------------------------------------------------------- */
 
+/* clang-format off */
 /* Of one tensor. Integers become floats where the function has no integer values: 8 bits f16, 16
  * bits f32, else f64. logical_not, isnan and isinf give bool; round goes to even. */
-#define TN_TENSOR_UNARY(R)                                                                         \
-    R(neg)                                                                                         \
-    R(abs) R(sign) R(exp) R(expm1) R(log) R(log1p) R(sqrt) R(rsqrt) R(square) R(reciprocal) R(sin) \
-        R(cos) R(tan) R(asin) R(acos) R(atan) R(sinh) R(cosh) R(tanh) R(asinh) R(acosh) R(atanh)   \
-            R(erf) R(floor) R(ceil) R(round) R(logical_not) R(isnan) R(isinf) R(relu) R(sigmoid)   \
-                R(silu) R(gelu) R(gelu_tanh) R(softplus) R(mish) R(softsign)
+#define TN_TENSOR_UNARY(R) \
+    R(neg) R(abs) R(sign) R(exp) R(expm1) R(log) R(log1p) R(sqrt) R(rsqrt) R(square) \
+    R(reciprocal) R(sin) R(cos) R(tan) R(asin) R(acos) R(atan) R(sinh) R(cosh) R(tanh) \
+    R(asinh) R(acosh) R(atanh) R(erf) R(floor) R(ceil) R(round) R(logical_not) R(isnan) \
+    R(isinf) R(relu) R(sigmoid) R(silu) R(gelu) R(gelu_tanh) R(softplus) R(mish) R(softsign)
 /* Of two, broadcast against each other, in the type that both promote to. div of integers is true
  * division in f64; floor_div and mod round towards −∞. The shifts and bit_… are of integers, the
  * logical_… of what is not zero. */
-#define TN_TENSOR_BINARY(R)                                                                        \
-    R(add)                                                                                         \
-    R(sub) R(mul) R(div) R(floor_div) R(mod) R(pow) R(atan2) R(maximum) R(minimum) R(bit_and)      \
-        R(bit_or) R(bit_xor) R(shift_left) R(shift_right) R(logical_and) R(logical_or)             \
-            R(logical_xor)
+#define TN_TENSOR_BINARY(R) \
+    R(add) R(sub) R(mul) R(div) R(floor_div) R(mod) R(pow) R(atan2) R(maximum) R(minimum) \
+    R(bit_and) R(bit_or) R(bit_xor) R(shift_left) R(shift_right) R(logical_and) R(logical_or) \
+    R(logical_xor)
 /* Give bool. */
 #define TN_TENSOR_COMPARE(R) R(equal) R(not_equal) R(less) R(less_equal) R(greater) R(greater_equal)
 /* With a number that is part of the graph's structure. It takes x's type; a number that is not whole
  * makes integers f64. */
 #define TN_TENSOR_SCALAR(R) R(add) R(sub) R(mul) R(div) R(pow) R(maximum) R(minimum)
+/* clang-format on */
 
 #define R(op) TN_API tn_tensor *tn_##op##_at(const char *place, const tn_tensor *x);
 TN_TENSOR_UNARY(R)

@@ -181,7 +181,8 @@ static void emit_block(tn__flash *f) {
     tn_loop *k = f->t.m.k;
     tn_lx zero = tn__flash_int(f, 0);
     if (f->few == TN__SOMETIMES) {
-        tn_l_if(k, tn_l_le(k, f->rows, tn__flash_int(f, TN_FEW_ROWS)));
+        /* Of all rows, not of the task's: what a record cuts differently has the same sums. */
+        tn_l_if(k, tn_l_le(k, f->row_total, tn__flash_int(f, TN_FEW_ROWS)));
         f->by_rows = true;
         tn__flash_pack(f);
         tn_lx row = tn_l_for(k, TN_LOOP_SERIAL, zero, f->rows, "row");

@@ -220,7 +220,9 @@ static void hand_over(const cut *k) {
         if (!is_pending(x)) continue;
         const tn_value *at =
             bsearch(&x->value, k->outputs.data, k->outputs.len, sizeof *k->outputs.data, ascending);
-        if (at) tn__tensor_set_storage(x, k->run->outputs[at - k->outputs.data]);
+        if (!at) continue;
+        x->storage = tn__storage_retain(k->run->outputs[at - k->outputs.data]);
+        x->value = TN_NO_VALUE;
     }
 }
 

@@ -30,7 +30,7 @@ static tn_status failed(const tn_context *c, tn_error *err) {
 
 static tn_status check_each(tn_context *c, tn_tensor *const *x, int count, tn_error *err) {
     for (int i = 0; i < count; i++) {
-        if (!tn_tensor_ok(x[i])) return failed(c, err);
+        if (!tn__tensor_is_ok(x[i])) return failed(c, err);
         if (x[i]->context != c)
             return tn_error_set(err, TN_INVALID, "tensor %d is of another context", i);
     }
@@ -110,7 +110,7 @@ static tn_status wait_ready(tn_context *c, tn_tensor *const *x, int count, tn_er
     for (int i = 0; i < count; i++)
         while (x[i]->storage && !x[i]->storage->ready) pthread_cond_wait(&c->done, &c->lock);
     for (int i = 0; i < count; i++)
-        if (!tn_tensor_ok(x[i])) return failed(c, err);
+        if (!tn__tensor_is_ok(x[i])) return failed(c, err);
     return TN_OK;
 }
 
@@ -190,9 +190,11 @@ void tn_future_release(tn_future *f) {
 tn_status tn_view(tn_tensor *x, tn_buffer *out, tn_error *err) {
     *out = (tn_buffer){0};
     TN_CHECK(tn_eval(&x, 1, err));
+    pthread_mutex_lock(&x->context->lock);
     const tn__storage *s = x->storage;
     *out = (tn_buffer){.dtype = s->dtype, .rank = s->rank, .data = s->data, .size = s->bytes};
     for (int a = 0; a < s->rank; a++) out->dim[a] = s->dim[a];
+    pthread_mutex_unlock(&x->context->lock);
     return TN_OK;
 }
 

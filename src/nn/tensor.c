@@ -159,8 +159,15 @@ tn_tensor *tn_variable(tn_tensor *x) {
 tn_context *tn_tensor_context(const tn_tensor *x) {
     return x ? x->context : NULL;
 }
-bool tn_tensor_ok(const tn_tensor *x) {
+bool tn__tensor_is_ok(const tn_tensor *x) {
     return x && !x->failed && !(x->storage && x->storage->failed);
+}
+bool tn_tensor_ok(const tn_tensor *x) {
+    if (!x) return false;
+    pthread_mutex_lock(&x->context->lock);
+    bool ok = tn__tensor_is_ok(x);
+    pthread_mutex_unlock(&x->context->lock);
+    return ok;
 }
 tn_dtype tn_tensor_dtype(const tn_tensor *x) {
     return x ? x->dtype : TN_f32;

@@ -5,25 +5,24 @@
 
 /* ---- of one tensor -------------------------------------------------------------------------- */
 
+/* clang-format off */
 /* Functions of floats: integers become floats first. */
-#define TN__FLOAT_FUNCTIONS(R)                                                                     \
-    R(exp, tn_b_exp)                                                                               \
-    R(expm1, tn_b_expm1)                                                                           \
-    R(log, tn_b_log)                                                                               \
-    R(log1p, tn_b_log1p)                                                                           \
-    R(sqrt, tn_b_sqrt)                                                                             \
-    R(rsqrt, tn_b_rsqrt) R(reciprocal, tn_b_reciprocal) R(sin, tn_b_sin) R(cos, tn_b_cos)          \
-        R(tan, tn_b_tan) R(asin, tn_b_asin) R(acos, tn_b_acos) R(atan, tn_b_atan)                  \
-            R(sinh, tn_b_sinh) R(cosh, tn_b_cosh) R(tanh, tn_b_tanh) R(asinh, tn_b_asinh)          \
-                R(acosh, tn_b_acosh) R(atanh, tn_b_atanh) R(erf, tn_b_erf) R(isnan, tn_b_is_nan)   \
-                    R(isinf, tn_b_is_inf) R(sigmoid, tn_b_sigmoid) R(silu, tn_b_silu)              \
-                        R(gelu, tn_b_gelu) R(gelu_tanh, tn_b_gelu_tanh) R(softplus, tn_b_softplus) \
-                            R(mish, tn_b_mish) R(softsign, tn_b_softsign)
+#define TN__FLOAT_FUNCTIONS(R) \
+    R(exp, tn_b_exp) R(expm1, tn_b_expm1) R(log, tn_b_log) R(log1p, tn_b_log1p) \
+    R(sqrt, tn_b_sqrt) R(rsqrt, tn_b_rsqrt) R(reciprocal, tn_b_reciprocal) R(sin, tn_b_sin) \
+    R(cos, tn_b_cos) R(tan, tn_b_tan) R(asin, tn_b_asin) R(acos, tn_b_acos) R(atan, tn_b_atan) \
+    R(sinh, tn_b_sinh) R(cosh, tn_b_cosh) R(tanh, tn_b_tanh) R(asinh, tn_b_asinh) \
+    R(acosh, tn_b_acosh) R(atanh, tn_b_atanh) R(erf, tn_b_erf) R(isnan, tn_b_is_nan) \
+    R(isinf, tn_b_is_inf) R(sigmoid, tn_b_sigmoid) R(silu, tn_b_silu) R(gelu, tn_b_gelu) \
+    R(gelu_tanh, tn_b_gelu_tanh) R(softplus, tn_b_softplus) R(mish, tn_b_mish) \
+    R(softsign, tn_b_softsign)
 /* Functions that keep integers. */
-#define TN__PLAIN_FUNCTIONS(R)                                                                     \
-    R(neg, tn_b_neg) R(abs, tn_b_abs) R(sign, tn_b_sign) R(square, tn_b_square) R(relu, tn_b_relu)
+#define TN__PLAIN_FUNCTIONS(R) \
+    R(neg, tn_b_neg) R(abs, tn_b_abs) R(sign, tn_b_sign) R(square, tn_b_square) \
+    R(relu, tn_b_relu)
 /* Functions that leave integers as they are. */
 #define TN__ROUNDINGS(R) R(floor, tn_b_floor) R(ceil, tn_b_ceil) R(round, tn_b_round)
+/* clang-format on */
 
 #define R(op, function)                                                                            \
     static tn_value build_##op(tn_builder *b, const tn_value *in, const void *args) {              \
@@ -73,18 +72,17 @@ static tn_value floor_divide(tn_builder *b, tn_value x, tn_value y) {
     return tn_b_div(b, tn_b_sub(b, x, tn_b_floor_mod(b, x, y)), y);
 }
 
-#define TN__BINARIES(R)                                                                            \
-    R(add, tn_b_add)                                                                               \
-    R(sub, tn_b_sub)                                                                               \
-    R(mul, tn_b_mul)                                                                               \
-    R(div, divide)                                                                                 \
-    R(floor_div, floor_divide)                                                                     \
-    R(mod, tn_b_floor_mod) R(pow, tn_b_pow) R(atan2, tn_b_atan2) R(maximum, tn_b_max)              \
-        R(minimum, tn_b_min) R(bit_and, tn_b_and) R(bit_or, tn_b_or) R(bit_xor, tn_b_xor)          \
-            R(shift_left, tn_b_shl) R(shift_right, tn_b_shr) R(equal, tn_b_eq)                     \
-                R(not_equal, tn_b_ne) R(less, tn_b_lt) R(less_equal, tn_b_le) R(greater, tn_b_gt)  \
-                    R(greater_equal, tn_b_ge)
-#define TN__LOGICALS(R) R(logical_and, tn_b_and) R(logical_or, tn_b_or) R(logical_xor, tn_b_xor)
+/* clang-format off */
+#define TN__BINARIES(R) \
+    R(add, tn_b_add) R(sub, tn_b_sub) R(mul, tn_b_mul) R(div, divide) \
+    R(floor_div, floor_divide) R(mod, tn_b_floor_mod) R(pow, tn_b_pow) R(atan2, tn_b_atan2) \
+    R(maximum, tn_b_max) R(minimum, tn_b_min) R(bit_and, tn_b_and) R(bit_or, tn_b_or) \
+    R(bit_xor, tn_b_xor) R(shift_left, tn_b_shl) R(shift_right, tn_b_shr) R(equal, tn_b_eq) \
+    R(not_equal, tn_b_ne) R(less, tn_b_lt) R(less_equal, tn_b_le) R(greater, tn_b_gt) \
+    R(greater_equal, tn_b_ge)
+#define TN__LOGICALS(R) \
+    R(logical_and, tn_b_and) R(logical_or, tn_b_or) R(logical_xor, tn_b_xor)
+/* clang-format on */
 
 static tn_value promoted(tn_builder *b, const tn_value *in, binary *function) {
     tn_value x = in[0], y = in[1];

@@ -131,8 +131,7 @@ bool tn__is_long_operation(tn_op op) {
     case 'u':
         return op != TN_OP_neg && op != TN_OP_abs && op != TN_OP_not && op != TN_OP_sqrt;
     default:
-        return op == TN_OP_pow || op == TN_OP_atan2 || op == TN_OP_rem ||
-               op == TN_OP_random_bits;
+        return op == TN_OP_pow || op == TN_OP_atan2 || op == TN_OP_rem || op == TN_OP_random_bits;
     }
 }
 
