@@ -145,9 +145,9 @@ static tn_value build_slice(tn_builder *b, const tn_value *in, const void *args)
     int64_t start = cut_position(a->start, size, lowest, highest);
     int64_t stop =
         a->stop == TN_END ? (step < 0 ? -1 : size) : cut_position(a->stop, size, lowest, highest);
-    int64_t way = step < 0 ? start - stop : stop - start,
-            stride = step < 0 ? -(step + 1) : step - 1;
-    int64_t count = way <= 0 ? 0 : 1 + (way - 1) / (stride + 1);
+    int64_t way = step < 0 ? start - stop : stop - start;
+    uint64_t stride = step < 0 ? -(uint64_t)step : (uint64_t)step;
+    int64_t count = way <= 0 ? 0 : 1 + (int64_t)((uint64_t)(way - 1) / stride);
     if (count == 0) start = 0;
     return tn_b_slice_axis(b, in[0], axis, start, count, count <= 1 ? 1 : step);
 }
