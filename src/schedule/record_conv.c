@@ -70,17 +70,22 @@ static int64_t tile_columns(int64_t columns, bool known) {
     return known ? TN_MAX(1, TN_MIN((int64_t)MOST_COLUMNS, columns)) : MOST_COLUMNS;
 }
 
+/* What kernels whose lanes are channels begin with; *c: the convolution. */
+static tn_schedule channels_record(const tn_grouping *p, const tn_group *g, uint32_t vector_bytes,
+                                   tn_rows_shape shape, tn_contraction *c) {
+    tn_schedule s = {
+        .lanes = TN_MAX(4, vector_bytes / 4), .unroll = 1, .shape = shape, .rhs = TN_RHS_PREPARED};
+    const tn_node_info *n = tn_graph_node(p->graph, g->anchor);
+    tn_op_rules_of(n->op)->lower.contraction->describe(p->graph, n, c);
+    if (tn_dtype_size(c->acc) == 8) s.lanes = TN_MAX(2, s.lanes / 2);
+    return s;
+}
+
 tn_schedule tn_schedule_choose_depthwise(const tn_grouping *p, const tn_group *g,
                                          uint32_t vector_bytes) {
-    tn_schedule s = {.lanes = TN_MAX(4, vector_bytes / 4),
-                     .unroll = 1,
-                     .shape = TN_SHAPE_DEPTHWISE,
-                     .rhs = TN_RHS_PREPARED};
     const tn_dims *dims = p->graph->dims;
     tn_contraction c;
-    const tn_node_info *n = tn_graph_node(p->graph, g->anchor);
-    tn_op_rules_of(n->op)->lower.contraction->describe(p->graph, n, &c);
-    if (tn_dtype_size(c.acc) == 8) s.lanes = TN_MAX(2, s.lanes / 2);
+    tn_schedule s = channels_record(p, g, vector_bytes, TN_SHAPE_DEPTHWISE, &c);
     tn_dim last = c.m_extent[c.m - 1];
     int64_t columns = tn_dim_guess(dims, last), channels = tn_dim_guess(dims, c.b_extent[0]);
     int64_t rows = product(dims, c.m_extent, c.m - 1), taps = product(dims, c.k_extent, c.k);
@@ -130,15 +135,10 @@ static uint32_t square_of(int64_t columns, uint32_t least, uint32_t most) {
 tn_schedule tn_schedule_choose_narrow(const tn_grouping *p, const tn_group *g,
                                       uint32_t vector_bytes) {
     enum { STAGED_POINTS = 512, LEAST_SQUARE = 4, MOST_STORED = 8 };
-    tn_schedule s = {.lanes = TN_MAX(4, vector_bytes / 4),
-                     .unroll = 1,
-                     .shape = TN_SHAPE_NARROW,
-                     .rhs = TN_RHS_PREPARED};
     const tn_dims *dims = p->graph->dims;
     tn_contraction c;
+    tn_schedule s = channels_record(p, g, vector_bytes, TN_SHAPE_NARROW, &c);
     const tn_node_info *n = tn_graph_node(p->graph, g->anchor);
-    tn_op_rules_of(n->op)->lower.contraction->describe(p->graph, n, &c);
-    if (tn_dtype_size(c.acc) == 8) s.lanes = TN_MAX(2, s.lanes / 2);
     const tn_attrs_conv *a = n->attrs;
     const tn_shape *x = &tn_node_type(p->graph, n, 0)->shape;
     int64_t columns = c.m_extent[c.m - 1], width = x->dim[x->rank - 2];
