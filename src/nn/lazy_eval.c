@@ -145,7 +145,7 @@ tn_status tn_eval_async(tn_tensor *const *x, int count, tn_future **out, tn_erro
     tn__run *run = NULL;
     pthread_mutex_lock(&c->lock);
     tn_status status = check_each(c, x, count, err);
-    if (status == TN_OK) status = start_worker(c, err);
+    if (status == TN_OK && !c->closed) status = start_worker(c, err); /* else all are concrete */
     if (status == TN_OK) status = tn__cut(c, x, count, &run, err);
     if (run) {
         f->refs++;
