@@ -207,8 +207,7 @@ static bool may_cut_k(const tn_grouping *p, const tn_group *g, const analysis *a
     tn_contraction c;
     const tn_node_info *n = tn_graph_node(p->graph, g->anchor);
     tn_op_rules_of(n->op)->lower.contraction->describe(p->graph, n, &c);
-    if (tn_group_anchors(g) > 1 || g->prologue != TN_NO_GROUP || a->words.lanes || c.k == 0 ||
-        a->weights.source != TN_NO_VALUE)
+    if (tn_group_anchors(g) > 1 || a->words.lanes || c.k == 0 || a->weights.source != TN_NO_VALUE)
         return false;
     bool one = true;
     bool prepared = p->constant[tn_graph_value(p->graph, n->in[1])->node] && !g->constant;

@@ -323,6 +323,7 @@ tn_schedule tn_schedule_choose_contraction(const tn_grouping *p, const tn_group 
                                .least = s->lanes};
     if (!has_folds(g)) /* which are fast on whole vectors */
         sizes.least = TN_MIN(s->lanes, LEAST_BYTES / (uint32_t)tn_dtype_size(c.acc));
+    if (g->prologue != TN_NO_GROUP) sizes.m = TN_MIN(m, tn__prologue_rows(p, g, false));
     tn__choose_tile(&sizes, registers, s);
     s->rhs = rhs_mode(p, g, g->anchor, &c, facts->rhs_unit);
     s->rhs_unit = facts->rhs_unit && s->rhs != TN_RHS_PREPARED;
@@ -330,7 +331,8 @@ tn_schedule tn_schedule_choose_contraction(const tn_grouping *p, const tn_group 
     int64_t panels = (cols + s->nr - 1) / s->nr;
     s->k_cut = facts->k_cut;
     bool fixed = fixed_m && fixed_n && all_const(c.b_extent, c.b);
-    if (s->k_cut && fixed) s->k_pieces = tn__k_pieces(b, m, cols, k, facts->lhs_turned);
+    bool may_split = s->k_cut && fixed && g->prologue == TN_NO_GROUP; /* which folds whole rows */
+    if (may_split) s->k_pieces = tn__k_pieces(b, m, cols, k, facts->lhs_turned);
     bool pieces = s->k_pieces > 1, packed = s->rhs == TN_RHS_PACKED;
     int64_t block = task_rows(p, g, s, m, cols, clamp_product(b, panels));
     if (s->lhs == TN_LHS_STAGED) block = staged_rows(block, k / TN_MAX(1, s->k_pieces), s->mr);
@@ -357,7 +359,7 @@ tn_schedule tn_schedule_choose_contraction(const tn_grouping *p, const tn_group 
     if (!pieces && s->rhs == TN_RHS_DIRECT && fixed_m && worth_sweeping(g, m, k, cols)) {
         s->sweep = s->staged_epilogue = true;
         s->n_panels = TN_MIN(panels, TN_MAX(1, SWEEP_COLUMNS / s->nr));
-        if (s->k_cut && fixed) tn__sweep_pieces(b, m, panels, k, s);
+        if (may_split) tn__sweep_pieces(b, m, panels, k, s);
     }
     if (s->k_cut && !s->sweep) s->k_block = tn__k_block(TN_MIN(m, s->m_block), k, s);
     for (uint32_t i = 0; i < g->members.len; i++)

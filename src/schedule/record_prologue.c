@@ -12,9 +12,11 @@ enum {
     LEAST_TASKS = 4, /* … and at the price of narrow ones */
     WIDE = 1024,
     NARROW = 256,
+    FEWEST_ROWS = 8, /* where B fits the second-level cache beside them */
     FEW_ROWS = 32,
     SOME_ROWS = 128,
     MOST_ROWS = 192,
+    NEAR_ELEMENTS = 64 << 10,
     CACHED_ELEMENTS = 4 << 20,
 };
 
@@ -58,9 +60,11 @@ static int64_t rhs_elements(const tn_grouping *p, const tn_group *g) {
 int64_t tn__prologue_rows(const tn_grouping *p, const tn_group *g, bool packed) {
     const tn_dims *dims = p->graph->dims;
     tn_contraction c = contraction_of(p, g->anchor);
-    bool cached = rhs_elements(p, g) <= CACHED_ELEMENTS;
-    int64_t few = cached && !packed ? FEW_ROWS : SOME_ROWS, m = least(dims, c.m_extent, c.m);
-    int64_t blocks = TN_MAX(1, TN_MIN(TASKS, m / few));
+    int64_t elements = rhs_elements(p, g), m = least(dims, c.m_extent, c.m), few = SOME_ROWS;
+    if (!packed && elements <= CACHED_ELEMENTS)
+        few = elements <= NEAR_ELEMENTS ? FEWEST_ROWS : FEW_ROWS;
+    int64_t blocks = 1;
+    while (2 * blocks <= TN_MIN(TASKS, m / few)) blocks *= 2; /* which threads share evenly */
     return TN_MIN(TN_MAX((m + blocks - 1) / blocks, few), MOST_ROWS);
 }
 
