@@ -120,13 +120,37 @@ static bool is_used_once(const tn_rewriter *r, tn_value v) {
     return v < r->uses.len && r->uses.data[v] == 1;
 }
 
-/* −2u, exactly: a constant factor of u takes the 2. */
+/* Whether u = x + s·x³, as in GELU. */
+static bool is_cubic(const tn_rewriter *r, tn_value u, tn_value *x, tn_cell *s) {
+    const tn_node_info *sum = tn__made_by(r->g, u, TN_OP_add);
+    for (int side = 0; sum && side < 2; side++) {
+        const tn_node_info *scaled = tn__made_by(r->g, sum->in[1 - side], TN_OP_mul);
+        if (!scaled || !tn__splat(r->g, scaled->in[1], s)) continue;
+        *x = sum->in[side];
+        const tn_node_info *cube = tn__made_by(r->g, scaled->in[0], TN_OP_mul);
+        for (int i = 0; cube && i < 2; i++) {
+            const tn_node_info *square = tn__made_by(r->g, cube->in[i], TN_OP_mul);
+            if (square && cube->in[1 - i] == *x && square->in[0] == *x && square->in[1] == *x)
+                return true;
+        }
+    }
+    return false;
+}
+
+/* −2u: a constant factor of u takes the 2, and s·(x + c·x³) becomes x·(s + (s·c)·x²), which takes an
+ * operation less. */
 static tn_value minus_twice(tn_rewriter *r, tn_value u) {
     tn_type type = *tn_graph_type(r->g, u);
     const tn_node_info *product = tn__made_by(r->g, u, TN_OP_mul);
-    tn_cell factor = {.f = 1};
+    tn_cell factor = {.f = 1}, third;
+    tn_value x;
     if (product && tn__splat(r->g, product->in[1], &factor)) u = product->in[0];
-    return add_binary(r, TN_OP_mul, u, tn__full(&r->b, &type, (tn_cell){.f = -2 * factor.f}));
+    tn_value scale = tn__full(&r->b, &type, (tn_cell){.f = -2 * factor.f});
+    if (!is_cubic(r, u, &x, &third)) return add_binary(r, TN_OP_mul, u, scale);
+    tn_value cubic = tn__full(&r->b, &type, (tn_cell){.f = -2 * factor.f * third.f});
+    tn_value square = add_binary(r, TN_OP_mul, x, x);
+    tn_value sum = add_binary(r, TN_OP_add, add_binary(r, TN_OP_mul, square, cubic), scale);
+    return add_binary(r, TN_OP_mul, x, sum);
 }
 
 /* (x·½)·(1 + tanh u) = x / (1 + e^(−2u)) and (1 + tanh u)·½ = 1 / (1 + e^(−2u)), where nothing else reads
