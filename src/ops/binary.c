@@ -92,8 +92,9 @@ static tn_value pow_base_slope(tn_builder *b, tn_value x, tn_value y) {
 }
 
 /* x^y·log(x), 0 where x is 0: there 0^y is flat for y > 0 */
-static tn_value pow_exponent_slope(tn_builder *b, tn_value x, tn_value z) {
-    tn_value zero = tn_b_eq(b, x, tn_b_full_like(b, x, 0));
+static tn_value pow_exponent_slope(tn_builder *b, tn_value x, tn_value y, tn_value z) {
+    tn_value none = tn_b_full_like(b, x, 0), zero = tn_b_eq(b, x, none);
+    zero = tn_b_and(b, zero, tn_b_ge(b, y, none));
     tn_value base = tn_b_select(b, zero, tn_b_full_like(b, x, 1), x);
     return tn_b_mul(b, z, tn_b_log(b, base));
 }
@@ -131,7 +132,7 @@ SMOOTH(sub, tn_shard_linear, d, tn_b_neg(b, d))
 SMOOTH(mul, shard_mul, tn_b_mul(b, d, y), tn_b_mul(b, d, x))
 SMOOTH(div, shard_mul, tn_b_div(b, d, y), tn_b_neg(b, tn_b_mul(b, d, tn_b_div(b, z, y))))
 SMOOTH(rem, S, d, tn_b_neg(b, tn_b_mul(b, d, rem_slope(b, x, y))))
-SMOOTH(pow, S, tn_b_mul(b, d, pow_base_slope(b, x, y)), tn_b_mul(b, d, pow_exponent_slope(b, x, z)))
+SMOOTH(pow, S, tn_b_mul(b, d, pow_base_slope(b, x, y)), tn_b_mul(b, d, pow_exponent_slope(b, x, y, z)))
 SMOOTH(atan2, S, over_squares(b, tn_b_mul(b, d, y), x, y),
        tn_b_neg(b, over_squares(b, tn_b_mul(b, d, x), x, y)))
 SMOOTH(max, S, extreme_share(b, tn_b_gt(b, x, y), x, y, d), extreme_share(b, tn_b_gt(b, y, x), x, y, d))

@@ -3,6 +3,7 @@
  * With one member each is the identity, and so is collective_wait on what was not started on other
  * ranks. With more they need a communicator, which kernels do not have: the plan runs them; in a
  * kernel they give zeros and report the node's error. */
+#include "ops/gradient.h"
 #include "ops/parts.h"
 
 /* ---- infer ---------------------------------------------------------------------------------- */
@@ -143,17 +144,28 @@ static tn_value collective_node(tn_builder *b, tn_op op, tn_value x, const void 
     return tn_b_node(b, op, &x, 1, attrs);
 }
 
+/* The elements of all ranks along a new first axis, combined there: the gradients of both steps are
+ * known. */
+static tn_value reduce_gathered(tn_builder *b, tn_reduce_kind kind, tn_value x, int64_t mesh_axis,
+                                int64_t ranks) {
+    tn_attrs_all_gather a = {.axis = 0, .mesh_axis = mesh_axis, .ranks = ranks};
+    tn_value all = collective_node(b, TN_OP_all_gather, tn_b_unsqueeze(b, x, 0), &a);
+    return tn_b_reduce(b, kind, all, (int[]){0}, 1, false);
+}
+
 /* A value that all ranks hold alike is counted once: the cotangents of the ranks are summed. */
 static void all_reduce_vjp(tn_builder *b, const tn_graph *g, const tn_node_info *n,
                            const tn_value *in, const tn_value *out, const tn_value *cotangents,
                            tn_value *grads) {
-    (void)g, (void)in, (void)out;
+    (void)g, (void)out;
     tn_attrs_all_reduce a = *(const tn_attrs_all_reduce *)n->attrs;
+    tn_value d = cotangents[0];
     a.start = false;
-    if (a.kind != TN_REDUCE_sum)
-        tn_b_fail(b, TN_UNSUPPORTED, "the gradient of all_reduce is known for sums only");
-    else if (cotangents[0] != TN_NO_VALUE)
-        grads[0] = collective_node(b, TN_OP_all_reduce, cotangents[0], &a);
+    if (d == TN_NO_VALUE) return;
+    if (a.kind == TN_REDUCE_sum)
+        grads[0] = collective_node(b, TN_OP_all_reduce, d, &a);
+    else
+        tn_b_gradient(b, reduce_gathered(b, a.kind, in[0], a.mesh_axis, a.ranks), d, in, 1, grads);
 }
 
 static void all_gather_vjp(tn_builder *b, const tn_graph *g, const tn_node_info *n,
@@ -167,16 +179,28 @@ static void all_gather_vjp(tn_builder *b, const tn_graph *g, const tn_node_info 
         grads[0] = collective_node(b, TN_OP_reduce_scatter, cotangents[0], &d);
 }
 
+/* The same for a reduce_scatter: each rank gets its part from all ranks and combines them. */
+static tn_value exchange_and_reduce(tn_builder *b, const tn_attrs_reduce_scatter *a, tn_value x) {
+    int axis = (int)a->axis;
+    tn_dim part = tn_dim_floordiv(b->graph->dims, tn_b_dim(b, x, axis), a->ranks);
+    tn_attrs_all_to_all all = {
+        .split_axis = axis, .concat_axis = axis, .mesh_axis = a->mesh_axis, .ranks = a->ranks};
+    x = tn_b_regroup(b, x, axis, 1, 2, (tn_dim[]){a->ranks, part});
+    x = collective_node(b, TN_OP_all_to_all, x, &all);
+    return tn_b_reduce(b, a->kind, x, (int[]){axis}, 1, false);
+}
+
 static void reduce_scatter_vjp(tn_builder *b, const tn_graph *g, const tn_node_info *n,
                                const tn_value *in, const tn_value *out, const tn_value *cotangents,
                                tn_value *grads) {
-    (void)g, (void)in, (void)out;
+    (void)g, (void)out;
     const tn_attrs_reduce_scatter *a = n->attrs;
     tn_attrs_all_gather d = {.axis = a->axis, .mesh_axis = a->mesh_axis, .ranks = a->ranks};
-    if (a->kind != TN_REDUCE_sum)
-        tn_b_fail(b, TN_UNSUPPORTED, "the gradient of reduce_scatter is known for sums only");
-    else if (cotangents[0] != TN_NO_VALUE)
+    if (cotangents[0] == TN_NO_VALUE) return;
+    if (a->kind == TN_REDUCE_sum)
         grads[0] = collective_node(b, TN_OP_all_gather, cotangents[0], &d);
+    else
+        tn_b_gradient(b, exchange_and_reduce(b, a, in[0]), cotangents[0], in, 1, grads);
 }
 
 static void all_to_all_vjp(tn_builder *b, const tn_graph *g, const tn_node_info *n,

@@ -1,5 +1,5 @@
 /* dot: result[b…, m…, n…] = sum over k… of lhs(b, m, k) * rhs(b, k, n), each element converted to
- * the accumulator type first; and ragged_dot, one matrix per group of consecutive rows.
+ * the accumulator type first.
  *
  * m are the axes of lhs that are neither batch nor contracting, n those of rhs, in their order; k
  * is in the order of lhs_contract. */
@@ -289,102 +289,4 @@ const tn_op_rules tn_rules_dot = {
     .vjp = TN_RULE(dot_vjp),
     .batch = TN_RULE(dot_batch),
     .shard = TN_RULE(dot_shard),
-};
-
-/* ---- ragged_dot: y[m,:] = x[m,:] · w[group of m]; rows beyond the sum of sizes are 0 -------- */
-
-static tn_status ragged_infer(tn_infer *i, tn_error *err) {
-    const tn_attrs_ragged_dot *a = i->attrs;
-    const tn_shape *x = &i->in[0]->shape, *w = &i->in[1]->shape, *sizes = &i->in[2]->shape;
-    TN_CHECK(tn_infer_accumulator(i, 0, a->acc, err));
-    TN_CHECK(tn_infer_accumulator(i, 1, a->acc, err));
-    if (x->rank != 2) return tn_infer_refuse(i, 0, err, "expected shape MxK");
-    if (w->rank != 3 || w->dim[1] != x->dim[1])
-        return tn_infer_refuse(i, 1, err, "expected shape Gx%sxN, one matrix per group",
-                               tn_dim_text(i->graph->dims, x->dim[1]).at);
-    if (i->in[2]->dtype != TN_i64 || sizes->rank != 1 || sizes->dim[0] != w->dim[0])
-        return tn_infer_refuse(i, 2, err, "expected i64[%s], the rows of each group",
-                               tn_dim_text(i->graph->dims, w->dim[0]).at);
-    i->out[0] = (tn_type){a->acc, {.rank = 2, .dim = {x->dim[0], w->dim[2]}}};
-    return TN_OK;
-}
-
-static tn_status ragged_eval(tn_eval_call *e, tn_error *err) {
-    (void)err;
-    tn_dtype acc = ((const tn_attrs_ragged_dot *)e->node->attrs)->acc;
-    const tn_cell *x = tn_eval_cells(e, 0, acc), *w = tn_eval_cells(e, 1, acc);
-    const tn_cell *sizes = tn_eval_cells(e, 2, TN_i64);
-    int64_t rows = e->in[0].dim[0], depth = e->in[0].dim[1], columns = e->in[1].dim[2];
-    int64_t groups = e->in[1].dim[0], m = 0, lk_count, rk_count;
-    const int64_t *lk = tn_eval_offsets(e->arena, &e->in[0], &(tn_ints){1, {1}}, &lk_count);
-    const int64_t *rk = tn_eval_offsets(e->arena, &e->in[1], &(tn_ints){1, {1}}, &rk_count);
-    for (int64_t g = 0; g < groups; g++)
-        for (int64_t in_group = 0; in_group < sizes[g].i && m < rows; in_group++, m++)
-            for (int64_t n = 0; n < columns; n++)
-                tn_array_set(&e->out[0], m * columns + n,
-                             sum_of_products(acc, x + m * depth, lk, w + g * depth * columns + n,
-                                             rk, depth));
-    return TN_OK;
-}
-
-static void ragged_cost(const tn_graph *g, const tn_node_info *n, const int64_t *bindings,
-                        tn_cost *out) {
-    tn_dim depth = tn_node_type(g, n, 0)->shape.dim[1];
-    tn_cost_per_element(g, n, bindings, 2 * (double)tn_dim_eval(g->dims, depth, bindings), out);
-}
-
-static tn_lx ragged_tasks(tn_emit *e, const tn_node_info *n) {
-    return tn_emit_dim(e, tn_node_type(e->graph, n, 0)->shape.dim[0]);
-}
-
-/* The group of row m: the number of groups that end at or before it. */
-static tn_lx ragged_group(tn_emit *e, const tn_node_info *n, tn_lx m, tn_lx groups) {
-    tn_loop *k = e->k;
-    tn_lx zero = tn_l_int(k, 0);
-    uint32_t end = tn_l_register(k, TN_i64, 1, "end"), group = tn_l_register(k, TN_i64, 1, "group");
-    tn_l_set(k, end, zero, zero);
-    tn_l_set(k, group, zero, zero);
-    tn_lx g = tn_l_for(k, TN_LOOP_SERIAL, zero, groups, "g");
-    tn_lx size = tn_l_max(k, e->operand(e, n, 2, &g), zero);
-    tn_lx sum = tn_l_let(k, tn_l_add(k, tn_l_get(k, end, zero), size));
-    tn_l_set(k, end, zero, sum);
-    tn_lx past = tn_l_cast(k, tn_l_le(k, sum, m), TN_i64, false);
-    tn_l_set(k, group, zero, tn_l_add(k, tn_l_get(k, group, zero), past));
-    tn_l_end(k);
-    return tn_l_get(k, group, zero);
-}
-
-static void ragged_body(tn_emit *e, const tn_node_info *n, tn_lx m) {
-    tn_loop *k = e->k;
-    const tn_shape *w = &tn_node_type(e->graph, n, 1)->shape;
-    tn_dtype acc = ((const tn_attrs_ragged_dot *)n->attrs)->acc;
-    tn_lx zero = tn_l_int(k, 0), groups = tn_emit_dim(e, w->dim[0]);
-    tn_lx group = ragged_group(e, n, m, groups);
-    tn_lx inside = tn_l_lt(k, group, groups);
-    uint32_t sum = tn_l_register(k, acc, 1, "sum");
-    tn_lx column = tn_l_for(k, TN_LOOP_SERIAL, zero, tn_emit_dim(e, w->dim[2]), "n");
-    tn_l_set(k, sum, zero, tn_l_number(k, acc, 0));
-    tn_l_if(k, inside);
-    tn_lx depth = tn_l_for(k, TN_LOOP_SERIAL, zero, tn_emit_dim(e, w->dim[1]), "k");
-    tn_lx x = e->operand(e, n, 0, (tn_lx[]){m, depth});
-    tn_lx y = e->operand(e, n, 1, (tn_lx[]){group, depth, column});
-    x = tn_l_cast(k, x, acc, false);
-    y = tn_l_cast(k, y, acc, false);
-    tn_l_set(k, sum, zero, tn_l_op3(k, TN_S_mad, x, y, tn_l_get(k, sum, zero)));
-    tn_l_end(k);
-    tn_l_end(k);
-    e->store(e, n, 0, (tn_lx[]){m, column}, tn_l_get(k, sum, zero));
-    tn_l_end(k);
-}
-
-static const tn_nest_rules ragged_nest = {ragged_tasks, ragged_body, false};
-
-const tn_op_rules tn_rules_ragged_dot = {
-    .infer = ragged_infer,
-    .eval = ragged_eval,
-    .cost = ragged_cost,
-    .lower = {.kind = TN_LOWER_NEST, .nest = &ragged_nest},
-    .vjp = TN_REFUSE("the weight gradient needs a contraction over ragged rows"),
-    .batch = TN_REFUSE("groups of several members do not lie in consecutive rows"),
-    .shard = TN_REFUSE("group boundaries depend on values"),
 };

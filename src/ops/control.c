@@ -2,9 +2,8 @@
  *
  * Sub-graphs see only their inputs, and share the table of sizes with the graph they are in; so the
  * types of operands and of sub-graph inputs are compared as they are. */
+#include "ops/control.h"
 #include "ops/eval.h"
-#include "ops/gradient.h"
-#include "ops/parts.h"
 
 /* ---- infer ---------------------------------------------------------------------------------- */
 
@@ -141,6 +140,28 @@ static tn_status call_infer(tn_infer *i, tn_error *err) {
     return TN_OK;
 }
 
+/* The inputs of a custom node's vjp: operands, results, cotangents. */
+static tn_status custom_infer(tn_infer *i, tn_error *err) {
+    const tn_attrs_custom *a = i->attrs;
+    uint32_t results = a->body->outputs.len, count = i->in_count, wanted = 0;
+    TN_CHECK(check_inputs(i, "body", a->body, i->in, count, err));
+    TN_CHECK(give_results(i, results, err));
+    if (a->differentiable < 0 || a->differentiable > count)
+        return tn_infer_refuse_attr(i, err, "differentiable = %lld of %u operands",
+                                    (long long)a->differentiable, count);
+    const tn_type **types = TN_NEW_N(i->graph->arena, const tn_type *, count + 2 * results);
+    memcpy(types, i->in, sizeof *types * count);
+    for (uint32_t p = 0; p < results; p++) types[count++] = output_type(a->body, p);
+    for (uint32_t p = 0; p < results; p++) {
+        i->out[p] = *output_type(a->body, p);
+        if (tn_dtype_is_float(i->out[p].dtype)) types[count++] = output_type(a->body, p);
+    }
+    TN_CHECK(check_inputs(i, "vjp", a->vjp, types, count, err));
+    for (uint32_t p = 0; p < a->differentiable; p++)
+        if (tn_dtype_is_float(i->in[p]->dtype)) types[wanted++] = i->in[p];
+    return check_outputs(i, "vjp", a->vjp, types, wanted, false, err);
+}
+
 /* ---- eval ----------------------------------------------------------------------------------- */
 
 static tn_status eval_if(tn_eval_call *e, tn_error *err) {
@@ -202,6 +223,11 @@ static tn_status eval_call(tn_eval_call *e, tn_error *err) {
     return tn_eval_graph(a->body, e->in, e->bindings, e->out, e->arena, err);
 }
 
+static tn_status eval_custom(tn_eval_call *e, tn_error *err) {
+    const tn_attrs_custom *a = e->node->attrs;
+    return tn_eval_graph(a->body, e->in, e->bindings, e->out, e->arena, err);
+}
+
 /* ---- cost ----------------------------------------------------------------------------------- */
 
 static tn_cost body_cost(const tn_graph *body, const int64_t *bindings, double times) {
@@ -248,36 +274,24 @@ static void call_cost(const tn_graph *g, const tn_node_info *n, const int64_t *b
     *out = body_cost(((const tn_attrs_call *)n->attrs)->body, bindings, 1);
 }
 
-/* ---- call: vjp and batch -------------------------------------------------------------------- */
+static void custom_cost(const tn_graph *g, const tn_node_info *n, const int64_t *bindings,
+                        tn_cost *out) {
+    (void)g;
+    *out = body_cost(((const tn_attrs_custom *)n->attrs)->body, bindings, 1);
+}
 
-/* Both put the body's nodes in place of the call and go through their rules one by one. */
+/* ---- call: batch ---------------------------------------------------------------------------- */
 
-static void copy_node(tn_builder *b, const tn_graph *body, tn_node p, tn_value *map) {
+/* vjp and batch put the body's nodes in place of the call and go through their rules one by one. */
+
+void tn__body_copy_node(tn_builder *b, const tn_graph *body, tn_node p, tn_value *map) {
     if (tn_b_ok(b)) b->status = tn_graph_copy_node(b->graph, body, p, map, NULL, b->err);
 }
 
-static tn_value *map_of(tn_builder *b, const tn_graph *body, const tn_value *in) {
+tn_value *tn__body_map(tn_builder *b, const tn_graph *body, const tn_value *in) {
     tn_value *map = TN_NEW_N(b->graph->arena, tn_value, body->values.len);
     for (uint32_t p = 0; p < body->inputs.len; p++) map[body->inputs.data[p]] = in[p];
     return map;
-}
-
-static void call_vjp(tn_builder *b, const tn_graph *g, const tn_node_info *n, const tn_value *in,
-                     const tn_value *out, const tn_value *cotangents, tn_value *grads) {
-    (void)g, (void)out;
-    const tn_graph *body = ((const tn_attrs_call *)n->attrs)->body;
-    tn_value *map = map_of(b, body, in);
-    tn_value *cotangent = TN_NEW_N(b->graph->arena, tn_value, body->values.len);
-    for (uint32_t v = 0; v < body->values.len; v++) cotangent[v] = TN_NO_VALUE;
-    for (uint32_t p = 0; p < body->outputs.len; p++) {
-        tn_value *sum = &cotangent[body->outputs.data[p].value], more = cotangents[p];
-        if (more != TN_NO_VALUE) *sum = *sum == TN_NO_VALUE ? more : tn_b_add(b, *sum, more);
-    }
-    for (tn_node p = 0; p < body->nodes.len; p++)
-        if (tn_graph_node(body, p)->op != TN_OP_input) copy_node(b, body, p, map);
-    tn_b_backward(b, body, map, NULL, cotangent);
-    if (!tn_b_ok(b)) return;
-    for (uint32_t p = 0; p < body->inputs.len; p++) grads[p] = cotangent[body->inputs.data[p]];
 }
 
 /* A node without batched operands stays as it is. */
@@ -295,7 +309,7 @@ static void node_batch(tn_builder *b, const tn_graph *body, tn_node p, tn_dim si
     for (uint32_t o = 0; o < n->out_count; o++) carries[n->out + o] = any;
     const tn_op_rules *rules = tn_op_rules_of(n->op);
     if (!any)
-        copy_node(b, body, p, map);
+        tn__body_copy_node(b, body, p, map);
     else if (rules->batch.rule)
         rules->batch.rule(b, body, n, size, in, batched, map + n->out);
     else
@@ -307,7 +321,7 @@ static void call_batch(tn_builder *b, const tn_graph *g, const tn_node_info *n, 
                        const tn_value *in, const bool *batched, tn_value *out) {
     (void)g;
     const tn_graph *body = ((const tn_attrs_call *)n->attrs)->body;
-    tn_value *map = map_of(b, body, in);
+    tn_value *map = tn__body_map(b, body, in);
     bool *carries = TN_NEW_N(b->graph->arena, bool, body->values.len);
     for (uint32_t p = 0; p < body->inputs.len; p++) carries[body->inputs.data[p]] = batched[p];
     for (tn_node p = 0; p < body->nodes.len; p++) node_batch(b, body, p, size, map, carries);
@@ -389,6 +403,23 @@ static void if_batch(tn_builder *b, const tn_graph *g, const tn_node_info *n, tn
     }
 }
 
+/* Operands that have a gradient carry the axis, so that theirs does. */
+static void custom_batch(tn_builder *b, const tn_graph *g, const tn_node_info *n, tn_dim size,
+                         const tn_value *in, const bool *batched, tn_value *out) {
+    (void)g;
+    tn_attrs_custom a = *(const tn_attrs_custom *)n->attrs;
+    bool *flags = TN_NEW_N(b->graph->arena, bool, n->in_count + 2 * n->out_count);
+    tn_value *all = TN_NEW_N(b->graph->arena, tn_value, n->in_count);
+    for (uint32_t p = 0; p < n->in_count; p++) {
+        flags[p] = batched[p] || p < a.differentiable;
+        all[p] = flags[p] ? tn_batch_operand(b, in[p], batched[p], size) : in[p];
+    }
+    for (uint32_t p = 0; p < 2 * n->out_count; p++) flags[n->in_count + p] = true;
+    a.body = batch_body(b, a.body, size, flags);
+    if (tn_b_ok(b)) a.vjp = batch_body(b, a.vjp, size, flags);
+    tn_batch_node(b, n, all, &a, out);
+}
+
 #define SHARD_REASON "placements are not followed through sub-graphs"
 
 const tn_op_rules tn_rules_if = {
@@ -396,7 +427,7 @@ const tn_op_rules tn_rules_if = {
     .eval = eval_if,
     .cost = if_cost,
     .lower = {.kind = TN_LOWER_CONTROL},
-    .vjp = TN_REFUSE("gradients of branches are not built"),
+    .vjp = TN_RULE(tn__if_vjp),
     .batch = TN_RULE(if_batch),
     .shard = TN_REFUSE(SHARD_REASON),
 };
@@ -406,7 +437,7 @@ const tn_op_rules tn_rules_while = {
     .eval = eval_while,
     .cost = while_cost,
     .lower = {.kind = TN_LOWER_CONTROL},
-    .vjp = TN_REFUSE("the number of iterations to go back over is not kept; use scan"),
+    .vjp = TN_RULE(tn__while_vjp),
     .batch = TN_REFUSE("members may run a different number of iterations"),
     .shard = TN_REFUSE(SHARD_REASON),
 };
@@ -416,7 +447,7 @@ const tn_op_rules tn_rules_scan = {
     .eval = eval_scan,
     .cost = scan_cost,
     .lower = {.kind = TN_LOWER_CONTROL},
-    .vjp = TN_REFUSE("the reverse scan over saved states is not built"),
+    .vjp = TN_RULE(tn__scan_vjp),
     .batch = TN_RULE(scan_batch),
     .shard = TN_REFUSE(SHARD_REASON),
 };
@@ -426,7 +457,17 @@ const tn_op_rules tn_rules_call = {
     .eval = eval_call,
     .cost = call_cost,
     .lower = {.kind = TN_LOWER_CONTROL},
-    .vjp = TN_RULE(call_vjp),
+    .vjp = TN_RULE(tn__call_vjp),
     .batch = TN_RULE(call_batch),
+    .shard = TN_REFUSE(SHARD_REASON),
+};
+
+const tn_op_rules tn_rules_custom = {
+    .infer = custom_infer,
+    .eval = eval_custom,
+    .cost = custom_cost,
+    .lower = {.kind = TN_LOWER_CONTROL},
+    .vjp = TN_RULE(tn__custom_vjp),
+    .batch = TN_RULE(custom_batch),
     .shard = TN_REFUSE(SHARD_REASON),
 };

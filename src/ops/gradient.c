@@ -62,9 +62,8 @@ void tn_b_backward(tn_builder *b, const tn_graph *g, const tn_value *map, const 
 
 /* ---- the gradient with respect to some values ----------------------------------------------- */
 
-/* xs are leaves, what depends on them varies, the rest is constant. */
-static tn_grad_role *roles(const tn_graph *g, const tn_value *xs, int n) {
-    tn_grad_role *role = TN_NEW_N(g->arena, tn_grad_role, g->values.len);
+tn_grad_role *tn_grad_roles(const tn_graph *g, const tn_value *xs, int n, tn_arena *arena) {
+    tn_grad_role *role = TN_NEW_N(arena, tn_grad_role, g->values.len);
     for (uint32_t v = 0; v < g->values.len; v++) role[v] = TN_GRAD_CONSTANT;
     for (int i = 0; i < n; i++) role[xs[i]] = TN_GRAD_LEAF;
     for (tn_node p = 0; p < g->nodes.len; p++) {
@@ -101,7 +100,7 @@ void tn_b_gradient(tn_builder *b, tn_value y, tn_value cotangent, const tn_value
     for (int i = 0; i < n; i++) check_float(b, "x", xs[i]);
     if (!tn_b_ok(b)) return;
     uint32_t count = b->graph->values.len;
-    tn_grad_role *role = roles(b->graph, xs, n);
+    tn_grad_role *role = tn_grad_roles(b->graph, xs, n, b->graph->arena);
     tn_value *sum = TN_NEW_N(b->graph->arena, tn_value, count);
     for (uint32_t v = 0; v < count; v++) sum[v] = TN_NO_VALUE;
     tn_node last = b->graph->values.data[y].node;

@@ -20,6 +20,9 @@ void tn_b_gradient(tn_builder *b, tn_value y, tn_value cotangent, const tn_value
  * added up and kept. */
 typedef enum tn_grad_role { TN_GRAD_CONSTANT, TN_GRAD_VARIABLE, TN_GRAD_LEAF } tn_grad_role;
 
+/* Of each value: xs are leaves, what depends on them varies, the rest is constant. */
+tn_grad_role *tn_grad_roles(const tn_graph *g, const tn_value *xs, int n, tn_arena *arena);
+
 /* The walk itself, over all nodes of `g` from the last one: cotangent[v] of each value is
  * TN_NO_VALUE (zero) or a value of b->graph, and is added to in place. `map`: the values of `g` in
  * b->graph; NULL: g is b->graph. `role` of each value; NULL: all are variables. Nodes that are

@@ -262,21 +262,71 @@ static tn_value scatter_winners(tn_builder *b, const tn_attrs_scatter *a, tn_val
     return tn_b_select(b, won, cotangent, tn_b_full_like(b, cotangent, 0));
 }
 
+/* Everyone that is the extreme value of a place, x's element or an update, gets an even share. */
+static void scatter_extreme_vjp(tn_builder *b, const tn_attrs_scatter *a, const tn_value *in,
+                                tn_value y, tn_value d, tn_value *grads) {
+    tn_dtype dtype = tn_b_type(b, d).dtype;
+    tn_value of_x = tn_b_eq(b, in[0], y);
+    tn_value of_u = tn_b_eq(b, in[2], node_gather(b, a, y, in[1]));
+    tn_value mine = tn_b_cast(b, of_x, dtype);
+    tn_value hits = node_scatter(b, a, TN_COMBINE_add, mine, in[1], tn_b_cast(b, of_u, dtype));
+    tn_value share = tn_b_div(b, d, hits); /* not used where no one is, since y is NaN */
+    tn_value taken = node_gather(b, a, share, in[1]);
+    grads[0] = tn_b_select(b, of_x, share, tn_b_full_like(b, share, 0));
+    grads[2] = tn_b_select(b, of_u, taken, tn_b_full_like(b, taken, 0));
+}
+
+static tn_value one_for_zero(tn_builder *b, tn_value x, tn_value *zero) {
+    *zero = tn_b_eq(b, x, tn_b_full_like(b, x, 0));
+    return tn_b_select(b, *zero, tn_b_full_like(b, x, 1), x);
+}
+
+/* d times the product of a place without the factor itself: the product of those that are not 0,
+ * divided by the factor where it is one of them, and 0 where another factor is 0. */
+static tn_value others_product(tn_builder *b, tn_value d, tn_value factor, tn_value product,
+                               tn_value zeros) {
+    tn_value zero, divisor = one_for_zero(b, factor, &zero);
+    tn_value others = tn_b_sub(b, zeros, tn_b_cast(b, zero, TN_i64));
+    tn_value none = tn_b_eq(b, others, tn_b_scalar_int(b, TN_i64, 0));
+    tn_value slope = tn_b_mul(b, d, tn_b_div(b, product, divisor));
+    return tn_b_select(b, none, slope, tn_b_full_like(b, slope, 0));
+}
+
+static void scatter_product_vjp(tn_builder *b, const tn_attrs_scatter *a, const tn_value *in,
+                                tn_value d, tn_value *grads) {
+    tn_value x_zero, u_zero, x = one_for_zero(b, in[0], &x_zero);
+    tn_value u = one_for_zero(b, in[2], &u_zero);
+    tn_value product = node_scatter(b, a, TN_COMBINE_mul, x, in[1], u);
+    x_zero = tn_b_cast(b, x_zero, TN_i64);
+    u_zero = tn_b_cast(b, u_zero, TN_i64);
+    tn_value zeros = node_scatter(b, a, TN_COMBINE_add, x_zero, in[1], u_zero);
+    grads[0] = others_product(b, d, in[0], product, zeros);
+    tn_value taken = node_gather(b, a, d, in[1]), here = node_gather(b, a, product, in[1]);
+    grads[2] = others_product(b, taken, in[2], here, node_gather(b, a, zeros, in[1]));
+}
+
 static void scatter_vjp(tn_builder *b, const tn_graph *g, const tn_node_info *n, const tn_value *in,
                         const tn_value *out, const tn_value *cotangents, tn_value *grads) {
-    (void)out;
     const tn_attrs_scatter *a = n->attrs;
-    if (cotangents[0] == TN_NO_VALUE || !tn_dtype_is_float(tn_node_type(g, n, 0)->dtype)) return;
-    tn_value taken = node_gather(b, a, cotangents[0], in[1]);
-    if (a->combine == TN_COMBINE_add) {
-        grads[0] = cotangents[0];
-        grads[2] = taken;
-    } else if (a->combine == TN_COMBINE_set) {
-        tn_value zeros = tn_b_full_like(b, taken, 0);
-        grads[0] = node_scatter(b, a, TN_COMBINE_set, cotangents[0], in[1], zeros);
+    tn_value d = cotangents[0], taken;
+    if (d == TN_NO_VALUE || !tn_dtype_is_float(tn_node_type(g, n, 0)->dtype)) return;
+    switch (a->combine) {
+    case TN_COMBINE_set:
+        taken = node_gather(b, a, d, in[1]);
+        grads[0] = node_scatter(b, a, TN_COMBINE_set, d, in[1], tn_b_full_like(b, taken, 0));
         grads[2] = scatter_winners(b, a, in[0], in[1], taken);
-    } else {
-        tn_b_fail(b, TN_UNSUPPORTED, "the gradient of scatter is known for set and add only");
+        break;
+    case TN_COMBINE_add:
+        grads[0] = d;
+        grads[2] = node_gather(b, a, d, in[1]);
+        break;
+    case TN_COMBINE_mul:
+        scatter_product_vjp(b, a, in, d, grads);
+        break;
+    case TN_COMBINE_min:
+    case TN_COMBINE_max:
+        scatter_extreme_vjp(b, a, in, out[0], d, grads);
+        break;
     }
 }
 

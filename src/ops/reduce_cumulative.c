@@ -58,9 +58,39 @@ static tn_value sum_back(tn_builder *b, const tn_attrs_cumulative *a, tn_value v
     return run(b, TN_REDUCE_sum, v, a->axis, a->exclusive, !a->reverse);
 }
 
-/* dx[i] = Σ d[j]·y[j] / x[i]. At the first 0 of a run the quotient is replaced by the sum over
- * products that leave this 0 out; every product beyond holds it, so later 0s get nothing. */
-static tn_value product_cotangent(tn_builder *b, const tn_attrs_cumulative *a, tn_value x,
+static tn_value flipped(tn_builder *b, tn_value v, int64_t axis) {
+    tn_dim size = tn_b_dim(b, v, (int)axis);
+    return tn_b_slice_axis(b, v, (int)axis, tn_dim_sub(b->graph->dims, size, 1), size, -1);
+}
+
+/* v[i + by] along the axis, 0 behind the end. */
+static tn_value ahead(tn_builder *b, tn_value v, int64_t axis, int64_t by) {
+    int rank = tn_b_rank(b, v);
+    tn_attrs_pad a = {.lo.count = rank, .hi.count = rank, .interior.count = rank};
+    a.lo.at[axis] = tn_dim_const(b->graph->dims, -by);
+    a.hi.at[axis] = tn_dim_const(b->graph->dims, by);
+    tn_value in[] = {v, tn_b_scalar(b, tn_b_type(b, v).dtype, 0)};
+    return tn_b_node(b, TN_OP_pad, in, 2, &a);
+}
+
+/* For a forward run: dx[i] = Π x[<i] · s[i] with s[i] = d[i] + x[i+1]·s[i+1], by doubling (Hillis,
+ * Steele: Data parallel algorithms, CACM 1986): after a step s[i] holds twice as many terms. No
+ * division, so zeros need no cases and any derivative of it is right. */
+static tn_value doubled_cotangent(tn_builder *b, const tn_attrs_cumulative *a, tn_value x,
+                                  tn_value d, int64_t size) {
+    tn_value factor = ahead(b, x, a->axis, 1);
+    tn_value sum = a->exclusive ? ahead(b, d, a->axis, 1) : d;
+    for (int64_t span = 1; span < size; span *= 2) {
+        sum = tn_b_add(b, sum, tn_b_mul(b, factor, ahead(b, sum, a->axis, span)));
+        if (2 * span < size) factor = tn_b_mul(b, factor, ahead(b, factor, a->axis, span));
+    }
+    return tn_b_mul(b, run(b, TN_REDUCE_prod, x, a->axis, true, false), sum);
+}
+
+/* Where the size is open: dx[i] = Σ d[j]·y[j] / x[i]. At the first 0 of a run the quotient is replaced by the sum over
+ * products that leave this 0 out; every product beyond holds it, so later 0s get nothing. The derivative of this formula is not that
+ * of the gradient where a run has two 0s. */
+static tn_value divided_cotangent(tn_builder *b, const tn_attrs_cumulative *a, tn_value x,
                                   tn_value y, tn_value d) {
     tn_value none = tn_b_full_like(b, x, 0), one = tn_b_full_like(b, x, 1);
     tn_value zero = tn_b_eq(b, x, none);
@@ -74,21 +104,28 @@ static tn_value product_cotangent(tn_builder *b, const tn_attrs_cumulative *a, t
     return tn_b_select(b, zero, at_zero, quotient);
 }
 
-static tn_value flipped(tn_builder *b, tn_value v, int64_t axis) {
-    tn_dim size = tn_b_dim(b, v, (int)axis);
-    return tn_b_slice_axis(b, v, (int)axis, tn_dim_sub(b->graph->dims, size, 1), size, -1);
+static tn_value product_cotangent(tn_builder *b, const tn_attrs_cumulative *a, tn_value x,
+                                  tn_value y, tn_value d) {
+    int64_t size = 0;
+    if (!tn_dim_const_value(b->graph->dims, tn_b_dim(b, x, (int)a->axis), &size))
+        return divided_cotangent(b, a, x, y, d);
+    if (size == 0) return d;
+    if (!a->reverse) return doubled_cotangent(b, a, x, d, size);
+    x = flipped(b, x, a->axis);
+    d = flipped(b, d, a->axis);
+    return flipped(b, doubled_cotangent(b, a, x, d, size), a->axis);
 }
 
-/* For a forward run, the position of the element that each result is: the latest new extreme (ties
- * keep the earlier one); below 0 where an exclusive run has seen nothing. */
+/* For a forward run, the position of the element that each result is: the latest one that is as
+ * extreme as all before it (as PyTorch does); below 0 where an exclusive run has seen nothing. */
 static tn_value record_positions(tn_builder *b, const tn_attrs_cumulative *a, tn_value x) {
     tn_value before = run(b, a->kind, x, a->axis, true, false);
     bool max = a->kind == TN_REDUCE_max;
-    tn_value beaten = max ? tn_b_le(b, x, before) : tn_b_ge(b, x, before);
+    tn_value reaches = max ? tn_b_ge(b, x, before) : tn_b_le(b, x, before);
     tn_shape shape = tn_b_type(b, x).shape;
     tn_value at = tn_b_iota(b, TN_i64, &shape, (int)a->axis);
     tn_value first = tn_b_eq(b, at, tn_b_scalar_int(b, TN_i64, 0));
-    tn_value record = tn_b_or(b, first, tn_b_not(b, beaten));
+    tn_value record = tn_b_or(b, tn_b_or(b, first, tn_b_is_nan(b, x)), reaches);
     tn_value mark = tn_b_select(b, record, at, tn_b_scalar_int(b, TN_i64, -1));
     return run(b, TN_REDUCE_max, mark, a->axis, a->exclusive, false);
 }

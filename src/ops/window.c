@@ -5,6 +5,7 @@
  * of the others `acc`. */
 #include <math.h>
 
+#include "ops/gradient.h"
 #include "ops/parts.h"
 
 static tn_window window_of(const tn_attrs_window_reduce *a, int axis) {
@@ -283,6 +284,44 @@ static tn_value window_grad_best(tn_builder *b, const tn_attrs_window_reduce *a,
     return tn_b_reshape(b, dx, &type.shape);
 }
 
+/* What element `at` of each window is; padding is 1. `whole`: x with its padding. */
+static tn_value window_element(tn_builder *b, const tn_attrs_window_reduce *a, tn_value whole,
+                               const tn_shape *y, const int64_t *at) {
+    tn_attrs_slice s = {.shape = *y};
+    for (int k = 0; k < y->rank; k++) {
+        tn_ints_push(&s.step, a->stride.at[k]);
+        s.start.at[s.start.count++] = at[k] * a->dilation.at[k];
+    }
+    return tn_b_unsqueeze(b, tn_b_node(b, TN_OP_slice, &whole, 1, &s), y->rank);
+}
+
+/* The windows side by side along a last axis, folded by `reduce`: its gradient is known. */
+static void window_grad_prod(tn_builder *b, const tn_attrs_window_reduce *a, tn_value x,
+                             tn_value cotangent, tn_value *dx) {
+    tn_shape y = tn_b_type(b, cotangent).shape;
+    int64_t at[TN_MAX_RANK] = {0}, count = 1;
+    if (y.rank == TN_MAX_RANK) {
+        tn_b_fail(b, TN_UNSUPPORTED, "the gradient of a product over windows of %d axes", y.rank);
+        return;
+    }
+    for (int k = 0; k < y.rank; k++) count *= a->window.at[k];
+    tn_attrs_pad pad = {.lo.count = y.rank, .hi.count = y.rank, .interior.count = y.rank};
+    for (int k = 0; k < y.rank; k++) {
+        pad.lo.at[k] = tn_dim_const(b->graph->dims, a->pad_lo.at[k]);
+        pad.hi.at[k] = tn_dim_const(b->graph->dims, a->pad_hi.at[k]);
+    }
+    tn_value wide = tn_b_cast(b, x, a->acc), one = tn_b_scalar(b, a->acc, 1);
+    tn_value whole = tn_b_node(b, TN_OP_pad, (tn_value[]){wide, one}, 2, &pad);
+    tn_value *part = TN_NEW_N(b->graph->arena, tn_value, count);
+    for (int64_t i = 0; i < count && tn_b_ok(b); i++) {
+        part[i] = window_element(b, a, whole, &y, at);
+        tn_index_next(at, y.rank, a->window.at);
+    }
+    tn_value side = tn_b_concat(b, part, (int)count, y.rank);
+    tn_value folded = tn_b_reduce(b, TN_REDUCE_prod, side, (int[]){y.rank}, 1, false);
+    tn_b_gradient(b, folded, cotangent, &x, 1, dx);
+}
+
 static void window_vjp(tn_builder *b, const tn_graph *g, const tn_node_info *n, const tn_value *in,
                        const tn_value *out, const tn_value *cotangents, tn_value *grads) {
     (void)out;
@@ -292,7 +331,7 @@ static void window_vjp(tn_builder *b, const tn_graph *g, const tn_node_info *n, 
     if (a->kind == TN_REDUCE_sum)
         grads[0] = tn_b_cast(b, window_grad_sum(b, a, &x->shape, cotangents[0]), x->dtype);
     else if (a->kind == TN_REDUCE_prod)
-        tn_b_fail(b, TN_UNSUPPORTED, "the gradient of a product over windows");
+        window_grad_prod(b, a, in[0], cotangents[0], grads);
     else
         grads[0] = window_grad_best(b, a, in[0], cotangents[0]);
 }

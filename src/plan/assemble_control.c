@@ -157,8 +157,9 @@ tn_status tn__assemble_control(tn__scope *s, const tn_group *g, tn_error *err) {
         TN_CHECK(assemble_scan(s, n, operands, results, &step, err));
         break;
     default: {
-        const tn_attrs_call *at = n->attrs;
-        TN_CHECK(tn__assemble_graph(a, at->body, s->block, operands, results, err));
+        const tn_graph *body = n->op == TN_OP_custom ? ((const tn_attrs_custom *)n->attrs)->body
+                                                     : ((const tn_attrs_call *)n->attrs)->body;
+        TN_CHECK(tn__assemble_graph(a, body, s->block, operands, results, err));
         break;
     }
     }
@@ -169,6 +170,7 @@ tn_status tn__assemble_control(tn__scope *s, const tn_group *g, tn_error *err) {
         touch_loop(a, step.loop);
         if (n->op == TN_OP_while) tn__assemble_touch(a, step.loop->flag);
     }
-    if (n->op != TN_OP_call) tn_vec_push(a->arena, &a->p->blocks.data[s->block].steps, step);
+    if (n->op != TN_OP_call && n->op != TN_OP_custom)
+        tn_vec_push(a->arena, &a->p->blocks.data[s->block].steps, step);
     return TN_OK;
 }

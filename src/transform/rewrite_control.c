@@ -24,8 +24,14 @@ static bool call_inline(tn_rewriter *r, const tn_node_info *n, tn_value *out) {
     return inline_graph(r, ((const tn_attrs_call *)n->attrs)->body, n->in, out);
 }
 
+/* custom = its body: gradients are nodes by now */
+static bool custom_inline(tn_rewriter *r, const tn_node_info *n, tn_value *out) {
+    return inline_graph(r, ((const tn_attrs_custom *)n->attrs)->body, n->in, out);
+}
+
 static const tn_rewrite rows[] = {
     {"if_constant", TN_OP_if, if_constant, false},
     {"call_inline", TN_OP_call, call_inline, false},
+    {"custom_inline", TN_OP_custom, custom_inline, false},
 };
 const tn_rewrite_table tn__rewrites_control = {rows, TN_COUNT(rows)};

@@ -131,6 +131,27 @@ static void test_ragged_dot__uses_the_matrix_of_each_group(void **state) {
     tn_array out = op_eval(t, y, in);
     EXPECT_NUMBERS(&out, 1, 2, 6, 8, 10, 12, 14, 16, 0, 0);
     op_check_lowering(t, y, in);
+    op_check_batch(t, y); /* sizes below 0 and beyond the rows, too */
+}
+
+static void test_ragged_dot__sums_over_the_rows_of_each_group(void **state) {
+    op_test *t = *state;
+    tn_value x = op_input(t, TN_f32, SHAPE_OF(5, 2)), z = op_input(t, TN_f32, SHAPE_OF(5, 3));
+    tn_value sizes = op_input(t, TN_i64, SHAPE_OF(3));
+    tn_attrs_ragged_dot a = {.acc = TN_f32, .rows = true};
+    tn_value y = tn_b_node(&t->b, TN_OP_ragged_dot, (tn_value[]){x, z, sizes}, 3, &a);
+    tn_array in[3];
+    op_test_ok(t, t->b.status);
+    in[0] = op_numbers(t, tn_graph_type(t->g, x), (double[]){1, 2, 3, 4, 5, 6, 7, 8, 9, 10});
+    in[1] = op_numbers(t, tn_graph_type(t->g, z),
+                       (double[]){1, 0, 0, 0, 1, 0, 1, 1, 0, 2, 0, 1, 9, 9, 9});
+    in[2] = op_numbers(t, tn_graph_type(t->g, sizes), (double[]){1, -2, 3});
+    tn_array out = op_eval(t, y, in);
+    EXPECT_NUMBERS(&out, 1, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 19, 8, 7, 22, 10, 8);
+    op_check_lowering(t, y, in);
+    in[2] = op_numbers(t, tn_graph_type(t->g, sizes), (double[]){2, 9, 9});
+    op_check_lowering(t, y, in);
+    op_check_batch(t, y);
 }
 
 /* ---- conv ----------------------------------------------------------------------------------- */
@@ -283,6 +304,7 @@ int main(void) {
         OP_TEST(test_dot__refuses_what_does_not_fit),
         OP_TEST(test_dot__shards),
         OP_TEST(test_ragged_dot__uses_the_matrix_of_each_group),
+        OP_TEST(test_ragged_dot__sums_over_the_rows_of_each_group),
         OP_TEST(test_conv__sums_windows),
         OP_TEST(test_conv__agrees_for_all_geometries),
         OP_TEST(test_conv__keeps_sizes_open),

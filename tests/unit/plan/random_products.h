@@ -189,7 +189,7 @@ static inline void make_ragged(random_maker *m) {
     tn_array sizes = tn_array_new(m->g->arena, TN_i64, 1, &groups);
     for (int64_t i = 0; i < groups; i++)
         tn_array_set(&sizes, i, tn_cell_of_int(TN_i64, pick(m, 9)));
-    tn_attrs_ragged_dot a = {TN_f32, 0};
+    tn_attrs_ragged_dot a = {.acc = TN_f32};
     tn_value in[] = {x.v, w.v, tn_b_constant(&m->b, &sizes)};
     keep_sum(m, tn_b_node(&m->b, TN_OP_ragged_dot, in, 3, &a), &x, &w, (double)dim_value(m, depth));
 }

@@ -1,0 +1,253 @@
+/* ragged_dot: one matrix per group of consecutive rows (mixtures of experts).
+ *
+ * Group g has the rows from the sum of the sizes before it on, sizes below 0 counting as 0; rows
+ * behind the last group belong to none. y[m,:] = x[m,:] · w[group of m], 0 without a group; with
+ * `rows`, y[g] = Σ x[m]ᵀ·z[m] over the rows of the group. Each is the gradient of the other. */
+#include "ops/parts.h"
+
+static const tn_attrs_ragged_dot *attrs_of(const tn_node_info *n) {
+    return n->attrs;
+}
+
+/* ---- infer ---------------------------------------------------------------------------------- */
+
+static tn_status ragged_infer(tn_infer *i, tn_error *err) {
+    const tn_attrs_ragged_dot *a = i->attrs;
+    const tn_dims *t = i->graph->dims;
+    const tn_shape *x = &i->in[0]->shape, *w = &i->in[1]->shape, *sizes = &i->in[2]->shape;
+    TN_CHECK(tn_infer_accumulator(i, 0, a->acc, err));
+    TN_CHECK(tn_infer_accumulator(i, 1, a->acc, err));
+    if (x->rank != 2) return tn_infer_refuse(i, 0, err, "expected shape MxK");
+    if (a->rows && (w->rank != 2 || w->dim[0] != x->dim[0]))
+        return tn_infer_refuse(i, 1, err, "expected shape %sxN, a row for each of x",
+                               tn_dim_text(t, x->dim[0]).at);
+    if (!a->rows && (w->rank != 3 || w->dim[1] != x->dim[1]))
+        return tn_infer_refuse(i, 1, err, "expected shape Gx%sxN, one matrix per group",
+                               tn_dim_text(t, x->dim[1]).at);
+    if (i->in[2]->dtype != TN_i64 || sizes->rank != 1 || (!a->rows && sizes->dim[0] != w->dim[0]))
+        return tn_infer_refuse(i, 2, err, "expected i64[%s], the rows of each group",
+                               a->rows ? "G" : tn_dim_text(t, w->dim[0]).at);
+    i->out[0] = (tn_type){a->acc, {.rank = 2, .dim = {x->dim[0], w->dim[w->rank - 1]}}};
+    if (a->rows)
+        i->out[0].shape = (tn_shape){.rank = 3, .dim = {sizes->dim[0], x->dim[1], w->dim[1]}};
+    return TN_OK;
+}
+
+/* ---- eval, cost ----------------------------------------------------------------------------- */
+
+/* sum += x·y; floats are summed in double, integers wrap. */
+static void add_product(tn_dtype acc, tn_cell x, tn_cell y, tn_cell *sum) {
+    if (tn_dtype_is_float(acc))
+        sum->f += x.f * y.f;
+    else
+        sum->u += x.u * y.u;
+}
+
+static tn_status ragged_eval(tn_eval_call *e, tn_error *err) {
+    const tn_attrs_ragged_dot *a = attrs_of(e->node);
+    tn_array *y = &e->out[0];
+    const tn_cell *x = tn_eval_cells(e, 0, a->acc), *w = tn_eval_cells(e, 1, a->acc);
+    const tn_cell *sizes = tn_eval_cells(e, 2, TN_i64);
+    int64_t rows = e->in[0].dim[0], depth = e->in[0].dim[1], m = 0;
+    int64_t columns = e->in[1].dim[e->in[1].rank - 1], groups = e->in[2].dim[0];
+    tn_cell *sum = TN_NEW_N(e->arena, tn_cell, tn_array_count(y));
+    (void)err;
+    for (int64_t g = 0; g < groups; g++)
+        for (int64_t in_group = 0; in_group < sizes[g].i && m < rows; in_group++, m++)
+            for (int64_t k = 0; k < depth; k++)
+                for (int64_t n = 0; n < columns; n++) {
+                    int64_t of_w = (a->rows ? m : g * depth + k) * columns + n;
+                    int64_t of_y = (a->rows ? g * depth + k : m) * columns + n;
+                    add_product(a->acc, x[m * depth + k], w[of_w], &sum[of_y]);
+                }
+    for (int64_t i = 0; i < tn_array_count(y); i++)
+        tn_array_set(y, i, tn_cell_round(a->acc, sum[i]));
+    return TN_OK;
+}
+
+/* Every row is in a group. */
+static void ragged_cost(const tn_graph *g, const tn_node_info *n, const int64_t *bindings,
+                        tn_cost *out) {
+    const tn_shape *x = &tn_node_type(g, n, 0)->shape, *w = &tn_node_type(g, n, 1)->shape;
+    tn_cost_traffic(g, n, bindings, out);
+    out->flops = 2 * tn_cost_elements(g, x, bindings) *
+                 (double)tn_dim_eval(g->dims, w->dim[w->rank - 1], bindings);
+}
+
+/* ---- lower ---------------------------------------------------------------------------------- */
+
+/* A task is a row of the result, which grows product by product: [m, :] or [g, k, :]. */
+static tn_lx ragged_tasks(tn_emit *e, const tn_node_info *n) {
+    const tn_shape *y = &tn_graph_type(e->graph, n->out)->shape;
+    return tn_emit_count(e, y->dim, y->rank - 1);
+}
+
+/* The size of a group, at most the number of rows so that no sum overflows. */
+static tn_lx group_size(tn_emit *e, const tn_node_info *n, tn_lx g) {
+    tn_loop *k = e->k;
+    tn_lx rows = tn_emit_dim(e, tn_node_type(e->graph, n, 0)->shape.dim[0]);
+    return tn_l_min(k, tn_l_max(k, e->operand(e, n, 2, &g), tn_l_int(k, 0)), rows);
+}
+
+/* The group of row m: the number of groups that end at or before it. */
+static tn_lx group_of_row(tn_emit *e, const tn_node_info *n, tn_lx m, tn_lx groups) {
+    tn_loop *k = e->k;
+    tn_lx zero = tn_l_int(k, 0);
+    uint32_t end = tn_l_register(k, TN_i64, 1, "end"), group = tn_l_register(k, TN_i64, 1, "group");
+    tn_l_set(k, end, zero, zero);
+    tn_l_set(k, group, zero, zero);
+    tn_lx g = tn_l_for(k, TN_LOOP_SERIAL, zero, groups, "g");
+    tn_lx sum = tn_l_let(k, tn_l_add(k, tn_l_get(k, end, zero), group_size(e, n, g)));
+    tn_l_set(k, end, zero, sum);
+    tn_lx past = tn_l_cast(k, tn_l_le(k, sum, m), TN_i64, false);
+    tn_l_set(k, group, zero, tn_l_add(k, tn_l_get(k, group, zero), past));
+    tn_l_end(k);
+    return tn_l_let(k, tn_l_get(k, group, zero));
+}
+
+/* The first row of `group`. */
+static tn_lx first_of_group(tn_emit *e, const tn_node_info *n, tn_lx group) {
+    tn_loop *k = e->k;
+    tn_lx zero = tn_l_int(k, 0), rows = tn_emit_dim(e, tn_node_type(e->graph, n, 0)->shape.dim[0]);
+    uint32_t at = tn_l_register(k, TN_i64, 1, "start");
+    tn_l_set(k, at, zero, zero);
+    tn_lx g = tn_l_for(k, TN_LOOP_SERIAL, zero, group, "g");
+    tn_l_set(k, at, zero, tn_l_add(k, tn_l_get(k, at, zero), group_size(e, n, g)));
+    tn_l_end(k);
+    return tn_l_let(k, tn_l_min(k, tn_l_get(k, at, zero), rows));
+}
+
+static void store_zeros(tn_emit *e, const tn_node_info *n, tn_lx *to, int last, tn_lx columns) {
+    tn_loop *k = e->k;
+    to[last] = tn_l_for(k, TN_LOOP_SERIAL, tn_l_int(k, 0), columns, "n");
+    e->store(e, n, 0, to, tn_l_number(k, attrs_of(n)->acc, 0));
+    tn_l_end(k);
+}
+
+/* Adds x[m, depth] times a row of the right operand to the row `to` of the result. */
+static void add_row(tn_emit *e, const tn_node_info *n, tn_lx *to, int last, tn_lx x, tn_lx *from) {
+    tn_loop *k = e->k;
+    tn_dtype acc = attrs_of(n)->acc;
+    const tn_shape *w = &tn_node_type(e->graph, n, 1)->shape;
+    x = tn_l_let(k, tn_l_cast(k, x, acc, false));
+    tn_lx column =
+        tn_l_for(k, TN_LOOP_SERIAL, tn_l_int(k, 0), tn_emit_dim(e, w->dim[w->rank - 1]), "n");
+    to[last] = from[w->rank - 1] = column;
+    tn_lx y = tn_l_cast(k, e->operand(e, n, 1, from), acc, false);
+    tn_lx sum = tn_l_let(k, e->result(e, n, 0, to));
+    e->store(e, n, 0, to, tn_l_op3(k, TN_S_mad, x, y, sum));
+    tn_l_end(k);
+}
+
+static void ragged_row(tn_emit *e, const tn_node_info *n, tn_lx m) {
+    tn_loop *k = e->k;
+    const tn_shape *w = &tn_node_type(e->graph, n, 1)->shape;
+    tn_lx groups = tn_emit_dim(e, w->dim[0]), group = group_of_row(e, n, m, groups);
+    tn_lx to[] = {m, TN_LX_NONE};
+    store_zeros(e, n, to, 1, tn_emit_dim(e, w->dim[2]));
+    tn_l_if(k, tn_l_lt(k, group, groups));
+    tn_lx depth = tn_l_for(k, TN_LOOP_SERIAL, tn_l_int(k, 0), tn_emit_dim(e, w->dim[1]), "k");
+    tn_lx x = e->operand(e, n, 0, (tn_lx[]){m, depth});
+    add_row(e, n, to, 1, x, (tn_lx[]){group, depth, TN_LX_NONE});
+    tn_l_end(k);
+    tn_l_end(k);
+}
+
+static void ragged_matrix(tn_emit *e, const tn_node_info *n, tn_lx task) {
+    tn_loop *k = e->k;
+    const tn_shape *y = &tn_graph_type(e->graph, n->out)->shape;
+    tn_lx to[3], rows = tn_emit_dim(e, tn_node_type(e->graph, n, 0)->shape.dim[0]);
+    tn_emit_delinear(e, task, y->dim, 2, to);
+    store_zeros(e, n, to, 2, tn_emit_dim(e, y->dim[2]));
+    tn_lx start = first_of_group(e, n, to[0]);
+    tn_lx end = tn_l_let(k, tn_l_min(k, tn_l_add(k, start, group_size(e, n, to[0])), rows));
+    tn_lx m = tn_l_for(k, TN_LOOP_SERIAL, start, end, "m");
+    tn_lx x = e->operand(e, n, 0, (tn_lx[]){m, to[1]});
+    add_row(e, n, to, 2, x, (tn_lx[]){m, TN_LX_NONE});
+    tn_l_end(k);
+}
+
+static void ragged_body(tn_emit *e, const tn_node_info *n, tn_lx task) {
+    if (attrs_of(n)->rows)
+        ragged_matrix(e, n, task);
+    else
+        ragged_row(e, n, task);
+}
+
+static const tn_nest_rules ragged_nest = {ragged_tasks, ragged_body, false};
+
+/* ---- vjp ------------------------------------------------------------------------------------ */
+
+static tn_value product(tn_builder *b, tn_dtype acc, bool rows, tn_value x, tn_value w,
+                        tn_value sizes) {
+    tn_attrs_ragged_dot a = {.acc = acc, .rows = rows};
+    return tn_b_node(b, TN_OP_ragged_dot, (tn_value[]){x, w, sizes}, 3, &a);
+}
+
+static void ragged_vjp(tn_builder *b, const tn_graph *g, const tn_node_info *n, const tn_value *in,
+                       const tn_value *out, const tn_value *cotangents, tn_value *grads) {
+    const tn_attrs_ragged_dot *a = n->attrs;
+    tn_type x = *tn_node_type(g, n, 0), w = *tn_node_type(g, n, 1);
+    tn_value d = cotangents[0];
+    (void)out;
+    if (d == TN_NO_VALUE || !tn_dtype_is_float(x.dtype)) return;
+    tn_value turned = tn_b_swap(b, a->rows ? d : in[1], 1, 2);
+    tn_value dx = product(b, a->acc, false, a->rows ? in[1] : d, turned, in[2]);
+    tn_value dw = product(b, a->acc, !a->rows, in[0], d, in[2]);
+    grads[0] = tn_b_cast(b, dx, x.dtype);
+    grads[1] = tn_b_cast(b, dw, w.dtype);
+}
+
+/* ---- batch ---------------------------------------------------------------------------------- */
+
+/* Where the groups of each member end, clipped to its rows: i64[members, G]. */
+static tn_value group_ends(tn_builder *b, tn_value sizes, tn_value rows) {
+    tn_attrs_cumulative a = {.kind = TN_REDUCE_sum, .axis = 1};
+    tn_value size = tn_b_max(b, sizes, tn_b_scalar_int(b, TN_i64, 0));
+    size = tn_b_min(b, size, rows);
+    return tn_b_min(b, tn_b_node(b, TN_OP_cumulative, &size, 1, &a), rows);
+}
+
+/* One more group for each member, with the rows that belong to none, so that the rows of all
+ * members follow each other: i64[members · (G + 1)]. */
+static tn_value all_groups(tn_builder *b, tn_value sizes, tn_dim rows, tn_dim members) {
+    tn_shape one = {.rank = 2, .dim = {members, 1}};
+    tn_value end = tn_b_dim_value(b, rows, TN_i64), ends = group_ends(b, sizes, end);
+    tn_value first = tn_b_full(b, TN_i64, &one, 0), last = tn_b_expand(b, end, &one);
+    tn_value from = tn_b_concat(b, (tn_value[]){first, ends}, 2, 1);
+    tn_value to = tn_b_concat(b, (tn_value[]){ends, last}, 2, 1);
+    tn_dim count = tn_dim_mul(b->graph->dims, members, tn_b_dim(b, to, 1));
+    return tn_b_regroup(b, tn_b_sub(b, to, from), 0, 2, 1, &count);
+}
+
+static tn_value members_in_a_row(tn_builder *b, tn_value x) {
+    tn_dim count = tn_dim_mul(b->graph->dims, tn_b_dim(b, x, 0), tn_b_dim(b, x, 1));
+    return tn_b_regroup(b, x, 0, 2, 1, &count);
+}
+
+static void ragged_batch(tn_builder *b, const tn_graph *g, const tn_node_info *n, tn_dim size,
+                         const tn_value *in, const bool *batched, tn_value *out) {
+    const tn_attrs_ragged_dot *a = n->attrs;
+    tn_dims *t = b->graph->dims;
+    tn_dim rows = tn_node_type(g, n, 0)->shape.dim[0];
+    tn_dim groups = tn_node_type(g, n, 2)->shape.dim[0], more = tn_dim_add(t, groups, 1);
+    tn_value all[3];
+    for (int p = 0; p < 3; p++) all[p] = tn_batch_operand(b, in[p], batched[p], size);
+    tn_value zero = tn_b_scalar(b, tn_b_type(b, all[1]).dtype, 0);
+    if (!a->rows) all[1] = tn_b_pad_axis(b, all[1], 1, 0, 1, zero);
+    for (int p = 0; p < 2; p++) all[p] = members_in_a_row(b, all[p]);
+    all[2] = all_groups(b, all[2], rows, size);
+    tn_value y = tn_b_node(b, TN_OP_ragged_dot, all, 3, a);
+    out[0] = tn_b_regroup(b, y, 0, 1, 2, (tn_dim[]){size, a->rows ? more : rows});
+    if (a->rows) out[0] = tn_b_slice_axis(b, out[0], 1, 0, groups, 1);
+}
+
+const tn_op_rules tn_rules_ragged_dot = {
+    .infer = ragged_infer,
+    .eval = ragged_eval,
+    .cost = ragged_cost,
+    .lower = {.kind = TN_LOWER_NEST, .nest = &ragged_nest},
+    .vjp = TN_RULE(ragged_vjp),
+    .batch = TN_RULE(ragged_batch),
+    .shard = TN_REFUSE("group boundaries depend on values"),
+};
