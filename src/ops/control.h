@@ -28,7 +28,7 @@ void tn__add_cotangent(tn_builder *b, tn_value *sum, tn_value more);
 /* How often a while runs when that follows from constants: a counter that starts at a constant, is
  * changed by a constant, and is compared with one; false otherwise. `in`: its operands in g. */
 bool tn__while_trips(const tn_graph *g, const tn_attrs_while *a, const tn_value *in,
-                     uint32_t in_count, int64_t *trips);
+                     int64_t *trips);
 
 tn_vjp_fn tn__call_vjp, tn__custom_vjp, tn__if_vjp, tn__while_vjp, tn__scan_vjp;
 

@@ -241,8 +241,7 @@ static bool trips_of(const tn_graph *g, const tn_attrs_while *a, const tn_value 
 }
 
 bool tn__while_trips(const tn_graph *g, const tn_attrs_while *a, const tn_value *in,
-                     uint32_t in_count, int64_t *trips) {
-    (void)in_count;
+                     int64_t *trips) {
     return trips_of(g, a, in, a->cond->outputs.data[0].value, trips);
 }
 
@@ -251,7 +250,7 @@ void tn__while_vjp(tn_builder *b, const tn_graph *g, const tn_node_info *n, cons
     (void)g, (void)out;
     const tn_attrs_while *a = n->attrs;
     tn_attrs_scan scan = {.carries = a->states};
-    if (!tn__while_trips(b->graph, a, in, n->in_count, &scan.length)) {
+    if (!tn__while_trips(b->graph, a, in, &scan.length)) {
         tn_b_fail(b, TN_UNSUPPORTED,
                   "the gradient of a while needs to know how often it runs: a counter that starts "
                   "at a constant, is changed by a constant and compared with a constant; or use a "

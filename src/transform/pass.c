@@ -6,6 +6,7 @@
 #include "transform/dce.h"
 #include "transform/fold.h"
 #include "transform/integer_products.h"
+#include "transform/loops.h"
 #include "transform/simplify.h"
 #include "transform/sink.h"
 
@@ -48,6 +49,7 @@ tn_status tn_transform_standard(const tn_graph *in, const tn_transform_options *
                                 const tn_graph **out, tn_error *err) {
     static const tn_pass *const passes[] = {
         &tn_pass_dce,              /* what no output needs is not worth a look */
+        &tn_pass_loops,            /* a scan and its gradient's copy of it, while they are alike */
         &tn_pass_fold,             /* shapes and parameters that importers compute with nodes */
         &tn_pass_simplify,         /* local algebra */
         &tn_pass_sink,             /* layouts: permutes move towards the outputs and cancel */

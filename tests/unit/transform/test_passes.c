@@ -8,6 +8,7 @@
 #include "transform/column_parts.h"
 #include "transform/cse.h"
 #include "transform/dce.h"
+#include "transform/loops.h"
 #include "transform/exchange.h"
 #include "transform/fold.h"
 #include "transform/narrow_permute.h"
@@ -18,9 +19,9 @@
 static golden cases;
 
 static const tn_pass *const known[] = {
-    &tn_pass_dce,           &tn_pass_cse,          &tn_pass_fold,
-    &tn_pass_simplify,      &tn_pass_sink,         &tn_pass_exchange,
-    &tn_pass_channels_last, &tn_pass_column_parts, &tn_pass_narrow_permute};
+    &tn_pass_loops,        &tn_pass_dce,           &tn_pass_cse,      &tn_pass_fold,
+    &tn_pass_simplify,     &tn_pass_sink,          &tn_pass_exchange, &tn_pass_channels_last,
+    &tn_pass_column_parts, &tn_pass_narrow_permute};
 
 static const tn_graph *transform(graph_test *t, const tn_graph *in, const char *section) {
     const tn_transform_options options = {.verify = true};
