@@ -130,8 +130,10 @@ tn_status tn_graph_copy(tn_graph *to, const tn_graph *from, const tn_dim *with, 
     copying c = {.to = to, .from = from, .with = with};
     tn_value *map = TN_NEW_N(to->arena, tn_value, from->values.len);
     for (tn_node n = 0; n < from->nodes.len; n++) TN_CHECK(copy_node(&c, n, map, err));
-    for (uint32_t i = 0; i < from->outputs.len; i++)
-        tn_graph_add_output(to, map[from->outputs.data[i].value],
-                            copy_name(&c, from->outputs.data[i].name));
+    for (uint32_t i = 0; i < from->outputs.len; i++) {
+        const tn_graph_output *o = &from->outputs.data[i];
+        tn_graph_add_output(to, map[o->value], copy_name(&c, o->name));
+        if (o->in_place) tn_graph_output_in_place(to, o->in_place - 1);
+    }
     return TN_OK;
 }

@@ -150,7 +150,11 @@ tn_status tn_graph_add(tn_graph *g, tn_op op, const tn_value *in, uint32_t in_co
 void tn_graph_add_output(tn_graph *g, tn_value value, const char *name) {
     TN_ASSERT(value < g->values.len);
     const char *kept = name ? tn_arena_strdup(g->arena, name) : NULL;
-    tn_vec_push(g->arena, &g->outputs, (tn_graph_output){value, kept});
+    tn_vec_push(g->arena, &g->outputs, (tn_graph_output){value, kept, 0});
+}
+
+void tn_graph_output_in_place(tn_graph *g, uint32_t input) {
+    g->outputs.data[g->outputs.len - 1].in_place = input + 1;
 }
 
 /* ---- questions ------------------------------------------------------------------------------ */

@@ -41,6 +41,7 @@ typedef struct tn_graph_source {
 typedef struct tn_graph_output {
     tn_value value;
     const char *name;
+    uint32_t in_place; /* 1 + number of the input whose memory the value takes over; 0: none */
 } tn_graph_output;
 
 struct tn_graph {
@@ -67,6 +68,9 @@ const tn_graph *tn_graph_root(const tn_graph *g);
 tn_status tn_graph_add(tn_graph *g, tn_op op, const tn_value *in, uint32_t in_count,
                        const void *attrs, const char *name, tn_value *out, tn_error *err);
 void tn_graph_add_output(tn_graph *g, tn_value value, const char *name);
+/* Lets the last output take over the memory of an input with as many elements of its type. Only of the
+ * outermost graph, each input once: the verifier tells. It has no effect on values. */
+void tn_graph_output_in_place(tn_graph *g, uint32_t input);
 
 static inline const tn_node_info *tn_graph_node(const tn_graph *g, tn_node n) {
     return &g->nodes.data[n];

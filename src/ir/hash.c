@@ -139,6 +139,7 @@ static void put_graph(const tn_graph *g, bytes *out) {
     for (uint32_t i = 0; i < g->outputs.len; i++) {
         put_i64(g->arena, out, g->outputs.data[i].value);
         put_text(g->arena, out, g->outputs.data[i].name);
+        put_i64(g->arena, out, g->outputs.data[i].in_place);
     }
 }
 

@@ -4,7 +4,7 @@
  *   symbol  = name [ "in" "[" int "," ( int | "*" ) "]" ] [ "div" int ]        only the outermost
  *   node    = [ result { "," result } "=" ] OP [ string ] { value } [ "{" { FIELD "=" attr } "}" ]
  *             [ ":" type { "," type } ]
- *   result  = value [ string ]                output = "output" value [ string ]
+ *   result  = value [ string ]                output = "output" value [ string ] [ "in" "place" "of" value ]
  *   value   = "%" word                        type = DTYPE "[" [ size { "," size } ] "]"
  *   attr    = int | "true" | "false" | DTYPE | ENUM | "[" ints or sizes "]" | size | graph | data
  *   data    = "[" number { "," number } "]" | "all" number | "hex" string | "<" … ">"
@@ -286,12 +286,29 @@ static tn_status parse_node(parser *p) {
     return define_results(p, &r, out);
 }
 
+/* After the word `in`. */
+static tn_status parse_in_place(parser *p) {
+    tn_value v;
+    if (!tn__span_is(tn__lex_word(&p->x), "place") || !tn__span_is(tn__lex_word(&p->x), "of"))
+        return tn__lex_fail(&p->x, "expected 'in place of' an input");
+    TN_CHECK(parse_value(p, &v));
+    for (uint32_t i = 0; i < p->g->inputs.len; i++)
+        if (p->g->inputs.data[i] == v) {
+            tn_graph_output_in_place(p->g, i);
+            return TN_OK;
+        }
+    return tn__lex_fail(&p->x, "an output can only be in place of an input");
+}
+
 static tn_status parse_output(parser *p) {
     tn_value value;
     char *name;
     TN_CHECK(parse_value(p, &value));
     TN_CHECK(parse_optional_string(p, &name));
     tn_graph_add_output(p->g, value, name);
+    size_t before = p->x.at;
+    if (tn__span_is(tn__lex_word(&p->x), "in")) return parse_in_place(p);
+    p->x.at = before;
     return TN_OK;
 }
 

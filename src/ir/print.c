@@ -308,9 +308,12 @@ void tn__print_header(const tn_graph *g, tn_str *out) {
 void tn__print_output(const tn_graph *g, uint32_t i, tn_str *out) {
     const tn_graph_output *o = &g->outputs.data[i];
     tn_str_appendf(out, "output %%%u", o->value);
-    if (!o->name) return;
-    tn_str_append(out, " ");
-    tn_str_append_json(out, o->name);
+    if (o->name) {
+        tn_str_append(out, " ");
+        tn_str_append_json(out, o->name);
+    }
+    if (o->in_place && o->in_place <= g->inputs.len)
+        tn_str_appendf(out, " in place of %%%u", g->inputs.data[o->in_place - 1]);
 }
 
 static void print_graph(const tn_graph *g, bool full, int indent, tn_str *out) {

@@ -182,6 +182,24 @@ static void check_name(checker *c, tn_map *seen, const char *what, const char *n
     tn_map_put_str(seen, name, 0);
 }
 
+static void check_in_place(checker *c, uint32_t output, bool *taken) {
+    const tn_graph *g = c->g;
+    const tn_graph_output *o = &g->outputs.data[output];
+    uint32_t input = o->in_place - 1;
+    if (o->in_place == 0 || c->found.len > 0) return; /* types may be broken then */
+    if (g->parent || input >= g->inputs.len || g->inputs.data[input] >= g->values.len) {
+        FIND(c, "output %u is in place of no input of the outermost graph", output);
+        return;
+    }
+    if (taken[input]) FIND(c, "two outputs are in place of input %u", input);
+    taken[input] = true;
+    const tn_type *x = tn_graph_type(g, g->inputs.data[input]), *y = tn_graph_type(g, o->value);
+    if (x->dtype != y->dtype ||
+        tn_shape_count(g->dims, &x->shape) != tn_shape_count(g->dims, &y->shape))
+        FIND(c, "output %u is in place of input %u, which is of another type or size", output,
+             input);
+}
+
 static void check_signature(checker *c) {
     tn_map seen;
     uint32_t inputs = 0;
@@ -199,9 +217,11 @@ static void check_signature(checker *c) {
     }
     if (inputs != g->inputs.len) FIND(c, "%u inputs, %u input nodes", g->inputs.len, inputs);
     tn_map_init(&seen, g->arena);
+    bool *taken = TN_NEW_N(g->arena, bool, g->inputs.len);
     for (uint32_t i = 0; i < g->outputs.len; i++) {
         if (g->outputs.data[i].value >= g->values.len) FIND(c, "output %u does not exist", i);
         check_name(c, &seen, "output", g->outputs.data[i].name);
+        check_in_place(c, i, taken);
     }
 }
 

@@ -81,8 +81,11 @@ tn_status tn__pass_copy_node(const tn_graph *in, tn_graph *out, tn_node n, tn_va
 }
 
 void tn__pass_copy_outputs(const tn_graph *in, tn_graph *out, const tn_value *map) {
-    for (uint32_t i = 0; i < in->outputs.len; i++)
-        tn_graph_add_output(out, map[in->outputs.data[i].value], in->outputs.data[i].name);
+    for (uint32_t i = 0; i < in->outputs.len; i++) {
+        const tn_graph_output *o = &in->outputs.data[i];
+        tn_graph_add_output(out, map[o->value], o->name);
+        if (o->in_place) tn_graph_output_in_place(out, o->in_place - 1);
+    }
 }
 
 tn_graph *tn__pass_scratch(const tn_graph *in, const tn_graph *out) {

@@ -135,6 +135,9 @@ static void test_graph_hash__sees_structure_not_node_names(void **state) {
     assert_string_equal(a, b);
     assert_string_not_equal(a, c);
     assert_string_not_equal(a, d);
+    hash_text(
+        t, "graph { %0 \"x\" = input : f32[2]\n %1 = neg %0\n output %1 \"y\" in place of %0 }", c);
+    assert_string_not_equal(a, c);
     hash_text(t, "graph { %0 = constant {data=[1]} : f32[1]\n output %0 }", a);
     hash_text(t, "graph { %0 = constant {data=[2]} : f32[1]\n output %0 }", b);
     assert_string_not_equal(a, b);
@@ -204,6 +207,23 @@ static void test_verify__looks_into_sub_graphs(void **state) {
     assert_marked(t, g, "sub-graph 'body' is missing or belongs to another graph");
 }
 
+static void test_verify__marks_outputs_in_place_of_what_does_not_fit(void **state) {
+    graph_test *t = *state;
+    tn_graph *g = graph_of(t, "graph { %0 = input : f32[6]\n %1 = input : f16[6]\n"
+                              " %2 = neg %0\n %3 = reshape %2 {shape=[2,3]}\n"
+                              " output %3 in place of %0\n output %2 }");
+    must(t, tn_graph_verify(g, NULL, &t->err));
+    tn_graph *copy = tn_graph_new_like(g);
+    must(t, tn_graph_copy(copy, g, NULL, &t->err));
+    assert_int_equal(copy->outputs.data[0].in_place, 1);
+    g->outputs.data[1].in_place = 1;
+    assert_marked(t, g, "two outputs are in place of input 0");
+    g->outputs.data[1].in_place = 2;
+    assert_marked(t, g, "output 1 is in place of input 1, which is of another type or size");
+    g->outputs.data[1].in_place = 3;
+    assert_marked(t, g, "output 1 is in place of no input of the outermost graph");
+}
+
 static void test_verify__wants_distinct_names(void **state) {
     graph_test *t = *state;
     tn_graph *g = graph_of(t, "graph { %0 \"x\" = input : f32[2]\n %1 \"z\" = input : f32[2] }");
@@ -227,6 +247,7 @@ int main(void) {
         TEST(test_verify__marks_all_findings),
         TEST(test_verify__marks_broken_links),
         TEST(test_verify__looks_into_sub_graphs),
+        TEST(test_verify__marks_outputs_in_place_of_what_does_not_fit),
         TEST(test_verify__wants_distinct_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -39,6 +39,27 @@ static void test_parse__reads_back_a_small_graph(void **state) {
                       "}\n");
 }
 
+static void test_parse__reads_back_outputs_in_place(void **state) {
+    assert_round_trip(*state, "graph {\n"
+                              "  %0 \"x\" = input : f32[6]\n"
+                              "  %1 = input : f32[6]\n"
+                              "  %2 = neg %0 : f32[6]\n"
+                              "  output %2 \"y\" in place of %1\n"
+                              "  output %1 in place of %0\n"
+                              "}\n");
+    const char *head = "graph { %0 = input : f32[2]\n %1 = neg %0\n";
+    static const struct {
+        const char *text, *message;
+    } rows[] = {{"output %1 in place %0 }", "expected 'in place of' an input"},
+                {"output %1 in place of %1 }", "can only be in place of an input"},
+                {"output %1 in place of %7 }", "%7"}};
+    for (size_t i = 0; i < TN_COUNT(rows); i++) {
+        char text[256];
+        snprintf(text, sizeof text, "%s%s", head, rows[i].text);
+        assert_refused(*state, text, rows[i].message);
+    }
+}
+
 static void test_parse__reads_back_symbols(void **state) {
     assert_round_trip(*state, "graph (N in [1,64], S in [16,*] div 16, \"batch size\" in [0,8]) {\n"
                               "  %0 = input : i64[N,S,\"batch size\"]\n"
@@ -299,6 +320,7 @@ static void test_parse__survives_damaged_text(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_parse__reads_back_a_small_graph, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_parse__reads_back_outputs_in_place, setup, teardown),
         cmocka_unit_test_setup_teardown(test_parse__reads_back_symbols, setup, teardown),
         cmocka_unit_test_setup_teardown(test_parse__reads_back_sizes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_parse__reads_back_every_field_kind, setup, teardown),

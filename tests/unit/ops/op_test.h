@@ -155,7 +155,7 @@ static inline void op_expect_numbers(const tn_array *have, const double *want, i
 /* The value of `v` from arrays for the graph's inputs so far. */
 static inline tn_array op_eval(op_test *t, tn_value v, const tn_array *inputs) {
     tn_graph view = *t->g;
-    tn_graph_output output = {v, NULL};
+    tn_graph_output output = {.value = v};
     tn_array result = {0};
     op_test_ok(t, t->b.status);
     memset(&view.outputs, 0, sizeof view.outputs);
