@@ -188,9 +188,9 @@ static const tn_fold_rules dot_fold = {dot_fold_describe, dot_step, tn_fold_add,
 
 /* ---- vjp ------------------------------------------------------------------------------------ */
 
-/* The gradient of one side: dot of the cotangent (over the other side's free axes) with the other
- * operand; its result has the axes batch, own free, contracting, which are then put in place.
- * `free_at`: where the other side's free axes begin in the cotangent. */
+/* The gradient of one side: the product of the cotangent (over the other side's free axes) and the other
+ * operand. Its result has the axes batch, then free ones of the first factor, then of the second; the
+ * factor whose axes come first in `own` is the first, so that mostly nothing is left to permute. */
 static tn_value dot_grad(tn_builder *b, tn_value cotangent, tn_value other, const tn_type *own,
                          const dot_axes *x, bool of_lhs) {
     const tn_attrs_dot *a = x->attrs;
@@ -199,16 +199,23 @@ static tn_value dot_grad(tn_builder *b, tn_value cotangent, tn_value other, cons
     const tn_ints *own_contract = of_lhs ? &a->lhs_contract : &a->rhs_contract;
     const tn_ints *other_free = of_lhs ? &x->rhs_free : &x->lhs_free;
     const tn_ints *other_contract = of_lhs ? &a->rhs_contract : &a->lhs_contract;
-    int batch = own_batch->count, other_at = of_lhs ? batch + own_free->count : batch;
-    tn_attrs_dot d = {.acc = a->acc};
-    d.lhs_batch = tn_ints_range(0, batch);
-    d.rhs_batch = of_lhs ? a->rhs_batch : a->lhs_batch;
-    d.lhs_contract = tn_ints_range(other_at, other_at + other_free->count);
-    d.rhs_contract = *other_free;
-    tn_value y = tn_b_node(b, TN_OP_dot, (tn_value[]){cotangent, other}, 2, &d);
-    int perm[TN_MAX_RANK], at = 0;
-    for (int p = 0; p < batch; p++) perm[own_batch->at[p]] = at++;
+    int batch = own_batch->count, other_at = of_lhs ? batch + own_free->count : batch, first = 0;
+    tn_ints range = tn_ints_range(0, batch),
+            free = tn_ints_range(other_at, other_at + other_free->count);
+    while (tn_ints_find(own_batch, first) >= 0) first++;
+    bool turned = tn_ints_find(own_contract, first) >= 0;
+    const tn_ints *other_batch = of_lhs ? &a->rhs_batch : &a->lhs_batch;
+    tn_attrs_dot d = {.acc = a->acc,
+                      .lhs_batch = turned ? *other_batch : range,
+                      .rhs_batch = turned ? range : *other_batch,
+                      .lhs_contract = turned ? *other_free : free,
+                      .rhs_contract = turned ? free : *other_free};
+    tn_value in[] = {turned ? other : cotangent, turned ? cotangent : other};
+    tn_value y = tn_b_node(b, TN_OP_dot, in, 2, &d);
+    int perm[TN_MAX_RANK], at = turned ? batch + own_contract->count : batch;
+    for (int p = 0; p < batch; p++) perm[own_batch->at[p]] = p;
     for (int p = 0; p < own_free->count; p++) perm[own_free->at[p]] = at++;
+    if (turned) at = batch;
     for (int axis = 0; axis < tn_b_rank(b, other); axis++) { /* ascending in the other operand */
         int pair = tn_ints_find(other_contract, axis);
         if (pair >= 0) perm[own_contract->at[pair]] = at++;
