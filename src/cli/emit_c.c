@@ -233,6 +233,19 @@ static void append_step(emitter *e, const tn_prog_step *step) {
     }
 }
 
+/* Inputs whose memory outputs take over are where these are. */
+static void append_taken(emitter *e) {
+    tn_str *s = &e->source;
+    tn_str_appendf(s, "\nstatic void place_taken(struct %s_model *m) {\n    (void)m;\n", e->name);
+    for (uint32_t i = 0; i < e->p->buffers.len; i++) {
+        const tn_prog_buffer *b = &e->p->buffers.data[i];
+        if (b->store == TN_STORE_OUTPUT && b->in_place_of != UINT32_MAX)
+            tn_str_appendf(s, "    copy_buffer(m, %u, %u);\n    m->at[%u] = m->at[%u];\n", i,
+                           b->in_place_of, b->in_place_of, i);
+    }
+    tn_str_append(s, "}\n");
+}
+
 /* Block 1 made the weights; it is not needed any more. */
 static void append_blocks(emitter *e) {
     tn_str *s = &e->source;
@@ -315,6 +328,7 @@ static tn_status make_source(emitter *e, const tn_target *target, const char *he
     append_buffers(e);
     append_runtime(e, cli_emit_runtime[1], s);
     append_blocks(e);
+    append_taken(e);
     append_runtime(e, cli_emit_runtime[2], s);
     return TN_OK;
 }

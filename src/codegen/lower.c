@@ -152,6 +152,42 @@ static void mark_streams(const tn_lower_context *c, tn_lowered *out) {
     }
 }
 
+/* ---- outputs in place of inputs ------------------------------------------------------------- */
+
+static uint32_t bound_buffer(const tn_loop *k, tn_lbuffer_kind kind, tn_value v) {
+    for (uint32_t i = 0; i < k->buffers.len; i++)
+        if (k->buffers.data[i].kind == kind && k->buffers.data[i].binding == v) return i;
+    return UINT32_MAX;
+}
+
+/* Output `o`, where the kernel stores it in place of an input that it reads. */
+static bool find_pair(const tn_lower_context *c, const tn_loop *k, const tn_graph_output *o,
+                      tn_taken *pair, uint32_t *from, uint32_t *to) {
+    if (!o->in_place) return false;
+    pair->from = c->grouping->graph->inputs.data[o->in_place - 1];
+    pair->to = tn_group_storage(c->grouping, o->value);
+    *to = bound_buffer(k, TN_LBUF_OUTPUT, pair->to);
+    *from = *to == UINT32_MAX ? UINT32_MAX : bound_buffer(k, TN_LBUF_INPUT, pair->from);
+    return *from != UINT32_MAX;
+}
+
+static void find_taken(const tn_lower_context *c, const tn_group *g, tn_lowered *out) {
+    const tn_graph *graph = c->grouping->graph;
+    tn_loop *k = out->kernel;
+    bool once = g->kind != TN_GROUP_NEST, named = false;
+    for (uint32_t i = 0; i < graph->outputs.len; i++) {
+        tn_taken pair;
+        uint32_t from, to;
+        if (!find_pair(c, k, &graph->outputs.data[i], &pair, &from, &to)) continue;
+        if (!named) tn_loop_name_stores(k);
+        named = true;
+        if (!tn_may_take_over(k, from, to, once, c->arena)) continue;
+        tn_vec_push(c->arena, &out->taken, pair);
+        k->buffers.data[from].shared = k->buffers.data[to].shared = true;
+        k->buffers.data[to].stream = false; /* its lines were just read */
+    }
+}
+
 /* ---- naming: the operations in a group, for people and for the comment above the kernel ----- */
 
 static const char *group_note(const tn_lower_context *c, const tn_group *g, const tn_schedule *s) {
@@ -200,6 +236,7 @@ tn_status tn_lower_group(const tn_lower_context *c, uint32_t group, tn_lowered *
         TN_BUG("a control group has no kernel");
     }
     if (stores_once(c->grouping, g)) mark_streams(c, out);
+    find_taken(c, g, out);
     out->kernel->note = group_note(c, g, &out->schedule);
     TN_TRY(err, tn_loop_verify(out->kernel, err), "in the kernel '%s'", out->kernel->note);
     for (uint32_t i = 0; i < out->pack_count; i++) {

@@ -25,6 +25,11 @@ typedef struct tn_pack {
     tn_dtype dtype;
 } tn_pack;
 
+/* An output of the graph that its kernel may write in the memory of the input it is in place of. */
+typedef struct tn_taken {
+    tn_value from, to; /* the input; the value in whose memory the output is */
+} tn_taken;
+
 typedef struct tn_lowered {
     tn_loop *kernel;
     tn_schedule schedule;
@@ -32,6 +37,7 @@ typedef struct tn_lowered {
     uint32_t pack_count;
     tn_value in_place[TN_MOST_IN_PLACE]; /* inputs whose memory the only store may take over */
     uint32_t in_place_count;
+    TN_VEC(tn_taken) taken; /* among the outputs in place of inputs that the kernel reads */
 } tn_lowered;
 
 /* `error_base`: kernel error code of node n is error_base + n. */
@@ -48,6 +54,10 @@ tn_status tn_lower_group(const tn_lower_context *c, uint32_t group, tn_lowered *
 /* in_place.c: finds up to TN_MOST_IN_PLACE such inputs of a kernel, which stores no element twice
  * (stores_once) or may; returns their number. */
 uint32_t tn_find_in_place(const tn_loop *k, bool stores_once, tn_arena *arena, tn_value *found);
+
+/* Whether OUTPUT buffer `out` may be the memory of INPUT buffer `in`, however tasks and lanes run. */
+bool tn_may_take_over(const tn_loop *k, uint32_t in, uint32_t out, bool stores_once,
+                      tn_arena *arena);
 
 /* ---- shared by the lowerings ---------------------------------------------------------------- */
 

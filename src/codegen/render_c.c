@@ -293,9 +293,9 @@ static void declare_buffers(render *r) {
             continue;
         }
         /* Other threads write shared work memory too, so it is not `restrict`. */
+        bool own = b->kind != TN_LBUF_WORK && !b->shared;
         tn__line(r, "%s%s *%s%s = buffers[%" PRIu32 "];", b->kind == TN_LBUF_INPUT ? "const " : "",
-                 tn__storage_type(b->dtype), b->kind == TN_LBUF_WORK ? "" : "restrict ",
-                 r->buffer_name[i], slot++);
+                 tn__storage_type(b->dtype), own ? "restrict " : "", r->buffer_name[i], slot++);
     }
 }
 

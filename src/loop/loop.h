@@ -96,7 +96,7 @@ typedef struct tn_lstmt {
 } tn_lstmt;
 
 typedef enum tn_lbuffer_kind {
-    TN_LBUF_INPUT,   /* read only during the kernel, never aliased by an output */
+    TN_LBUF_INPUT, /* read only during the kernel; aliased by an output only where both are `shared` */
     TN_LBUF_OUTPUT,  /* written; may be read back by its writer (LET_LOAD) */
     TN_LBUF_SCRATCH, /* private to a task while it runs; undefined at its start */
     TN_LBUF_WORK, /* shared by all tasks of one launch (numbered slots); undefined at the start */
@@ -111,6 +111,9 @@ typedef struct tn_lbuffer {
     bool
         stream; /* OUTPUT that is larger than the caches and is not read back: whole vectors are stored
                     past them where the machine can. No effect on meaning */
+    bool
+        shared; /* INPUT and OUTPUT: the same memory as another such buffer; no element is read after it was
+                    stored, whatever the order of tasks and lanes */
 } tn_lbuffer;
 
 typedef struct tn_lscalar {
@@ -232,6 +235,10 @@ static inline const tn_lexpr *tn_l_expr(const tn_loop *k, tn_lx e) {
 static inline tn_dtype tn_l_type(const tn_loop *k, tn_lx e) {
     return k->exprs.data[e].dtype;
 }
+
+/* Names the values that are stored in results by LETs, and stores them as late in their blocks as what is
+ * done between does not read results: so what several stores load is loaded before the first of them. */
+void tn_loop_name_stores(tn_loop *k);
 
 /* ---- checking, text, identity, execution ---------------------------------------------------- */
 

@@ -282,8 +282,8 @@ static void head(printer *p) {
     tn_str_append_char(p->out, '(');
     for (uint32_t i = 0; i < k->buffers.len; i++) {
         const tn_lbuffer *b = &k->buffers.data[i];
-        tn_str_appendf(p->out, "%s%s%s %s ", i ? ", " : "", b->stream ? "stream " : "",
-                       kinds[b->kind], tn_dtype_name(b->dtype));
+        tn_str_appendf(p->out, "%s%s%s%s %s ", i ? ", " : "", b->stream ? "stream " : "",
+                       b->shared ? "shared " : "", kinds[b->kind], tn_dtype_name(b->dtype));
         buffer_name(p, i);
         if (b->size) target(p, "[", b->size, "]");
     }

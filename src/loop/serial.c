@@ -6,7 +6,12 @@
 #include "loop/index.h"
 #include "loop/loop.h"
 
-enum { MAGIC = 0x314b4e54, MAX_NAME = 1 << 16, STREAM_FLAG = 0x80 }; /* "TNK1" */
+enum {
+    MAGIC = 0x314b4e54,
+    MAX_NAME = 1 << 16,
+    STREAM_FLAG = 0x80,
+    SHARED_FLAG = 0x40
+}; /* "TNK1" */
 
 /* ---- writing -------------------------------------------------------------------------------- */
 
@@ -57,7 +62,8 @@ void tn_loop_write(const tn_loop *k, tn_str *out) {
     for (uint32_t i = 1; i < k->stmts.len; i++) put_stmt(out, &k->stmts.data[i]);
     for (uint32_t i = 0; i < k->buffers.len; i++) {
         const tn_lbuffer *b = &k->buffers.data[i];
-        put(out, (uint64_t)b->kind | (b->stream ? STREAM_FLAG : 0), 1);
+        put(out, (uint64_t)b->kind | (b->stream ? STREAM_FLAG : 0) | (b->shared ? SHARED_FLAG : 0),
+            1);
         put(out, b->dtype, 1);
         put32(out, b->size);
         put32(out, b->binding);
@@ -167,10 +173,11 @@ static void take_stmt(reader *r, tn_lstmt *s, uint32_t exprs, uint32_t stmts, ui
 }
 
 static void take_buffer(reader *r, uint32_t exprs) {
-    uint32_t kind = (uint32_t)take(r, 1);
-    if ((kind & ~(uint32_t)STREAM_FLAG) > TN_LBUF_WORK) r->failed = true;
-    tn_lbuffer b = {.kind = (tn_lbuffer_kind)(kind & ~(uint32_t)STREAM_FLAG)};
-    b.stream = kind & STREAM_FLAG;
+    uint32_t byte = (uint32_t)take(r, 1), kind = byte & ~(uint32_t)(STREAM_FLAG | SHARED_FLAG);
+    if (kind > TN_LBUF_WORK) r->failed = true;
+    tn_lbuffer b = {.kind = (tn_lbuffer_kind)kind};
+    b.stream = byte & STREAM_FLAG;
+    b.shared = byte & SHARED_FLAG;
     b.dtype = (tn_dtype)take_below(r, 1, TN_DTYPE_COUNT);
     b.size = take_below(r, 4, exprs);
     b.binding = take32(r);

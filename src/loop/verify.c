@@ -317,6 +317,8 @@ static tn_status check_storage(checker *c) {
         const tn_lbuffer *b = &k->buffers.data[i];
         EXPECT(b->kind <= TN_LBUF_WORK && b->dtype < TN_DTYPE_COUNT, "buffer", i, "unknown kind");
         EXPECT(!b->stream || b->kind == TN_LBUF_OUTPUT, "buffer", i, "streams what is no output");
+        EXPECT(!b->shared || b->kind == TN_LBUF_OUTPUT || b->kind == TN_LBUF_INPUT, "buffer", i,
+               "shares memory, but is the kernel's own");
         bool local = b->kind == TN_LBUF_SCRATCH || b->kind == TN_LBUF_WORK;
         if (local) TN_CHECK(check_size(c, b->size, "a local buffer"));
     }

@@ -21,6 +21,10 @@ static void find_outside(tn__scope *s) {
 }
 
 static void note_reuse(tn__scope *s, const tn_group *g, const tn_lowered *l) {
+    for (uint32_t i = 0; i < l->taken.len; i++)
+        tn_vec_push(s->a->arena, &s->a->taken,
+                    ((tn__reuse){s->buffer[l->taken.data[i].to],
+                                 tn__assemble_buffer_of(s, l->taken.data[i].from)}));
     if (g->stores.len != 1) return;
     uint32_t to = s->buffer[tn_group_storage(s->groups, g->stores.data[0])];
     for (uint32_t i = 0; i < l->in_place_count; i++)
@@ -123,11 +127,7 @@ tn_status tn__assemble_graph(tn__assembler *a, const tn_graph *g, uint32_t block
     }
     for (uint32_t i = 0; i < s.groups->order.len; i++)
         TN_CHECK(assemble_group(&s, s.groups->order.data[i], err));
-    for (uint32_t i = 0; i < g->outputs.len; i++) {
-        uint32_t made =
-            direct[i] ? outputs[i] : tn__assemble_buffer_of(&s, g->outputs.data[i].value);
-        if (made != outputs[i]) tn__assemble_copy(&s, made, outputs[i]);
-    }
+    tn__assemble_results(&s, direct, outputs);
     return TN_OK;
 }
 
@@ -194,6 +194,7 @@ tn_status tn_assemble(const tn_graph *g, const tn_plan_options *options, tn_aren
         tn_prog_buffer b = tn__assemble_buffer_of_type(&ports, v, TN_STORE_OUTPUT);
         b.index = i;
         b.name = g->outputs.data[i].name;
+        if (g->outputs.data[i].in_place) b.in_place_of = inputs[g->outputs.data[i].in_place - 1];
         outputs[i] = tn__assemble_buffer(&a, b);
         tn_prog_port port = {g->outputs.data[i].name, *tn_graph_type(g, v), outputs[i]};
         tn_vec_push(arena, &out->outputs, port);

@@ -26,6 +26,12 @@ void tn__assemble_touch(tn__assembler *a, uint32_t buffer) {
     b->last = TN_MAX(b->last, a->position);
 }
 
+void tn__assemble_touch_result(tn__assembler *a, uint32_t buffer) {
+    tn_prog_buffer *b = &a->p->buffers.data[buffer];
+    if (b->store == TN_STORE_OUTPUT && b->first == 0) b->first = a->position;
+    tn__assemble_touch(a, buffer);
+}
+
 static uint32_t weight_buffer(tn__scope *s, tn_value v) {
     tn__assembler *a = s->a;
     const tn_attrs_constant *c = tn_graph_producer(s->g, v)->attrs;
@@ -118,10 +124,23 @@ tn_prog_step tn__assemble_kernel_step(tn__scope *s, tn_loop *k, const uint32_t *
     return step;
 }
 
+static void touch_results(tn__assembler *a, const tn_prog_step *step) {
+    if (step->kind == TN_STEP_COPY) tn__assemble_touch_result(a, step->buffers[1]);
+    if (step->kind != TN_STEP_KERNEL) return;
+    const tn_loop *k = a->p->kernels.data[step->kernel];
+    for (uint32_t i = 0, slot = 0; i < k->buffers.len; i++) {
+        if (k->buffers.data[i].kind == TN_LBUF_SCRATCH) continue;
+        if (k->buffers.data[i].kind == TN_LBUF_OUTPUT)
+            tn__assemble_touch_result(a, step->buffers[slot]);
+        slot++;
+    }
+}
+
 void tn__assemble_push(tn__scope *s, tn_prog_step step, bool prepare) {
     tn__assembler *a = s->a;
     step.position = a->position;
     for (uint32_t i = 0; i < step.buffer_count; i++) tn__assemble_touch(a, step.buffers[i]);
+    touch_results(a, &step);
     if (prepare)
         tn_vec_push(a->arena, &a->prepare, step);
     else

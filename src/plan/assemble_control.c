@@ -144,6 +144,7 @@ tn_status tn__assemble_control(tn__scope *s, const tn_group *g, tn_error *err) {
         if (s->buffer[n->out + i] == NO_BUFFER)
             s->buffer[n->out + i] = tn__assemble_temp(s, n->out + i);
         results[i] = s->buffer[n->out + i];
+        tn__assemble_touch_result(a, results[i]);
     }
     tn_prog_step step = {.position = a->position, .name = tn_op_info_of(n->op)->name};
     switch (n->op) {

@@ -24,6 +24,7 @@ typedef struct tn__assembler {
     uint32_t position;
     TN_VEC(tn_prog_step) prepare; /* appended to block 1 at the end */
     TN_VEC(tn__reuse) reuses;
+    TN_VEC(tn__reuse) taken; /* outputs in place of inputs that their own kernel reads */
     tn_str *groups_text;
 } tn__assembler;
 
@@ -46,6 +47,8 @@ uint32_t tn__assemble_temp(tn__scope *s, tn_value v);
 uint32_t tn__assemble_buffer_of(tn__scope *s, tn_value v);
 /* The buffer is in use at the present position. */
 void tn__assemble_touch(tn__assembler *a, uint32_t buffer);
+/* The same, and a step of the present position, or one inside it, writes to it. */
+void tn__assemble_touch_result(tn__assembler *a, uint32_t buffer);
 
 /* Binds a kernel's buffers; packed[i] stands for TN_BIND_PACK + i. */
 tn_prog_step tn__assemble_kernel_step(tn__scope *s, tn_loop *k, const uint32_t *packed);
@@ -67,5 +70,7 @@ tn_dim tn__assemble_flops(const tn__scope *s, const tn_group *g);
 tn_status tn__assemble_graph(tn__assembler *a, const tn_graph *g, uint32_t block,
                              const uint32_t *inputs, const uint32_t *outputs, tn_error *err);
 tn_status tn__assemble_control(tn__scope *s, const tn_group *g, tn_error *err);
+/* Puts the results where they belong, once all steps are there; direct[i]: steps write output i. */
+void tn__assemble_results(tn__scope *s, const bool *direct, const uint32_t *outputs);
 
 #endif

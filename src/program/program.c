@@ -61,6 +61,8 @@ static void print_buffer(const tn_program *p, uint32_t id, tn_str *out) {
         tn_str_appendf(out, " at %llu", (unsigned long long)b->offset);
     } else if (b->store != TN_STORE_ALIAS) {
         tn_str_appendf(out, " #%u", b->index);
+        if (b->store == TN_STORE_OUTPUT && b->in_place_of != UINT32_MAX)
+            tn_str_appendf(out, " in place of %%%u", b->in_place_of);
     }
     if (b->name) tn_str_appendf(out, " '%s'", b->name);
     tn_str_append_char(out, '\n');

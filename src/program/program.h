@@ -34,7 +34,9 @@ typedef struct tn_prog_buffer {
     uint32_t first,
         last; /* TEMP: positions in the global step numbering, see tn_prog_step.position */
     uint32_t
-        in_place_of;  /* TEMP: may share the memory of this buffer (dies at `first`); UINT32_MAX */
+        in_place_of; /* TEMP: may share the memory of this buffer, which dies at `first`. OUTPUT: is in
+                             the memory of this INPUT, which no step reads after the first that writes
+                             the output. UINT32_MAX: of none */
     const char *name; /* the graph value's name, for people; may be NULL */
 } tn_prog_buffer;
 

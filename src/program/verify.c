@@ -16,6 +16,8 @@ typedef struct checker {
     tn_error *err;
     uint8_t *alias_open;  /* per buffer: an enclosing step sets its address */
     uint8_t *block_owned; /* per block */
+    uint32_t *taker;      /* per INPUT buffer: the OUTPUT in its place; UINT32_MAX: none */
+    uint32_t *written; /* per OUTPUT buffer: 1 + where the first step may write it; 0: none yet */
     loop_span loops[MAX_NESTING];
     int depth, loop_depth;
     bool prepare;
@@ -46,6 +48,11 @@ static bool bytes_of(const tn_prog_buffer *b, uint64_t *bytes) {
            !__builtin_mul_overflow((uint64_t)b->elements, (uint64_t)tn_dtype_size(b->dtype), bytes);
 }
 
+static bool same_size(const tn_program *p, uint32_t a, uint32_t b) {
+    const tn_prog_buffer *x = &p->buffers.data[a], *y = &p->buffers.data[b];
+    return x->dtype == y->dtype && x->elements == y->elements;
+}
+
 static bool lies_within(const tn_prog_buffer *b, uint64_t size) {
     uint64_t bytes;
     return bytes_of(b, &bytes) && bytes <= size && b->offset <= size - bytes;
@@ -59,7 +66,14 @@ static const char *buffer_fault(const tn_program *p, const tn_prog_buffer *b) {
     case TN_STORE_INPUT:
         return b->index < p->inputs.len ? NULL : "no such input";
     case TN_STORE_OUTPUT:
-        return b->index < p->outputs.len ? NULL : "no such output";
+        if (b->index >= p->outputs.len) return "no such output";
+        if (b->in_place_of == UINT32_MAX) return NULL;
+        if (b->in_place_of >= p->buffers.len ||
+            p->buffers.data[b->in_place_of].store != TN_STORE_INPUT)
+            return "takes the place of no input";
+        return same_size(p, (uint32_t)(b - p->buffers.data), b->in_place_of)
+                   ? NULL
+                   : "takes the place of an input of another type or size";
     case TN_STORE_WEIGHT:
         if (b->index >= p->sources.len) return "no such weight source";
         return lies_within(b, p->sources.data[b->index].size) ? NULL : "weight outside its source";
@@ -76,9 +90,18 @@ static const char *buffer_fault(const tn_program *p, const tn_prog_buffer *b) {
     return "unknown kind of memory";
 }
 
+static const char *note_taker(checker *c, uint32_t id) {
+    const tn_prog_buffer *b = &c->p->buffers.data[id];
+    if (b->store != TN_STORE_OUTPUT || b->in_place_of == UINT32_MAX) return NULL;
+    if (c->taker[b->in_place_of] != UINT32_MAX) return "takes the place of a taken input";
+    c->taker[b->in_place_of] = id;
+    return NULL;
+}
+
 static tn_status check_buffers(checker *c) {
     for (uint32_t i = 0; i < c->p->buffers.len; i++) {
         const char *fault = buffer_fault(c->p, &c->p->buffers.data[i]);
+        if (!fault) fault = note_taker(c, i);
         if (fault) return tn_error_set(c->err, TN_INVALID, "program: buffer %u: %s", i, fault);
     }
     return TN_OK;
@@ -159,15 +182,22 @@ static const char *use_fault(const checker *c, uint32_t id, uint32_t position, b
     return NULL;
 }
 
+/* An input is not read any more once its memory holds an output. What a loop writes, it may have written
+ * from its beginning on. */
+static const char *order_fault(checker *c, uint32_t id, uint32_t position, bool write) {
+    const tn_prog_buffer *b = &c->p->buffers.data[id];
+    if (write && b->store == TN_STORE_OUTPUT && !c->written[id])
+        c->written[id] = 1 + (c->loop_depth ? c->loops[0].begin : position);
+    if (write || b->store != TN_STORE_INPUT || c->taker[id] == UINT32_MAX) return NULL;
+    uint32_t written = c->written[c->taker[id]];
+    return written && position >= written ? "reads an input that was overwritten" : NULL;
+}
+
 static tn_status check_use(checker *c, const tn_prog_step *s, uint32_t id, uint32_t position,
                            bool write) {
     const char *fault = use_fault(c, id, position, write);
+    if (!fault) fault = order_fault(c, id, position, write);
     return fault ? bad_step(c, s, fault) : TN_OK;
-}
-
-static bool same_size(const checker *c, uint32_t a, uint32_t b) {
-    const tn_prog_buffer *x = &c->p->buffers.data[a], *y = &c->p->buffers.data[b];
-    return x->dtype == y->dtype && x->elements == y->elements;
 }
 
 /* The last position inside the blocks of `s`, without trusting them to form a tree. */
@@ -223,8 +253,8 @@ static tn_status check_copy(checker *c, const tn_prog_step *s) {
     if (s->buffer_count != 2) return bad_step(c, s, "a copy has two buffers");
     TN_CHECK(check_use(c, s, s->buffers[0], s->position, false));
     TN_CHECK(check_use(c, s, s->buffers[1], s->position, true));
-    return same_size(c, s->buffers[0], s->buffers[1]) ? TN_OK
-                                                      : bad_step(c, s, "copies between sizes");
+    return same_size(c->p, s->buffers[0], s->buffers[1]) ? TN_OK
+                                                         : bad_step(c, s, "copies between sizes");
 }
 
 static tn_status check_block(checker *c, uint32_t id);
@@ -285,7 +315,7 @@ static tn_status check_states(checker *c, const tn_prog_step *s, uint32_t last) 
             TN_CHECK(check_use(c, s, all[j], last, true));
         }
         for (size_t j = 0; j < TN_COUNT(all); j++)
-            if (!same_size(c, l->initial[i], all[j]))
+            if (!same_size(c->p, l->initial[i], all[j]))
                 return bad_step(c, s, "the copies of a state differ in type or size");
     }
     return TN_OK;
@@ -328,10 +358,10 @@ static tn_status check_loop(checker *c, const tn_prog_step *s, uint32_t end) {
         return bad_step(c, s, "a while has no slices");
     if (c->loop_depth == MAX_NESTING) return bad_step(c, s, "loops are nested too deep");
     TN_CHECK(check_states(c, s, end));
-    for (uint32_t i = 0; i < l->xs_count; i++)
-        TN_CHECK(check_slices(c, s, l->xs[i], l->slice_in[i], end, false));
     for (uint32_t i = 0; i < l->ys_count; i++)
         TN_CHECK(check_slices(c, s, l->ys[i], l->slice_out[i], end, true));
+    for (uint32_t i = 0; i < l->xs_count; i++)
+        TN_CHECK(check_slices(c, s, l->xs[i], l->slice_in[i], end, false));
     c->loops[c->loop_depth++] = (loop_span){s->position, end};
     TN_CHECK(check_loop_bodies(c, s));
     c->loop_depth--;
@@ -373,6 +403,9 @@ static tn_status check_block(checker *c, uint32_t id) {
 static tn_status verify_all(checker *c, tn_arena *arena, tn_error *err) {
     const tn_program *p = c->p;
     if (p->blocks.len < 2) return tn_error_set(err, TN_INVALID, "program: no main block");
+    c->taker = TN_NEW_N(arena, uint32_t, p->buffers.len);
+    c->written = TN_NEW_N(arena, uint32_t, p->buffers.len);
+    memset(c->taker, 0xff, p->buffers.len * sizeof *c->taker);
     TN_CHECK(check_buffers(c));
     TN_CHECK(check_ports(c));
     for (uint32_t i = 0; i < p->kernels.len; i++)

@@ -139,6 +139,7 @@ static tn_status place_memory(tn_instance *i, tn_error *err) {
     TN_CHECK(reserve(i->x->driver, &i->memory, &i->memory_capacity, end, "activations", err));
     i->address = TN_NEW_N(&i->arena, void *, p->buffers.len);
     i->own_output = TN_NEW_N(&i->arena, void *, p->outputs.len);
+    i->given = TN_NEW_N(&i->arena, void *, p->inputs.len);
     set_addresses(i, plan.offset);
     return TN_OK;
 }
@@ -297,7 +298,7 @@ tn_status tn_instance_bind(tn_instance *i, const int64_t *symbols, tn_error *err
 
 void tn_instance_set_input(tn_instance *i, uint32_t input, const void *data) {
     uint32_t buffer = i->x->program->inputs.data[input].buffer;
-    i->address[buffer] = (void *)(uintptr_t)data;
+    i->given[input] = i->address[buffer] = (void *)(uintptr_t)data;
 }
 
 void tn_instance_set_output(tn_instance *i, uint32_t output, void *data) {
@@ -327,6 +328,18 @@ void tn_instance_profile(tn_instance *i, bool on) {
 const tn_step_time *tn_instance_times(const tn_instance *i, uint32_t *count) {
     *count = i->bound ? i->time_count : 0;
     return i->times;
+}
+
+/* An input whose memory an output takes over is where the output is to be. */
+static void place_taken(tn_instance *i) {
+    const tn_program *p = i->x->program;
+    for (uint32_t o = 0; o < p->outputs.len; o++) {
+        uint32_t to = p->outputs.data[o].buffer, from = p->buffers.data[to].in_place_of;
+        if (p->buffers.data[to].store != TN_STORE_OUTPUT || from == UINT32_MAX) continue;
+        const void *given = i->given[p->buffers.data[from].index];
+        if (given != i->address[to] && i->bytes[to]) memmove(i->address[to], given, i->bytes[to]);
+        i->address[from] = i->address[to];
+    }
 }
 
 static bool is_small(const tn_instance *i, const tn__bound_block *b) {
@@ -361,6 +374,7 @@ tn_status tn_instance_run(tn_instance *i, uint32_t block, tn_error *err) {
     if (i->poisoned)
         return tn_error_set(err, TN_POISONED,
                             "an earlier run failed in the middle; load the state anew first");
+    if (block == 0) place_taken(i);
     bool small = is_small(i, &i->blocks[block]);
     tn_status status = small ? run_small(i, block, err) : run_with_pool(i, block, err);
     i->poisoned = status != TN_OK;

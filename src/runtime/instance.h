@@ -28,7 +28,9 @@ void tn_instance_release(tn_instance *i);
  * With `symbols` NULL only block 1 is bound: it depends on constants alone. */
 tn_status tn_instance_bind(tn_instance *i, const int64_t *symbols, tn_error *err) TN_MUST_USE;
 
-/* Addresses for the next run: input i must be set; output i defaults to memory of the instance. */
+/* Addresses for the next run: input i must be set; output i defaults to memory of the instance. Of an output
+ * in place of an input, memory other than the input's is filled with the input first, which stays as it is;
+ * with the input's own memory the run overwrites it. */
 void tn_instance_set_input(tn_instance *i, uint32_t input, const void *data);
 void tn_instance_set_output(tn_instance *i, uint32_t output, void *data); /* NULL: the default */
 /* Where the value of output i lies after a run. */

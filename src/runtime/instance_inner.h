@@ -33,6 +33,7 @@ struct tn_instance {
     size_t *elements;  /* per buffer */
     void **address;    /* per buffer */
     void **own_output; /* per output: its place in `memory`, or NULL */
+    void **given;      /* per input: where the caller has it */
     tn__bound_block *blocks;
     tn_step_time *times;
     uint32_t time_count;

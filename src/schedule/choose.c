@@ -255,6 +255,7 @@ tn_grouping *tn_group_graph(const tn_graph *g, bool fuse, const tn_costs *costs,
         improve_hosts(&s, TN__APART);
         improve_hosts(&s, TN__SECOND_GROUP);
     }
+    tn__order_readers_first(s.best);
     s.best->seconds = tn__grouping_seconds(s.best);
     s.best->least_seconds = tn__least_seconds(s.best);
     s.best->tried = 1 + trials - s.trials;

@@ -436,14 +436,6 @@ static void find_stores(tn_grouping *p) {
     }
 }
 
-static void visit(tn_grouping *p, uint32_t id, uint8_t *done) {
-    if (done[id]) return;
-    done[id] = true;
-    const tn_group *g = &p->groups.data[id];
-    for (uint32_t i = 0; i < g->deps.len; i++) visit(p, g->deps.data[i], done);
-    if (!g->nested) tn_vec_push(p->arena, &p->order, id);
-}
-
 tn_arena *tn__probe_arena(const tn_grouping *p) {
     tn_arena_clear(p->probes);
     return p->probes;
@@ -470,8 +462,7 @@ static tn_status form_guarded(void *argument, tn_error *err) {
             place_root(p, n);
     find_stores(p);
     if (p->fuse) tn__find_prologues(p);
-    uint8_t *done = TN_NEW_N(p->arena, uint8_t, p->groups.len);
-    for (uint32_t id = 0; id < p->groups.len; id++) visit(p, id, done);
+    tn__order_groups(p);
     return TN_OK;
 }
 

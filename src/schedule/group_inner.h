@@ -1,4 +1,4 @@
-/* Between the files that form groups: group.c, inlined.c, fit.c, sibling.c, prologue.c, group_cost.c,
+/* Between the files that form groups: group.c, order.c, inlined.c, fit.c, sibling.c, prologue.c, group_cost.c,
  * choose.c. */
 #ifndef TENON_SCHEDULE_GROUP_INNER_H
 #define TENON_SCHEDULE_GROUP_INNER_H
@@ -25,6 +25,13 @@ static inline bool tn__first_visit(const tn_grouping *p, tn_node n, uint32_t mar
 void tn__add_group(tn_arena *arena, tn__group_list *list, uint32_t id);
 /* Whether group `from` waits for group `to`. */
 bool tn__group_depends(const tn_grouping *p, uint32_t from, uint32_t to);
+
+/* ---- order.c -------------------------------------------------------------------------------- */
+
+/* What is read is made before. */
+void tn__order_groups(tn_grouping *p);
+/* Besides, who reads an input comes before who makes what takes over its memory, where that is possible. */
+void tn__order_readers_first(tn_grouping *p);
 
 /* ---- group_cost.c --------------------------------------------------------------------------- */
 

@@ -149,6 +149,49 @@ static void test_print__canonical_ignores_names(void **state) {
     fixture_deinit(&b);
 }
 
+/* Stores go behind what reads the same inputs, but not past what reads results, nor out of their block. */
+static void test_name_stores__loads_before_it_stores(void **state) {
+    (void)state;
+    fixture f;
+    tn_error err = TN_ERROR_INIT;
+    fixture_init(&f);
+    tn_loop *k = &f.k;
+    uint32_t x = tn_l_buffer(k, TN_LBUF_INPUT, TN_f32, "x");
+    uint32_t y = tn_l_buffer(k, TN_LBUF_OUTPUT, TN_f32, "y");
+    uint32_t z = tn_l_buffer(k, TN_LBUF_OUTPUT, TN_f32, "z");
+    uint32_t r = tn_l_register(k, TN_f32, 1, "r");
+    k->tasks = num(&f, 4);
+    k->buffers.data[x].shared = k->buffers.data[y].shared = true;
+    tn_lx i = tn_l_task(k), one = tn_l_number(k, TN_f32, 1);
+    tn_lx v = tn_l_load(k, x, i, TN_LX_NONE, TN_LX_NONE);
+    tn_l_store(k, y, i, tn_l_op2(k, TN_S_add, v, one));
+    tn_l_set(k, r, num(&f, 0), v);
+    tn_l_store(k, z, i, v);
+    tn_l_store(k, z, tn_l_add(k, i, num(&f, 4)), one);
+    tn_lx back = tn_l_load(k, y, i, TN_LX_NONE, TN_LX_NONE);
+    tn_l_store(k, z, tn_l_add(k, i, num(&f, 8)), back);
+    tn_loop_name_stores(k);
+    assert_int_equal(tn_loop_verify(k, &err), TN_OK);
+    char *text = text_of(k, false);
+    assert_string_equal(text, "kernel test(shared input f32 x.0, shared output f32 y.1, output f32 "
+                              "z.2; 0 sizes)\n"
+                              "  tasks 4\n"
+                              "  register r.r0 f32[1]\n"
+                              "  %1 = x.0[task]\n"
+                              "  %2 := add(%1, 0x1p+0:f32)\n"
+                              "  r.r0[0] = %1\n"
+                              "  %3 := %1\n"
+                              "  y.1[task] = %2\n"
+                              "  z.2[task] = %3\n"
+                              "  z.2[(task + 4)] = 0x1p+0:f32\n"
+                              "  %4 := y.1[task]\n"
+                              "  z.2[(task + 8)] = %4\n");
+    free(text);
+    k->buffers.data[tn_l_scratch(k, TN_f32, num(&f, 4), "s")].shared = true;
+    assert_int_equal(tn_loop_verify(k, &err), TN_INVALID);
+    fixture_deinit(&f);
+}
+
 static void test_bytes__come_back(void **state) {
     (void)state;
     fixture f, g;
@@ -159,6 +202,7 @@ static void test_bytes__come_back(void **state) {
     tn_str_init(&bytes);
     tn_str_init(&again);
     build(&f, 0);
+    f.k.buffers.data[0].shared = true;
     tn_loop_write(&f.k, &bytes);
     assert_int_equal(tn_loop_read(&g.k, &g.arena, bytes.data, bytes.len, &err), TN_OK);
     char *first = text_of(&f.k, false), *second = text_of(&g.k, false);
@@ -218,6 +262,7 @@ int main(void) {
         cmocka_unit_test(test_verify__accepts_and_refuses),
         cmocka_unit_test(test_print__shows_the_kernel),
         cmocka_unit_test(test_print__canonical_ignores_names),
+        cmocka_unit_test(test_name_stores__loads_before_it_stores),
         cmocka_unit_test(test_bytes__come_back),
         cmocka_unit_test(test_bytes__may_be_hostile),
     };

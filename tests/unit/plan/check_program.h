@@ -164,6 +164,12 @@ static inline void program_use(program_checker *c, const tn_prog_step *s, uint32
                                    s->position, buffer, b->first, b->last);
     if (write && (b->store == TN_STORE_INPUT || b->store == TN_STORE_WEIGHT))
         c->wrong = tn_arena_printf(c->arena, "step %u writes an input or a weight", s->position);
+    for (uint32_t i = 0; !write && b->store == TN_STORE_INPUT && i < c->p->outputs.len; i++) {
+        uint32_t out = c->p->outputs.data[i].buffer;
+        if (c->written[out] && c->p->buffers.data[out].in_place_of == buffer)
+            c->wrong = tn_arena_printf(c->arena, "step %u reads input %u, which was overwritten",
+                                       s->position, b->index);
+    }
     if (!write && !c->written[buffer] && b->elements != 0)
         c->wrong = tn_arena_printf(c->arena, "step %u reads buffer %u, which nothing wrote",
                                    s->position, buffer);
@@ -257,8 +263,9 @@ static inline const char *program_check(const tn_program *p, const int64_t *symb
     }
     program_block(&c, 1);
     program_block(&c, 0);
-    for (uint32_t i = 0; i < p->outputs.len; i++)
+    for (uint32_t i = 0; i < p->outputs.len; i++) /* an input in place of itself needs no step */
         if (!c.written[p->outputs.data[i].buffer] &&
+            p->buffers.data[p->outputs.data[i].buffer].in_place_of == UINT32_MAX &&
             p->buffers.data[p->outputs.data[i].buffer].elements != 0)
             c.wrong = tn_arena_printf(arena, "nothing writes output %u", i);
     return c.wrong ? c.wrong : program_placement(p, symbols, arena);

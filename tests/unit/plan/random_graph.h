@@ -241,6 +241,22 @@ static inline void random_output(random_maker *m, tn_value v) {
     tn_graph_add_output(m->g, v, tn_arena_printf(m->g->arena, "y%u", m->g->outputs.len));
 }
 
+/* Some outputs take over the memory of inputs of their type and size. */
+static inline void random_in_place(random_maker *m) {
+    tn_graph *g = m->g;
+    uint8_t *taken = TN_NEW_N(g->arena, uint8_t, g->inputs.len);
+    for (uint32_t o = 0; o < g->outputs.len; o++)
+        for (uint32_t i = 0; i < g->inputs.len && !g->outputs.data[o].in_place; i++) {
+            const tn_type *x = tn_graph_type(g, g->inputs.data[i]);
+            const tn_type *y = tn_graph_type(g, g->outputs.data[o].value);
+            if (taken[i] || x->dtype != y->dtype || chance(m, 40) ||
+                tn_shape_count(g->dims, &x->shape) != tn_shape_count(g->dims, &y->shape))
+                continue;
+            g->outputs.data[o].in_place = i + 1;
+            taken[i] = true;
+        }
+}
+
 /* A graph with `bound` per value, and how many symbols it has (then of sizes up to `largest`). */
 static inline random_maker *random_graph(tn_arena *arena, uint64_t seed) {
     random_maker *m = TN_NEW(arena, random_maker);
@@ -272,6 +288,7 @@ static inline random_maker *random_graph(tn_arena *arena, uint64_t seed) {
         if (chance(m, 2)) random_output(m, m->value[i].v);
     }
     if (!m->g->outputs.len) random_output(m, m->value[m->count - 1].v);
+    if (chance(m, 60)) random_in_place(m);
     return m;
 }
 

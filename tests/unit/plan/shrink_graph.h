@@ -32,6 +32,15 @@ static inline bool shrink_fails(const shrink_graph *s, const tn_graph *g, const 
 
 enum { SHRINK_COPY = -1, SHRINK_INPUT = -2 };
 
+/* Keeps the input that output `i` is in place of, if that is left. */
+static inline void shrink_in_place(const tn_graph *g, uint32_t i, const uint8_t *needed,
+                                   const tn_value *map, tn_graph *to) {
+    if (!g->outputs.data[i].in_place) return;
+    tn_value v = g->inputs.data[g->outputs.data[i].in_place - 1];
+    for (uint32_t n = 0; needed[tn_graph_value(g, v)->node] && n < to->inputs.len; n++)
+        if (to->inputs.data[n] == map[v]) tn_graph_output_in_place(to, n);
+}
+
 /* A copy with node `change` replaced: by an input, or by its operand `how`; only `output` is kept
  * (UINT32_MAX: all), or all but it when `without`. NULL when there is no such copy. */
 static inline tn_graph *shrink_copy(const shrink_graph *s, tn_node change, int how, uint32_t output,
@@ -71,8 +80,10 @@ static inline tn_graph *shrink_copy(const shrink_graph *s, tn_node change, int h
             (*bound)[map[info->out + r]] = s->bound[info->out + r];
     }
     for (uint32_t i = 0; i < g->outputs.len; i++)
-        if (output == UINT32_MAX || (i == output) != without)
+        if (output == UINT32_MAX || (i == output) != without) {
             tn_graph_add_output(to, map[g->outputs.data[i].value], g->outputs.data[i].name);
+            shrink_in_place(g, i, needed, map, to);
+        }
     return to->outputs.len ? to : NULL;
 }
 

@@ -137,6 +137,63 @@ static void test_verify__refuses_memory_that_dies_inside_a_loop(void **state) {
     refused(&s, "does not live until its loop ends");
 }
 
+/* y = x + x, then z = x * x, with one of them in the memory of x. */
+static void make_taking(sample *s, uint32_t taker) {
+    lab *l = &s->l;
+    lab_init(l);
+    s->x = lab_input(l, "x", TN_f32, 8);
+    s->y = lab_output(l, "y", 8);
+    s->t = lab_output(l, "z", 8);
+    s->add = lab_kernel(l, "add", TN_S_add);
+    lab_step(l, 0, s->add, s->x, s->x, s->y, 8);
+    lab_step(l, 0, lab_kernel(l, "mul", TN_S_mul), s->x, s->x, s->t, 8);
+    l->p.buffers.data[taker ? s->t : s->y].in_place_of = s->x;
+}
+
+static void test_verify__wants_inputs_read_before_they_are_overwritten(void **state) {
+    (void)state;
+    sample s;
+    tn_error err = TN_ERROR_INIT;
+    make_taking(&s, 1);
+    lab_assert_ok(tn_program_verify(&s.l.p, &err), &err);
+    lab_deinit(&s.l);
+    make_taking(&s, 0);
+    refused(&s, "reads an input that was overwritten");
+    make_taking(&s, 1);
+    s.l.p.buffers.data[s.y].in_place_of = s.x;
+    refused(&s, "takes the place of a taken input");
+    make_taking(&s, 1);
+    s.l.p.buffers.data[s.t].in_place_of = s.y;
+    refused(&s, "takes the place of no input");
+    make_taking(&s, 1);
+    s.l.p.buffers.data[s.t].in_place_of = lab_input(&s.l, "w", TN_f32, 9);
+    refused(&s, "another type or size");
+}
+
+/* What a loop's steps write they may have written before they read. */
+static void test_verify__wants_loops_not_to_overwrite_what_they_read(void **state) {
+    (void)state;
+    sample s;
+    lab *l = &s.l;
+    lab_init(l);
+    uint32_t x = lab_input(l, "x", TN_f32, 8), y = lab_output(l, "y", 24),
+             w = lab_input(l, "w", TN_f32, 24);
+    uint32_t add = lab_kernel(l, "add", TN_S_add), body = lab_block(l);
+    tn_prog_loop *loop = TN_NEW(&l->arena, tn_prog_loop);
+    loop->xs_count = loop->ys_count = 1;
+    loop->xs = LAB_IDS(l, w);
+    loop->ys = LAB_IDS(l, y);
+    loop->slice_in = LAB_IDS(l, lab_alias(l, 8));
+    loop->slice_out = LAB_IDS(l, lab_alias(l, 8));
+    loop->length = 3;
+    lab_add(l, 0, (tn_prog_step){.kind = TN_STEP_SCAN, .loop = loop, .blocks = {body}});
+    lab_step(l, body, add, loop->slice_in[0], x, loop->slice_out[0], 8);
+    tn_error err = TN_ERROR_INIT;
+    lab_assert_ok(tn_program_verify(&l->p, &err), &err);
+    l->p.buffers.data[y].in_place_of = w;
+    refused(&s, "reads an input that was overwritten");
+}
+
 static void test_print__names_everything(void **state) {
     (void)state;
     sample s;
@@ -164,6 +221,8 @@ int main(void) {
         cmocka_unit_test(test_verify__refuses_aliases_outside_their_owner),
         cmocka_unit_test(test_verify__refuses_cyclic_blocks),
         cmocka_unit_test(test_verify__refuses_memory_that_dies_inside_a_loop),
+        cmocka_unit_test(test_verify__wants_inputs_read_before_they_are_overwritten),
+        cmocka_unit_test(test_verify__wants_loops_not_to_overwrite_what_they_read),
         cmocka_unit_test(test_print__names_everything),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

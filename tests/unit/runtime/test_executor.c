@@ -82,6 +82,37 @@ static void test_run__writes_to_memory_of_the_caller(void **state) {
     free_sample(&s);
 }
 
+/* y = x + x in the memory of x: the caller's choice, run by run. */
+static void test_run__puts_outputs_in_place_of_inputs(void **state) {
+    (void)state;
+    lab l;
+    lab_run r;
+    tn_error err = TN_ERROR_INIT;
+    int64_t symbols[] = {1};
+    float a[8], b[8];
+    lab_init(&l);
+    uint32_t x = lab_input(&l, "x", TN_f32, 8), y = lab_output(&l, "y", 8);
+    lab_step(&l, 0, lab_kernel(&l, "add", TN_S_add), x, x, y, 8);
+    l.p.buffers.data[y].in_place_of = x;
+    lab_start(&r, &l.p, NULL, NULL);
+    lab_assert_ok(tn_instance_bind(r.i, symbols, &err), &err);
+    for (int i = 0; i < 8; i++) a[i] = (float)i;
+    tn_instance_set_input(r.i, 0, a);
+    for (int run = 0; run < 5; run++) {
+        float *to[] = {NULL, b, b, a, a};
+        tn_instance_set_output(r.i, 0, to[run]);
+        lab_assert_ok(tn_instance_run(r.i, 0, &err), &err);
+        const float *got = tn_instance_output(r.i, 0);
+        if (to[run]) assert_ptr_equal(got, to[run]);
+        for (int i = 0; i < 8; i++) {
+            assert_float_equal(got[i], (run == 4 ? 4 : 2) * (float)i, 0);
+            if (run < 3) assert_float_equal(a[i], (float)i, 0);
+        }
+    }
+    lab_stop(&r);
+    lab_deinit(&l);
+}
+
 /* A kernel as a function: what a compiled one looks like. */
 static void add_function(void *const *buffers, const int64_t *scalars, const tn_kernel_context *c,
                          int64_t begin, int64_t end) {
@@ -442,6 +473,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_run__prepares_and_computes),
         cmocka_unit_test(test_run__writes_to_memory_of_the_caller),
+        cmocka_unit_test(test_run__puts_outputs_in_place_of_inputs),
         cmocka_unit_test(test_run__steady_runs_allocate_nothing),
         cmocka_unit_test(test_run__eight_threads_share_a_program_and_its_pool),
         cmocka_unit_test(test_bind__refuses_sizes_out_of_bounds),
