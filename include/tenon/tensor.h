@@ -111,13 +111,17 @@ TN_API int64_t tn_tensor_count(const tn_tensor *x);         /* elements */
 TN_API bool tn_tensor_ok(const tn_tensor *x);
 
 /* x becomes `value`, which must have its type: the update of a parameter. Other tensors that were
- * built from the old x keep the old value. */
+ * built from the old x keep the old value. A new value that is computed from the old one is written
+ * into its memory when it is evaluated, unless something else needs the old one then: steps hold
+ * parameters and state once. */
 #define tn_assign(...) tn_assign_at(TN_HERE, __VA_ARGS__)
 TN_API void tn_assign_at(const char *place, tn_tensor *x, const tn_tensor *value);
 
 /* ---- evaluation ----------------------------------------------------------------------------- */
 
-/* Evaluates these and every live tensor whose graph is connected with theirs, as one program. */
+/* Evaluates these and every live tensor whose graph is connected with theirs, as one program. After an
+ * error in the middle of it all of them are failed; those that were assigned have lost their old values,
+ * too. */
 TN_API tn_status tn_eval(tn_tensor *const *x, int count, tn_error *err) TN_MUST_USE;
 /* The same in the background. Operations on the tensors can go on at once, reading one waits. */
 TN_API tn_status tn_eval_async(tn_tensor *const *x, int count, tn_future **out,
@@ -130,7 +134,9 @@ TN_API void tn_future_release(tn_future *future); /* does not wait */
 TN_API tn_status tn_read(tn_tensor *x, void *out, size_t size, tn_error *err) TN_MUST_USE;
 /* The only element of x. */
 TN_API tn_status tn_item(tn_tensor *x, double *out, tn_error *err) TN_MUST_USE;
-/* Evaluates x and describes its memory, which lives as long as x is neither released nor assigned. */
+/* Evaluates x and describes its memory, which lives as long as x is neither released nor assigned. Where
+ * x is assigned what is computed from it (tn_assign), the new value mostly is at the same address: a
+ * pointer here does not keep the old one. */
 TN_API tn_status tn_view(tn_tensor *x, tn_buffer *out, tn_error *err) TN_MUST_USE;
 
 /* ---- gradients ------------------------------------------------------------------------------ */

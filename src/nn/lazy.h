@@ -21,11 +21,12 @@
 
 /* Elements in memory. Not ready: some run writes them yet. */
 typedef struct tn__storage {
-    uint32_t refs; /* tensors, leaves and runs */
+    uint32_t refs; /* tensors, also those it is the donor of, leaves and runs */
     tn_dtype dtype;
     int rank;
     int64_t dim[TN_MAX_RANK];
-    void *data;
+    void *
+        data; /* NULL: the run that makes it gives it memory; or another storage has taken it over */
     size_t bytes;
     bool ready, failed;
     bool varies;         /* a variable was behind it; see tn_grad */
@@ -45,6 +46,7 @@ struct tn_tensor {
     int64_t dim[TN_MAX_RANK];
     tn__storage *storage; /* NULL: pending */
     tn_value value;       /* when pending */
+    tn__storage *donor;   /* when pending: what it held before it was assigned; may be NULL */
 };
 
 struct tn_scope {
@@ -56,7 +58,7 @@ struct tn_scope {
 /* A leaf of the recording. */
 typedef struct tn__leaf {
     tn_value value;
-    tn__storage *storage;
+    tn__storage *storage; /* NULL: given up, since nothing live needs it */
 } tn__leaf;
 
 typedef struct tn__recording {
@@ -116,6 +118,11 @@ void tn__context_unlock(tn_context *c);
 
 /* With one reference; NULL when memory runs out. The elements are undefined. */
 tn__storage *tn__storage_new(tn_context *c, tn_dtype dtype, int rank, const int64_t *dim);
+/* The same, without memory yet. */
+tn__storage *tn__storage_empty(tn_dtype dtype, int rank, const int64_t *dim);
+/* Gives `s` the memory of `donor` when the caller holds the only reference to that, else memory of its own;
+ * false: there is none. Under the lock. */
+bool tn__storage_take_over(tn_context *c, tn__storage *s, tn__storage *donor);
 tn__storage *tn__storage_retain(tn__storage *s);
 void tn__storage_release(tn_context *c, tn__storage *s);
 void tn__storage_trim(tn_context *c); /* gives spare blocks back to the system */
@@ -130,6 +137,8 @@ tn_tensor *tn__tensor_of_storage(tn_context *c, tn__storage *s); /* takes the re
 tn_tensor *tn__tensor_failed(tn_context *c);
 bool tn__tensor_is_ok(const tn_tensor *x);                 /* NULL is not */
 void tn__tensor_set_storage(tn_tensor *x, tn__storage *s); /* takes a reference of its own */
+/* x becomes the value of the recording; what it held becomes its donor if it had none and that is a leaf. */
+void tn__tensor_set_value(tn_tensor *x, tn_value v);
 
 /* ---- lazy_record.c --------------------------------------------------------------------------- */
 
@@ -137,8 +146,10 @@ tn_status tn__recording_begin(tn_context *c, tn_error *err);
 void tn__recording_end(tn_context *c);
 /* The value of x in the recording. Under the lock and a guard. */
 tn_value tn__recorded(tn_context *c, const tn_tensor *x);
-/* NULL: the value is not a leaf. */
+/* NULL: the value is not a leaf, or one that was given up. */
 tn__storage *tn__leaf_storage(const tn_context *c, tn_value v);
+/* The recording forgets the storage of leaf `v`. */
+void tn__leaf_give_up(tn_context *c, tn_value v);
 /* Makes the recording anew from what is live, when that is much less. */
 void tn__recording_shrink(tn_context *c);
 
@@ -163,7 +174,8 @@ typedef struct tn__run {
     tn__program *program;
     uint32_t input_count, output_count;
     tn__storage **inputs, **outputs;
-    tn_future *future; /* NULL: somebody waits */
+    uint32_t *in_place; /* per output: 1 + the input whose memory it is to take over; 0: none */
+    tn_future *future;  /* NULL: somebody waits */
 } tn__run;
 
 /* Takes the graph connected with the pending ones of `x` out of the recording: afterwards all its

@@ -18,7 +18,8 @@ typedef struct cut {
     bool *wanted;    /* nodes of the program */
     bool *varies;    /* nodes behind a variable */
     TN_VEC(tn_value) outputs;
-    tn_value *dense; /* number of a value in the program */
+    tn_value *in_place; /* per output: the leaf whose memory it is to take over, or NO_VALUE */
+    tn_value *dense;    /* number of a value in the program */
     tn__run *run;
 } cut;
 
@@ -91,6 +92,41 @@ static void find_outputs(cut *k) {
     mark_needed(k, k->wanted);
 }
 
+/* ---- what takes over memory ----------------------------------------------------------------- */
+
+/* The place of `v` among the outputs; NULL: it is none. */
+static const tn_value *find_output(const cut *k, tn_value v) {
+    return bsearch(&v, k->outputs.data, k->outputs.len, sizeof v, ascending);
+}
+
+/* The output that tensor `x` is to be, if its donor is an input of the program; else false. */
+static bool takes_over(const cut *k, const tn_tensor *x, uint32_t *output) {
+    if (!is_pending(x) || !x->donor || x->donor->generation != k->c->recording->generation)
+        return false;
+    const tn_value *at = find_output(k, x->value);
+    if (!at || !k->wanted[node_of(k, x->donor->leaf)]) return false;
+    *output = (uint32_t)(at - k->outputs.data);
+    return true;
+}
+
+/* Each output takes over one input at most, the first of those it may, and each input is taken once. */
+static void find_in_place(cut *k) {
+    uint32_t output;
+    bool *taken = TN_NEW_N(k->arena, bool, k->g->values.len);
+    k->in_place = TN_NEW_N(k->arena, tn_value, k->outputs.len);
+    memset(k->in_place, 0xff, k->outputs.len * sizeof *k->in_place);
+    for (const tn_tensor *x = k->c->first; x; x = x->next)
+        if (takes_over(k, x, &output))
+            k->in_place[output] = TN_MIN(k->in_place[output], x->donor->leaf);
+    for (uint32_t i = 0; i < k->outputs.len; i++) {
+        if (k->in_place[i] == TN_NO_VALUE) continue;
+        if (taken[k->in_place[i]])
+            k->in_place[i] = TN_NO_VALUE;
+        else
+            taken[k->in_place[i]] = true;
+    }
+}
+
 /* ---- the program's key ---------------------------------------------------------------------- */
 
 /* Values are numbered in the order of the program, so that equal steps have equal keys. */
@@ -130,7 +166,9 @@ static tn_hash128 program_key(cut *k) {
         if (k->wanted[n]) append_node(k, tn_graph_node(k->g, n), &key);
     for (uint32_t i = 0; i < k->outputs.len; i++) {
         tn_value v = k->dense[k->outputs.data[i]];
+        tn_value in = k->in_place[i] == TN_NO_VALUE ? TN_NO_VALUE : k->dense[k->in_place[i]];
         tn_str_append_n(&key, (const char *)&v, sizeof v);
+        tn_str_append_n(&key, (const char *)&in, sizeof in);
     }
     return tn_hash128_of(key.data, key.len);
 }
@@ -153,8 +191,10 @@ static tn_status copy_graph(const cut *k, tn_artifact *a, const tn_graph **out, 
         else
             TN_CHECK(tn_graph_copy_node(to, k->g, n, map, NULL, err));
     }
-    for (uint32_t i = 0; i < k->outputs.len; i++)
+    for (uint32_t i = 0; i < k->outputs.len; i++) {
         tn_graph_add_output(to, map[k->outputs.data[i]], tn_arena_printf(&a->arena, "y%u", i));
+        if (k->run->in_place[i]) tn_graph_output_in_place(to, k->run->in_place[i] - 1);
+    }
     *out = to;
     return tn_b_finish(&b);
 }
@@ -181,7 +221,8 @@ static void find_varying(cut *k) {
             k->varies[node_of(k, x->storage->leaf)] = true;
     for (tn_node n = 0; n < k->g->nodes.len; n++) {
         const tn_node_info *node = tn_graph_node(k->g, n);
-        if (is_leaf(k->g, n)) k->varies[n] |= tn__leaf_storage(k->c, node->out)->varies;
+        const tn__storage *leaf = is_leaf(k->g, n) ? tn__leaf_storage(k->c, node->out) : NULL;
+        if (leaf) k->varies[n] |= leaf->varies;
         if (node->op == TN_OP_barrier) {
             const tn_attrs_barrier *barrier = node->attrs;
             if (barrier->stop) continue;
@@ -191,9 +232,13 @@ static void find_varying(cut *k) {
     }
 }
 
-static tn__storage *new_output(const cut *k, tn_value v) {
+/* One in place of an input gets its memory when the run begins. */
+static tn__storage *new_output(const cut *k, uint32_t i) {
+    tn_value v = k->outputs.data[i];
     const tn_type *t = tn_graph_type(k->g, v);
-    tn__storage *s = tn__storage_new(k->c, t->dtype, t->shape.rank, t->shape.dim);
+    tn__storage *s = k->in_place[i] != TN_NO_VALUE
+                         ? tn__storage_empty(t->dtype, t->shape.rank, t->shape.dim)
+                         : tn__storage_new(k->c, t->dtype, t->shape.rank, t->shape.dim);
     if (!s) tn_out_of_memory();
     s->varies = k->varies[node_of(k, v)];
     return s;
@@ -202,28 +247,42 @@ static tn__storage *new_output(const cut *k, tn_value v) {
 static void make_run(cut *k) {
     tn__run *run = k->run;
     uint32_t leaves = k->c->recording->leaves.len;
+    uint32_t *number = TN_NEW_N(k->arena, uint32_t, k->g->values.len); /* 1 + of the input */
     run->inputs = calloc(leaves + 1, sizeof *run->inputs);
     run->outputs = calloc(k->outputs.len + 1, sizeof *run->outputs);
-    if (!run->inputs || !run->outputs) tn_out_of_memory();
+    run->in_place = calloc(k->outputs.len + 1, sizeof *run->in_place);
+    if (!run->inputs || !run->outputs || !run->in_place) tn_out_of_memory();
     for (uint32_t i = 0; i < leaves; i++) {
         const tn__leaf *leaf = &k->c->recording->leaves.data[i];
-        if (k->wanted[node_of(k, leaf->value)])
-            run->inputs[run->input_count++] = tn__storage_retain(leaf->storage);
+        if (!k->wanted[node_of(k, leaf->value)]) continue;
+        run->inputs[run->input_count++] = tn__storage_retain(leaf->storage);
+        number[leaf->value] = run->input_count;
     }
-    for (; run->output_count < k->outputs.len; run->output_count++)
-        run->outputs[run->output_count] = new_output(k, k->outputs.data[run->output_count]);
+    for (; run->output_count < k->outputs.len; run->output_count++) {
+        uint32_t i = run->output_count;
+        run->outputs[i] = new_output(k, i);
+        if (k->in_place[i] != TN_NO_VALUE) run->in_place[i] = number[k->in_place[i]];
+    }
+}
+
+/* The nodes that are needed when the program's are gone. */
+static bool *find_rest(const cut *k) {
+    bool *needed = TN_NEW_N(k->arena, bool, k->g->nodes.len);
+    for (const tn_tensor *x = k->c->first; x; x = x->next)
+        if (is_pending(x) && !find_output(k, x->value)) needed[node_of(k, x->value)] = true;
+    mark_needed(k, needed);
+    return needed;
 }
 
 /* From here on nothing can fail. */
-static void hand_over(const cut *k) {
+static void hand_over(const cut *k, const bool *needed) {
     for (tn_tensor *x = k->c->first; x; x = x->next) {
-        if (!is_pending(x)) continue;
-        const tn_value *at =
-            bsearch(&x->value, k->outputs.data, k->outputs.len, sizeof *k->outputs.data, ascending);
-        if (!at) continue;
-        x->storage = tn__storage_retain(k->run->outputs[at - k->outputs.data]);
-        x->value = TN_NO_VALUE;
+        const tn_value *at = is_pending(x) ? find_output(k, x->value) : NULL;
+        if (at) tn__tensor_set_storage(x, k->run->outputs[at - k->outputs.data]);
     }
+    for (uint32_t i = 0; i < k->outputs.len; i++)
+        if (k->in_place[i] != TN_NO_VALUE && !needed[node_of(k, k->in_place[i])])
+            tn__leaf_give_up(k->c, k->in_place[i]);
 }
 
 static tn_status cut_guarded(void *argument, tn_error *err) {
@@ -234,10 +293,12 @@ static tn_status cut_guarded(void *argument, tn_error *err) {
     k->run = calloc(1, sizeof *k->run);
     if (!k->run) tn_out_of_memory();
     find_varying(k);
+    find_in_place(k);
     number_values(k);
     make_run(k);
+    const bool *needed = find_rest(k);
     TN_CHECK(find_program(k, err));
-    hand_over(k);
+    hand_over(k, needed);
     return TN_OK;
 }
 
@@ -264,5 +325,6 @@ void tn__run_release(tn_context *c, tn__run *run) {
     if (run->program) tn__program_release(run->program);
     free(run->inputs);
     free(run->outputs);
+    free(run->in_place);
     free(run);
 }

@@ -114,12 +114,9 @@ static tn_status wait_ready(tn_context *c, tn_tensor *const *x, int count, tn_er
     return TN_OK;
 }
 
-tn_status tn_eval(tn_tensor *const *x, int count, tn_error *err) {
-    if (count == 0) return TN_OK;
-    tn_context *c = check(x, count, err);
-    if (!c) return TN_INVALID;
+/* Under the lock, which it gives back meanwhile. */
+static tn_status evaluate(tn_context *c, tn_tensor *const *x, int count, tn_error *err) {
     tn__run *run = NULL;
-    pthread_mutex_lock(&c->lock);
     tn_status status = check_each(c, x, count, err);
     if (status == TN_OK) status = tn__cut(c, x, count, &run, err);
     if (status == TN_OK && run) {
@@ -130,7 +127,15 @@ tn_status tn_eval(tn_tensor *const *x, int count, tn_error *err) {
         if (status != TN_OK) tn__context_fail(c, NULL, &why);
         if (status != TN_OK && err) *err = why;
     }
-    if (status == TN_OK) status = wait_ready(c, x, count, err);
+    return status == TN_OK ? wait_ready(c, x, count, err) : status;
+}
+
+tn_status tn_eval(tn_tensor *const *x, int count, tn_error *err) {
+    if (count == 0) return TN_OK;
+    tn_context *c = check(x, count, err);
+    if (!c) return TN_INVALID;
+    pthread_mutex_lock(&c->lock);
+    tn_status status = evaluate(c, x, count, err);
     pthread_mutex_unlock(&c->lock);
     return status;
 }
@@ -187,35 +192,57 @@ void tn_future_release(tn_future *f) {
 
 /* ---- reading -------------------------------------------------------------------------------- */
 
-tn_status tn_view(tn_tensor *x, tn_buffer *out, tn_error *err) {
-    *out = (tn_buffer){0};
-    TN_CHECK(tn_eval(&x, 1, err));
+/* The value of x, with a reference: nobody overwrites it meanwhile. Another thread may assign x again as
+ * soon as it is evaluated. */
+static tn_status hold(tn_tensor *x, tn__storage **out, tn_error *err) {
+    *out = NULL;
+    tn_context *c = check(&x, 1, err);
+    if (!c) return TN_INVALID;
+    tn_status status;
+    pthread_mutex_lock(&c->lock);
+    do status = evaluate(c, &x, 1, err);
+    while (status == TN_OK && !x->storage);
+    if (status == TN_OK) *out = tn__storage_retain(x->storage);
+    pthread_mutex_unlock(&c->lock);
+    return status;
+}
+
+static void let_go(const tn_tensor *x, tn__storage *s) {
     pthread_mutex_lock(&x->context->lock);
-    const tn__storage *s = x->storage;
+    tn__storage_release(x->context, s);
+    pthread_mutex_unlock(&x->context->lock);
+}
+
+tn_status tn_view(tn_tensor *x, tn_buffer *out, tn_error *err) {
+    tn__storage *s;
+    *out = (tn_buffer){0};
+    TN_CHECK(hold(x, &s, err));
     *out = (tn_buffer){.dtype = s->dtype, .rank = s->rank, .data = s->data, .size = s->bytes};
     for (int a = 0; a < s->rank; a++) out->dim[a] = s->dim[a];
-    pthread_mutex_unlock(&x->context->lock);
+    let_go(x, s);
     return TN_OK;
 }
 
 tn_status tn_read(tn_tensor *x, void *out, size_t size, tn_error *err) {
-    tn_buffer b;
-    TN_CHECK(tn_view(x, &b, err));
-    if (b.size != size)
-        return tn_error_set(err, TN_INVALID, "the tensor has %zu bytes, the memory given %zu",
-                            b.size, size);
-    if (size) memcpy(out, b.data, size);
-    return TN_OK;
+    tn__storage *s;
+    TN_CHECK(hold(x, &s, err));
+    size_t bytes = s->bytes;
+    if (bytes == size && size) memcpy(out, s->data, size);
+    let_go(x, s);
+    if (bytes == size) return TN_OK;
+    return tn_error_set(err, TN_INVALID, "the tensor has %zu bytes, the memory given %zu", bytes,
+                        size);
 }
 
 tn_status tn_item(tn_tensor *x, double *out, tn_error *err) {
-    tn_buffer b;
+    tn__storage *s;
     *out = 0;
-    TN_CHECK(tn_view(x, &b, err));
-    if (tn_tensor_count(x) != 1)
-        return tn_error_set(err, TN_INVALID, "the tensor has %lld elements, expected one",
-                            (long long)tn_tensor_count(x));
-    tn_array one = {.dtype = b.dtype, .data = b.data};
-    *out = tn_cell_cast(b.dtype, TN_f64, tn_array_get(&one, 0)).f;
-    return TN_OK;
+    TN_CHECK(hold(x, &s, err));
+    bool single = tn_tensor_count(x) == 1;
+    tn_array one = {.dtype = s->dtype, .data = s->data};
+    if (single) *out = tn_cell_cast(s->dtype, TN_f64, tn_array_get(&one, 0)).f;
+    let_go(x, s);
+    if (single) return TN_OK;
+    return tn_error_set(err, TN_INVALID, "the tensor has %lld elements, expected one",
+                        (long long)tn_tensor_count(x));
 }

@@ -89,12 +89,29 @@ static void copy_result(const tn_instance *instance, uint32_t i, const tn__stora
     if (value != s->data && s->bytes) memmove(s->data, value, s->bytes);
 }
 
-static tn_status execute(const tn__run *run, tn_error *err) {
+/* Memory for the outputs in place of inputs: that of the input, unless somebody else still needs its value. */
+static tn_status take_over(tn_context *c, const tn__run *run, tn_error *err) {
+    bool ok = true;
+    pthread_mutex_lock(&c->lock);
+    for (uint32_t i = 0; i < run->output_count && ok; i++)
+        if (run->in_place[i])
+            ok = tn__storage_take_over(c, run->outputs[i], run->inputs[run->in_place[i] - 1]);
+    pthread_mutex_unlock(&c->lock);
+    return ok ? TN_OK : tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
+}
+
+static tn_status execute(tn_context *c, const tn__run *run, tn_error *err) {
     tn_instance *instance = run->program->instance;
+    TN_CHECK(take_over(c, run, err));
     for (uint32_t i = 0; i < run->input_count; i++)
         tn_instance_set_input(instance, i, run->inputs[i]->data);
-    for (uint32_t i = 0; i < run->output_count; i++)
-        tn_instance_set_output(instance, i, run->outputs[i]->data);
+    for (uint32_t i = 0; i < run->output_count; i++) {
+        void *data = run->outputs[i]->data;
+        uint32_t input = run->in_place[i] - 1;
+        tn_instance_set_output(instance, i, data);
+        if (run->in_place[i] && !run->inputs[input]->data) /* it has moved */
+            tn_instance_set_input(instance, input, data);
+    }
     tn_instance_reset(instance); /* everything is computed anew from the inputs */
     TN_CHECK(tn_instance_run(instance, 0, err));
     for (uint32_t i = 0; i < run->output_count; i++) copy_result(instance, i, run->outputs[i]);
@@ -128,7 +145,7 @@ tn_status tn__run_now(tn_context *c, tn__run *run, tn_error *err) {
     if (wait_for_inputs(c, run)) {
         pthread_mutex_lock(&c->running);
         status = compile_once(c, run->program, err);
-        if (status == TN_OK) status = execute(run, err);
+        if (status == TN_OK) status = execute(c, run, err);
         pthread_mutex_unlock(&c->running);
     } else {
         tn_error_set(err, status, "what it is computed from failed");

@@ -45,8 +45,8 @@ void tn__recording_end(tn_context *c) {
 
 /* ---- leaves --------------------------------------------------------------------------------- */
 
-tn__storage *tn__leaf_storage(const tn_context *c, tn_value v) {
-    const tn__leaf *leaves = c->recording->leaves.data;
+static tn__leaf *find_leaf(const tn_context *c, tn_value v) {
+    tn__leaf *leaves = c->recording->leaves.data;
     uint32_t lo = 0, hi = c->recording->leaves.len;
     while (lo < hi) {
         uint32_t middle = lo + (hi - lo) / 2;
@@ -55,7 +55,20 @@ tn__storage *tn__leaf_storage(const tn_context *c, tn_value v) {
         else
             hi = middle;
     }
-    return lo < c->recording->leaves.len && leaves[lo].value == v ? leaves[lo].storage : NULL;
+    return lo < c->recording->leaves.len && leaves[lo].value == v ? &leaves[lo] : NULL;
+}
+
+tn__storage *tn__leaf_storage(const tn_context *c, tn_value v) {
+    const tn__leaf *leaf = find_leaf(c, v);
+    return leaf ? leaf->storage : NULL;
+}
+
+void tn__leaf_give_up(tn_context *c, tn_value v) {
+    tn__leaf *leaf = find_leaf(c, v);
+    if (!leaf || !leaf->storage) return;
+    leaf->storage->generation = 0;
+    tn__storage_release(c, leaf->storage);
+    leaf->storage = NULL;
 }
 
 static tn_value leaf_of(tn__recording *r, tn__storage *s) {
@@ -136,6 +149,7 @@ static void make_anew(shrink_args *x) {
         recording_drop(c, to);
         for (uint32_t i = 0; i < c->recording->leaves.len; i++) {
             tn__leaf *leaf = &c->recording->leaves.data[i];
+            if (!leaf->storage) continue;
             leaf->storage->generation = c->recording->generation;
             leaf->storage->leaf = leaf->value;
         }

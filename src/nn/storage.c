@@ -39,7 +39,7 @@ static bool storage_bytes(tn_dtype dtype, int rank, const int64_t *dim, size_t *
     return *out <= INT64_MAX / 2;
 }
 
-tn__storage *tn__storage_new(tn_context *c, tn_dtype dtype, int rank, const int64_t *dim) {
+tn__storage *tn__storage_empty(tn_dtype dtype, int rank, const int64_t *dim) {
     tn__storage *s = calloc(1, sizeof *s);
     size_t bytes;
     if (!s || !storage_bytes(dtype, rank, dim, &bytes)) {
@@ -48,14 +48,29 @@ tn__storage *tn__storage_new(tn_context *c, tn_dtype dtype, int rank, const int6
     }
     *s = (tn__storage){.refs = 1, .dtype = dtype, .rank = rank, .bytes = bytes};
     for (int a = 0; a < rank; a++) s->dim[a] = dim[a];
-    s->data = take_block(c, bytes ? bytes : 1);
-    if (!s->data) {
-        free(s);
-        return NULL;
-    }
-    c->stats.bytes += bytes;
-    c->stats.peak_bytes = TN_MAX(c->stats.peak_bytes, c->stats.bytes);
     return s;
+}
+
+static bool fill(tn_context *c, tn__storage *s) {
+    s->data = take_block(c, s->bytes ? s->bytes : 1);
+    if (!s->data) return false;
+    c->stats.bytes += s->bytes;
+    c->stats.peak_bytes = TN_MAX(c->stats.peak_bytes, c->stats.bytes);
+    return true;
+}
+
+tn__storage *tn__storage_new(tn_context *c, tn_dtype dtype, int rank, const int64_t *dim) {
+    tn__storage *s = tn__storage_empty(dtype, rank, dim);
+    if (!s || fill(c, s)) return s;
+    free(s);
+    return NULL;
+}
+
+bool tn__storage_take_over(tn_context *c, tn__storage *s, tn__storage *donor) {
+    if (donor->refs > 1) return fill(c, s);
+    s->data = donor->data;
+    donor->data = NULL;
+    return true;
 }
 
 tn__storage *tn__storage_retain(tn__storage *s) {
@@ -65,7 +80,9 @@ tn__storage *tn__storage_retain(tn__storage *s) {
 
 void tn__storage_release(tn_context *c, tn__storage *s) {
     if (!s || --s->refs > 0) return;
-    c->stats.bytes -= s->bytes;
-    give_block(c, s->data, s->bytes ? s->bytes : 1);
+    if (s->data) {
+        c->stats.bytes -= s->bytes;
+        give_block(c, s->data, s->bytes ? s->bytes : 1);
+    }
     free(s);
 }

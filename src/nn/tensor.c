@@ -57,12 +57,30 @@ static void set_type(tn_tensor *x, tn_dtype dtype, int rank, const int64_t *dim)
     for (int a = 0; a < rank; a++) x->dim[a] = dim[a];
 }
 
+static void drop_donor(tn_tensor *x) {
+    tn__storage_release(x->context, x->donor);
+    x->donor = NULL;
+}
+
 void tn__tensor_set_storage(tn_tensor *x, tn__storage *s) {
     tn__storage *old = x->storage;
     x->storage = tn__storage_retain(s);
     x->value = TN_NO_VALUE;
     set_type(x, s->dtype, s->rank, s->dim);
     tn__storage_release(x->context, old);
+    drop_donor(x);
+}
+
+void tn__tensor_set_value(tn_tensor *x, tn_value v) {
+    const tn__recording *r = x->context->recording;
+    tn__storage *old = x->storage;
+    bool donates = old && !x->donor && r && old->generation == r->generation;
+    if (donates)
+        x->donor = old;
+    else
+        tn__storage_release(x->context, old);
+    x->storage = NULL;
+    x->value = v;
 }
 
 tn_tensor *tn__tensor_of_storage(tn_context *c, tn__storage *s) {
@@ -100,6 +118,7 @@ static void release_locked(tn_tensor *x) {
         c->first = x->next;
     if (x->next) x->next->previous = x->previous;
     tn__storage_release(c, x->storage);
+    drop_donor(x);
     c->stats.tensors--;
     free(x);
 }
@@ -254,9 +273,7 @@ void tn_assign_at(const char *place, tn_tensor *x, const tn_tensor *value) {
         tn__tensor_set_storage(x, value->storage);
         x->failed = value->failed;
     } else {
-        tn__storage_release(c, x->storage);
-        x->storage = NULL;
-        x->value = value->value;
+        tn__tensor_set_value(x, value->value);
         x->failed = value->failed;
     }
     pthread_mutex_unlock(&c->lock);

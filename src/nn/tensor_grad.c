@@ -36,7 +36,7 @@ static void check_ways(tn_builder *b, const tn_context *c, tn_value y, const tn_
     for (uint32_t i = 0; i < c->recording->leaves.len; i++) {
         const tn__leaf *leaf = &c->recording->leaves.data[i];
         tn_node node = g->values.data[leaf->value].node;
-        if (leaf->storage->varies && behind[node] && !ends[node])
+        if (leaf->storage && leaf->storage->varies && behind[node] && !ends[node])
             tn_b_fail(b, TN_INVALID,
                       "gradient: a tensor on the way to the variables was evaluated before, so its "
                       "graph is gone; take the gradient first, or use tn_stop_gradient on it");
