@@ -1,4 +1,5 @@
 /* Operations without tensor operands: input, constant, iota, random_bits, axis_index. */
+#include "base/random.h"
 #include "ops/ops_common.h"
 
 /* ---- input ---------------------------------------------------------------------------------- */
@@ -110,25 +111,6 @@ const tn_op_rules tn_rules_iota = {
 
 /* ---- random_bits ---------------------------------------------------------------------------- */
 
-/* Philox4x32-10: J. Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011. */
-enum { PHILOX_ROUNDS = 10 };
-static const uint32_t philox_m[2] = {0xD2511F53, 0xCD9E8D57}; /* multipliers */
-static const uint32_t philox_w[2] = {0x9E3779B9, 0xBB67AE85}; /* key increments */
-
-static void philox(uint64_t key, uint64_t block, uint32_t x[4]) {
-    uint32_t k[2] = {(uint32_t)key, (uint32_t)(key >> 32)};
-    x[0] = (uint32_t)block;
-    x[1] = (uint32_t)(block >> 32);
-    x[2] = x[3] = 0;
-    for (int round = 0; round < PHILOX_ROUNDS; round++) {
-        uint64_t p = (uint64_t)philox_m[0] * x[0], q = (uint64_t)philox_m[1] * x[2];
-        uint32_t y[4] = {(uint32_t)(q >> 32) ^ x[1] ^ k[0], (uint32_t)q,
-                         (uint32_t)(p >> 32) ^ x[3] ^ k[1], (uint32_t)p};
-        memcpy(x, y, sizeof y);
-        for (int i = 0; i < 2; i++) k[i] += philox_w[i];
-    }
-}
-
 /* Elements made from one block of 128 bits. */
 static int64_t per_block(tn_dtype dtype) {
     return dtype == TN_u32 ? 4 : 2;
@@ -162,7 +144,7 @@ static tn_status eval_random_bits(tn_eval_call *e, tn_error *err) {
         uint64_t key = tn_array_get(&e->in[0], i / count).u;
         uint64_t counter = tn_array_get(&e->in[1], i / count).u;
         int64_t at = i % count, lane = at % per;
-        philox(key, counter + (uint64_t)(at / per), x);
+        tn_philox(key, counter + (uint64_t)(at / per), x);
         uint64_t bits =
             per == 4 ? x[lane] : (uint64_t)x[2 * lane] | (uint64_t)x[2 * lane + 1] << 32;
         tn_array_set(y, i, (tn_cell){.u = bits});
@@ -191,17 +173,17 @@ static tn_lx word_xor(emit_word *w, tn_lx a, tn_lx b) {
 
 static void emit_philox(emit_word *w, tn_lx key, tn_lx block, tn_lx x[4]) {
     tn_lx k[2] = {word_low(w, key), word_high(w, key)};
-    tn_lx m[2] = {word_const(w, philox_m[0]), word_const(w, philox_m[1])};
+    tn_lx m[2] = {word_const(w, tn_philox_m[0]), word_const(w, tn_philox_m[1])};
     x[0] = word_low(w, block);
     x[1] = word_high(w, block);
     x[2] = x[3] = word_const(w, 0);
-    for (int round = 0; round < PHILOX_ROUNDS; round++) {
+    for (int round = 0; round < TN_PHILOX_ROUNDS; round++) {
         tn_lx p = tn_l_op2(w->k, TN_S_mul, m[0], x[0]), q = tn_l_op2(w->k, TN_S_mul, m[1], x[2]);
         tn_lx y[4] = {word_xor(w, word_xor(w, word_high(w, q), x[1]), k[0]), word_low(w, q),
                       word_xor(w, word_xor(w, word_high(w, p), x[3]), k[1]), word_low(w, p)};
         memcpy(x, y, sizeof y);
         for (int i = 0; i < 2; i++)
-            k[i] = word_low(w, tn_l_op2(w->k, TN_S_add, k[i], word_const(w, philox_w[i])));
+            k[i] = word_low(w, tn_l_op2(w->k, TN_S_add, k[i], word_const(w, tn_philox_w[i])));
     }
 }
 
