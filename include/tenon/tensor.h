@@ -86,6 +86,10 @@ TN_API void tn_context_statistics(tn_context *context, tn_context_stats *out);
  * first. */
 TN_API tn_scope *tn_scope_open(tn_context *context);
 TN_API void tn_scope_close(tn_scope *scope);
+/* Closes the scope, but x goes on to the scope around it, or to the caller: the last line of a
+ * function that makes tensors on its way. What is still held when something is evaluated has to be
+ * stored, what is not may vanish in a kernel. Returns x. */
+TN_API tn_tensor *tn_scope_return(tn_scope *scope, tn_tensor *x);
 /* Takes the tensor out of its scope: the caller has to release it. Returns it. */
 TN_API tn_tensor *tn_keep(tn_tensor *x);
 
@@ -159,4 +163,6 @@ TN_API tn_tensor *tn_stop_gradient_at(const char *place, tn_tensor *x);
 #endif
 
 #include <tenon/tensor_ops.h>
+
+#include <tenon/tensor_layers.h>
 #endif

@@ -252,10 +252,6 @@ TN_API tn_tensor *tn_einsum_at(const char *place, const char *equation, tn_tenso
 TN_API tn_tensor *tn_softmax_at(const char *place, const tn_tensor *x, int axis);
 #define tn_log_softmax(...) tn_log_softmax_at(TN_HERE, __VA_ARGS__)
 TN_API tn_tensor *tn_log_softmax_at(const char *place, const tn_tensor *x, int axis);
-/* −log_softmax(x)[target], the mean over all positions: x [N, C, …], target [N, …] i32 or i64 */
-#define tn_cross_entropy(...) tn_cross_entropy_at(TN_HERE, __VA_ARGS__)
-TN_API tn_tensor *tn_cross_entropy_at(const char *place, const tn_tensor *x,
-                                      const tn_tensor *target);
 
 /* ---- new tensors ---------------------------------------------------------------------------- */
 
@@ -266,6 +262,10 @@ TN_API tn_tensor *tn_full_at(const char *place, tn_context *context, tn_dtype dt
 #define tn_arange(...) tn_arange_at(TN_HERE, __VA_ARGS__)
 TN_API tn_tensor *tn_arange_at(const char *place, tn_context *context, tn_dtype dtype, double start,
                                double stop, double step);
+/* `count` numbers from start to stop, both included */
+#define tn_linspace(...) tn_linspace_at(TN_HERE, __VA_ARGS__)
+TN_API tn_tensor *tn_linspace_at(const char *place, tn_context *context, tn_dtype dtype,
+                                 double start, double stop, int64_t count);
 #define tn_eye(...) tn_eye_at(TN_HERE, __VA_ARGS__)
 TN_API tn_tensor *tn_eye_at(const char *place, tn_context *context, tn_dtype dtype, int64_t rows,
                             int64_t columns);

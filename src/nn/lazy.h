@@ -19,7 +19,8 @@
 #include "ir/builder.h"
 #include "session/artifact.h"
 
-/* Elements in memory. Not ready: some run writes them yet. */
+/* Elements in memory. Not ready: some run writes them yet. An abstract one has a type and no elements:
+ * it can be recorded, but nothing behind it can be evaluated. */
 typedef struct tn__storage {
     uint32_t refs; /* tensors, also those it is the donor of, leaves and runs */
     tn_dtype dtype;
@@ -29,6 +30,7 @@ typedef struct tn__storage {
         data; /* NULL: the run that makes it gives it memory; or another storage has taken it over */
     size_t bytes;
     bool ready, failed;
+    char *abstract;      /* what it stands for, in messages; NULL: it has elements */
     bool varies;         /* a variable was behind it; see tn_grad */
     uint64_t generation; /* of the recording in which `leaf` stands for it; 0: none */
     tn_value leaf;
@@ -123,6 +125,9 @@ tn__storage *tn__storage_empty(tn_dtype dtype, int rank, const int64_t *dim);
 /* Gives `s` the memory of `donor` when the caller holds the only reference to that, else memory of its own;
  * false: there is none. Under the lock. */
 bool tn__storage_take_over(tn_context *c, tn__storage *s, tn__storage *donor);
+/* Without elements; `what` it stands for is copied. */
+tn__storage *tn__storage_abstract(tn_dtype dtype, int rank, const int64_t *dim, const char *what);
+tn_status tn__refuse_abstract(const tn__storage *s, tn_error *err);
 tn__storage *tn__storage_retain(tn__storage *s);
 void tn__storage_release(tn_context *c, tn__storage *s);
 void tn__storage_trim(tn_context *c); /* gives spare blocks back to the system */

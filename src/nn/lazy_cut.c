@@ -232,6 +232,15 @@ static void find_varying(cut *k) {
     }
 }
 
+static tn_status check_leaves(const cut *k, tn_error *err) {
+    for (uint32_t i = 0; i < k->c->recording->leaves.len; i++) {
+        const tn__leaf *leaf = &k->c->recording->leaves.data[i];
+        if (leaf->storage && leaf->storage->abstract && k->wanted[node_of(k, leaf->value)])
+            return tn__refuse_abstract(leaf->storage, err);
+    }
+    return TN_OK;
+}
+
 /* One in place of an input gets its memory when the run begins. */
 static tn__storage *new_output(const cut *k, uint32_t i) {
     tn_value v = k->outputs.data[i];
@@ -290,6 +299,7 @@ static tn_status cut_guarded(void *argument, tn_error *err) {
     find_parts(k);
     find_outputs(k);
     if (k->outputs.len == 0) return TN_OK;
+    TN_CHECK(check_leaves(k, err));
     k->run = calloc(1, sizeof *k->run);
     if (!k->run) tn_out_of_memory();
     find_varying(k);

@@ -33,6 +33,8 @@ static tn_status check_each(tn_context *c, tn_tensor *const *x, int count, tn_er
         if (!tn__tensor_is_ok(x[i])) return failed(c, err);
         if (x[i]->context != c)
             return tn_error_set(err, TN_INVALID, "tensor %d is of another context", i);
+        if (x[i]->storage && x[i]->storage->abstract)
+            return tn__refuse_abstract(x[i]->storage, err);
     }
     return TN_OK;
 }

@@ -51,6 +51,25 @@ tn__storage *tn__storage_empty(tn_dtype dtype, int rank, const int64_t *dim) {
     return s;
 }
 
+tn__storage *tn__storage_abstract(tn_dtype dtype, int rank, const int64_t *dim, const char *what) {
+    tn__storage *s = calloc(1, sizeof *s);
+    if (!s) return NULL;
+    *s = (tn__storage){.refs = 1, .dtype = dtype, .rank = rank, .ready = true};
+    for (int a = 0; a < rank; a++) s->dim[a] = dim[a];
+    s->abstract = strdup(what);
+    if (s->abstract) return s;
+    free(s);
+    return NULL;
+}
+
+tn_status tn__refuse_abstract(const tn__storage *s, tn_error *err) {
+    return tn_error_set(
+        err, TN_INVALID,
+        "%s has a type and no elements; what depends on it can be recorded, but not "
+        "evaluated",
+        s->abstract);
+}
+
 static bool fill(tn_context *c, tn__storage *s) {
     s->data = take_block(c, s->bytes ? s->bytes : 1);
     if (!s->data) return false;
@@ -84,5 +103,6 @@ void tn__storage_release(tn_context *c, tn__storage *s) {
         c->stats.bytes -= s->bytes;
         give_block(c, s->data, s->bytes ? s->bytes : 1);
     }
+    free(s->abstract);
     free(s);
 }

@@ -27,8 +27,8 @@ static void scope_remove(tn_tensor *x) {
     x->scope_next = x->scope_previous = NULL;
 }
 
-static void scope_add(tn_tensor *x) {
-    tn_scope *s = innermost;
+/* To the first scope of its context from s on outwards. */
+static void scope_add_from(tn_tensor *x, tn_scope *s) {
     while (s && s->context != x->context) s = s->outer;
     if (!s) return;
     x->scope = s;
@@ -47,7 +47,7 @@ tn_tensor *tn__tensor_new(tn_context *c) {
     if (c->first) c->first->previous = x;
     c->first = x;
     c->stats.tensors++;
-    scope_add(x);
+    scope_add_from(x, innermost);
     return x;
 }
 
@@ -147,6 +147,17 @@ void tn_scope_close(tn_scope *s) {
     }
     tn__context_unlock(c);
     free(s);
+}
+
+tn_tensor *tn_scope_return(tn_scope *s, tn_tensor *x) {
+    if (s && x && x->scope == s) {
+        pthread_mutex_lock(&x->context->lock);
+        scope_remove(x);
+        scope_add_from(x, s->outer);
+        pthread_mutex_unlock(&x->context->lock);
+    }
+    tn_scope_close(s);
+    return x;
 }
 
 tn_tensor *tn_retain(tn_tensor *x) {

@@ -67,7 +67,7 @@ void tn_grad_at(const char *place, tn_tensor *y, tn_tensor *cotangent, tn_tensor
 
 static tn_value build_stop(tn_builder *b, const tn_value *in, const void *args) {
     (void)args;
-    return tn_b_node(b, TN_OP_barrier, in, 1, &(tn_attrs_barrier){.stop = true});
+    return tn__stopped(b, in[0]);
 }
 
 tn_tensor *tn_stop_gradient_at(const char *place, tn_tensor *x) {

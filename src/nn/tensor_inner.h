@@ -16,6 +16,27 @@ tn_tensor *tn__call3(const char *place, const tn_tensor *x, const tn_tensor *y, 
                      tn__build *build, const void *args);
 tn_tensor *tn__call_n(const char *place, tn_tensor *const *x, int count, tn__build *build,
                       const void *args);
+/* What builds several. */
+typedef void tn__build_all(tn_builder *b, const tn_value *in, const void *args, tn_value *out);
+/* Operands behind the first `required` may be NULL: `build` gets TN_NO_VALUE for them. */
+tn_tensor *tn__call_some(const char *place, const tn_tensor *const *x, int count, int required,
+                         tn__build *build, const void *args);
+void tn__call_results(const char *place, const tn_tensor *const *x, int count, int required,
+                      tn__build_all *build, const void *args, tn_tensor **out, int results);
+tn_tensor *tn__failed(tn_context *c);
+/* A sticky error. */
+void tn__refuse(tn_context *c, const char *place, const char *format, ...) TN_PRINTF(3, 4);
+/* Copies options of the caller's size, which they begin with; `from` NULL: all zero. False, and a
+ * sticky error, when the size is not set. */
+bool tn__options(tn_context *c, const char *place, const void *from, void *to, size_t size);
+/* An error unless x is a float; gives x. */
+tn_value tn__float_operand(tn_builder *b, const char *what, tn_value x);
+/* x in the type of `like`; TN_NO_VALUE stays that. */
+tn_value tn__cast_like(tn_builder *b, tn_value x, tn_value like);
+/* x in the type in which sums over `like` are computed. */
+tn_value tn__wide_like(tn_builder *b, tn_value x, tn_value like);
+/* x, with no gradient to what it is computed from. */
+tn_value tn__stopped(tn_builder *b, tn_value x);
 /* One tensor, two results. */
 void tn__call_pair(const char *place, const tn_tensor *x,
                    void (*build)(tn_builder *b, const tn_value *in, const void *args,

@@ -57,6 +57,22 @@ tn_tensor *tn_arange_at(const char *place, tn_context *c, tn_dtype dtype, double
     return tn__call0(place, c, build_arange, &(new_args){dtype, 1, &size, start, step});
 }
 
+/* start + (stop − start) / (count − 1) · i */
+static tn_value build_linspace(tn_builder *b, const tn_value *in, const void *args) {
+    const new_args *a = args;
+    tn_shape shape;
+    (void)in;
+    if (!shape_of(b, "linspace", a, &shape)) return TN_NO_VALUE;
+    tn_value i = tn_b_mul_scalar(b, tn_b_iota(b, TN_f64, &shape, 0), a->step);
+    return tn_b_cast(b, tn_b_add_scalar(b, i, a->value), a->dtype);
+}
+
+tn_tensor *tn_linspace_at(const char *place, tn_context *c, tn_dtype dtype, double start,
+                          double stop, int64_t count) {
+    double step = count > 1 ? (stop - start) / (double)(count - 1) : 0;
+    return tn__call0(place, c, build_linspace, &(new_args){dtype, 1, &count, start, step});
+}
+
 static tn_value build_eye(tn_builder *b, const tn_value *in, const void *args) {
     const new_args *a = args;
     tn_shape shape;

@@ -1,4 +1,4 @@
-/* Products, softmax and losses of lazy tensors. See tenon/tensor_ops.h. */
+/* Products and softmax of lazy tensors. See tenon/tensor_ops.h. */
 #include "nn/tensor_inner.h"
 
 static tn_value build_matmul(tn_builder *b, const tn_value *in, const void *args) {
@@ -47,14 +47,4 @@ static tn_value build_log_softmax(tn_builder *b, const tn_value *in, const void 
 
 tn_tensor *tn_log_softmax_at(const char *place, const tn_tensor *x, int axis) {
     return tn__call1(place, x, build_log_softmax, &axis);
-}
-
-static tn_value build_cross_entropy(tn_builder *b, const tn_value *in, const void *args) {
-    (void)args;
-    tn_class_loss loss = {.target = in[1], .weight = TN_NO_VALUE, .reduction = TN_REDUCTION_MEAN};
-    return tn_b_cross_entropy(b, as_float(b, in[0]), &loss, NULL);
-}
-
-tn_tensor *tn_cross_entropy_at(const char *place, const tn_tensor *x, const tn_tensor *target) {
-    return tn__call2(place, x, target, build_cross_entropy, NULL);
 }

@@ -67,6 +67,7 @@ tn_value tn_b_instance_norm(tn_builder *b, tn_value x, tn_value scale, tn_value 
 typedef struct tn_batch_norm {
     tn_value scale, bias, mean, var;
     double epsilon, momentum; /* running = running · momentum + batch · (1 − momentum) */
+    bool unbiased; /* the running variance is that of the batch, divided by count − 1 */
 } tn_batch_norm;
 tn_value tn_b_batch_norm(tn_builder *b, tn_value x, const tn_batch_norm *o);
 /* With the statistics of x itself (population variance); running: the new mean and var. */

@@ -187,6 +187,21 @@ static tn_value moved(tn_builder *b, tn_value running, tn_value batch, double mo
     return tn_b_cast(b, tn_b_add(b, old, new), dtype);
 }
 
+/* variance · count / (count − 1) over the axes */
+static tn_value unbiased(tn_builder *b, tn_value x, tn_value variance, const int *axes, int n) {
+    tn_dims *t = b->graph->dims;
+    tn_dim count = 1;
+    for (int i = 0; i < n; i++) count = tn_dim_mul(t, count, tn_b_dim(b, x, axes[i]));
+    if (tn_b_ok(b) && count == 1)
+        return tn_b_fail(b, TN_INVALID,
+                         "batch norm in training: one value per channel has no "
+                         "variance; use a larger batch, or the running statistics");
+    tn_dtype dtype = tn_b_type(b, variance).dtype;
+    tn_value all = tn_b_dim_value(b, count, dtype);
+    tn_value free = tn_b_dim_value(b, tn_dim_sub(t, count, 1), dtype);
+    return tn_b_mul(b, variance, tn_b_div(b, all, free));
+}
+
 tn_value tn_b_batch_norm_training(tn_builder *b, tn_value x, const tn_batch_norm *o,
                                   tn_value running[2]) {
     int axes[TN_MAX_RANK];
@@ -199,7 +214,8 @@ tn_value tn_b_batch_norm_training(tn_builder *b, tn_value x, const tn_batch_norm
     tn_value mean = tn_b_reshape_to(b, m.mean, 1, &channel_count);
     tn_value variance = tn_b_reshape_to(b, m.variance, 1, &channel_count);
     running[0] = moved(b, o->mean, mean, o->momentum);
-    running[1] = moved(b, o->var, variance, o->momentum);
+    tn_value spread = o->unbiased ? unbiased(b, x, variance, axes, n) : variance;
+    running[1] = moved(b, o->var, spread, o->momentum);
     return normalise_channels(b, x, mean, variance, o);
 }
 

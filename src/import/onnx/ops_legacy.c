@@ -90,7 +90,8 @@ static void import_batch_norm(tn_o *o) {
                        p[2],
                        p[3],
                        tn_o_float(o, "epsilon", (double)1e-5f),
-                       tn_o_float(o, "momentum", (double)0.9f)};
+                       tn_o_float(o, "momentum", (double)0.9f),
+                       false};
     if (each) x = flat(o, x, 1);
     bool test = o->version < 7 ? tn_o_int(o, "is_test", 0) != 0 : !tn_o_wants(o, 1);
     tn_value y =

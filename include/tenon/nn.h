@@ -1,0 +1,227 @@
+/* Modules and layers over lazy tensors.
+ *
+ *   static tn_tensor *mlp(tn_module *m, tn_tensor *x) {
+ *       x = tn_relu(tn_linear(m, "fc1", x, 256));
+ *       return tn_linear(m, "out", x, 10);
+ *   }
+ *
+ * A module is a tree of named parameters and buffers. Layers make theirs when they are first called,
+ * of the sizes that x needs, and find them again by name; so a model is one function of its module
+ * and its inputs. Names are PyTorch's ("fc1.weight"), initial values too where nothing else is said.
+ *
+ * A layer's call ends with options by name: tn_conv2d(m, "c1", x, 64, .kernel = 3, .stride = 2). A
+ * field that is left out, or 0, is the default. tn_conv2d_at(place, m, "c1", x, &options) is the same
+ * for other languages; options.size has to be set there, NULL stands for the defaults.
+ *
+ * Layers compute in x's type: parameters of another one are cast on the way, so f32 parameters meet
+ * bf16 activations as a mixed precision wants it. Errors stick to the context, as those of operations
+ * do. A module is used by one thread at a time. */
+#ifndef TENON_NN_H
+#define TENON_NN_H
+
+#include <tenon/tensor.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- initial values ------------------------------------------------------------------------- */
+
+typedef enum tn_init_kind {
+    TN_INIT_DEFAULT, /* what the layer says; zeros where there is no layer */
+    TN_INIT_CONSTANT,
+    TN_INIT_UNIFORM,
+    TN_INIT_NORMAL,
+    TN_INIT_TRUNCATED_NORMAL,
+    TN_INIT_KAIMING_UNIFORM,
+    TN_INIT_KAIMING_NORMAL,
+    TN_INIT_XAVIER_UNIFORM,
+    TN_INIT_XAVIER_NORMAL
+} tn_init_kind;
+/* Of a weight [out, in, window…]: in · Π window or out · Π window, as PyTorch counts. */
+typedef enum tn_fan { TN_FAN_IN, TN_FAN_OUT } tn_fan;
+typedef struct tn_init {
+    tn_init_kind kind;
+    tn_fan fan;
+    double a, b, lo, hi;
+} tn_init;
+
+TN_API tn_init tn_init_zeros(void);
+TN_API tn_init tn_init_ones(void);
+TN_API tn_init tn_init_constant(double value);
+TN_API tn_init tn_init_uniform(double lo, double hi);
+TN_API tn_init tn_init_normal(double mean, double deviation);
+/* A normal distribution given that it lies within mean + lo · deviation … mean + hi · deviation.
+ * PyTorch's trunc_normal_(mean, std, a, b) has the same distribution with lo = (a − mean) / std and hi
+ * = (b − mean) / std: its bounds are absolute. `deviation` is that before the truncation. */
+TN_API tn_init tn_init_truncated_normal(double mean, double deviation, double lo, double hi);
+/* Deviation √(2 / (1 + slope²) / fan), for layers behind a leaky ReLU of this slope (He et al. 2015);
+ * uniform: in ±√3 times that. slope = √5 is PyTorch's default for linear and conv weights. */
+TN_API tn_init tn_init_kaiming_uniform(double slope, tn_fan fan);
+TN_API tn_init tn_init_kaiming_normal(double slope, tn_fan fan);
+/* Deviation gain · √(2 / (fan_in + fan_out)) (Glorot, Bengio 2010) */
+TN_API tn_init tn_init_xavier_uniform(double gain);
+TN_API tn_init tn_init_xavier_normal(double gain);
+
+/* ---- modules -------------------------------------------------------------------------------- */
+
+typedef struct tn_module tn_module;
+
+typedef struct tn_module_options {
+    size_t size;    /* sizeof(tn_module_options) */
+    uint64_t seed;  /* initial values depend on it and on the parameter's full name alone */
+    tn_dtype dtype; /* of parameters that layers make */
+    bool abstract;  /* parameters get a type and no memory: the model can be looked at, not run */
+} tn_module_options;
+#define TN_MODULE_OPTIONS_INIT                                                                     \
+    { .size = sizeof(tn_module_options), .dtype = TN_f32 }
+
+/* A root module, in training mode. `options` may be NULL. */
+TN_API tn_status tn_module_create(tn_context *context, const tn_module_options *options,
+                                  tn_module **out, tn_error *err) TN_MUST_USE;
+/* The root with all below it, before its context. NULL: nothing. */
+TN_API void tn_module_release(tn_module *root);
+TN_API tn_context *tn_module_context(const tn_module *m);
+/* The module of this name below m: tn_module_child(m, "layers.%d", i). Borrowed, lives with the root;
+ * made at the first call, in m's mode. */
+TN_API tn_module *tn_module_child(tn_module *m, const char *format, ...) TN_PRINTF(2, 3);
+
+/* The parameter (the buffer) of this name in m; the first call makes it. Borrowed, lives with the
+ * root. Another type or shape than before is an error. Parameters are what gradients are taken for
+ * and optimizers change; buffers are the rest of a model's state (tn_assign changes them). */
+#define tn_module_parameter(...) tn_module_parameter_at(TN_HERE, __VA_ARGS__)
+TN_API tn_tensor *tn_module_parameter_at(const char *place, tn_module *m, const char *name,
+                                         tn_dtype dtype, int rank, const int64_t *dim,
+                                         tn_init init);
+#define tn_module_buffer(...) tn_module_buffer_at(TN_HERE, __VA_ARGS__)
+TN_API tn_tensor *tn_module_buffer_at(const char *place, tn_module *m, const char *name,
+                                      tn_dtype dtype, int rank, const int64_t *dim, tn_init init);
+/* A buffer with the number of a stream of random numbers, u64, that this name alone has; whoever
+ * draws from it assigns the next number. */
+#define tn_module_random(...) tn_module_random_at(TN_HERE, __VA_ARGS__)
+TN_API tn_tensor *tn_module_random_at(const char *place, tn_module *m, const char *name);
+
+/* Of m and all below it: dropout draws and batch norm uses the batch's statistics in training. */
+TN_API void tn_module_set_training(tn_module *m, bool training);
+TN_API bool tn_module_training(const tn_module *m);
+/* Whether the parameters that exist in m and below it are trained. */
+TN_API void tn_module_set_trainable(tn_module *m, bool trainable);
+
+typedef struct tn_module_item {
+    const char *name; /* the full one, "layers.0.attention.wq.weight" */
+    tn_tensor *tensor;
+    bool trainable; /* false: a buffer, or a frozen parameter */
+    bool buffer;
+} tn_module_item;
+/* Parameters and buffers of the root that m belongs to, in the order of their creation. */
+TN_API int tn_module_count(const tn_module *m);
+/* False when there is no such item. Borrowed. */
+TN_API bool tn_module_entry(const tn_module *m, int index, tn_module_item *out);
+/* By its full name; NULL: there is none. Borrowed. */
+TN_API tn_tensor *tn_module_find(const tn_module *m, const char *full_name);
+/* Elements of all parameters. */
+TN_API int64_t tn_module_parameter_elements(const tn_module *m);
+
+/* ---- linear, embedding, dropout ------------------------------------------------------------- */
+
+/* x […, I] → […, features]: tn_linear(m, "fc1", x, 256). Parameters weight [features, I], bias
+ * [features]; both uniform in ±1/√I. */
+typedef struct tn_linear_layer {
+    size_t size; /* sizeof(tn_linear_layer), as of all options below */
+    int64_t features;
+    bool no_bias;
+    tn_init weight, bias;
+} tn_linear_layer;
+#define tn_linear(m, name, x, ...)                                                                 \
+    tn_linear_at(TN_HERE, m, name, x,                                                              \
+                 &(tn_linear_layer){TN_SIZE(tn_linear_layer), .features = __VA_ARGS__})
+TN_API tn_tensor *tn_linear_at(const char *place, tn_module *m, const char *name,
+                               const tn_tensor *x, const tn_linear_layer *options);
+
+/* Rows of the parameter weight [rows, features], N(0, 1): index […] i32 or i64 → […, features];
+ * tn_embedding(m, "tok", index, 50257, 768). An index out of range is an error of the evaluation. */
+typedef struct tn_embedding_layer {
+    size_t size;
+    int64_t rows, features;
+    tn_init weight;
+} tn_embedding_layer;
+#define tn_embedding(m, name, index, row_count, ...)                                               \
+    tn_embedding_at(TN_HERE, m, name, index,                                                       \
+                    &(tn_embedding_layer){TN_SIZE(tn_embedding_layer), .rows = row_count,          \
+                                          .features = __VA_ARGS__})
+TN_API tn_tensor *tn_embedding_at(const char *place, tn_module *m, const char *name,
+                                  const tn_tensor *index, const tn_embedding_layer *options);
+
+/* In training: zero with probability p, else x / (1 − p); else x. The buffer `random` counts the
+ * draws, so it is saved and resumed with the model. */
+#define tn_dropout(...) tn_dropout_at(TN_HERE, __VA_ARGS__)
+TN_API tn_tensor *tn_dropout_at(const char *place, tn_module *m, const char *name,
+                                const tn_tensor *x, double p);
+
+/* ---- convolution ---------------------------------------------------------------------------- */
+
+/* x [N, C, …] → [N, features, …]: tn_conv2d(m, "conv1", x, 64, .kernel = 3, .padding = 1). Parameters
+ * weight [features, C / groups, kernel…] (transposed: [C, features / groups, kernel…]), bias
+ * [features]; both uniform in ±1/√fan_in. */
+typedef struct tn_conv_layer {
+    size_t size;
+    int64_t features;
+    TN_WINDOW_FIELDS
+    bool no_bias;
+    tn_init weight, bias;
+} tn_conv_layer;
+#define TN_CONV_LAYER(fn, m, name, x, ...)                                                         \
+    fn(TN_HERE, m, name, x, &(tn_conv_layer){TN_SIZE(tn_conv_layer), .features = __VA_ARGS__})
+#define tn_conv1d(m, name, x, ...) TN_CONV_LAYER(tn_conv1d_at, m, name, x, __VA_ARGS__)
+#define tn_conv2d(m, name, x, ...) TN_CONV_LAYER(tn_conv2d_at, m, name, x, __VA_ARGS__)
+#define tn_conv3d(m, name, x, ...) TN_CONV_LAYER(tn_conv3d_at, m, name, x, __VA_ARGS__)
+#define tn_conv_transpose1d(m, name, x, ...)                                                       \
+    TN_CONV_LAYER(tn_conv_transpose1d_at, m, name, x, __VA_ARGS__)
+#define tn_conv_transpose2d(m, name, x, ...)                                                       \
+    TN_CONV_LAYER(tn_conv_transpose2d_at, m, name, x, __VA_ARGS__)
+#define tn_conv_transpose3d(m, name, x, ...)                                                       \
+    TN_CONV_LAYER(tn_conv_transpose3d_at, m, name, x, __VA_ARGS__)
+#define TN_CONV_LAYERS(R)                                                                          \
+    R(conv1d) R(conv2d) R(conv3d) R(conv_transpose1d) R(conv_transpose2d) R(conv_transpose3d)
+#define R(op)                                                                                      \
+    TN_API tn_tensor *tn_##op##_at(const char *place, tn_module *m, const char *name,              \
+                                   const tn_tensor *x, const tn_conv_layer *options);
+TN_CONV_LAYERS(R)
+#undef R
+
+/* ---- norms ---------------------------------------------------------------------------------- */
+
+/* Parameters weight (ones) and bias (zeros). */
+typedef struct tn_norm_layer {
+    size_t size;
+    int axes;                /* layer and RMS norm: the last ones; 0: 1 */
+    int64_t groups;          /* group norm */
+    double epsilon;          /* 0: 1e-5 */
+    double momentum;         /* batch norm: the new statistics' part of the running ones; 0: 0.1 */
+    bool no_bias, no_affine; /* no bias; neither weight nor bias */
+    bool affine;             /* instance norm: it has weight and bias, which is not usual */
+    tn_init weight, bias;
+} tn_norm_layer;
+#define TN_NORM_LAYER(fn, ...)                                                                     \
+    TN_WITH_OPTIONS_3(fn, tn_norm_layer, __VA_ARGS__, TN_SIZE(tn_norm_layer))
+#define tn_layer_norm(...)    TN_NORM_LAYER(tn_layer_norm_at, __VA_ARGS__)
+#define tn_rms_norm(...)      TN_NORM_LAYER(tn_rms_norm_at, __VA_ARGS__)
+#define tn_instance_norm(...) TN_NORM_LAYER(tn_instance_norm_at, __VA_ARGS__)
+#define tn_batch_norm(...)    TN_NORM_LAYER(tn_batch_norm_at, __VA_ARGS__)
+#define tn_group_norm(m, name, x, ...)                                                             \
+    tn_group_norm_at(TN_HERE, m, name, x,                                                          \
+                     &(tn_norm_layer){TN_SIZE(tn_norm_layer), .groups = __VA_ARGS__})
+/* layer_norm(m, "ln", x) and rms_norm: over the last axes of x. The others: x [N, C, …]; group_norm(m,
+ * "gn", x, 32). batch_norm has the buffers running_mean (zeros) and running_var (ones), which it
+ * replaces in training, where it uses the batch's own statistics (Ioffe, Szegedy 2015). */
+#define TN_NORM_LAYERS(R) R(layer_norm) R(rms_norm) R(instance_norm) R(batch_norm) R(group_norm)
+#define R(op)                                                                                      \
+    TN_API tn_tensor *tn_##op##_at(const char *place, tn_module *m, const char *name,              \
+                                   const tn_tensor *x, const tn_norm_layer *options);
+TN_NORM_LAYERS(R)
+#undef R
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,39 @@
+/* The inside of modules and what layers share. See tenon/nn.h. */
+#ifndef TENON_NN_MODULE_H
+#define TENON_NN_MODULE_H
+
+#include <tenon/nn.h>
+
+#include "nn/tensor_inner.h"
+
+const char *tn__module_name(const tn_module *m); /* the full one */
+tn_dtype tn__module_dtype(const tn_module *m);   /* of parameters that layers make */
+
+/* A layer's own module: the child of this name, with what its calls need. */
+typedef struct tn__layer {
+    const char *place;
+    tn_context *context;
+    tn_module *module;
+    tn_dtype dtype; /* of parameters */
+    bool ok;        /* false: an error was told, or an operand failed */
+} tn__layer;
+
+/* Not ok when x failed. */
+tn__layer tn__layer_begin(const char *place, tn_module *m, const char *name, const tn_tensor *x);
+/* Copies `given` (NULL: all zero) of the caller's size to `options` of ours; both begin with it. */
+void tn__layer_options(tn__layer *l, const void *given, void *options, size_t size);
+/* A sticky error with the layer's full name in front; the layer is not ok then. */
+void tn__layer_refuse(tn__layer *l, const char *format, ...) TN_PRINTF(2, 3);
+/* Parameters and buffers of the layer; NULL when it is not ok. */
+tn_tensor *tn__layer_parameter(tn__layer *l, const char *name, int rank, const int64_t *dim,
+                               tn_init given, tn_init otherwise);
+tn_tensor *tn__layer_buffer(tn__layer *l, const char *name, int rank, const int64_t *dim,
+                            tn_init init);
+/* A stream of random numbers, see tn_module_random. */
+tn_tensor *tn__layer_random(tn__layer *l, const char *name);
+/* PyTorch's default for biases: uniform in ±1/√fan. */
+tn_init tn__init_by_fan(int64_t fan);
+/* What a layer that is not ok gives. */
+tn_tensor *tn__layer_failed(const tn__layer *l);
+
+#endif

@@ -1,0 +1,161 @@
+#!/usr/bin/env python3
+"""Writes what PyTorch makes of each layer: tests/golden/layers.npz, read by tests/unit/nn/test_layers.c.
+
+    tools/golden_layers.py [FILE]
+
+Each case is computed in f64 from small random tensors and stored in f32. Keys:
+
+    <case>/in.<i>        inputs
+    <case>/p.<name>      parameters and buffers before the call, by PyTorch's names
+    <case>/y             the result
+    <case>/c             the cotangent of the result
+    <case>/d.in.<i>, <case>/d.<name>   gradients of sum(y * c)
+    <case>/after.<name>  buffers after the call
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+FILE = Path(__file__).resolve().parent.parent / "tests" / "golden" / "layers.npz"
+SEED = 20261122
+
+arrays: dict[str, np.ndarray] = {}
+
+
+def store(key: str, x: torch.Tensor) -> None:
+    x = x.detach()
+    arrays[key] = x.to(torch.float32 if x.is_floating_point() else torch.int64).numpy()
+
+
+def randomise(module: nn.Module) -> None:
+    """Parameters away from their simple initial values, all of them f32 numbers."""
+    with torch.no_grad():
+        for name, p in [*module.named_parameters(), *module.named_buffers()]:
+            if not p.is_floating_point():
+                continue
+            noise = torch.randn(p.shape).to(torch.float32).double() * 0.3
+            p.copy_(noise.abs() + 0.5 if name.endswith("running_var") else p.float().double() + noise)
+            p.copy_(p.float().double())
+
+
+def case(name: str, call, *shapes_or_tensors, module: nn.Module | None = None) -> None:
+    """call(*inputs) gives the result; inputs are f32 numbers in f64, or integers."""
+    inputs = []
+    for x in shapes_or_tensors:
+        if isinstance(x, tuple):
+            x = torch.randn(x).float().double()
+        inputs.append(x.requires_grad_() if x.is_floating_point() else x)
+    named = {}
+    if module is not None:
+        module.double()
+        randomise(module)
+        named = dict([*module.named_parameters(), *module.named_buffers()])
+        named = {key: p for key, p in named.items() if p.is_floating_point()}
+    for key, p in named.items():
+        store(f"{name}/p.{key}", p)
+    for i, x in enumerate(inputs):
+        store(f"{name}/in.{i}", x)
+    buffers = {key for key, p in named.items() if not p.requires_grad}
+    y = call(*inputs)
+    c = torch.randn(y.shape).float().double()
+    y.backward(c)
+    store(f"{name}/y", y)
+    store(f"{name}/c", c)
+    for i, x in enumerate(inputs):
+        if x.requires_grad:
+            store(f"{name}/d.in.{i}", x.grad)
+    for key, p in named.items():
+        if key in buffers:
+            store(f"{name}/after.{key}", p)
+        else:
+            store(f"{name}/d.{key}", p.grad)
+
+
+def layer(name: str, module: nn.Module, *shapes) -> None:
+    case(name, module, *shapes, module=module)
+
+
+def dense() -> None:
+    layer("linear", nn.Linear(6, 4), (3, 2, 6))
+    layer("linear_no_bias", nn.Linear(6, 4, bias=False), (3, 6))
+    embedding = nn.Embedding(7, 5)
+    layer("embedding", embedding, torch.tensor([[1, 6, 1], [0, 3, 1]]))
+
+
+def convolutions() -> None:
+    layer("conv1d", nn.Conv1d(3, 4, 3, stride=2, padding=1), (2, 3, 9))
+    layer("conv2d", nn.Conv2d(3, 4, 3, stride=2, padding=1), (2, 3, 7, 6))
+    layer("conv2d_lists", nn.Conv2d(2, 3, (3, 2), stride=(1, 2), padding=(0, 1), dilation=(2, 1)), (1, 2, 8, 7))
+    layer("conv2d_groups", nn.Conv2d(4, 6, 3, padding=1, groups=2, bias=False), (2, 4, 5, 5))
+    layer("conv2d_depthwise", nn.Conv2d(4, 4, 3, padding=1, groups=4), (2, 4, 5, 5))
+    layer("conv3d", nn.Conv3d(2, 3, 2, stride=1), (1, 2, 3, 4, 3))
+    layer("conv_transpose1d", nn.ConvTranspose1d(3, 2, 4, stride=2, padding=1), (2, 3, 5))
+    layer("conv_transpose2d", nn.ConvTranspose2d(4, 6, 3, stride=2, padding=1, output_padding=1, groups=2), (2, 4, 3, 4))
+    layer("conv_transpose3d", nn.ConvTranspose3d(2, 2, 2, stride=2), (1, 2, 2, 2, 3))
+
+
+def pooling() -> None:
+    x = (2, 3, 7, 6)
+    case("max_pool", lambda x: F.max_pool2d(x, 3, 2, 1), x)
+    case("max_pool_ceil", lambda x: F.max_pool2d(x, 2, 2, ceil_mode=True), x)
+    case("max_pool1d", lambda x: F.max_pool1d(x, 3), (2, 3, 10))
+    case("average_pool", lambda x: F.avg_pool2d(x, 3, 2, 1), x)
+    case("average_pool_exclude", lambda x: F.avg_pool2d(x, 3, 2, 1, count_include_pad=False), x)
+    case("average_pool3d", lambda x: F.avg_pool3d(x, (1, 2, 2)), (1, 2, 2, 4, 4))
+    case("global_average_pool", lambda x: F.adaptive_avg_pool2d(x, 1), x)
+    case("resize_nearest", lambda x: F.interpolate(x, (10, 9), mode="nearest"), x)
+    case("resize_linear", lambda x: F.interpolate(x, (10, 4), mode="bilinear"), x)
+    case("resize_cubic", lambda x: F.interpolate(x, (11, 8), mode="bicubic"), x)
+
+
+def norms() -> None:
+    layer("layer_norm", nn.LayerNorm(6), (3, 4, 6))
+    layer("layer_norm_two_axes", nn.LayerNorm((4, 6), eps=1e-3), (3, 4, 6))
+    layer("rms_norm", nn.RMSNorm(6, eps=1e-5), (3, 4, 6))
+    layer("group_norm", nn.GroupNorm(2, 6), (3, 6, 4, 2))
+    layer("instance_norm", nn.InstanceNorm2d(3), (2, 3, 4, 5))
+    layer("instance_norm_affine", nn.InstanceNorm1d(3, affine=True), (2, 3, 7))
+    layer("batch_norm", nn.BatchNorm2d(3), (4, 3, 3, 2))
+    layer("batch_norm_flat", nn.BatchNorm1d(5, eps=1e-4, momentum=0.3), (6, 5))
+    layer("batch_norm_eval", nn.BatchNorm2d(3).eval(), (4, 3, 3, 2))
+
+
+def losses() -> None:
+    x = (4, 5)
+    case("mse_loss", F.mse_loss, x, x)
+    case("mse_loss_sum", lambda x, t: F.mse_loss(x, t, reduction="sum"), x, x)
+    case("l1_loss", F.l1_loss, x, x)
+    case("huber_loss", lambda x, t: F.huber_loss(x, t, delta=0.7), x, x)
+    case("binary_cross_entropy", F.binary_cross_entropy_with_logits, x, torch.rand(4, 5).float().double())
+    target = torch.tensor([4, 0, 2, 2])
+    holes = torch.tensor([4, -100, 2, -100])
+    weight = torch.tensor([0.5, 1, 2, 1, 3]).double()
+    case("cross_entropy", F.cross_entropy, x, target)
+    case("cross_entropy_each", lambda x, t: F.cross_entropy(x, t, reduction="none"), x, target)
+    case("cross_entropy_ignored", F.cross_entropy, x, holes)
+    case("cross_entropy_weighted", lambda x, t: F.cross_entropy(x, t, weight=weight), x, holes)
+    case("cross_entropy_smooth", lambda x, t: F.cross_entropy(x, t, label_smoothing=0.1), x, target)
+    case("cross_entropy_smooth_ignored", lambda x, t: F.cross_entropy(x, t, label_smoothing=0.1), x, holes)
+    case("cross_entropy_places", F.cross_entropy, (2, 5, 3), torch.tensor([[0, 1, 4], [2, 2, 3]]))
+    case("nll_loss", F.nll_loss, x, target)
+
+
+def main() -> None:
+    torch.manual_seed(SEED)
+    dense()
+    convolutions()
+    pooling()
+    norms()
+    losses()
+    np.savez_compressed(sys.argv[1] if len(sys.argv) > 1 else FILE, **arrays)
+
+
+if __name__ == "__main__":
+    main()
