@@ -147,6 +147,70 @@ def losses() -> None:
     case("nll_loss", F.nll_loss, x, target)
 
 
+def rotate(x, theta=10000.0, interleaved=False, factor=1.0, low=1.0, high=4.0, length=8192, features=None):
+    """Rotary embedding with Llama 3.1's scaling, by its definition."""
+    d = features or x.shape[-1]
+    f = theta ** (-torch.arange(0, d, 2).double() / d)
+    wave = 2 * torch.pi / f
+    blend = ((length / wave - low) / (high - low)).clamp(0, 1)
+    f = (1 - blend) * f / factor + blend * f if factor != 1 else f
+    angle = torch.arange(x.shape[-2]).double()[:, None] * f
+    x, rest = x[..., :d], x[..., d:]
+    a, b = (x[..., 0::2], x[..., 1::2]) if interleaved else x.chunk(2, -1)
+    y = a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos()
+    y = torch.stack(y, -1).flatten(-2) if interleaved else torch.cat(y, -1)
+    return torch.cat([y, rest], -1)
+
+
+class Attention(nn.Module):
+    def __init__(self, features, heads, kv_heads=None, head=None, bias=True, rotary=None, **options):
+        super().__init__()
+        self.heads, self.kv_heads = heads, kv_heads or heads
+        head = head or features // heads
+        self.wq = nn.Linear(features, heads * head, bias=bias)
+        self.wk = nn.Linear(features, self.kv_heads * head, bias=bias)
+        self.wv = nn.Linear(features, self.kv_heads * head, bias=bias)
+        self.wo = nn.Linear(heads * head, features, bias=bias)
+        self.rotary, self.options = rotary, options
+
+    def forward(self, x, source=None):
+        source = x if source is None else source
+        q = self.wq(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        k = self.wk(source).unflatten(-1, (self.kv_heads, -1)).transpose(1, 2)
+        v = self.wv(source).unflatten(-1, (self.kv_heads, -1)).transpose(1, 2)
+        if self.rotary is not None:
+            q, k = rotate(q, **self.rotary), rotate(k, **self.rotary)
+        y = F.scaled_dot_product_attention(q, k, v, enable_gqa=True, **self.options)
+        return self.wo(y.transpose(1, 2).flatten(-2))
+
+
+def attention() -> None:
+    q, k, v = (2, 4, 5, 6), (2, 2, 5, 6), (2, 2, 5, 3)
+    i, j = torch.arange(5)[:, None], torch.arange(5)[None, :]
+    near, shown = (i - j).abs() < 3, torch.rand(2, 1, 5, 5) < 0.7
+    shown = shown | (i == j)
+    sdpa = F.scaled_dot_product_attention
+
+    def masked(mask, **options):
+        return lambda q, k, v, *_: sdpa(q, k, v, attn_mask=mask, enable_gqa=True, **options)
+
+    case("attention", masked(None), q, k, v)
+    case("attention_causal", masked(None, is_causal=True, scale=0.3), q, k, v)
+    case("attention_window", masked(near), q, k, v)
+    case("attention_causal_window", masked(near & (j <= i)), q, k, v)
+    case("attention_bool_mask", masked(shown), q, k, v, shown.long())
+    case("attention_bias", lambda q, k, v, m: sdpa(q, k, v, attn_mask=m, enable_gqa=True), q, k, v, (4, 5, 5))
+    case("attention_mask_function", masked((i + j) % 3 != 1), q, k, v)
+    case("attention_score_function", masked((j - i) * 0.25 + torch.where(j <= i, 0, -torch.inf)), q, k, v)
+    case("rotary", rotate, (2, 3, 7, 8))
+    case("rotary_interleaved", lambda x: rotate(x, 100.0, True, features=6), (2, 3, 7, 8))
+    llama = {"theta": 500000.0, "factor": 8.0, "low": 1.0, "high": 4.0, "length": 64}
+    case("rotary_scaled", lambda x: rotate(x, **llama), (2, 1, 70, 16))
+    layer("attention_layer", Attention(12, 4), (2, 5, 12))
+    layer("attention_layer_llama", Attention(12, 4, 2, 6, bias=False, rotary=llama, is_causal=True), (2, 5, 12))
+    layer("attention_layer_source", Attention(12, 3), (2, 5, 12), (2, 4, 12))
+
+
 def main() -> None:
     torch.manual_seed(SEED)
     dense()
@@ -154,6 +218,7 @@ def main() -> None:
     pooling()
     norms()
     losses()
+    attention()
     np.savez_compressed(sys.argv[1] if len(sys.argv) > 1 else FILE, **arrays)
 
 

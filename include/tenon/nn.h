@@ -221,6 +221,37 @@ typedef struct tn_norm_layer {
 TN_NORM_LAYERS(R)
 #undef R
 
+/* ---- attention ------------------------------------------------------------------------------ */
+
+/* Multi-head attention, x [N, S, I] → [N, S, features]: queries of `heads` heads, keys and values of
+ * `kv_heads`, which divides them (Ainslie et al. 2023). The linear layers wq, wk, wv, wo below it have
+ * PyTorch's initial values for linear layers. */
+typedef struct tn_attention_layer {
+    size_t size;
+    int64_t heads, kv_heads;    /* 0: as many as heads */
+    int64_t head_features;      /* 0: I / heads */
+    int64_t features;           /* of the result; 0: I */
+    bool no_bias;               /* of all four */
+    bool causal;                /* position i sees j ≤ i */
+    int64_t window;             /* not 0: only |i − j| < window */
+    double scale, soft_cap;     /* as in tn_attention_options */
+    tn_rotary_options rotary;   /* queries and keys are turned, if theta is not 0 */
+    const tn_tensor *positions; /* for rotary, [S] or [N, 1, S]; NULL: 0 … S − 1 */
+    const tn_tensor *source;    /* [N, T, J]: of keys and values; NULL: x */
+    const tn_tensor *mask;      /* as in tn_attention; NULL: none */
+    tn_mask_function *mask_function;
+    tn_score_function *score_function;
+    void *user;
+    tn_init weight, out_weight; /* of wq, wk, wv; of wo */
+} tn_attention_layer;
+/* tn_multi_head_attention(m, "attention", x, 16, .kv_heads = 4, .causal = true) */
+#define tn_multi_head_attention(m, name, x, ...)                                                   \
+    tn_multi_head_attention_at(                                                                    \
+        TN_HERE, m, name, x,                                                                       \
+        &(tn_attention_layer){TN_SIZE(tn_attention_layer), .heads = __VA_ARGS__})
+TN_API tn_tensor *tn_multi_head_attention_at(const char *place, tn_module *m, const char *name,
+                                             const tn_tensor *x, const tn_attention_layer *options);
+
 #ifdef __cplusplus
 }
 #endif

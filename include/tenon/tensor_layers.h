@@ -172,7 +172,8 @@ typedef struct tn_rotary_options {
     int64_t features;         /* how many of the last axis are turned; 0: all */
     bool interleaved;         /* pairs are neighbours, else one from each half */
 } tn_rotary_options;
-/* x […, S, D] turned by its positions, [S] or […, S] of integers; NULL: 0 … S − 1 */
+/* x […, S, D] turned by its positions, integers that broadcast to x without its last axis; NULL: 0 … S
+ * − 1 */
 #define tn_rotary(...)                                                                             \
     TN_WITH_OPTIONS_2(tn_rotary_at, tn_rotary_options, __VA_ARGS__, TN_SIZE(tn_rotary_options))
 TN_API tn_tensor *tn_rotary_at(const char *place, const tn_tensor *x, const tn_tensor *positions,

@@ -197,6 +197,10 @@ typedef struct tn_attention {
     void *context;
 } tn_attention;
 tn_value tn_b_attention(tn_builder *b, const tn_attention *o);
+/* Its two halves: scale · q kᵀ, capped, [N, Hq, S, T] in the accumulator's type; and what follows from
+ * such scores. */
+tn_value tn_b_attention_scores(tn_builder *b, const tn_attention *o);
+tn_value tn_b_attention_of_scores(tn_builder *b, const tn_attention *o, tn_value scores);
 /* Rotary position embedding (Su et al. 2021, §3.4.2) of the last axis of x: pairs (x1, x2) become
  * (x1 cos − x2 sin, x1 sin + x2 cos). cos and sin broadcast to x with half the rotated axis; pairs
  * are neighbours when interleaved, else the two halves. What the tables do not cover stays. */

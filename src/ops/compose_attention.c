@@ -41,8 +41,7 @@ static tn_value batched_dot(tn_builder *b, tn_value x, tn_value y, int x_axis, i
 
 /* Scores [N, Hq, S, T] in the accumulator type. The queries of a group of heads lie behind each
  * other as rows of one product with their key head. */
-static tn_value attention_scores(tn_builder *b, const tn_attention *o, const heads *h,
-                                 tn_dtype acc) {
+static tn_value raw_scores(tn_builder *b, const tn_attention *o, const heads *h, tn_dtype acc) {
     tn_dims *t = b->graph->dims;
     double scale = o->scale;
     tn_dim rows = tn_dim_mul(t, h->group, h->s);
@@ -75,17 +74,23 @@ static tn_value attention_weights(tn_builder *b, const tn_attention *o, tn_value
     return o->weight_mod && tn_b_ok(b) ? o->weight_mod(o->context, p) : p;
 }
 
-tn_value tn_b_attention(tn_builder *b, const tn_attention *o) {
+tn_value tn_b_attention_scores(tn_builder *b, const tn_attention *o) {
     heads h;
     if (!heads_of(b, o, &h)) return TN_NO_VALUE;
-    tn_dims *t = b->graph->dims;
-    tn_dtype dtype = tn_b_type(b, o->q).dtype, acc = tn_b_accumulator(dtype);
-    tn_value scores = attention_scores(b, o, &h, acc);
+    tn_value scores = raw_scores(b, o, &h, tn_b_accumulator(tn_b_type(b, o->q).dtype));
     show_scores(b, o, TN_SCORES_RAW, scores);
     if (o->softcap != 0)
         scores = tn_b_mul_scalar(b, tn_b_tanh(b, tn_b_mul_scalar(b, scores, 1 / o->softcap)),
                                  o->softcap);
     show_scores(b, o, TN_SCORES_CAPPED, scores);
+    return scores;
+}
+
+tn_value tn_b_attention_of_scores(tn_builder *b, const tn_attention *o, tn_value scores) {
+    heads h;
+    if (!heads_of(b, o, &h)) return TN_NO_VALUE;
+    tn_dims *t = b->graph->dims;
+    tn_dtype dtype = tn_b_type(b, o->q).dtype, acc = tn_b_accumulator(dtype);
     tn_value hidden = tn_b_scalar(b, acc, -INFINITY);
     if (o->causal) scores = tn_b_where(b, causal_mask(b, o, &h), scores, hidden);
     if (o->mask != TN_NO_VALUE && tn_b_type(b, o->mask).dtype == TN_bool)
@@ -99,6 +104,10 @@ tn_value tn_b_attention(tn_builder *b, const tn_attention *o) {
     p = tn_b_reshape_to(b, p, 4, (tn_dim[]){h.n, h.k_heads, rows, h.t});
     tn_value y = tn_b_cast(b, batched_dot(b, p, o->v, 3, 2, acc), dtype);
     return tn_b_reshape_to(b, y, 4, (tn_dim[]){h.n, h.q_heads, h.s, h.dv});
+}
+
+tn_value tn_b_attention(tn_builder *b, const tn_attention *o) {
+    return tn_b_attention_of_scores(b, o, tn_b_attention_scores(b, o));
 }
 
 /* ---- rotary embedding ----------------------------------------------------------------------- */

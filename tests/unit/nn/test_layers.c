@@ -59,7 +59,7 @@ static tn_tensor *tensor_of(tn_context *c, const tn_array *a) {
     return tn_tensor_from(c, a->dtype, a->rank, a->dim, a->data);
 }
 
-/* Within 1e-5 of the largest magnitude. */
+/* Within 1e-5 of the largest magnitude; 1e-6 for what would be 0 but for rounding. */
 static void check(const char *one, const char *what, const char *name, tn_tensor *x,
                   const tn_array *want) {
     tn_error err = TN_ERROR_INIT;
@@ -73,7 +73,7 @@ static void check(const char *one, const char *what, const char *name, tn_tensor
     float top = 0;
     for (size_t i = 0; i < n; i++) top = fmaxf(top, fabsf(expected[i]));
     for (size_t i = 0; i < n; i++)
-        if (!(fabsf(got[i] - expected[i]) <= 1e-5f * top + 1e-12f))
+        if (!(fabsf(got[i] - expected[i]) <= 1e-5f * fmaxf(top, 0.1f)))
             fail_msg("%s: %s %s[%zu] is %.9g, PyTorch's %.9g (largest %g)", one, what, name, i,
                      (double)got[i], (double)expected[i], (double)top);
     free(got);
@@ -86,6 +86,22 @@ typedef struct layer_case {
     const char *name;
     call *call;
 } layer_case;
+
+/* Positions whose sum is 1 modulo 3 are hidden. */
+static tn_tensor *third(void *user, tn_tensor *query, tn_tensor *key) {
+    tn_tensor *sum = tn_add(query, key),
+              *three = tn_full(tn_tensor_context(sum), TN_i64, TN_SHAPE(1), 3);
+    assert_null(user);
+    return tn_not_equal(tn_mod(sum, three),
+                        tn_full(tn_tensor_context(sum), TN_i64, TN_SHAPE(1), 1));
+}
+
+/* Scores fall with the distance (Press et al. 2022). */
+static tn_tensor *slope(void *user, tn_tensor *scores, tn_tensor *query, tn_tensor *key) {
+    tn_tensor *distance = tn_cast(tn_sub(key, query), TN_f32);
+    return tn_add(scores, tn_mul_scalar(distance, *(const double *)user));
+}
+static double quarter = 0.25;
 
 #define CASE(one, ...)                                                                             \
     static tn_tensor *call_##one(tn_module *m, tn_tensor *const *in) {                             \
@@ -146,7 +162,29 @@ typedef struct layer_case {
     R(cross_entropy_smooth_ignored, \
       tn_cross_entropy(x, in[1], .label_smoothing = 0.1, .ignores = true, .ignored = -100)) \
     R(cross_entropy_places, tn_cross_entropy(x, in[1])) \
-    R(nll_loss, tn_nll_loss(x, in[1]))
+    R(nll_loss, tn_nll_loss(x, in[1])) \
+    R(attention, tn_attention(x, in[1], in[2], NULL)) \
+    R(attention_causal, tn_attention(x, in[1], in[2], NULL, .causal = true, .scale = 0.3)) \
+    R(attention_window, tn_attention(x, in[1], in[2], NULL, .window = 3)) \
+    R(attention_causal_window, \
+      tn_attention(x, in[1], in[2], NULL, .causal = true, .window = 3)) \
+    R(attention_bool_mask, tn_attention(x, in[1], in[2], tn_cast(in[3], TN_bool))) \
+    R(attention_bias, tn_attention(x, in[1], in[2], in[3])) \
+    R(attention_mask_function, tn_attention(x, in[1], in[2], NULL, .mask_function = third)) \
+    R(attention_score_function, tn_attention(x, in[1], in[2], NULL, .score_function = slope, \
+                                             .user = &quarter, .causal = true)) \
+    R(rotary, tn_rotary(x, NULL)) \
+    R(rotary_interleaved, \
+      tn_rotary(x, NULL, .theta = 100, .interleaved = true, .features = 6)) \
+    R(rotary_scaled, \
+      tn_rotary(x, tn_arange(tn_module_context(m), TN_i32, 0, 70, 1), .theta = 500000, \
+                .factor = 8, .length = 64)) \
+    R(attention_layer, tn_multi_head_attention(m, "l", x, 4)) \
+    R(attention_layer_llama, \
+      tn_multi_head_attention(m, "l", x, 4, .kv_heads = 2, .head_features = 6, .no_bias = true, \
+                              .causal = true, \
+                              .rotary = {.theta = 500000, .factor = 8, .length = 64})) \
+    R(attention_layer_source, tn_multi_head_attention(m, "l", x, 3, .source = in[1]))
 /* clang-format on */
 CASES(CASE)
 #define ROW(one, ...) {#one, call_##one},

@@ -359,6 +359,17 @@ static void test_layer__wrong_calls(void **state) {
     expect_error(c, tn_layer_norm(m, "h", row, .axes = 3), "'h'", "last 3");
     expect_error(c, tn_batch_norm(m, "i", zeros(c, TN_SHAPE(1, 4))), "one value per channel",
                  "batch");
+    tn_tensor *text = zeros(c, TN_SHAPE(2, 5, 12)), *q = zeros(c, TN_SHAPE(1, 6, 5, 4));
+    tn_tensor *k = zeros(c, TN_SHAPE(1, 4, 5, 4));
+    expect_error(c, tn_attention(q, k, k, NULL), "4 key heads", "6 query heads");
+    expect_error(c, tn_attention(q, q, q, index), "mask is of type i32", "bool");
+    expect_error(c, tn_attention(q, q, row, NULL), "attention", "4 each");
+    expect_error(c, tn_multi_head_attention(m, "n", text, 5), "'n'", "do not split into 5");
+    expect_error(c, tn_multi_head_attention(m, "n", text, 4, .kv_heads = 3), "3 key heads",
+                 "4 query heads");
+    expect_error(c, tn_multi_head_attention(m, "n", row, 2), "'n'", "expected N, length");
+    expect_error(c, tn_multi_head_attention(m, "n", text, 4, .rotary = {.theta = 10}), "rotary",
+                 "even");
     expect_error(c, tn_dropout(m, "j", row, 1.5), "dropout", "1.5");
     expect_error(c, tn_cross_entropy(row, row), "target", "f32");
     expect_error(c, tn_cross_entropy(row, image), "target", "f32");
