@@ -93,6 +93,8 @@ def main() -> None:
     export(model, out / "digits.onnx")
     np.save(out / "images.npy", held_out[:SHOWN].numpy())
     np.save(out / "labels.npy", held_out_labels[:SHOWN].numpy())
+    np.save(out / "all_images.npy", digits.images.astype(np.uint8))
+    np.save(out / "all_labels.npy", digits.target.astype(np.uint8))
     print(f"training accuracy {accuracy(model, seen, seen_labels):.4f}")
     print(f"held-out accuracy {accuracy(model, held_out, held_out_labels):.4f}")
 
