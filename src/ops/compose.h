@@ -422,22 +422,30 @@ tn_value tn_b_multinomial(tn_builder *b, tn_value x, int64_t samples, tn_dtype d
 /* ---- optimizer steps (compose_optimizer.c) ------------------------------------------------------
  */
 
-typedef struct tn_optimizer {
-    tn_value rate, step; /* scalars; step i64, 0 at first */
+typedef struct tn_update {
+    tn_value rate, step; /* scalars; step i64: updates before this one, of adam with this one */
     double norm;         /* adds norm · x to the gradient */
     double epsilon;
-    double alpha, beta; /* adam: of the moments; momentum: of the old one, of the gradient */
+    double alpha, beta; /* adam, lion: of the moments; momentum: of the old one, of the gradient */
     double decay;       /* adagrad: rate / (1 + step · decay) */
-    double norm_post;   /* adam: the result times 1 − norm_post */
-} tn_optimizer;
-/* The new x; the running values are replaced by the new ones. Duchi et al. 2011; Kingma, Ba 2015,
- * algorithm 1 in the efficient order of §2; Sutskever et al. 2013. */
-tn_value tn_b_adagrad(tn_builder *b, tn_value x, tn_value g, tn_value *square,
-                      const tn_optimizer *o);
-tn_value tn_b_adam(tn_builder *b, tn_value x, tn_value g, tn_value *momentum, tn_value *square,
-                   const tn_optimizer *o);
+    double norm_post;   /* adam_efficient: the result times 1 − norm_post */
+    /* of momentum, adam and lion */
+    double decoupled; /* takes away rate · decoupled · x as well (Loshchilov, Hutter 2019) */
+    double scale;     /* multiplies the rate; 0: 1 */
+} tn_update;
+/* The new x; the running values are replaced by the new ones. Duchi et al. 2011; Kingma, Ba 2015 in the
+ * efficient order of §2, as ONNX has it: no correction at step 0; Sutskever et al. 2013 (`momentum`
+ * NULL: plain gradient descent). */
+tn_value tn_b_adagrad(tn_builder *b, tn_value x, tn_value g, tn_value *square, const tn_update *u);
+tn_value tn_b_adam_efficient(tn_builder *b, tn_value x, tn_value g, tn_value *momentum,
+                             tn_value *square, const tn_update *u);
 tn_value tn_b_momentum(tn_builder *b, tn_value x, tn_value g, tn_value *momentum, bool nesterov,
-                       const tn_optimizer *o);
+                       const tn_update *u);
+/* Kingma, Ba 2015, algorithm 1: epsilon is added to the root of the corrected moment. */
+tn_value tn_b_adam(tn_builder *b, tn_value x, tn_value g, tn_value *momentum, tn_value *square,
+                   const tn_update *u);
+/* Chen et al. 2023, algorithm 2 */
+tn_value tn_b_lion(tn_builder *b, tn_value x, tn_value g, tn_value *momentum, const tn_update *u);
 
 /* ---- linear algebra (compose_linalg.c) ----------------------------------------------------------
  */

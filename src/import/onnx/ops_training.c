@@ -6,13 +6,13 @@
 #include "import/onnx/scope.h"
 #include "ops/gradient.h"
 
-static tn_optimizer optimizer_of(tn_o *o) {
-    tn_optimizer p = {.norm = tn_o_float(o, "norm_coefficient", 0),
-                      .epsilon = tn_o_float(o, "epsilon", 1e-6),
-                      .alpha = tn_o_float(o, "alpha", 0.9),
-                      .beta = tn_o_float(o, "beta", 0.999),
-                      .decay = tn_o_float(o, "decay_factor", 0),
-                      .norm_post = tn_o_float(o, "norm_coefficient_post", 0)};
+static tn_update update_of(tn_o *o) {
+    tn_update p = {.norm = tn_o_float(o, "norm_coefficient", 0),
+                   .epsilon = tn_o_float(o, "epsilon", 1e-6),
+                   .alpha = tn_o_float(o, "alpha", 0.9),
+                   .beta = tn_o_float(o, "beta", 0.999),
+                   .decay = tn_o_float(o, "decay_factor", 0),
+                   .norm_post = tn_o_float(o, "norm_coefficient_post", 0)};
     p.rate = tn_b_reshape(o->b, tn_o_in(o, 0), &(tn_shape){0});
     p.step = tn_b_reshape(o->b, tn_o_in(o, 1), &(tn_shape){0});
     return p;
@@ -28,7 +28,7 @@ static int tensor_count(tn_o *o, int kinds) {
 }
 
 static void import_adagrad(tn_o *o) {
-    tn_optimizer p = optimizer_of(o);
+    tn_update p = update_of(o);
     int n = tensor_count(o, 3);
     for (int i = 0; i < n; i++) {
         tn_value square = tn_o_in(o, 2 + 2 * n + i);
@@ -38,12 +38,12 @@ static void import_adagrad(tn_o *o) {
 }
 
 static void import_adam(tn_o *o) {
-    tn_optimizer p = optimizer_of(o);
+    tn_update p = update_of(o);
     int n = tensor_count(o, 4);
     for (int i = 0; i < n; i++) {
         tn_value x = tn_o_in(o, 2 + i), g = tn_o_in(o, 2 + n + i);
         tn_value momentum = tn_o_in(o, 2 + 2 * n + i), square = tn_o_in(o, 2 + 3 * n + i);
-        tn_o_out(o, i, tn_b_adam(o->b, x, g, &momentum, &square, &p));
+        tn_o_out(o, i, tn_b_adam_efficient(o->b, x, g, &momentum, &square, &p));
         tn_o_out(o, n + i, momentum);
         tn_o_out(o, 2 * n + i, square);
     }
@@ -51,7 +51,7 @@ static void import_adam(tn_o *o) {
 
 static void import_momentum(tn_o *o) {
     static const char *const modes[] = {"standard", "nesterov", NULL};
-    tn_optimizer p = optimizer_of(o);
+    tn_update p = update_of(o);
     bool nesterov = tn_o_choice(o, "mode", "standard", modes);
     int n = tensor_count(o, 3);
     for (int i = 0; i < n; i++) {

@@ -30,7 +30,7 @@ static void test_optimizers__first_steps(void **state) {
     tn_builder *b = &t->b;
     tn_value x = tn_b_scalar(b, TN_f64, 1), g = tn_b_scalar(b, TN_f64, 0.5);
     tn_value m = tn_b_scalar(b, TN_f64, 0.25), s = tn_b_scalar(b, TN_f64, 0.75);
-    tn_optimizer o = {.rate = tn_b_scalar(b, TN_f64, 0.1),
+    tn_update o = {.rate = tn_b_scalar(b, TN_f64, 0.1),
                       .step = tn_b_scalar_int(b, TN_i64, 2),
                       .alpha = 0.9,
                       .beta = 0.99,
@@ -41,7 +41,7 @@ static void test_optimizers__first_steps(void **state) {
     expect_close(op_number(&y, 0), 1 - 0.1 / 2 * 0.5 / (sqrt(1.0) + 1e-3));
     tn_value momentum = m;
     square = s;
-    y = op_eval(t, tn_b_adam(b, x, g, &momentum, &square, &o), NULL);
+    y = op_eval(t, tn_b_adam_efficient(b, x, g, &momentum, &square, &o), NULL);
     double first = 0.9 * 0.25 + 0.1 * 0.5, second = 0.99 * 0.75 + 0.01 * 0.25;
     double rate = 0.1 * sqrt(1 - 0.99 * 0.99) / (1 - 0.9 * 0.9);
     expect_close(op_number(&y, 0), 1 - rate * first / (sqrt(second) + 1e-3));
