@@ -114,6 +114,12 @@ TN_API int64_t tn_tensor_count(const tn_tensor *x);         /* elements */
 /* False for one that failed. */
 TN_API bool tn_tensor_ok(const tn_tensor *x);
 
+/* A tensor under a name, as in lists of parameters and of state. */
+typedef struct tn_named_tensor {
+    const char *name;
+    tn_tensor *tensor;
+} tn_named_tensor;
+
 /* x becomes `value`, which must have its type: the update of a parameter. Other tensors that were
  * built from the old x keep the old value. A new value that is computed from the old one is written
  * into its memory when it is evaluated, unless something else needs the old one then: steps hold

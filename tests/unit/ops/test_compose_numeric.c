@@ -31,11 +31,11 @@ static void test_optimizers__first_steps(void **state) {
     tn_value x = tn_b_scalar(b, TN_f64, 1), g = tn_b_scalar(b, TN_f64, 0.5);
     tn_value m = tn_b_scalar(b, TN_f64, 0.25), s = tn_b_scalar(b, TN_f64, 0.75);
     tn_update o = {.rate = tn_b_scalar(b, TN_f64, 0.1),
-                      .step = tn_b_scalar_int(b, TN_i64, 2),
-                      .alpha = 0.9,
-                      .beta = 0.99,
-                      .decay = 0.5,
-                      .epsilon = 1e-3};
+                   .step = tn_b_scalar_int(b, TN_i64, 2),
+                   .alpha = 0.9,
+                   .beta = 0.99,
+                   .decay = 0.5,
+                   .epsilon = 1e-3};
     tn_value square = s;
     tn_array y = op_eval(t, tn_b_adagrad(b, x, g, &square, &o), NULL);
     expect_close(op_number(&y, 0), 1 - 0.1 / 2 * 0.5 / (sqrt(1.0) + 1e-3));
