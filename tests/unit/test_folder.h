@@ -2,6 +2,7 @@
 #ifndef TENON_TEST_FOLDER_H
 #define TENON_TEST_FOLDER_H
 
+#include <ftw.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
@@ -17,14 +18,20 @@ static inline int make_folder(void **state) {
     return tn_temp_folder(folder, sizeof folder, NULL, NULL) == TN_OK ? 0 : -1;
 }
 
+static inline int remove_one(const char *path, const struct stat *st, int type, struct FTW *at) {
+    (void)st;
+    (void)type;
+    (void)at;
+    return remove(path);
+}
+
 static inline int remove_folder(void **state) {
     (void)state;
-    tn_temp_folder_remove(folder);
-    return 0;
+    return nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 static inline void empty_folder(void) {
-    tn_temp_folder_remove(folder);
+    remove_folder(NULL);
     assert_int_equal(mkdir(folder, 0700), 0);
 }
 
