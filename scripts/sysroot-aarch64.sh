@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 
 root=$PWD/build/sysroot-aarch64
 packages="libc6-dev libpthreadpool-dev libcpuinfo-dev libjansson-dev libnanopb-dev libhwloc-dev
-    libcmocka-dev libmd-dev zlib1g-dev libxxhash-dev"
+    libcmocka-dev libmd-dev zlib1g-dev libxxhash-dev libjpeg62-turbo-dev libpng-dev"
 stamp=$root/.packages
 wanted=$(echo $packages)
 
