@@ -30,6 +30,7 @@ typedef struct tn__storage {
         data; /* NULL: the run that makes it gives it memory; or another storage has taken it over */
     size_t bytes;
     bool ready, failed;
+    bool borrowed;       /* the memory is somebody else's */
     char *abstract;      /* what it stands for, in messages; NULL: it has elements */
     bool varies;         /* a variable was behind it; see tn_grad */
     uint64_t generation; /* of the recording in which `leaf` stands for it; 0: none */
@@ -90,7 +91,8 @@ struct tn_context {
     tn_tensor *first;
     tn__recording *recording; /* NULL after the release */
     uint64_t generations;
-    bool closed; /* released; lives on for its tensors */
+    bool closed;  /* released; lives on for its tensors */
+    bool tracing; /* see tn__trace */
 
     tn__program *programs; /* the last used first */
     int program_count, program_limit;
@@ -128,6 +130,8 @@ bool tn__storage_take_over(tn_context *c, tn__storage *s, tn__storage *donor);
 /* Without elements; `what` it stands for is copied. */
 tn__storage *tn__storage_abstract(tn_dtype dtype, int rank, const int64_t *dim, const char *what);
 tn_status tn__refuse_abstract(const tn__storage *s, tn_error *err);
+/* Ready, of memory that outlives it. */
+tn__storage *tn__storage_borrowed(tn_dtype dtype, int rank, const int64_t *dim, void *data);
 tn__storage *tn__storage_retain(tn__storage *s);
 void tn__storage_release(tn_context *c, tn__storage *s);
 void tn__storage_trim(tn_context *c); /* gives spare blocks back to the system */
@@ -144,6 +148,19 @@ bool tn__tensor_is_ok(const tn_tensor *x);                 /* NULL is not */
 void tn__tensor_set_storage(tn_tensor *x, tn__storage *s); /* takes a reference of its own */
 /* x becomes the value of the recording; what it held becomes its donor if it had none and that is a leaf. */
 void tn__tensor_set_value(tn_tensor *x, tn_value v);
+
+/* ---- tensor_trace.c: for who records a graph to run it often ---------------------------------- */
+
+/* New references, of the innermost scope. The elements of `x` outlive what is recorded. */
+tn_status tn__tensor_borrow(tn_context *c, const tn_buffer *x, tn_tensor **out, tn_error *err);
+/* `what` names it in messages. */
+tn_status tn__tensor_abstract(tn_context *c, const tn_buffer *type, const char *what,
+                              tn_tensor **out, tn_error *err);
+bool tn__tensor_is_pending(const tn_tensor *x);
+/* While it is on, an assigned tensor keeps what it held, and restoring it is possible. */
+void tn__trace(tn_context *c, bool on);
+/* An assigned and pending tensor is again what it was. */
+void tn__tensor_restore(tn_tensor *x);
 
 /* ---- lazy_record.c --------------------------------------------------------------------------- */
 

@@ -86,10 +86,18 @@ tn__storage *tn__storage_new(tn_context *c, tn_dtype dtype, int rank, const int6
 }
 
 bool tn__storage_take_over(tn_context *c, tn__storage *s, tn__storage *donor) {
-    if (donor->refs > 1) return fill(c, s);
+    if (donor->refs > 1 || donor->borrowed) return fill(c, s);
     s->data = donor->data;
     donor->data = NULL;
     return true;
+}
+
+tn__storage *tn__storage_borrowed(tn_dtype dtype, int rank, const int64_t *dim, void *data) {
+    tn__storage *s = tn__storage_empty(dtype, rank, dim);
+    if (!s) return NULL;
+    s->data = data;
+    s->ready = s->borrowed = true;
+    return s;
 }
 
 tn__storage *tn__storage_retain(tn__storage *s) {
@@ -99,7 +107,7 @@ tn__storage *tn__storage_retain(tn__storage *s) {
 
 void tn__storage_release(tn_context *c, tn__storage *s) {
     if (!s || --s->refs > 0) return;
-    if (s->data) {
+    if (s->data && !s->borrowed) {
         c->stats.bytes -= s->bytes;
         give_block(c, s->data, s->bytes ? s->bytes : 1);
     }

@@ -74,7 +74,8 @@ void tn__tensor_set_storage(tn_tensor *x, tn__storage *s) {
 void tn__tensor_set_value(tn_tensor *x, tn_value v) {
     const tn__recording *r = x->context->recording;
     tn__storage *old = x->storage;
-    bool donates = old && !x->donor && r && old->generation == r->generation;
+    bool leaf = old && r && old->generation == r->generation;
+    bool donates = old && !x->donor && (leaf || x->context->tracing);
     if (donates)
         x->donor = old;
     else

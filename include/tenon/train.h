@@ -1,0 +1,74 @@
+/* Steps of training: loss, gradients, clipping and update as one program.
+ *
+ *   static tn_tensor *loss(void *context, tn_module *m, tn_tensor *const *batch) {
+ *       return tn_cross_entropy(mlp(m, batch[0]), batch[1]);
+ *   }
+ *   tn_train_options o = TN_TRAIN_OPTIONS_INIT;
+ *   o.module = m, o.loss = loss, o.batch = types, o.batch_count = 2;
+ *   tn_train_step_compile(&o, &step, &err);
+ *   for (…) tn_train_step_run(step, batch, tn_rate_at(&rate, i), &metrics, &err);
+ *
+ * Parameters, state of the optimizer and buffers of the module are updated in place, and stay tensors
+ * like others between the steps: they can be read, saved (tenon/checkpoint.h) and assigned. The same
+ * seed and batches give the same bits, for any number of threads. */
+#ifndef TENON_TRAIN_H
+#define TENON_TRAIN_H
+
+#include <tenon/nn.h>
+#include <tenon/optim.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Records the loss of a batch, a scalar of a float type. It is called as often as needed, so it should
+ * only record; what it makes is released by a scope. */
+typedef tn_tensor *tn_loss_function(void *context, tn_module *m, tn_tensor *const *batch);
+
+typedef struct tn_train_options {
+    size_t size; /* sizeof(tn_train_options) */
+    tn_module *module;
+    tn_loss_function *loss;
+    void *context; /* for `loss` */
+    /* Types of what makes a batch; `data` is not looked at. */
+    const tn_buffer *batch;
+    int batch_count;
+    tn_optimizer_options optimizer;
+    double clip_norm; /* the gradients' 2-norm is at most this; 0: it is not clipped */
+    /* Batches whose gradients are averaged for one update; 0: 1 */
+    int accumulate;
+    const tn_loss_scale_options *loss_scale; /* NULL: the loss is not scaled */
+    double average;                          /* decay of an average of the parameters; 0: none */
+} tn_train_options;
+#define TN_TRAIN_OPTIONS_INIT                                                                      \
+    { .size = sizeof(tn_train_options), .optimizer = TN_ADAMW_INIT }
+
+typedef struct tn_train_step tn_train_step;
+
+/* Calls `loss` once with a batch that has no elements, so that the parameters exist, and makes the
+ * optimizer for those that are trainable then. The module must outlive the step. */
+TN_API tn_status tn_train_step_compile(const tn_train_options *options, tn_train_step **out,
+                                       tn_error *err) TN_MUST_USE;
+TN_API void tn_train_step_release(tn_train_step *step);
+
+typedef struct tn_train_metrics {
+    double loss;      /* of this batch */
+    double grad_norm; /* before clipping, of the whole update; NaN where nothing needs it */
+    bool updated;     /* false: more batches make the update, or a scaled loss overflowed */
+    uint64_t updates; /* since the compile, this one included */
+} tn_train_metrics;
+
+/* One batch, whose arrays are borrowed for the call, at this learning rate. With a loss or gradient norm
+ * that is not finite, parameters, buffers and state stay as they are (sums of gradients begin anew, the
+ * scale of a scaled loss is lowered), and unless the loss is scaled that is the error TN_INVALID. */
+TN_API tn_status tn_train_step_run(tn_train_step *step, const tn_buffer *batch, double rate,
+                                   tn_train_metrics *out, tn_error *err) TN_MUST_USE;
+
+/* All state beside the module's own: of the optimizer, of the scale, sums of gradients, averages, with
+ * the names they have there. As tn_optimizer_state. */
+TN_API int tn_train_step_state(tn_train_step *step, tn_named_tensor *out, int room);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,330 @@
+/* A step of training, recorded as one graph. See tenon/train.h.
+ *
+ * Everything is recorded with the functions that a user would call. What makes it one program is that
+ * nothing is read in between: at the end the loss, the parameters and all state are evaluated together,
+ * when the scope with all that lies between is closed. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <tenon/train.h>
+
+#include "nn/optim_inner.h"
+
+struct tn_train_step {
+    tn_train_options options;
+    tn_context *context;
+    tn_named_tensor *parameter; /* the trainable ones; their names are the module's */
+    tn_tensor **x, **gradient;
+    int count;
+    tn_optimizer *optimizer;
+    tn_accumulator *accumulator; /* those below: NULL where they are not asked for */
+    tn_loss_scale *scale;
+    tn_ema *average;
+    tn_named_tensor *state; /* of all of these */
+    int state_count;
+    int batches; /* in the sums of the update that is being made */
+    uint64_t updates;
+};
+
+/* ---- recording ------------------------------------------------------------------------------ */
+
+/* What a batch gives: references of our own; the last two are NULL where no update is made, and the
+ * norm where nothing needs it. */
+typedef struct recorded {
+    tn_tensor *loss, *applied, *norm;
+} recorded;
+
+/* A value of the module's buffers before the loss was recorded. */
+typedef struct kept {
+    tn_tensor *buffer, *old;
+} kept;
+
+static tn_status record_failed(const tn_train_step *s, tn_error *err) {
+    tn_status status = tn_context_error(s->context, err);
+    if (status != TN_OK) return status;
+    return tn_error_set(err, TN_POISONED, "a tensor failed whose error was cleared");
+}
+
+static tn_status call_loss(const tn_train_step *s, tn_tensor *const *batch, tn_tensor **out,
+                           tn_error *err) {
+    tn_tensor *loss = s->options.loss(s->options.context, s->options.module, batch);
+    tn_status status = tn_context_error(s->context, err);
+    if (status != TN_OK) return status;
+    if (!loss) return tn_error_set(err, TN_INVALID, "the loss function gave no tensor");
+    if (!tn_tensor_ok(loss)) return record_failed(s, err);
+    if (tn_tensor_rank(loss) != 0 || !tn_dtype_is_float(tn_tensor_dtype(loss)))
+        return tn_error_set(err, TN_INVALID,
+                            "the loss is of type %s with %d axes; expected a float without axes, "
+                            "such as a mean over all axes",
+                            tn_dtype_name(tn_tensor_dtype(loss)), tn_tensor_rank(loss));
+    *out = loss;
+    return TN_OK;
+}
+
+static int keep_buffers(const tn_module *m, kept *out) {
+    tn_module_item item;
+    int n = 0;
+    for (int i = 0; tn_module_entry(m, i, &item); i++)
+        if (item.buffer) out[n++] = (kept){item.tensor, tn__again(item.tensor)};
+    return n;
+}
+
+/* Those that changed keep their old value where the loss is not finite. */
+static void guard_buffers(const kept *k, int count, const tn_tensor *applied) {
+    for (int i = 0; i < count; i++)
+        if (tn__tensor_is_pending(k[i].buffer))
+            tn_assign(k[i].buffer, tn_where(applied, k[i].buffer, k[i].old));
+}
+
+/* The loss and its gradients; whether the loss is finite. */
+static tn_status record_gradients(tn_train_step *s, const tn_buffer *batch, recorded *r,
+                                  tn_error *err) {
+    int items = tn_module_count(s->options.module), buffers;
+    tn_tensor **x = calloc((size_t)s->options.batch_count + 1, sizeof *x), *loss = NULL;
+    kept *k = calloc((size_t)items + 1, sizeof *k);
+    tn_status status = x && k ? TN_OK : tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
+    for (int i = 0; status == TN_OK && i < s->options.batch_count; i++)
+        status = tn__tensor_borrow(s->context, &batch[i], &x[i], err);
+    buffers = status == TN_OK ? keep_buffers(s->options.module, k) : 0;
+    if (status == TN_OK) status = call_loss(s, x, &loss, err);
+    if (status == TN_OK) {
+        r->loss = tn_retain(loss);
+        r->applied = tn_gradients_finite(&loss, 1);
+        guard_buffers(k, buffers, r->applied);
+        tn_tensor *target = s->scale ? tn_loss_scale_apply(s->scale, loss) : loss;
+        tn_grad(target, NULL, s->x, s->count, s->gradient);
+    }
+    free(x);
+    free(k);
+    return status;
+}
+
+static void also(recorded *r, const tn_tensor *finite) {
+    r->applied = tn_logical_and(r->applied, finite);
+}
+
+static void record_update(tn_train_step *s, double rate, recorded *r) {
+    tn_tensor **g = s->gradient;
+    if (s->scale) {
+        const tn_tensor *finite = tn_loss_scale_unscale(s->scale, g, s->count, g);
+        also(r, finite);
+        tn_loss_scale_update(s->scale, finite);
+    }
+    if (s->options.clip_norm > 0) {
+        r->norm = tn_clip_gradients_norm(g, s->count, s->options.clip_norm, g);
+        also(r, tn_gradients_finite(&r->norm, 1));
+    }
+    tn_optimizer_step(s->optimizer, tn_tensor_scalar(s->context, TN_f64, rate), g, r->applied);
+    if (s->average) tn_ema_update(s->average);
+    r->applied = tn_retain(r->applied);
+    r->norm = tn_retain(r->norm);
+}
+
+/* In a scope, whose end leaves what is kept in `r` and the state. */
+static tn_status record(tn_train_step *s, const tn_buffer *batch, double rate, recorded *r,
+                        tn_error *err) {
+    int all = TN_MAX(1, s->options.accumulate);
+    TN_CHECK(record_gradients(s, batch, r, err));
+    if (s->accumulator) tn_accumulator_add(s->accumulator, s->gradient, 1.0 / all);
+    if (++s->batches < all) {
+        r->applied = NULL;
+        return TN_OK;
+    }
+    s->batches = 0;
+    if (s->accumulator) tn_accumulator_take(s->accumulator, s->gradient);
+    record_update(s, rate, r);
+    return TN_OK;
+}
+
+/* ---- running -------------------------------------------------------------------------------- */
+
+/* Everything that the recording changed, as one program. `r` may be NULL. */
+static tn_status evaluate(const tn_train_step *s, const recorded *r, tn_error *err) {
+    tn_module_item item;
+    int room = tn_module_count(s->options.module) + s->state_count + 3, n = 0;
+    tn_tensor **x = calloc((size_t)room, sizeof *x);
+    if (!x) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
+    if (r && r->loss) x[n++] = r->loss;
+    if (r && r->applied) x[n++] = r->applied;
+    if (r && r->norm) x[n++] = r->norm;
+    for (int i = 0; tn_module_entry(s->options.module, i, &item); i++) x[n++] = item.tensor;
+    for (int i = 0; i < s->state_count; i++) x[n++] = s->state[i].tensor;
+    tn_status status = tn_eval(x, n, err);
+    free(x);
+    return status;
+}
+
+static tn_status read_metrics(tn_train_step *s, const recorded *r, tn_train_metrics *out,
+                              tn_error *err) {
+    double applied = 0;
+    TN_CHECK(tn_item(r->loss, &out->loss, err));
+    if (r->applied) TN_CHECK(tn_item(r->applied, &applied, err));
+    if (r->norm) TN_CHECK(tn_item(r->norm, &out->grad_norm, err));
+    out->updated = applied != 0;
+    out->updates = s->updates += out->updated;
+    return TN_OK;
+}
+
+/* What was summed goes with an update that is not made. */
+static tn_status forget_sums(tn_train_step *s, tn_error *err) {
+    if (!s->accumulator || s->batches == 0) return TN_OK;
+    tn_scope *scope = tn_scope_open(s->context);
+    tn_accumulator_take(s->accumulator, s->gradient);
+    tn_scope_close(scope);
+    s->batches = 0;
+    return evaluate(s, NULL, err);
+}
+
+static tn_status check_finite(tn_train_step *s, const recorded *r, const tn_train_metrics *m,
+                              tn_error *err) {
+    bool finite = isfinite(m->loss) && (!r->norm || isfinite(m->grad_norm));
+    if (s->scale || finite) return TN_OK;
+    TN_CHECK(forget_sums(s, err));
+    bool loss = !isfinite(m->loss);
+    return tn_error_set(err, TN_INVALID,
+                        "the %s of update %llu is %s: nothing was changed; a lower learning rate, "
+                        "clipped gradients or other data may help",
+                        loss ? "loss" : "gradients' norm", (unsigned long long)s->updates + 1,
+                        isnan(loss ? m->loss : m->grad_norm) ? "NaN" : "infinite");
+}
+
+tn_status tn_train_step_run(tn_train_step *s, const tn_buffer *batch, double rate,
+                            tn_train_metrics *out, tn_error *err) {
+    tn_train_metrics unused;
+    recorded r = {0};
+    if (!out) out = &unused;
+    *out = (tn_train_metrics){.loss = NAN, .grad_norm = NAN, .updates = s->updates};
+    tn_scope *scope = tn_scope_open(s->context);
+    tn_status status = record(s, batch, rate, &r, err);
+    tn_scope_close(scope);
+    if (status == TN_OK) status = evaluate(s, &r, err);
+    if (status == TN_OK) status = read_metrics(s, &r, out, err);
+    if (status == TN_OK) status = check_finite(s, &r, out, err);
+    tn_release(r.loss);
+    tn_release(r.applied);
+    tn_release(r.norm);
+    return status;
+}
+
+/* ---- compiling ------------------------------------------------------------------------------ */
+
+/* Calls the loss with a batch without elements, and undoes what it did to buffers. */
+static tn_status trace(tn_train_step *s, tn_error *err) {
+    const tn_train_options *o = &s->options;
+    tn_tensor **x = calloc((size_t)o->batch_count + 1, sizeof *x), *loss;
+    if (!x) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
+    tn_status status = TN_OK;
+    for (int i = 0; status == TN_OK && i < o->batch_count; i++) {
+        char what[48];
+        snprintf(what, sizeof what, "tensor %d of the batch", i);
+        status = tn__tensor_abstract(s->context, &o->batch[i], what, &x[i], err);
+    }
+    tn__trace(s->context, true);
+    if (status == TN_OK) status = call_loss(s, x, &loss, err);
+    tn__trace(s->context, false);
+    tn_module_item item;
+    for (int i = 0; tn_module_entry(o->module, i, &item); i++) tn__tensor_restore(item.tensor);
+    free(x);
+    return status;
+}
+
+static tn_status find_parameters(tn_train_step *s, tn_error *err) {
+    tn_module_item item;
+    size_t room = (size_t)tn_module_count(s->options.module) + 1;
+    s->parameter = calloc(room, sizeof *s->parameter);
+    s->x = calloc(room, sizeof *s->x);
+    s->gradient = calloc(room, sizeof *s->gradient);
+    if (!s->parameter || !s->x || !s->gradient)
+        return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
+    for (int i = 0; tn_module_entry(s->options.module, i, &item); i++) {
+        if (!item.trainable) continue;
+        s->parameter[s->count] = (tn_named_tensor){item.name, item.tensor};
+        s->x[s->count++] = item.tensor;
+    }
+    if (s->count) return TN_OK;
+    return tn_error_set(err, TN_INVALID,
+                        "the module has no trainable parameter once the loss is "
+                        "recorded; layers make them through their module");
+}
+
+static tn_status make_state(tn_train_step *s, tn_error *err) {
+    const tn_train_options *o = &s->options;
+    TN_CHECK(tn_optimizer_create(&o->optimizer, s->parameter, s->count, &s->optimizer, err));
+    if (o->accumulate > 1)
+        TN_CHECK(tn_accumulator_create(s->parameter, s->count, &s->accumulator, err));
+    if (o->loss_scale) TN_CHECK(tn_loss_scale_create(s->context, o->loss_scale, &s->scale, err));
+    if (o->average > 0)
+        TN_CHECK(tn_ema_create(s->parameter, s->count, o->average, &s->average, err));
+    s->state_count = tn_train_step_state(s, NULL, 0);
+    s->state = calloc((size_t)s->state_count + 1, sizeof *s->state);
+    if (!s->state) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
+    tn_train_step_state(s, s->state, s->state_count);
+    return tn_context_error(s->context, err);
+}
+
+static tn_status check_options(const tn_train_options *o, tn_error *err) {
+    if (!o->module || !o->loss)
+        return tn_error_set(err, TN_INVALID, "a step needs a module and a loss function");
+    if (o->batch_count < 1 || !o->batch)
+        return tn_error_set(err, TN_INVALID, "a step needs the types of what makes a batch");
+    if (o->accumulate < 0 || !(o->clip_norm >= 0) || !(o->average >= 0 && o->average < 1))
+        return tn_error_set(err, TN_INVALID,
+                            "accumulate %d, clip_norm %g, average %g: the first two are at least "
+                            "0, an average's decay lies in [0, 1)",
+                            o->accumulate, o->clip_norm, o->average);
+    return TN_OK;
+}
+
+static tn_status prepare(tn_train_step *s, tn_error *err) {
+    TN_CHECK(tn_context_error(s->context, err));
+    tn_scope *scope = tn_scope_open(s->context);
+    tn_status status = trace(s, err);
+    tn_scope_close(scope);
+    TN_TRY(err, status, "while recording the loss");
+    TN_CHECK(find_parameters(s, err));
+    return make_state(s, err);
+}
+
+tn_status tn_train_step_compile(const tn_train_options *options, tn_train_step **out,
+                                tn_error *err) {
+    *out = NULL;
+    tn_train_options o = TN_TRAIN_OPTIONS_INIT;
+    memcpy(&o, options, TN_MIN(options->size, sizeof o));
+    TN_CHECK(check_options(&o, err));
+    tn_train_step *s = calloc(1, sizeof *s);
+    if (!s) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
+    *s = (tn_train_step){.options = o, .context = tn_module_context(o.module)};
+    tn_status status = prepare(s, err);
+    if (status == TN_OK)
+        *out = s;
+    else
+        tn_train_step_release(s);
+    return status;
+}
+
+void tn_train_step_release(tn_train_step *s) {
+    if (!s) return;
+    tn_optimizer_release(s->optimizer);
+    tn_accumulator_release(s->accumulator);
+    tn_loss_scale_release(s->scale);
+    tn_ema_release(s->average);
+    free(s->parameter);
+    free(s->x);
+    free(s->gradient);
+    free(s->state);
+    free(s);
+}
+
+/* Appends a list to the first `n` of `out`. */
+#define APPEND(list, object)                                                                       \
+    if (object) n += list(object, n < room ? out + n : NULL, TN_MAX(0, room - n))
+
+int tn_train_step_state(tn_train_step *s, tn_named_tensor *out, int room) {
+    int n = 0;
+    APPEND(tn_optimizer_state, s->optimizer);
+    APPEND(tn_accumulator_state, s->accumulator);
+    APPEND(tn_loss_scale_state, s->scale);
+    APPEND(tn_ema_state, s->average);
+    return n;
+}
