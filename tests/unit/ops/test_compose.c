@@ -142,7 +142,7 @@ static void test_batch_norm__uses_and_updates_statistics(void **state) {
         in[i + 1] =
             op_numbers(t, tn_graph_type(t->g, v[i]), (double[]){(double[]){2, 10, 1, 4}[i]});
     }
-    tn_batch_norm o = {v[0], v[1], v[2], v[3], 0, 0.9};
+    tn_batch_norm o = {v[0], v[1], v[2], v[3], 0, 0.9, false};
     tn_array out = op_eval(t, tn_b_batch_norm(&t->b, x, &o), in);
     EXPECT_CLOSE(&out, 10, 12, 14, 16);
     out = op_eval(t, tn_b_batch_norm_training(&t->b, x, &o, running), in);

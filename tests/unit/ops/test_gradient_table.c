@@ -148,7 +148,7 @@ static tn_value weighted_sum(sample *s, const tn_value *v, int count) {
 /* The value of v for the inputs as they are; what was evaluated is dropped with `arena`. */
 static tn_array value_of(sample *s, tn_value v, tn_arena *arena) {
     tn_graph view = *s->g;
-    tn_graph_output output = {v, NULL};
+    tn_graph_output output = {.value = v};
     tn_array out;
     memset(&view.outputs, 0, sizeof view.outputs);
     view.outputs.data = &output;
