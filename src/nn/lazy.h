@@ -92,7 +92,7 @@ struct tn_context {
     tn__recording *recording; /* NULL after the release */
     uint64_t generations;
     bool closed;  /* released; lives on for its tensors */
-    bool tracing; /* see tn__trace */
+    bool tracing; /* see tn__trace_begin */
 
     tn__program *programs; /* the last used first */
     int program_count, program_limit;
@@ -157,8 +157,10 @@ tn_status tn__tensor_borrow(tn_context *c, const tn_buffer *x, tn_tensor **out, 
 tn_status tn__tensor_abstract(tn_context *c, const tn_buffer *type, const char *what,
                               tn_tensor **out, tn_error *err);
 bool tn__tensor_is_pending(const tn_tensor *x);
-/* While it is on, an assigned tensor keeps what it held, and restoring it is possible. */
-void tn__trace(tn_context *c, bool on);
+/* In between, an assigned tensor keeps what it held, so that it can be restored; what was recorded and
+ * is not held by the end leaves no trace. */
+void tn__trace_begin(tn_context *c);
+void tn__trace_end(tn_context *c);
 /* An assigned and pending tensor is again what it was. */
 void tn__tensor_restore(tn_tensor *x);
 

@@ -39,9 +39,16 @@ bool tn__tensor_is_pending(const tn_tensor *x) {
     return pending;
 }
 
-void tn__trace(tn_context *c, bool on) {
+void tn__trace_begin(tn_context *c) {
     pthread_mutex_lock(&c->lock);
-    c->tracing = on;
+    c->tracing = true;
+    pthread_mutex_unlock(&c->lock);
+}
+
+void tn__trace_end(tn_context *c) {
+    pthread_mutex_lock(&c->lock);
+    c->tracing = false;
+    if (c->recording) tn__recording_shrink(c); /* so that the first run is recorded as all others */
     pthread_mutex_unlock(&c->lock);
 }
 

@@ -220,9 +220,7 @@ static tn_status trace(tn_train_step *s, tn_error *err) {
         snprintf(what, sizeof what, "tensor %d of the batch", i);
         status = tn__tensor_abstract(s->context, &o->batch[i], what, &x[i], err);
     }
-    tn__trace(s->context, true);
     if (status == TN_OK) status = call_loss(s, x, &loss, err);
-    tn__trace(s->context, false);
     tn_module_item item;
     for (int i = 0; tn_module_entry(o->module, i, &item); i++) tn__tensor_restore(item.tensor);
     free(x);
@@ -278,9 +276,11 @@ static tn_status check_options(const tn_train_options *o, tn_error *err) {
 
 static tn_status prepare(tn_train_step *s, tn_error *err) {
     TN_CHECK(tn_context_error(s->context, err));
+    tn__trace_begin(s->context);
     tn_scope *scope = tn_scope_open(s->context);
     tn_status status = trace(s, err);
     tn_scope_close(scope);
+    tn__trace_end(s->context);
     TN_TRY(err, status, "while recording the loss");
     TN_CHECK(find_parameters(s, err));
     return make_state(s, err);

@@ -139,7 +139,7 @@ static void test_train_step__learns_and_stays_of_one_size(void **state) {
     (void)state;
     lab t;
     double first = 0, last = 0;
-    uint64_t bytes = 0, compiles = 0;
+    uint64_t bytes = 0;
     lab_init(&t, TN_COMPILE_INTERPRET, 1);
     t.options.clip_norm = 1;
     t.options.average = 0.9;
@@ -151,11 +151,11 @@ static void test_train_step__learns_and_stays_of_one_size(void **state) {
         assert_int_equal(m.updates, i + 1);
         if (i == 0) first = m.loss;
         last = m.loss;
-        if (i == 4) bytes = statistics(t.c).bytes, compiles = statistics(t.c).compiles;
+        if (i == 0) bytes = statistics(t.c).bytes;
     }
     assert_true(last < 0.3 * first);
     assert_int_equal(statistics(t.c).bytes, bytes);
-    assert_int_equal(statistics(t.c).compiles, compiles);
+    assert_int_equal(statistics(t.c).compiles, 1);
     assert_true(statistics(t.c).pending < 2000);
     lab_deinit(&t);
 }
