@@ -48,7 +48,7 @@ void tn__trace_begin(tn_context *c) {
 void tn__trace_end(tn_context *c) {
     pthread_mutex_lock(&c->lock);
     c->tracing = false;
-    if (c->recording) tn__recording_shrink(c); /* so that the first run is recorded as all others */
+    if (c->recording) tn__recording_shrink(c); /* what is recorded next begins as after a run */
     pthread_mutex_unlock(&c->lock);
 }
 

@@ -258,7 +258,8 @@ static tn_status make_state(tn_train_step *s, tn_error *err) {
     s->state = calloc((size_t)s->state_count + 1, sizeof *s->state);
     if (!s->state) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
     tn_train_step_state(s, s->state, s->state_count);
-    return tn_context_error(s->context, err);
+    TN_CHECK(tn_context_error(s->context, err));
+    return evaluate(s, NULL, err); /* so that the first step is recorded as all others */
 }
 
 static tn_status check_options(const tn_train_options *o, tn_error *err) {

@@ -139,11 +139,12 @@ static void test_train_step__learns_and_stays_of_one_size(void **state) {
     (void)state;
     lab t;
     double first = 0, last = 0;
-    uint64_t bytes = 0;
+    uint64_t bytes = 0, compiles;
     lab_init(&t, TN_COMPILE_INTERPRET, 1);
     t.options.clip_norm = 1;
     t.options.average = 0.9;
     lab_compile(&t);
+    compiles = statistics(t.c).compiles; /* of the averages' beginning */
     for (uint64_t i = 0; i < 60; i++) {
         draw(&t, i % 4, ROWS);
         tn_train_metrics m = run(&t);
@@ -155,7 +156,7 @@ static void test_train_step__learns_and_stays_of_one_size(void **state) {
     }
     assert_true(last < 0.3 * first);
     assert_int_equal(statistics(t.c).bytes, bytes);
-    assert_int_equal(statistics(t.c).compiles, 1);
+    assert_int_equal(statistics(t.c).compiles, compiles + 1);
     assert_true(statistics(t.c).pending < 2000);
     lab_deinit(&t);
 }
