@@ -9,9 +9,11 @@ enum { PATH_BYTES = 4096 };
 typedef struct folder {
     tn_dataset base;
     const char *path;
-    int64_t *first;   /* [classes + 1]: the first sample of each class */
-    tn__names *files; /* [classes] */
-    int32_t *label;   /* [classes] */
+    int count;          /* of class folders; those of base are the classes that labels count */
+    const char **names; /* [count] */
+    int32_t *label;     /* [count] */
+    tn__names *files;   /* [count] */
+    int64_t *first;     /* [count + 1]: the first sample of each */
     tn_transform *transforms;
     int transform_count, channels;
     int64_t max_pixels;
@@ -19,8 +21,8 @@ typedef struct folder {
 
 /* ---- samples -------------------------------------------------------------------------------- */
 
-static int class_of(const folder *d, int64_t sample) {
-    int low = 0, high = d->base.class_count;
+static int folder_of(const folder *d, int64_t sample) {
+    int low = 0, high = d->count;
     while (high - low > 1) {
         int middle = low + (high - low) / 2;
         if (d->first[middle] <= sample)
@@ -33,9 +35,9 @@ static int class_of(const folder *d, int64_t sample) {
 
 /* False when the path does not fit. */
 static bool file_of(const folder *d, int64_t sample, char *out, size_t size, int *label) {
-    int c = class_of(d, sample);
+    int c = folder_of(d, sample);
     const char *name = d->files[c].data[sample - d->first[c]];
-    int len = snprintf(out, size, "%s/%s/%s", d->path, d->base.classes[c], name);
+    int len = snprintf(out, size, "%s/%s/%s", d->path, d->names[c], name);
     if (label) *label = d->label[c];
     return len >= 0 && (size_t)len < size;
 }
@@ -122,42 +124,48 @@ static bool is_image(const char *name) {
 
 static tn_status find_files(folder *d, const char *path, tn_error *err) {
     tn_arena *arena = &d->base.arena;
-    tn__names classes;
+    tn__names folders;
     d->path = tn_arena_strdup(arena, path);
-    TN_CHECK(tn__list_folder(arena, path, true, NULL, &classes, err));
-    if (!classes.len)
+    TN_CHECK(tn__list_folder(arena, path, true, NULL, &folders, err));
+    if (!folders.len)
         return tn_error_set(err, TN_INVALID,
                             "%s: no folders in it; expected %s/<class>/<image>.jpg, .jpeg or .png",
                             path, path);
-    d->base.classes = classes.data;
-    d->base.class_count = (int)classes.len;
-    d->files = TN_NEW_N(arena, tn__names, classes.len);
-    d->first = TN_NEW_N(arena, int64_t, classes.len + 1);
-    for (uint32_t c = 0; c < classes.len; c++) {
-        const char *name = tn_arena_printf(arena, "%s/%s", path, classes.data[c]);
+    d->names = folders.data;
+    d->count = (int)folders.len;
+    d->files = TN_NEW_N(arena, tn__names, folders.len);
+    d->first = TN_NEW_N(arena, int64_t, folders.len + 1);
+    for (int c = 0; c < d->count; c++) {
+        const char *name = tn_arena_printf(arena, "%s/%s", path, d->names[c]);
         TN_CHECK(tn__list_folder(arena, name, false, is_image, &d->files[c], err));
         d->first[c + 1] = d->first[c] + d->files[c].len;
     }
-    d->base.count = d->first[classes.len];
+    d->base.count = d->first[d->count];
     if (!d->base.count)
         return tn_error_set(err, TN_INVALID,
-                            "%s: no images in its %u folders; expected %s/<class>/<image>.jpg, "
+                            "%s: no images in its %d folders; expected %s/<class>/<image>.jpg, "
                             ".jpeg or .png",
-                            path, classes.len, path);
+                            path, d->count, path);
     return TN_OK;
 }
 
-/* Classes by their place in this folder, or by that of the same name in another one. */
+/* Classes are this folder's, or those of another one, which has them all. */
 static tn_status number_classes(folder *d, const tn_dataset *like, tn_error *err) {
-    d->label = TN_NEW_N(&d->base.arena, int32_t, d->base.class_count);
-    for (int c = 0; c < d->base.class_count; c++) {
-        int label = like ? 0 : c;
-        while (like && label < like->class_count &&
-               strcmp(like->classes[label], d->base.classes[c]))
-            label++;
-        if (like && label == like->class_count)
+    int count = like ? like->class_count : d->count;
+    const char **classes = d->names;
+    if (like) {
+        classes = TN_NEW_N(&d->base.arena, const char *, count);
+        for (int i = 0; i < count; i++)
+            classes[i] = tn_arena_strdup(&d->base.arena, like->classes[i]);
+    }
+    d->base.classes = classes;
+    d->base.class_count = count;
+    d->label = TN_NEW_N(&d->base.arena, int32_t, d->count);
+    for (int c = 0, label = 0; c < d->count; c++) { /* both are sorted */
+        while (label < count && strcmp(classes[label], d->names[c]) < 0) label++;
+        if (label == count || strcmp(classes[label], d->names[c]) != 0)
             return tn_error_set(err, TN_INVALID, "%s: class '%s' is not among the %d known ones",
-                                d->path, d->base.classes[c], like->class_count);
+                                d->path, d->names[c], count);
         d->label[c] = label;
     }
     return TN_OK;
@@ -207,8 +215,10 @@ static tn_status check_options(const tn_image_options *o, tn_error *err) {
         return tn_error_set(err, TN_INVALID, "images: the type is neither f32 nor bf16");
     if (o->label_dtype != TN_i32 && o->label_dtype != TN_i64)
         return tn_error_set(err, TN_INVALID, "images: the labels' type is neither i32 nor i64");
-    if (o->max_pixels < 0 || o->transform_count < 0 || (o->transform_count && !o->transforms))
-        return tn_error_set(err, TN_INVALID, "images: max_pixels or transform_count is negative");
+    if (o->max_pixels < 0 || o->max_pixels > (int64_t)1 << 30)
+        return tn_error_set(err, TN_INVALID, "images: max_pixels is not in 0 to 2^30");
+    if (o->transform_count < 0 || (o->transform_count && !o->transforms))
+        return tn_error_set(err, TN_INVALID, "images: %d transforms", o->transform_count);
     if (o->classes && !o->classes->class_count)
         return tn_error_set(err, TN_INVALID, "images: options.classes is no folder of images");
     return tn__transforms_check(o->transforms, o->transform_count, o->channels, err);

@@ -82,7 +82,9 @@ static tn_status run(decoder *d, void (*body)(decoder *d)) {
         begin(d);
         if (d->status == TN_OK) body(d);
     } else {
-        d->status = tn_error_set(d->err, TN_INVALID, "JPEG: %s", d->message);
+        bool memory = d->errors.msg_code == JERR_OUT_OF_MEMORY;
+        d->status =
+            tn_error_set(d->err, memory ? TN_OUT_OF_MEMORY : TN_INVALID, "JPEG: %s", d->message);
     }
     jpeg_destroy_decompress(&d->info);
     return d->status;

@@ -257,11 +257,13 @@ typedef struct state {
     tn__image image;
     tn__scratch_use use; /* where it lies */
     tn__worker *worker;
+    int64_t max_pixels;
     tn__random random;
 } state;
 
 static tn_status other_image(state *s, int height, int width, tn__image *out, tn_error *err) {
     tn__scratch_use other = s->use == TN__SCRATCH_IMAGE ? TN__SCRATCH_OTHER : TN__SCRATCH_IMAGE;
+    TN_CHECK(tn__check_pixels(width, height, s->max_pixels, err));
     return new_image(s->worker, other, s->image.channels, height, width, out, err);
 }
 
@@ -423,7 +425,7 @@ static tn_status do_step(const tn_transform *t, state *s, tn_error *err) {
 tn_status tn__transformed(const tn__encoded *file, const tn_transform *list, int count,
                           int channels, const tn__sample_key *key, tn__worker *w, tn__image *out,
                           tn_error *err) {
-    state s = {.use = TN__SCRATCH_IMAGE, .worker = w};
+    state s = {.use = TN__SCRATCH_IMAGE, .worker = w, .max_pixels = file->max_pixels};
     tn__resize plan;
     int width, height;
     TN_CHECK(tn__image_size(file, &width, &height, err));

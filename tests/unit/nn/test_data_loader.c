@@ -434,6 +434,8 @@ static void test_images__refused(void **state) {
     check(tn_dataset_images(place("sizes"), &o, &d, &err), &err);
     o.classes = d;
     refuse_images("other", &o, "class 'z' is not among the 1 known ones");
+    o.classes = NULL, o.max_pixels = INT64_MAX;
+    refuse_images("sizes", &o, "max_pixels is not in 0 to 2^30");
     tn_loader_options how = TN_LOADER_OPTIONS_INIT;
     how.batch = 2;
     tn_loader *l = open_loader(d, &how);
@@ -447,6 +449,61 @@ static void test_images__refused(void **state) {
     assert_int_equal(tn_loader_create(d, &how, &l, &err), TN_INVALID);
     assert_null(l);
     tn_dataset_release(d);
+}
+
+/* A part of the classes keeps their numbers. */
+static void test_images__classes_of_another_folder(void **state) {
+    tn_image_options o = TN_IMAGE_OPTIONS_INIT;
+    tn_error err = TN_ERROR_INIT;
+    tn_dataset *all, *some;
+    char path[512];
+    int label;
+    (void)state;
+    for (char c = 'a'; c <= 'd'; c++) {
+        char name[32];
+        snprintf(name, sizeof name, "all/%c/1.png", c);
+        write_image(name, 8, 8, 3, 0);
+    }
+    write_image("some/b/1.png", 8, 8, 3, 0);
+    write_image("some/d/1.png", 8, 8, 3, 0);
+    check(tn_dataset_images(place("all"), NULL, &all, &err), &err);
+    o.classes = all;
+    check(tn_dataset_images(place("some"), &o, &some, &err), &err);
+    tn_dataset_release(all);
+    assert_int_equal(tn_dataset_class_count(some), 4);
+    assert_true(tn_dataset_file(some, 1, path, sizeof path, &label));
+    assert_int_equal(label, 3);
+    assert_string_equal(tn_dataset_class(some, label), "d");
+    assert_non_null(strstr(path, "some/d/1.png"));
+    tn_dataset_release(some);
+}
+
+/* A size beyond the limit makes an image corrupt, wherever it comes up. */
+static void test_images__limit(void **state) {
+    static const tn_transform list[] = {TN_FLIP_VERTICAL(), TN_RESIZE(.shorter = 100),
+                                        TN_CENTER_CROP(.height = 4, .width = 4)};
+    tn_image_options o = TN_IMAGE_OPTIONS_INIT;
+    tn_error err = TN_ERROR_INIT;
+    tn_dataset *d;
+    tn_batch b;
+    (void)state;
+    write_image("long/a/1.png", 600, 1, 3, 0);
+    write_image("long/a/2.png", 6, 6, 3, 0);
+    for (int i = 0; i < 2; i++) {
+        o.transforms = list + i;
+        o.transform_count = 3 - i;
+        o.max_pixels = 100 * 100;
+        check(tn_dataset_images(place("long"), &o, &d, &err), &err);
+        tn_loader *l = open_loader(d, NULL);
+        check(tn_loader_next(l, &b, &err), &err);
+        if (i == 0)
+            assert_non_null(
+                strstr(tn_loader_skipped(l, 0), "60000 x 100 pixels; the limit is 10000"));
+        else /* only the crop is made */
+            assert_null(tn_loader_skipped(l, 0));
+        tn_loader_release(l);
+        tn_dataset_release(d);
+    }
 }
 
 static void test_images__types(void **state) {
@@ -625,6 +682,8 @@ int main(void) {
         cmocka_unit_test(test_loader__strict),
         cmocka_unit_test(test_loader__nothing_readable),
         cmocka_unit_test(test_images__refused),
+        cmocka_unit_test(test_images__classes_of_another_folder),
+        cmocka_unit_test(test_images__limit),
         cmocka_unit_test(test_images__types),
         cmocka_unit_test(test_tokens__sequential),
         cmocka_unit_test(test_tokens__random),
