@@ -43,7 +43,7 @@ static tn_status load(const char *folder, int kind, int batches, tn_error *err) 
     tn_loader_options how = TN_LOADER_OPTIONS_INIT;
     tn_dataset *dataset = NULL;
     tn_loader *loader = NULL;
-    tn_batch batch;
+    tn_data_batch batch;
     tn_loader_stats stats;
     images.transforms = lists[kind].list;
     images.transform_count = lists[kind].count;

@@ -91,7 +91,7 @@ static tn_status open_loader(const char *dir, tn_loader **out, tn_error *err) {
 static tn_status load(tn_loader *loader, tn_error *err) {
     uint8_t position[TN_LOADER_STATE_BYTES];
     float first = 0, again;
-    tn_batch batch;
+    tn_data_batch batch;
     do {
         TN_CHECK(tn_loader_next(loader, &batch, err));
         const float *pixels = batch.buffers[0].data;

@@ -10,7 +10,7 @@
  *   tn_loader_options how = TN_LOADER_OPTIONS_INIT;
  *   how.batch = 64, how.shuffle = true, how.seed = 1;
  *   tn_loader *loader;    tn_loader_create(photos, &how, &loader, &err);
- *   tn_batch batch;       tn_loader_next(loader, &batch, &err);
+ *   tn_data_batch batch;       tn_loader_next(loader, &batch, &err);
  *
  * The order of the samples and all random numbers are functions of (seed, epoch, index of the sample):
  * batches have the same bits with any number of workers, and after a position was restored. */
@@ -195,19 +195,19 @@ TN_API tn_status tn_loader_create(tn_dataset *dataset, const tn_loader_options *
 /* Stops the workers, whatever they are doing. NULL: nothing. */
 TN_API void tn_loader_release(tn_loader *loader);
 
-typedef struct tn_batch {
+typedef struct tn_data_batch {
     const tn_buffer *buffers; /* borrowed until the next call of next, seek, restore or release */
     int count;                /* of buffers; 0: no more batches */
     int64_t samples;          /* the first axis of the buffers */
     int64_t epoch, index;     /* index of the batch in its epoch */
     bool last;                /* of its epoch */
     double wait_seconds;      /* how long this call waited for the workers */
-} tn_batch;
+} tn_data_batch;
 
 /* The next batch. A loader serves one thread at a time. A corrupt image is replaced by the next sound
  * one of the dataset, named in a warning and counted; 64 in a row are an error. Errors of workers are
  * returned where the batch would have come, and again until tn_loader_seek. */
-TN_API tn_status tn_loader_next(tn_loader *loader, tn_batch *out, tn_error *err) TN_MUST_USE;
+TN_API tn_status tn_loader_next(tn_loader *loader, tn_data_batch *out, tn_error *err) TN_MUST_USE;
 /* Batches of an epoch. */
 TN_API int64_t tn_loader_batches(const tn_loader *loader);
 /* Makes `batch` of `epoch` the next one; what was made ahead is dropped. */

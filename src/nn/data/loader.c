@@ -223,7 +223,7 @@ static bool is_ready(const tn_loader *l) {
     return l->base < l->claim && s->done == s->samples;
 }
 
-static void hand_out(tn_loader *l, tn_batch *out) {
+static void hand_out(tn_loader *l, tn_data_batch *out) {
     tn__slot *s = &l->slot[l->base % l->depth];
     for (int i = 0; i < l->dataset->output_count; i++) {
         s->buffer[i].data = s->data[i];
@@ -240,7 +240,7 @@ static void hand_out(tn_loader *l, tn_batch *out) {
     out->last = out->index == l->batches - 1;
 }
 
-static tn_status next_batch(tn_loader *l, tn_batch *out, tn_error *err) {
+static tn_status next_batch(tn_loader *l, tn_data_batch *out, tn_error *err) {
     give_back(l);
     out->epoch = l->base / l->batches;
     if (l->base >= tn__batch_end(l)) return TN_OK;
@@ -262,8 +262,8 @@ static tn_status next_batch(tn_loader *l, tn_batch *out, tn_error *err) {
     return TN_OK;
 }
 
-tn_status tn_loader_next(tn_loader *l, tn_batch *out, tn_error *err) {
-    *out = (tn_batch){0};
+tn_status tn_loader_next(tn_loader *l, tn_data_batch *out, tn_error *err) {
+    *out = (tn_data_batch){0};
     pthread_mutex_lock(&l->lock);
     tn_status status = next_batch(l, out, err);
     pthread_mutex_unlock(&l->lock);

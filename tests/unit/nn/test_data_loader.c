@@ -18,15 +18,15 @@ static tn_loader *open_loader(tn_dataset *d, const tn_loader_options *o) {
     return l;
 }
 
-static tn_batch next(tn_loader *l) {
+static tn_data_batch next(tn_loader *l) {
     tn_error err = TN_ERROR_INIT;
-    tn_batch b;
+    tn_data_batch b;
     check(tn_loader_next(l, &b, &err), &err);
     return b;
 }
 
 /* All bytes of a batch and its place in the epochs. */
-static uint64_t digest(const tn_batch *b) {
+static uint64_t digest(const tn_data_batch *b) {
     uint64_t sum = (uint64_t)b->epoch * 1000 + (uint64_t)b->index;
     for (int i = 0; i < b->count; i++)
         sum = sum * 31 + tn_hash64(b->buffers[i].data, b->buffers[i].size);
@@ -91,7 +91,7 @@ static void test_loader__epochs(void **state) {
     for (int64_t epoch = 0; epoch < 2; epoch++) {
         sum = 0;
         for (int64_t i = 0; i < 3; i++) {
-            tn_batch b = next(l);
+            tn_data_batch b = next(l);
             const int64_t *rows = b.buffers[0].data;
             assert_true(b.epoch == epoch && b.index == i && b.last == (i == 2));
             assert_int_equal(b.samples, i == 2 ? 2 : 4);
@@ -137,9 +137,9 @@ static void test_loader__ranks(void **state) {
     o.batch = 2, o.ranks = RANKS;
     for (o.rank = 0; o.rank < RANKS; o.rank++) rank[o.rank] = open_loader(d, &o);
     for (int step = 0; step < 9; step++) {
-        tn_batch all = next(alone);
+        tn_data_batch all = next(alone);
         for (int r = 0; r < RANKS; r++) {
-            tn_batch b = next(rank[r]);
+            tn_data_batch b = next(rank[r]);
             const int64_t *whole = all.buffers[0].data, *rows = b.buffers[0].data;
             assert_true(b.epoch == all.epoch && b.index == all.index && b.last == all.last);
             assert_int_equal(b.samples, all.samples == 6 ? 2 : 1); /* 20 = 3 · 6 + 2 */
@@ -201,7 +201,7 @@ static void test_images__folder(void **state) {
     tn_loader_options o = TN_LOADER_OPTIONS_INIT;
     o.batch = 8;
     tn_loader *l = open_loader(d, &o);
-    tn_batch b = next(l);
+    tn_data_batch b = next(l);
     assert_int_equal(b.count, 2);
     assert_true(b.buffers[0].dtype == TN_f32 && b.buffers[0].rank == 4);
     assert_true(b.buffers[0].dim[1] == 3 && b.buffers[0].dim[2] == 12 && b.buffers[0].dim[3] == 12);
@@ -217,7 +217,7 @@ static void digests(tn_dataset *d, int workers, int count, uint64_t *out) {
     o.batch = 5, o.shuffle = true, o.seed = 77, o.workers = workers, o.prefetch = 1 + workers;
     tn_loader *l = open_loader(d, &o);
     for (int i = 0; i < count; i++) {
-        tn_batch b = next(l);
+        tn_data_batch b = next(l);
         out[i] = digest(&b);
     }
     tn_loader_release(l);
@@ -251,12 +251,12 @@ static void test_loader__resumes(void **state) {
     tn_loader *l = open_loader(d, &o);
     for (int i = 0; i < BATCHES; i++) {
         tn_loader_save(l, saved[i]);
-        tn_batch b = next(l);
+        tn_data_batch b = next(l);
         all[i] = digest(&b);
     }
     for (int i = BATCHES - 1; i >= 0; i -= 3) { /* backwards in the same loader, then in another */
         check(tn_loader_restore(l, saved[i], sizeof saved[i], &err), &err);
-        tn_batch b = next(l);
+        tn_data_batch b = next(l);
         assert_true(digest(&b) == all[i]);
     }
     tn_loader_release(l);
@@ -264,11 +264,11 @@ static void test_loader__resumes(void **state) {
     l = open_loader(d, &o);
     check(tn_loader_restore(l, saved[4], sizeof saved[4], &err), &err);
     for (int i = 4; i < BATCHES; i++) {
-        tn_batch b = next(l);
+        tn_data_batch b = next(l);
         assert_true(digest(&b) == all[i]);
     }
     check(tn_loader_seek(l, 1, 2, &err), &err); /* the batch after the first five */
-    tn_batch b = next(l);
+    tn_data_batch b = next(l);
     assert_true(b.epoch == 1 && b.index == 2 && digest(&b) == all[7]);
     assert_int_equal(tn_loader_seek(l, 1, 9, &err), TN_INVALID);
     tn_loader_release(l);
@@ -343,7 +343,7 @@ static void test_loader__skips_corrupt_images(void **state) {
         tn_loader *l = open_loader(d, &o);
         tn_loader_stats s;
         for (int i = 0; i < 10; i++) { /* two epochs count each once */
-            tn_batch b = next(l);
+            tn_data_batch b = next(l);
             if (i < 5) first[o.workers - 1][i] = digest(&b);
             if (i == 0) /* the next image stands in */
                 assert_memory_equal(b.buffers[0].data, (float *)b.buffers[0].data + 3 * 64,
@@ -364,7 +364,7 @@ static void test_loader__skips_corrupt_images(void **state) {
 static void test_loader__strict(void **state) {
     static const tn_transform list[] = {TN_RESIZE(.height = 8, .width = 8)};
     tn_error err = TN_ERROR_INIT;
-    tn_batch b;
+    tn_data_batch b;
     char text[2048];
     (void)state;
     spoil_folder();
@@ -389,7 +389,7 @@ static void test_loader__strict(void **state) {
 static void test_loader__nothing_readable(void **state) {
     static const tn_transform list[] = {TN_RESIZE(.height = 8, .width = 8)};
     tn_error err = TN_ERROR_INIT;
-    tn_batch b;
+    tn_data_batch b;
     (void)state;
     write_bytes("bad/a/1.jpg", "x", 1);
     write_bytes("bad/a/2.jpg", "y", 1);
@@ -415,7 +415,7 @@ static void test_images__refused(void **state) {
     tn_image_options o = TN_IMAGE_OPTIONS_INIT;
     tn_error err = TN_ERROR_INIT;
     tn_dataset *d;
-    tn_batch b;
+    tn_data_batch b;
     char text[2048];
     (void)state;
     (void)mkdir(place("empty"), 0700);
@@ -485,7 +485,7 @@ static void test_images__limit(void **state) {
     tn_image_options o = TN_IMAGE_OPTIONS_INIT;
     tn_error err = TN_ERROR_INIT;
     tn_dataset *d;
-    tn_batch b;
+    tn_data_batch b;
     (void)state;
     write_image("long/a/1.png", 600, 1, 3, 0);
     write_image("long/a/2.png", 6, 6, 3, 0);
@@ -517,7 +517,7 @@ static void test_images__types(void **state) {
     o.dtype = TN_bf16, o.label_dtype = TN_i64;
     check(tn_dataset_images(place("gray"), &o, &d, &err), &err);
     tn_loader *l = open_loader(d, NULL);
-    tn_batch b = next(l);
+    tn_data_batch b = next(l);
     const uint16_t *pixels = b.buffers[0].data;
     uint8_t *data = smooth_bytes(8, 8, 1, 40);
     assert_true(b.buffers[0].dtype == TN_bf16 && b.buffers[0].dim[1] == 1);
@@ -551,7 +551,7 @@ static void test_tokens__sequential(void **state) {
     tn_loader_options how = TN_LOADER_OPTIONS_INIT;
     how.batch = 5;
     tn_loader *l = open_loader(d, &how);
-    tn_batch b = next(l);
+    tn_data_batch b = next(l);
     assert_true(b.count == 2 && b.buffers[0].rank == 2 && b.buffers[0].dim[1] == 10);
     const int32_t *in = b.buffers[0].data, *target = b.buffers[1].data;
     for (int row = 0; row < 5; row++)
@@ -582,7 +582,7 @@ static void test_tokens__random(void **state) {
     how.batch = 4;
     tn_loader *l = open_loader(d, &how);
     for (int step = 0; step < 100; step++) {
-        tn_batch b = next(l);
+        tn_data_batch b = next(l);
         const int32_t *in = b.buffers[0].data, *target = b.buffers[1].data;
         for (int row = 0; row < 4; row++) {
             int begin = in[4 * row];
@@ -601,7 +601,7 @@ static void test_tokens__from_memory(void **state) {
     static const int32_t tokens[] = {5, 6, 7, 8, 9, 300, 1};
     tn_token_options o = TN_TOKEN_OPTIONS_INIT;
     tn_error err = TN_ERROR_INIT;
-    tn_batch b;
+    tn_data_batch b;
     tn_dataset *d;
     (void)state;
     o.dtype = TN_i32, o.window = 3, o.limit = 256;

@@ -64,7 +64,7 @@ static tn_status load(tn_status (*open)(tn_dataset **out, tn_error *err), uint64
     int64_t samples[] = {2, 0, 1};
     tn_dataset *d;
     tn_loader *l = NULL;
-    tn_batch b;
+    tn_data_batch b;
     *sum = 0;
     TN_CHECK(open(&d, err));
     how.batch = 2, how.workers = 1, how.samples = samples, how.sample_count = 3;
