@@ -167,6 +167,18 @@ static bool is_inside(const tn__region *r, int width, int height) {
     return r->x >= 0 && r->y >= 0 && r->x + r->width <= width && r->y + r->height <= height;
 }
 
+static tn__resize resize_part(const tn_transform *t, int width, int height, tn__random *r) {
+    tn__region part = random_part(t, width, height, r), all = {0, 0, t->width, t->height};
+    return (tn__resize){.x = part.x,
+                        .y = part.y,
+                        .width = part.width,
+                        .height = part.height,
+                        .out_width = t->width,
+                        .out_height = t->height,
+                        .part = all,
+                        .filter = t->filter};
+}
+
 /* What the first steps read of an image of width × height. Returns how many steps that are. */
 static int plan_first(const tn_transform *list, int count, const tn__sample_key *key, int width,
                       int height, tn__resize *out) {
@@ -177,15 +189,7 @@ static int plan_first(const tn_transform *list, int count, const tn__sample_key 
     if (!count) return 0;
     tn__random_init(&r, key, 0);
     if (t->kind == TN_TRANSFORM_RANDOM_RESIZED_CROP) {
-        tn__region part = random_part(t, width, height, &r);
-        *out = (tn__resize){part.x,
-                            part.y,
-                            part.width,
-                            part.height,
-                            t->width,
-                            t->height,
-                            {0, 0, t->width, t->height},
-                            t->filter};
+        *out = resize_part(t, width, height, &r);
         return 1;
     }
     if (t->kind == TN_TRANSFORM_RESIZE) {
@@ -372,6 +376,14 @@ static bool happens(const tn_transform *t, tn__random *r) {
            tn__random_in(r, 0, 1) < probability;
 }
 
+static void change_colours(const tn_transform *t, tn__image *image, tn__random *r) {
+    float amount = (float)tn__random_in(r, t->low, t->high);
+    if (t->kind == TN_TRANSFORM_BRIGHTNESS) tn__brightness(image, amount);
+    if (t->kind == TN_TRANSFORM_CONTRAST) tn__contrast(image, amount);
+    if (t->kind == TN_TRANSFORM_SATURATION) tn__saturation(image, amount);
+    if (t->kind == TN_TRANSFORM_NOISE) tn__noise(image, amount, r);
+}
+
 static tn_status do_step(const tn_transform *t, state *s, tn_error *err) {
     tn__image *image = &s->image;
     tn__random *r = &s->random;
@@ -382,18 +394,8 @@ static tn_status do_step(const tn_transform *t, state *s, tn_error *err) {
         resized(t, image->width, image->height, &resize.out_width, &resize.out_height);
         resize.part = (tn__region){0, 0, resize.out_width, resize.out_height};
         return do_resize(s, resize, err);
-    case TN_TRANSFORM_RANDOM_RESIZED_CROP: {
-        tn__region part = random_part(t, image->width, image->height, r);
-        resize = (tn__resize){part.x,
-                              part.y,
-                              part.width,
-                              part.height,
-                              t->width,
-                              t->height,
-                              {0, 0, t->width, t->height},
-                              t->filter};
-        return do_resize(s, resize, err);
-    }
+    case TN_TRANSFORM_RANDOM_RESIZED_CROP:
+        return do_resize(s, resize_part(t, image->width, image->height, r), err);
     case TN_TRANSFORM_CENTER_CROP:
     case TN_TRANSFORM_RANDOM_CROP:
         return do_window(s, crop_window(t, image->width, image->height, r), err);
@@ -412,14 +414,9 @@ static tn_status do_step(const tn_transform *t, state *s, tn_error *err) {
         tn__normalize(image, t->mean, t->std);
         return TN_OK;
     default:
-        break;
+        change_colours(t, image, r);
+        return TN_OK;
     }
-    float amount = (float)tn__random_in(r, t->low, t->high);
-    if (t->kind == TN_TRANSFORM_BRIGHTNESS) tn__brightness(image, amount);
-    if (t->kind == TN_TRANSFORM_CONTRAST) tn__contrast(image, amount);
-    if (t->kind == TN_TRANSFORM_SATURATION) tn__saturation(image, amount);
-    if (t->kind == TN_TRANSFORM_NOISE) tn__noise(image, amount, r);
-    return TN_OK;
 }
 
 tn_status tn__transformed(const tn__encoded *file, const tn_transform *list, int count,
