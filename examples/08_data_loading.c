@@ -10,52 +10,43 @@
 #include <sys/stat.h>
 #include <tenon/data.h>
 
-enum { ACROSS = 42, SIDE = 8, DIGITS = 1797, HELD_OUT = 360, NAME = 1024 };
+enum { SIDE = 8, PIXELS = SIDE * SIDE, DIGITS = 1797, HELD_OUT = 360, NAME = 1024 };
 
 /* ---- the folders ---------------------------------------------------------------------------- */
 
-static tn_status read_labels(char labels[DIGITS], tn_error *err) {
-    FILE *f = fopen("examples/digits/all_labels.txt", "r");
-    int count = 0, c;
-    while (f && count < DIGITS && (c = getc(f)) != EOF)
-        if (c >= '0' && c <= '9') labels[count++] = (char)c;
+/* An .npy file ends with its elements; here they are bytes. */
+static tn_status read_bytes(const char *path, uint8_t *out, size_t bytes, tn_error *err) {
+    FILE *f = fopen(path, "rb");
+    bool ok = f && fseek(f, -(long)bytes, SEEK_END) == 0 && fread(out, 1, bytes, f) == bytes;
     if (f) fclose(f);
-    if (count == DIGITS) return TN_OK;
-    return tn_error_set(err, TN_NOT_FOUND, "no examples/digits/all_labels.txt with %d digits here",
-                        DIGITS);
+    if (ok) return TN_OK;
+    return tn_error_set(err, TN_NOT_FOUND, "%s: no file with %zu bytes here", path, bytes);
 }
 
-/* Digit i is a cell of the sheet. */
-static tn_status write_digit(const tn_buffer *sheet, const char *dir, int i, char label,
+static tn_status write_digit(const uint8_t pixels[PIXELS], const char *dir, int i, int label,
                              tn_error *err) {
     static const char *const parts[] = {"train", "val"};
     char name[NAME];
-    uint8_t pixels[SIDE * SIDE];
-    tn_buffer image = {.dtype = TN_u8, .rank = 3, .dim = {SIDE, SIDE, 1}, .data = pixels};
-    const uint8_t *cell = (const uint8_t *)sheet->data +
-                          (int64_t)(i / ACROSS * SIDE) * sheet->dim[1] + i % ACROSS * SIDE;
-    for (int y = 0; y < SIDE; y++) memcpy(pixels + y * SIDE, cell + y * sheet->dim[1], SIDE);
+    uint8_t gray[PIXELS];
+    tn_buffer image = {.dtype = TN_u8, .rank = 3, .dim = {SIDE, SIDE, 1}, .data = gray};
+    for (int p = 0; p < PIXELS; p++) gray[p] = (uint8_t)((pixels[p] * 255 + 8) / 16);
     const char *part = parts[i >= DIGITS - HELD_OUT];
     snprintf(name, sizeof name, "%s/%s", dir, part);
     (void)mkdir(name, 0755);
-    snprintf(name, sizeof name, "%s/%s/%c", dir, part, label);
+    snprintf(name, sizeof name, "%s/%s/%d", dir, part, label);
     (void)mkdir(name, 0755);
-    snprintf(name, sizeof name, "%s/%s/%c/%04d.jpg", dir, part, label, i);
+    snprintf(name, sizeof name, "%s/%s/%d/%04d.jpg", dir, part, label, i);
     return tn_image_write(name, &image, 95, err);
 }
 
 static tn_status write_folders(const char *dir, tn_error *err) {
-    char labels[DIGITS];
-    tn_buffer sheet;
-    TN_CHECK(read_labels(labels, err));
-    TN_CHECK(tn_image_read("examples/digits/all_images.png", 1, &sheet, err));
+    static uint8_t pixels[DIGITS][PIXELS], labels[DIGITS];
+    TN_CHECK(read_bytes("examples/digits/all_images.npy", pixels[0], sizeof pixels, err));
+    TN_CHECK(read_bytes("examples/digits/all_labels.npy", labels, sizeof labels, err));
     tn_status status = TN_OK;
-    if (sheet.dim[1] != ACROSS * SIDE || sheet.dim[0] * ACROSS / SIDE < DIGITS)
-        status = tn_error_set(err, TN_INVALID, "examples/digits/all_images.png: not the digits");
     (void)mkdir(dir, 0755);
     for (int i = 0; i < DIGITS && status == TN_OK; i++)
-        status = write_digit(&sheet, dir, i, labels[i], err);
-    tn_image_release(&sheet);
+        status = write_digit(pixels[i], dir, i, labels[i], err);
     return status;
 }
 
