@@ -97,7 +97,7 @@ static void test_checkpoint__survives_kill_9(void **state) {
         pid_t child = fork();
         assert_true(child >= 0);
         if (child == 0) save_for_ever(run, newest + 1);
-        long wait = (long)(test_random(&random) % 60000000); /* ns */
+        long wait = (long)(test_random(&random) % 120000000); /* ns */
         nanosleep(&(struct timespec){.tv_nsec = wait}, NULL);
         int status;
         kill(child, SIGKILL);
