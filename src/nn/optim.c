@@ -242,14 +242,15 @@ static void build_step(tn_builder *b, const tn_value *in, const void *args, tn_v
     if (p->master) out[1 + moments] = new[0];
 }
 
+/* `shared`: the count, which is NULL only where it failed or is not needed, and the flag. */
 static void step_parameter(const char *place, tn_optimizer *o, parameter *p, const tn_tensor *rate,
                            const tn_tensor *gradient, const tn_tensor *const shared[2]) {
     const tn_tensor *in[3 + MOST_STATE + 2] = {rate, gradient, p->x.tensor};
     tn_tensor *to[1 + MOST_STATE] = {p->x.tensor}, *from[1 + MOST_STATE];
     int n = 3, results = 1 + p->state_count;
     for (int i = 0; i < p->state_count; i++) in[n++] = to[1 + i] = p->state[i].tensor;
-    for (int i = 0; i < 2; i++)
-        if (shared[i]) in[n++] = shared[i];
+    if (o->step) in[n++] = shared[0];
+    if (shared[1]) in[n++] = shared[1];
     step_args args = {o, p, shared[1] != NULL};
     tn__call call = {place, o->context, in, n, results, build_step, &args};
     tn__record(&call, from);

@@ -11,20 +11,24 @@ struct tn_accumulator {
     tn__slots slots;
 };
 
+static tn_status accumulator_fill(tn__slots *s, const tn_named_tensor *parameters, int count,
+                                  tn_error *err) {
+    TN_CHECK(tn__slots_init(s, "gradient sums", parameters, count, ".gradient", err));
+    for (int i = 0; i < count; i++) s->state[i].tensor = tn__zeros_like(s->parameter[i].tensor);
+    return tn__slots_check(s, "gradient sums", err);
+}
+
 tn_status tn_accumulator_create(const tn_named_tensor *parameters, int count, tn_accumulator **out,
                                 tn_error *err) {
     *out = NULL;
     tn_accumulator *a = calloc(1, sizeof *a);
     if (!a) return tn_error_set(err, TN_OUT_OF_MEMORY, "gradient sums: out of memory");
-    tn__slots *s = &a->slots;
-    tn_status status = tn__slots_init(s, "gradient sums", parameters, count, ".gradient", err);
-    if (status != TN_OK) {
+    tn_status status = accumulator_fill(&a->slots, parameters, count, err);
+    if (status == TN_OK)
+        *out = a;
+    else
         tn_accumulator_release(a);
-        return status;
-    }
-    for (int i = 0; i < count; i++) s->state[i].tensor = tn__zeros_like(s->parameter[i].tensor);
-    *out = a;
-    return TN_OK;
+    return status;
 }
 
 void tn_accumulator_release(tn_accumulator *a) {
@@ -95,7 +99,7 @@ static tn_status ema_fill(tn_ema *e, const tn_named_tensor *parameters, int coun
     for (int i = 0; i < count; i++)
         s->state[i].tensor =
             tn_keep(tn__call1("tn_ema_create", s->parameter[i].tensor, build_start, NULL));
-    return TN_OK;
+    return tn__slots_check(s, "average", err);
 }
 
 tn_status tn_ema_create(const tn_named_tensor *parameters, int count, double decay, tn_ema **out,

@@ -100,6 +100,14 @@ tn_status tn__slots_init(tn__slots *s, const char *who, const tn_named_tensor *p
     return ok ? TN_OK : tn_error_set(err, TN_OUT_OF_MEMORY, "%s: out of memory", who);
 }
 
+tn_status tn__slots_check(const tn__slots *s, const char *who, tn_error *err) {
+    for (int i = 0; i < s->count; i++)
+        if (!tn_tensor_ok(s->state[i].tensor))
+            return tn_error_set(err, TN_OUT_OF_MEMORY, "%s: no memory for '%s'", who,
+                                s->state[i].name);
+    return TN_OK;
+}
+
 static void named_deinit(tn_named_tensor *p) {
     free((char *)(uintptr_t)p->name);
     tn_release(p->tensor);

@@ -21,6 +21,8 @@ typedef struct tn__slots {
  * names are those of the parameters with `suffix`. */
 tn_status tn__slots_init(tn__slots *s, const char *who, const tn_named_tensor *parameters,
                          int count, const char *suffix, tn_error *err);
+/* Whether all tensors of state could be made. */
+tn_status tn__slots_check(const tn__slots *s, const char *who, tn_error *err);
 void tn__slots_deinit(tn__slots *s);
 /* Puts the first `room` into `out`; returns the count. */
 int tn__slots_list(const tn__slots *s, tn_named_tensor *out, int room);

@@ -37,8 +37,12 @@ tn_status tn_loss_scale_create(tn_context *context, const tn_loss_scale_options 
     s->options = o;
     s->scale = tn_keep(tn_tensor_scalar(context, TN_f32, o.initial));
     s->good = tn_keep(tn_tensor_scalar(context, TN_i32, 0));
-    *out = s;
-    return TN_OK;
+    if (tn_tensor_ok(s->scale) && tn_tensor_ok(s->good)) {
+        *out = s;
+        return TN_OK;
+    }
+    tn_loss_scale_release(s);
+    return tn_error_set(err, TN_OUT_OF_MEMORY, "loss scale: out of memory");
 }
 
 void tn_loss_scale_release(tn_loss_scale *s) {
