@@ -139,8 +139,11 @@ static tn_value build_blend(tn_builder *b, const tn_value *in, const void *args)
 static void settle(tn_ema *e) {
     tn_tensor **pending = calloc((size_t)e->slots.count, sizeof *pending);
     int n = 0;
+    pthread_mutex_lock(&e->slots.context->lock);
     for (int i = 0; i < e->slots.count && pending; i++)
-        if (!e->slots.state[i].tensor->storage) pending[n++] = e->slots.state[i].tensor;
+        if (!e->slots.state[i].tensor->storage && e->slots.parameter[i].tensor->storage)
+            pending[n++] = e->slots.state[i].tensor;
+    pthread_mutex_unlock(&e->slots.context->lock);
     (void)!tn_eval(pending, n, NULL); /* an error stays with the context */
     free(pending);
 }
