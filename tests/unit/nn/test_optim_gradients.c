@@ -192,6 +192,42 @@ static void test_loss_scale__refuses_wrong_options(void **state) {
     assert_null(s);
 }
 
+/* A loop that reads nothing but the loss: state is evaluated with it, and nothing piles up. */
+static void test_training__does_not_grow(void **state) {
+    (void)state;
+    tn_error err = TN_ERROR_INIT;
+    tn_loss_scale *s;
+    tn_optimizer *o;
+    tn_ema *e;
+    tn_optimizer_options options = TN_ADAMW_INIT;
+    tn_context_stats early = {0};
+    tn_tensor *w = tn_variable(vector(c, 3, (float[]){1, 2, 3}));
+    tn_named_tensor p = {"w", w};
+    must(tn_loss_scale_create(c, NULL, &s, &err), &err);
+    must(tn_optimizer_create(&options, &p, 1, &o, &err), &err);
+    must(tn_ema_create(&p, 1, 0.9, &e, &err), &err);
+    for (int i = 0; i < 400; i++) {
+        tn_scope *step = tn_scope_open(c);
+        tn_tensor *g, *loss = tn_sum(tn_square(w), TN_ALL_AXES, false);
+        tn_grad(tn_loss_scale_apply(s, loss), NULL, &w, 1, &g);
+        tn_tensor *finite = tn_loss_scale_unscale(s, &g, 1, &g);
+        (void)tn_clip_gradients_norm(&g, 1, 1, &g);
+        tn_optimizer_step(o, tn_tensor_scalar(c, TN_f32, 0.01), &g, finite);
+        tn_loss_scale_update(s, finite);
+        tn_ema_update(e);
+        assert_true(item(loss) < 14.1);
+        tn_scope_close(step);
+        if (i == 50) early = statistics(c);
+    }
+    tn_context_stats late = statistics(c);
+    assert_int_equal(late.compiles, early.compiles);
+    assert_int_equal(late.tensors, early.tensors);
+    assert_true(late.pending < 2000 && late.bytes < early.bytes + 65536);
+    tn_ema_release(e);
+    tn_optimizer_release(o);
+    tn_loss_scale_release(s);
+}
+
 /* ---- averages ------------------------------------------------------------------------------- */
 
 static void test_ema__follows_the_parameters(void **state) {
@@ -240,6 +276,7 @@ int main(void) {
         TEST(test_loss_scale__follows_what_is_finite),
         TEST(test_loss_scale__trains_in_f16),
         TEST(test_loss_scale__refuses_wrong_options),
+        TEST(test_training__does_not_grow),
         TEST(test_ema__follows_the_parameters),
         TEST(test_ema__does_not_grow),
     };
