@@ -144,6 +144,13 @@ static bool counts_steps(const tn_optimizer *o) {
     return o->options.kind == TN_OPTIMIZER_ADAM || o->options.kind == TN_OPTIMIZER_ADAMW;
 }
 
+/* Masters begin as numbers, not as a graph: a step that is compiled once must find them in memory. */
+static void make_master(const char *place, parameter *p) {
+    tn_tensor *master = tn_keep(tn_cast_at(place, p->x.tensor, TN_f32));
+    p->state[p->state_count - 1].tensor = master;
+    (void)!tn_eval(&master, 1, NULL); /* an error stays with the context */
+}
+
 static void prepare(const char *place, tn_optimizer *o) {
     if (o->prepared) return;
     o->prepared = true;
@@ -151,8 +158,7 @@ static void prepare(const char *place, tn_optimizer *o) {
         parameter *p = &o->parameter[i];
         for (int s = 0; s < p->state_count - p->master; s++)
             p->state[s].tensor = tn__zeros_like(p->x.tensor);
-        if (p->master)
-            p->state[p->state_count - 1].tensor = tn_keep(tn_cast_at(place, p->x.tensor, TN_f32));
+        if (p->master) make_master(place, p);
     }
     if (counts_steps(o))
         o->step = tn_keep(tn_tensor_from_at(place, o->context, TN_i64, TN_SCALAR_SHAPE, NULL));

@@ -90,6 +90,12 @@ static tn_value build_start(tn_builder *b, const tn_value *in, const void *args)
     return tn_b_node(b, TN_OP_barrier, &x, 1, &(tn_attrs_barrier){.stop = true});
 }
 
+/* Averages begin as numbers, not as a graph: a step that is compiled once must find them in memory. */
+static tn_status evaluate(tn__slots *s, tn_error *err) {
+    for (int i = 0; i < s->count; i++) TN_CHECK(tn_eval(&s->state[i].tensor, 1, err));
+    return TN_OK;
+}
+
 static tn_status ema_fill(tn_ema *e, const tn_named_tensor *parameters, int count, tn_error *err) {
     if (!(e->decay >= 0 && e->decay <= 1))
         return tn_error_set(err, TN_INVALID, "average: decay is %g; expected 0 ≤ decay ≤ 1",
@@ -99,7 +105,8 @@ static tn_status ema_fill(tn_ema *e, const tn_named_tensor *parameters, int coun
     for (int i = 0; i < count; i++)
         s->state[i].tensor =
             tn_keep(tn__call1("tn_ema_create", s->parameter[i].tensor, build_start, NULL));
-    return tn__slots_check(s, "average", err);
+    TN_CHECK(tn__slots_check(s, "average", err));
+    return evaluate(s, err);
 }
 
 tn_status tn_ema_create(const tn_named_tensor *parameters, int count, double decay, tn_ema **out,

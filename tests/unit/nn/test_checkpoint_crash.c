@@ -74,15 +74,33 @@ static int64_t check_newest(const char *run) {
     return step;
 }
 
-/* Saves until it is killed. Contexts have threads, which a fork does not copy: this process has none. */
-static _Noreturn void save_for_ever(const char *run, int64_t step) {
+/* Tells that it begins, and saves until it is killed. */
+static _Noreturn void save_for_ever(const char *run, int64_t step, int ready) {
     tn_error err = TN_ERROR_INIT;
     tn_context *c = lazy_context(TN_COMPILE_INTERPRET, 1);
+    if (write(ready, "", 1) != 1) _exit(1);
     for (;; step++)
         if (save_state(c, run, step, &err) != TN_OK) {
             fprintf(stderr, "%s\n", err.message);
             _exit(1);
         }
+}
+
+/* A saving process, from `step` on, that lives `wait` ns from its first save on. */
+static void kill_after(long wait, const char *run, int64_t step) {
+    int ends[2], status;
+    char byte;
+    assert_int_equal(pipe(ends), 0);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) save_for_ever(run, step, ends[1]);
+    close(ends[1]);
+    assert_int_equal(read(ends[0], &byte, 1), 1);
+    close(ends[0]);
+    nanosleep(&(struct timespec){.tv_nsec = wait}, NULL);
+    kill(child, SIGKILL);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    if (!WIFSIGNALED(status)) fail_msg("the saving process ended by itself");
 }
 
 static void test_checkpoint__survives_kill_9(void **state) {
@@ -94,15 +112,8 @@ static void test_checkpoint__survives_kill_9(void **state) {
     (void)state;
     snprintf(run, sizeof run, "%s/run", folder);
     for (int i = 0; i < kills; i++) {
-        pid_t child = fork();
-        assert_true(child >= 0);
-        if (child == 0) save_for_ever(run, newest + 1);
-        long wait = (long)(test_random(&random) % 120000000); /* ns */
-        nanosleep(&(struct timespec){.tv_nsec = wait}, NULL);
-        int status;
-        kill(child, SIGKILL);
-        assert_int_equal(waitpid(child, &status, 0), child);
-        if (!WIFSIGNALED(status)) fail_msg("the saving process ended by itself");
+        long wait = (long)(test_random(&random) % 200000000); /* ns */
+        kill_after(wait, run, newest + 1);
         int64_t step = check_newest(run);
         if (step < newest)
             fail_msg("after step %lld: step %lld", (long long)newest, (long long)step);
