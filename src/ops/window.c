@@ -266,6 +266,64 @@ static tn_value window_grad_sum(tn_builder *b, const tn_attrs_window_reduce *a, 
     return tn_b_node(b, TN_OP_window_reduce, &cotangent, 1, &d);
 }
 
+/* Windows that an element may lie in, along one axis. */
+static int64_t windows_around(const tn_attrs_window_reduce *a, int axis) {
+    int64_t reach = (a->window.at[axis] - 1) * a->dilation.at[axis] + 1;
+    return (reach + a->stride.at[axis] - 1) / a->stride.at[axis];
+}
+
+/* Of each element of x the value v of a window around it, the `at`-th from the last one that begins before
+ * it; `fill` where there is none. */
+static tn_value window_around(tn_builder *b, const tn_attrs_window_reduce *a, const tn_shape *x,
+                              tn_value v, const int64_t *at, tn_value fill) {
+    tn_dims *t = b->graph->dims;
+    for (int s = 0; s < x->rank; s++) {
+        int64_t stride = a->stride.at[s], lo = at[s] * stride - a->pad_lo.at[s];
+        if (stride > 1) { /* each as often as windows are apart */
+            tn_shape wide = tn_b_type(b, v).shape;
+            tn_dim repeated = tn_dim_mul(t, wide.dim[s], tn_dim_const(t, stride));
+            v = tn_b_unsqueeze(b, v, s + 1);
+            tn_shape apart = tn_b_type(b, v).shape;
+            apart.dim[s + 1] = tn_dim_const(t, stride);
+            wide.dim[s] = repeated;
+            v = tn_b_reshape(b, tn_b_expand(b, v, &apart), &wide);
+        }
+        tn_dim first = tn_dim_const(t, lo);
+        tn_dim behind = tn_dim_sub(t, x->dim[s], tn_dim_add(t, tn_b_dim(b, v, s), first));
+        v = tn_b_pad_axis(b, v, s, first, behind, fill);
+    }
+    return v;
+}
+
+/* Each element takes the cotangents of the windows around it that it has won: pointwise work, so that it
+ * is fused with what is around, where an element has few windows. */
+static tn_value window_grad_won(tn_builder *b, const tn_attrs_window_reduce *a, const tn_type *x,
+                                tn_value position, tn_value cotangent) {
+    tn_dims *t = b->graph->dims;
+    int64_t at[TN_MAX_RANK] = {0}, around[TN_MAX_RANK], terms = 1;
+    for (int s = 0; s < x->shape.rank; s++) terms *= around[s] = windows_around(a, s);
+    tn_dim all = tn_shape_count(t, &x->shape);
+    tn_shape flat = {.rank = 1, .dim = {all}};
+    tn_dtype index = tn_b_type(b, position).dtype;
+    tn_value own = tn_b_reshape(b, tn_b_iota(b, index, &flat, 0), &x->shape);
+    tn_value none = tn_b_scalar_int(b, index, -1), zero = tn_b_scalar(b, x->dtype, 0), sum = zero;
+    for (int64_t i = 0; i < terms && tn_b_ok(b); i++) {
+        tn_value won = tn_b_eq(b, window_around(b, a, &x->shape, position, at, none), own);
+        tn_value part = window_around(b, a, &x->shape, cotangent, at, zero);
+        part = tn_b_select(b, won, part, tn_b_expand(b, zero, &x->shape));
+        sum = i ? tn_b_add(b, sum, part) : part;
+        tn_index_next(at, x->shape.rank, around);
+    }
+    return sum;
+}
+
+static bool few_windows_around(const tn_attrs_window_reduce *a) {
+    enum { MOST_TERMS = 9 };
+    int64_t terms = 1;
+    for (int s = 0; s < a->window.count && terms <= MOST_TERMS; s++) terms *= windows_around(a, s);
+    return terms <= MOST_TERMS;
+}
+
 /* The cotangent goes to the element that won. */
 static tn_value window_grad_best(tn_builder *b, const tn_attrs_window_reduce *a, tn_value x,
                                  tn_value cotangent) {
@@ -275,6 +333,10 @@ static tn_value window_grad_best(tn_builder *b, const tn_attrs_window_reduce *a,
     find.kind = a->kind == TN_REDUCE_max ? TN_REDUCE_argmax : TN_REDUCE_argmin;
     tn_value position = tn_b_node(b, TN_OP_window_reduce, &x, 1, &find);
     tn_dim count = tn_shape_count(t, &y.shape), all = tn_shape_count(t, &type.shape);
+    if (few_windows_around(a) && y.shape.rank < TN_MAX_RANK) {
+        if (tn_dim_hi(t, all) <= INT32_MAX) position = tn_b_cast(b, position, TN_i32);
+        return window_grad_won(b, a, &type, position, cotangent);
+    }
     position = tn_b_reshape_to(b, position, 2, (tn_dim[]){count, 1});
     cotangent = tn_b_reshape_to(b, cotangent, 1, &count);
     tn_type flat = {type.dtype, {.rank = 1, .dim = {all}}};
