@@ -136,7 +136,8 @@ static size_t line_pad(const tn_arena_chunk *c) {
     return (size_t)(-(uintptr_t)(c + 1) & (LINE - 1));
 }
 
-void *tn_arena_alloc(tn_arena *a, size_t size) {
+/* At least `size` bytes, which hold anything. */
+static void *arena_take(tn_arena *a, size_t size) {
     size_t need;
     if (!tn_size_add(size ? size : 1, ARENA_ALIGN - 1, &need)) tn_out_of_memory();
     need &= ~(size_t)(ARENA_ALIGN - 1);
@@ -162,7 +163,11 @@ void *tn_arena_alloc(tn_arena *a, size_t size) {
     void *p = (char *)(c + 1) + c->used;
     c->used += need;
     a->used += need;
-    return memset(p, 0, need);
+    return p;
+}
+
+void *tn_arena_alloc(tn_arena *a, size_t size) {
+    return memset(arena_take(a, size), 0, size);
 }
 
 void *tn_arena_alloc_n(tn_arena *a, size_t size, size_t count) {
@@ -172,7 +177,7 @@ void *tn_arena_alloc_n(tn_arena *a, size_t size, size_t count) {
 }
 
 void *tn_arena_dup(tn_arena *a, const void *data, size_t size) {
-    void *p = tn_arena_alloc(a, size);
+    void *p = arena_take(a, size);
     if (size) memcpy(p, data, size);
     return p;
 }

@@ -71,6 +71,7 @@ typedef struct tn__recording {
     uint64_t generation;
     TN_VEC(tn__leaf) leaves; /* ascending values */
     uint32_t kept;           /* nodes that it began with */
+    uint32_t room;           /* values that it had room for from the beginning */
 } tn__recording;
 
 /* Memory that was given back and may serve again. */
@@ -109,6 +110,13 @@ struct tn_context {
     uint64_t seed, draws;
     tn_context_stats stats;
 };
+
+/* No error. The texts are left as they are: they are kilobytes, and calls are many. */
+static inline void tn__error_init(tn_error *err) {
+    err->status = TN_OK;
+    err->frame_count = 0;
+    err->message[0] = 0;
+}
 
 /* ---- context.c: errors and life -------------------------------------------------------------- */
 

@@ -3,15 +3,21 @@
 
 #include "nn/lazy.h"
 
-enum { SHRINK_FROM = 512 }; /* recorded nodes before a second look at what is live */
+enum {
+    SHRINK_FROM = 512, /* recorded nodes before a second look at what is live */
+    MOST_ROOM = 1 << 16,
+};
 
 /* ---- the recording -------------------------------------------------------------------------- */
 
+/* With room for what the last one held, since steps are alike. */
 static tn_status begin(void *argument, tn_error *err) {
     tn__recording *r = argument;
     (void)err;
     tn_dims_init(&r->dims, &r->arena);
     r->graph = tn_graph_new(&r->arena, &r->dims);
+    tn_vec_grow(&r->arena, &r->graph->nodes, r->room);
+    tn_vec_grow(&r->arena, &r->graph->values, r->room);
     return TN_OK;
 }
 
@@ -20,6 +26,7 @@ static tn__recording *recording_new(tn_context *c) {
     tn__recording *r = calloc(1, sizeof *r);
     if (!r) return NULL;
     r->generation = ++c->generations;
+    if (c->recording) r->room = TN_MIN(c->recording->graph->values.len, MOST_ROOM);
     tn_arena_init(&r->arena, tn_allocator_system());
     if (tn_guard(begin, r, NULL) == TN_OK) return r;
     tn_arena_deinit(&r->arena);
@@ -223,7 +230,8 @@ void tn__record(const tn__call *call, tn_tensor **out) {
     tn_context *c = context_of(call);
     for (int i = 0; i < call->results; i++) out[i] = NULL;
     if (!c) return;
-    tn_error err = TN_ERROR_INIT;
+    tn_error err;
+    tn__error_init(&err);
     record_args x = {call, c, NULL};
     pthread_mutex_lock(&c->lock);
     bool ok = !any_failed(call) && !c->closed;

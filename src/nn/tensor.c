@@ -40,7 +40,7 @@ static void scope_add_from(tn_tensor *x, tn_scope *s) {
 /* ---- life ----------------------------------------------------------------------------------- */
 
 tn_tensor *tn__tensor_new(tn_context *c) {
-    tn_tensor *x = calloc(1, sizeof *x);
+    tn_tensor *x = malloc(sizeof *x);
     if (!x) return NULL;
     *x = (tn_tensor){
         .context = c, .refs = 1, .next = c->first, .dtype = TN_f32, .value = TN_NO_VALUE};
@@ -276,7 +276,8 @@ static tn_status check_assign(const tn_tensor *x, const tn_tensor *value, tn_err
 void tn_assign_at(const char *place, tn_tensor *x, const tn_tensor *value) {
     if (!x || x == value) return;
     tn_context *c = x->context;
-    tn_error err = TN_ERROR_INIT;
+    tn_error err;
+    tn__error_init(&err);
     pthread_mutex_lock(&c->lock);
     if (!value || check_assign(x, value, &err) != TN_OK) {
         if (err.status != TN_OK) tn__context_fail(c, place, &err);
