@@ -409,6 +409,94 @@ static void test_donation__a_failed_value_fails_the_tensor(void **state) {
     tn_context_release(c);
 }
 
+/* ---- anything ------------------------------------------------------------------------------- */
+
+enum { TENSORS = 5, ELEMENTS = 4 };
+
+/* Tensors and what they should hold. All values are those of the beginning or their negatives. */
+typedef struct random_state {
+    tn_context *c;
+    uint64_t seed;
+    tn_tensor *x[TENSORS];
+    float want[TENSORS][ELEMENTS];
+} random_state;
+
+static uint32_t pick(random_state *r, uint32_t end) {
+    return (uint32_t)(test_random(&r->seed) >> 33) % end;
+}
+
+/* max(x[j], -x[k]), or min(x[j], x[k] backwards), as a new tensor; `out` may be want[j] or want[k]. */
+static tn_tensor *random_value(random_state *r, uint32_t j, uint32_t k, float *out) {
+    tn_scope *scope = tn_scope_open(r->c);
+    bool turned = pick(r, 2);
+    tn_tensor *other = turned ? tn_slice(r->x[k], 0, -1, TN_END, -1) : tn_neg(r->x[k]);
+    tn_tensor *y = tn_keep(turned ? tn_minimum(r->x[j], other) : tn_maximum(r->x[j], other));
+    float want[ELEMENTS];
+    for (int i = 0; i < ELEMENTS; i++) {
+        float a = r->want[j][i], b = turned ? r->want[k][ELEMENTS - 1 - i] : -r->want[k][i];
+        want[i] = turned ? fminf(a, b) : fmaxf(a, b);
+    }
+    memcpy(out, want, sizeof want);
+    tn_scope_close(scope);
+    return y;
+}
+
+static void random_rotation(random_state *r, uint32_t first) {
+    uint32_t at[3];
+    float want[3][ELEMENTS];
+    tn_scope *scope = tn_scope_open(r->c);
+    for (uint32_t i = 0; i < 3; i++) at[i] = (first + i) % TENSORS;
+    tn_tensor *all = tn_concat((tn_tensor *[]){r->x[at[1]], r->x[at[2]], r->x[at[0]]}, 3, 0);
+    for (uint32_t i = 0; i < 3; i++) memcpy(want[i], r->want[at[(i + 1) % 3]], sizeof want[i]);
+    for (uint32_t i = 0; i < 3; i++) {
+        tn_assign(r->x[at[i]], tn_slice(all, 0, ELEMENTS * i, ELEMENTS * (i + 1), 1));
+        memcpy(r->want[at[i]], want[i], sizeof want[i]);
+    }
+    tn_scope_close(scope);
+}
+
+static void random_step(random_state *r) {
+    uint32_t i = pick(r, TENSORS), j = pick(r, TENSORS), k = pick(r, TENSORS);
+    switch (pick(r, 8)) {
+    case 0:
+        tn_assign(r->x[i], r->x[j]);
+        memmove(r->want[i], r->want[j], sizeof r->want[i]);
+        break;
+    case 1:
+        random_rotation(r, i);
+        break;
+    case 2: { /* another handle */
+        tn_tensor *y = random_value(r, j, k, r->want[i]);
+        tn_release(r->x[i]);
+        r->x[i] = y;
+        break;
+    }
+    case 3:
+        check(r->x[i], r->want[i], ELEMENTS);
+        break;
+    case 4:
+        tn_future_release(eval_async(r->x[i]));
+        break;
+    default:
+        assign_and_release(r->x[i], random_value(r, j, k, r->want[i]));
+    }
+}
+
+static void test_donation__anything(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed <= 40; seed++) {
+        random_state r = {.c = context(), .seed = seed};
+        for (int i = 0; i < TENSORS; i++) {
+            for (int e = 0; e < ELEMENTS; e++) r.want[i][e] = (float)pick(&r, 100) - 50;
+            r.x[i] = vector(r.c, ELEMENTS, r.want[i]);
+        }
+        for (int step = 0; step < 40; step++) random_step(&r);
+        for (int i = 0; i < TENSORS; i++) check(r.x[i], r.want[i], ELEMENTS);
+        for (int i = 0; i < TENSORS; i++) tn_release(r.x[i]);
+        tn_context_release(r.c);
+    }
+}
+
 /* ---- in the background ---------------------------------------------------------------------- */
 
 static void test_donation__steps_in_flight(void **state) {
@@ -490,6 +578,7 @@ int main(void) {
         cmocka_unit_test(test_donation__products),
         cmocka_unit_test(test_donation__assigned_twice_or_back),
         cmocka_unit_test(test_donation__a_failed_value_fails_the_tensor),
+        cmocka_unit_test(test_donation__anything),
         cmocka_unit_test(test_donation__steps_in_flight),
         cmocka_unit_test(test_donation__reading_beside_updates),
     };
