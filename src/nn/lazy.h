@@ -92,8 +92,8 @@ struct tn_context {
     tn_tensor *first;
     tn__recording *recording; /* NULL after the release */
     uint64_t generations;
-    bool closed;  /* released; lives on for its tensors */
-    bool tracing; /* see tn__trace_begin */
+    bool closed;     /* released; lives on for its tensors */
+    bool rehearsing; /* see tn__rehearsal_begin */
 
     tn__program *programs; /* the last used first */
     int program_count, program_limit;
@@ -157,7 +157,7 @@ void tn__tensor_set_storage(tn_tensor *x, tn__storage *s); /* takes a reference 
 /* x becomes the value of the recording; what it held becomes its donor if it had none and that is a leaf. */
 void tn__tensor_set_value(tn_tensor *x, tn_value v);
 
-/* ---- tensor_trace.c: for who records a graph to run it often ---------------------------------- */
+/* ---- rehearsal.c: for who records a graph to run it often ---------------------------------- */
 
 /* New references, of the innermost scope. The elements of `x` outlive what is recorded. */
 tn_status tn__tensor_borrow(tn_context *c, const tn_buffer *x, tn_tensor **out, tn_error *err);
@@ -167,8 +167,8 @@ tn_status tn__tensor_abstract(tn_context *c, const tn_buffer *type, const char *
 bool tn__tensor_is_pending(const tn_tensor *x);
 /* In between, an assigned tensor keeps what it held, so that it can be restored; what was recorded and
  * is not held by the end leaves no trace. */
-void tn__trace_begin(tn_context *c);
-void tn__trace_end(tn_context *c);
+void tn__rehearsal_begin(tn_context *c);
+void tn__rehearsal_end(tn_context *c);
 /* An assigned and pending tensor is again what it was. */
 void tn__tensor_restore(tn_tensor *x);
 

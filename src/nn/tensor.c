@@ -75,7 +75,7 @@ void tn__tensor_set_value(tn_tensor *x, tn_value v) {
     const tn__recording *r = x->context->recording;
     tn__storage *old = x->storage;
     bool leaf = old && r && old->generation == r->generation;
-    bool donates = old && !x->donor && (leaf || x->context->tracing);
+    bool donates = old && !x->donor && (leaf || x->context->rehearsing);
     if (donates)
         x->donor = old;
     else

@@ -210,7 +210,7 @@ tn_status tn_train_step_run(tn_train_step *s, const tn_buffer *batch, double rat
 /* ---- compiling ------------------------------------------------------------------------------ */
 
 /* Calls the loss with a batch without elements, and undoes what it did to buffers. */
-static tn_status trace(tn_train_step *s, tn_error *err) {
+static tn_status rehearse(tn_train_step *s, tn_error *err) {
     const tn_train_options *o = &s->options;
     tn_tensor **x = calloc((size_t)o->batch_count + 1, sizeof *x), *loss;
     if (!x) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
@@ -277,11 +277,11 @@ static tn_status check_options(const tn_train_options *o, tn_error *err) {
 
 static tn_status prepare(tn_train_step *s, tn_error *err) {
     TN_CHECK(tn_context_error(s->context, err));
-    tn__trace_begin(s->context);
+    tn__rehearsal_begin(s->context);
     tn_scope *scope = tn_scope_open(s->context);
-    tn_status status = trace(s, err);
+    tn_status status = rehearse(s, err);
     tn_scope_close(scope);
-    tn__trace_end(s->context);
+    tn__rehearsal_end(s->context);
     TN_TRY(err, status, "while recording the loss");
     TN_CHECK(find_parameters(s, err));
     return make_state(s, err);

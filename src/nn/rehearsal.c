@@ -1,4 +1,4 @@
-/* Tensors for recording a graph that is run often, on memory of others. See lazy.h. */
+/* Recording once what is run often, without its elements or on memory of others. See lazy.h. */
 #include <inttypes.h>
 
 #include "nn/lazy.h"
@@ -39,15 +39,15 @@ bool tn__tensor_is_pending(const tn_tensor *x) {
     return pending;
 }
 
-void tn__trace_begin(tn_context *c) {
+void tn__rehearsal_begin(tn_context *c) {
     pthread_mutex_lock(&c->lock);
-    c->tracing = true;
+    c->rehearsing = true;
     pthread_mutex_unlock(&c->lock);
 }
 
-void tn__trace_end(tn_context *c) {
+void tn__rehearsal_end(tn_context *c) {
     pthread_mutex_lock(&c->lock);
-    c->tracing = false;
+    c->rehearsing = false;
     if (c->recording) tn__recording_shrink(c); /* what is recorded next begins as after a run */
     pthread_mutex_unlock(&c->lock);
 }
