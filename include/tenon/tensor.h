@@ -153,7 +153,7 @@ TN_API tn_status tn_view(tn_tensor *x, tn_buffer *out, tn_error *err) TN_MUST_US
 
 /* grads[i] = Σ cotangent · ∂y/∂xs[i], of xs[i]'s type; zeros where y does not depend on it. The
  * cotangent has y's type, NULL stands for ones. Gradients are tensors like others and can be
- * differentiated again. They go back to the tensors that were recorded since the last evaluation:
+ * differentiated again. At ties and edges they are PyTorch's. They go back to the tensors that were recorded since the last evaluation:
  * where a way from y to a variable (tn_variable) was cut by an evaluation, that is an error. */
 #define tn_grad(...) tn_grad_at(TN_HERE, __VA_ARGS__)
 TN_API void tn_grad_at(const char *place, tn_tensor *y, tn_tensor *cotangent, tn_tensor *const *xs,
@@ -163,6 +163,37 @@ TN_API tn_tensor *tn_variable(tn_tensor *x);
 /* The value of x, without a gradient. */
 #define tn_stop_gradient(...) tn_stop_gradient_at(TN_HERE, __VA_ARGS__)
 TN_API tn_tensor *tn_stop_gradient_at(const char *place, tn_tensor *x);
+
+/* ---- functions of yours --------------------------------------------------------------------- */
+
+/* A function that is called once to record what it does; its tensors have no values, so it cannot
+ * read or assign. What it makes is released when it returns, the results included. */
+
+/* A result with a gradient of its own. forward: y_count results from x, then saved_count tensors for
+ * later use. backward: dx, of x's types (NULL: zero), from x, the y and what was saved behind them,
+ * and dy, the cotangents of the y. It records operations like any other, so that higher derivatives
+ * are those of these operations. What the functions use besides x must not depend on a variable. */
+typedef struct tn_custom_rule {
+    size_t size; /* sizeof(tn_custom_rule) */
+    void (*forward)(tn_tensor *const *x, tn_tensor **y, void *user);
+    void (*backward)(tn_tensor *const *x, tn_tensor *const *y, tn_tensor *const *dy, tn_tensor **dx,
+                     void *user);
+    void *user;
+    int saved_count;
+} tn_custom_rule;
+#define TN_CUSTOM_RULE_INIT                                                                        \
+    { .size = sizeof(tn_custom_rule) }
+#define tn_custom_vjp(...) tn_custom_vjp_at(TN_HERE, __VA_ARGS__)
+TN_API void tn_custom_vjp_at(const char *place, const tn_custom_rule *rule, tn_tensor *const *x,
+                             int x_count, tn_tensor **y, int y_count);
+
+/* fn for every member of a batch at once: the x have the members along axis 0, fn gets tensors
+ * without that axis, and each y has what fn gives, along a new axis 0. What fn uses besides x is the
+ * same for all. With tn_grad inside, gradients per sample. */
+typedef void tn_vmap_fn(tn_tensor *const *x, tn_tensor **y, void *user);
+#define tn_vmap(...) tn_vmap_at(TN_HERE, __VA_ARGS__)
+TN_API void tn_vmap_at(const char *place, tn_vmap_fn *fn, void *user, tn_tensor *const *x,
+                       int x_count, tn_tensor **y, int y_count);
 
 #ifdef __cplusplus
 }

@@ -33,6 +33,7 @@ typedef struct tn__storage {
     bool borrowed;       /* the memory is somebody else's */
     char *abstract;      /* what it stands for, in messages; NULL: it has elements */
     bool varies;         /* a variable was behind it; see tn_grad */
+    uint64_t cut;        /* number of the evaluation that made it; 0: none */
     uint64_t generation; /* of the recording in which `leaf` stands for it; 0: none */
     tn_value leaf;
 } tn__storage;
@@ -108,6 +109,7 @@ struct tn_context {
     uint64_t waiting; /* runs queued or in work in the background */
 
     uint64_t seed, draws;
+    uint64_t cuts; /* evaluations so far */
     tn_context_stats stats;
 };
 
@@ -215,6 +217,12 @@ typedef struct tn__run {
  * lock. */
 tn_status tn__cut(tn_context *c, tn_tensor *const *x, int count, tn__run **out, tn_error *err);
 void tn__run_release(tn_context *c, tn__run *run);
+
+/* ---- tensor_trace.c ------------------------------------------------------------------------- */
+
+/* An error while this thread records a function of the user's, whose tensors have no values;
+ * `deed`: "read". */
+tn_status tn__trace_refuse(const tn_context *c, const char *deed, tn_error *err);
 
 /* ---- lazy_program.c -------------------------------------------------------------------------- */
 

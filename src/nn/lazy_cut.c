@@ -250,6 +250,7 @@ static tn__storage *new_output(const cut *k, uint32_t i) {
                          : tn__storage_new(k->c, t->dtype, t->shape.rank, t->shape.dim);
     if (!s) tn_out_of_memory();
     s->varies = k->varies[node_of(k, v)];
+    s->cut = k->c->cuts;
     return s;
 }
 
@@ -317,6 +318,8 @@ tn_status tn__cut(tn_context *c, tn_tensor *const *x, int count, tn__run **out, 
     bool any = false;
     for (int i = 0; i < count; i++) any = any || is_pending(x[i]);
     if (!any) return TN_OK;
+    TN_CHECK(tn__trace_refuse(c, "read", err));
+    c->cuts++;
     tn__recording *r = c->recording;
     cut k = {.c = c, .x = x, .count = count, .g = r->graph, .arena = &r->arena};
     tn_status status = tn_guard(cut_guarded, &k, err);

@@ -264,6 +264,7 @@ tn_tensor *tn_tensor_scalar_at(const char *place, tn_context *c, tn_dtype dtype,
 /* ---- assignment ----------------------------------------------------------------------------- */
 
 static tn_status check_assign(const tn_tensor *x, const tn_tensor *value, tn_error *err) {
+    TN_CHECK(tn__trace_refuse(x->context, "assigned", err));
     if (x->context != value->context)
         return tn_error_set(err, TN_INVALID, "assign: the tensors are of two contexts");
     bool same = x->dtype == value->dtype && x->rank == value->rank;

@@ -2,6 +2,7 @@
  *
  * Sub-graphs see only their inputs, and share the table of sizes with the graph they are in; so the
  * types of operands and of sub-graph inputs are compared as they are. */
+#include "ops/batch.h"
 #include "ops/control.h"
 #include "ops/eval.h"
 
@@ -146,15 +147,19 @@ static tn_status custom_infer(tn_infer *i, tn_error *err) {
     uint32_t results = a->body->outputs.len, count = i->in_count, wanted = 0;
     TN_CHECK(check_inputs(i, "body", a->body, i->in, count, err));
     TN_CHECK(give_results(i, results, err));
-    if (a->differentiable < 0 || a->differentiable > count)
-        return tn_infer_refuse_attr(i, err, "differentiable = %lld of %u operands",
-                                    (long long)a->differentiable, count);
+    if (a->differentiable < 0 || a->differentiable > count || a->saved < 0 || a->saved > results)
+        return tn_infer_refuse_attr(i, err,
+                                    "differentiable = %lld of %u operands, saved = %lld of %u "
+                                    "results",
+                                    (long long)a->differentiable, count, (long long)a->saved,
+                                    results);
     const tn_type **types = TN_NEW_N(i->graph->arena, const tn_type *, count + 2 * results);
     memcpy(types, i->in, sizeof *types * count);
     for (uint32_t p = 0; p < results; p++) types[count++] = output_type(a->body, p);
     for (uint32_t p = 0; p < results; p++) {
         i->out[p] = *output_type(a->body, p);
-        if (tn_dtype_is_float(i->out[p].dtype)) types[count++] = output_type(a->body, p);
+        if (p < results - a->saved && tn_dtype_is_float(i->out[p].dtype))
+            types[count++] = output_type(a->body, p);
     }
     TN_CHECK(check_inputs(i, "vjp", a->vjp, types, count, err));
     for (uint32_t p = 0; p < a->differentiable; p++)
@@ -294,29 +299,6 @@ tn_value *tn__body_map(tn_builder *b, const tn_graph *body, const tn_value *in) 
     return map;
 }
 
-/* A node without batched operands stays as it is. */
-static void node_batch(tn_builder *b, const tn_graph *body, tn_node p, tn_dim size, tn_value *map,
-                       bool *carries) {
-    const tn_node_info *n = tn_graph_node(body, p);
-    if (n->op == TN_OP_input || !tn_b_ok(b)) return;
-    tn_value *in = TN_NEW_N(b->graph->arena, tn_value, n->in_count);
-    bool *batched = TN_NEW_N(b->graph->arena, bool, n->in_count), any = false;
-    for (uint32_t o = 0; o < n->in_count; o++) {
-        in[o] = map[n->in[o]];
-        batched[o] = carries[n->in[o]];
-        any = any || batched[o];
-    }
-    for (uint32_t o = 0; o < n->out_count; o++) carries[n->out + o] = any;
-    const tn_op_rules *rules = tn_op_rules_of(n->op);
-    if (!any)
-        tn__body_copy_node(b, body, p, map);
-    else if (rules->batch.rule)
-        rules->batch.rule(b, body, n, size, in, batched, map + n->out);
-    else
-        tn_b_fail(b, TN_UNSUPPORTED, "%s cannot be batched: %s", tn_op_info_of(n->op)->name,
-                  rules->batch.refusal);
-}
-
 static void call_batch(tn_builder *b, const tn_graph *g, const tn_node_info *n, tn_dim size,
                        const tn_value *in, const bool *batched, tn_value *out) {
     (void)g;
@@ -324,7 +306,7 @@ static void call_batch(tn_builder *b, const tn_graph *g, const tn_node_info *n, 
     tn_value *map = tn__body_map(b, body, in);
     bool *carries = TN_NEW_N(b->graph->arena, bool, body->values.len);
     for (uint32_t p = 0; p < body->inputs.len; p++) carries[body->inputs.data[p]] = batched[p];
-    for (tn_node p = 0; p < body->nodes.len; p++) node_batch(b, body, p, size, map, carries);
+    for (tn_node p = 0; p < body->nodes.len; p++) tn_b_batch_node(b, body, p, size, map, carries);
     for (uint32_t p = 0; p < body->outputs.len && tn_b_ok(b); p++) {
         tn_value v = body->outputs.data[p].value;
         out[p] = tn_batch_operand(b, map[v], carries[v], size);
@@ -349,7 +331,8 @@ static tn_graph *batch_body(tn_builder *b, const tn_graph *body, tn_dim size, co
         map[v] = tn_b_input(&inner, NULL, type.dtype, &type.shape);
         carries[v] = flags[p];
     }
-    for (tn_node p = 0; p < body->nodes.len; p++) node_batch(&inner, body, p, size, map, carries);
+    for (tn_node p = 0; p < body->nodes.len; p++)
+        tn_b_batch_node(&inner, body, p, size, map, carries);
     for (uint32_t p = 0; p < body->outputs.len && tn_b_ok(&inner); p++) {
         tn_value v = body->outputs.data[p].value;
         v = tn_batch_operand(&inner, map[v], carries[v], size);

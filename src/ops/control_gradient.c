@@ -124,25 +124,49 @@ void tn__if_vjp(tn_builder *b, const tn_graph *g, const tn_node_info *n, const t
 
 /* ---- custom --------------------------------------------------------------------------------- */
 
-/* Zeros for results without a cotangent: the rule takes one for each. */
+/* By the vjp; zeros for results without a cotangent: it takes one for each. */
+static void custom_cotangents(tn_builder *b, const tn_node_info *n, const tn_value *in,
+                              const tn_value *out, const tn_value *cotangents, tn_value *grads) {
+    const tn_attrs_custom *a = n->attrs;
+    tn_value *all = TN_NEW_N(b->graph->arena, tn_value, n->in_count + 2 * n->out_count);
+    uint32_t total = 0, at = 0;
+    bool any = false;
+    for (uint32_t p = 0; p < n->in_count; p++) all[total++] = in[p];
+    for (uint32_t p = 0; p < n->out_count; p++) all[total++] = out[p];
+    for (uint32_t p = 0; p < n->out_count - (uint32_t)a->saved; p++) {
+        bool given = cotangents[p] != TN_NO_VALUE;
+        any = any || given;
+        if (tn_dtype_is_float(tn_b_type(b, out[p]).dtype))
+            all[total++] = given ? cotangents[p] : tn_b_full_like(b, out[p], 0);
+    }
+    if (!any) return;
+    tn_attrs_call call = {.body = tn_graph_new_sub(b->graph)};
+    if (tn_b_ok(b)) b->status = tn_graph_copy(call.body, a->vjp, NULL, b->err);
+    tn_value first = tn_b_node(b, TN_OP_call, all, total, &call);
+    for (uint32_t p = 0; p < (uint32_t)a->differentiable && tn_b_ok(b); p++)
+        if (tn_dtype_is_float(tn_b_type(b, in[p]).dtype)) grads[p] = first + at++;
+}
+
 void tn__custom_vjp(tn_builder *b, const tn_graph *g, const tn_node_info *n, const tn_value *in,
                     const tn_value *out, const tn_value *cotangents, tn_value *grads) {
     (void)g;
     const tn_attrs_custom *a = n->attrs;
-    tn_value *all = TN_NEW_N(b->graph->arena, tn_value, n->in_count + 2 * n->out_count);
-    uint32_t total = 0, at = 0;
-    for (uint32_t p = 0; p < n->in_count; p++) all[total++] = in[p];
-    for (uint32_t p = 0; p < n->out_count; p++) all[total++] = out[p];
+    uint32_t saved_from = n->out_count - (uint32_t)a->saved;
+    bool any = false;
+    custom_cotangents(b, n, in, out, cotangents, grads);
+    tn_value *saved = TN_NEW_N(b->graph->arena, tn_value, n->out_count);
+    tn_value *more = TN_NEW_N(b->graph->arena, tn_value, n->in_count);
     for (uint32_t p = 0; p < n->out_count; p++) {
-        if (!tn_dtype_is_float(tn_b_type(b, out[p]).dtype)) continue;
-        all[total++] = cotangents[p] != TN_NO_VALUE ? cotangents[p] : tn_b_full_like(b, out[p], 0);
+        saved[p] = p < saved_from ? TN_NO_VALUE : cotangents[p];
+        any = any || saved[p] != TN_NO_VALUE;
     }
-    tn_attrs_call call = {.body = tn_graph_new_sub(b->graph)};
-    if (tn_b_ok(b)) b->status = tn_graph_copy(call.body, a->vjp, NULL, b->err);
-    tn_value first = tn_b_node(b, TN_OP_call, all, total, &call);
-    for (uint32_t p = 0; p < n->in_count && tn_b_ok(b); p++)
-        if (p < a->differentiable && tn_dtype_is_float(tn_b_type(b, in[p]).dtype))
-            grads[p] = first + at++;
+    if (!any || !tn_b_ok(b)) return;
+    tn_value *map = tn__body_map(b, a->body, in);
+    copy_nodes(b, a->body, map);
+    if (!tn_b_ok(b)) return;
+    backward_through(b, a->body, map, saved, more);
+    for (uint32_t p = 0; p < (uint32_t)a->differentiable; p++)
+        tn__add_cotangent(b, &grads[p], more[p]);
 }
 
 /* ---- while ---------------------------------------------------------------------------------- */

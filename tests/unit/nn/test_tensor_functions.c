@@ -1,0 +1,314 @@
+/* tn_vmap and tn_custom_vjp: functions that are recorded once. */
+#include "unit/nn/nn_test.h"
+
+enum { SAMPLES = 4, IN = 3, HIDDEN = 5 };
+
+static int setup(void **state) {
+    *state = nn_context(TN_COMPILE_INTERPRET);
+    return 0;
+}
+
+static int teardown(void **state) {
+    tn_context_release(*state);
+    return 0;
+}
+
+/* ---- tn_vmap -------------------------------------------------------------------------------- */
+
+static void softmax_times(tn_tensor *const *x, tn_tensor **y, void *user) {
+    y[0] = tn_mul(tn_softmax(x[0], -1), x[1]);
+    y[1] = tn_sum(y[0], TN_ALL_AXES, false);
+    y[2] = user; /* what no member changes */
+}
+
+static void test_vmap__is_the_function_for_each_member(void **state) {
+    tn_context *c = *state;
+    tn_scope *scope = tn_scope_open(c);
+    tn_tensor *x = nn_some(c, TN_f64, TN_SHAPE(SAMPLES, 3), 1);
+    tn_tensor *s = nn_some(c, TN_f64, TN_SHAPE(SAMPLES), 2), *y[3];
+    tn_tensor *same = nn_some(c, TN_f64, TN_SHAPE(2), 3);
+    tn_vmap(softmax_times, same, (tn_tensor *[]){x, s}, 2, y, 3);
+    assert_int_equal(tn_tensor_rank(y[0]), 2);
+    assert_int_equal(tn_tensor_rank(y[1]), 1);
+    tn_tensor *want = tn_mul(tn_softmax(x, -1), tn_reshape(s, TN_SHAPE(SAMPLES, 1)));
+    double *a = nn_numbers(want), *b = nn_numbers(tn_sum(want, TN_AXES(1), false));
+    nn_expect(y[0], a, SAMPLES * 3, 1e-12);
+    nn_expect(y[1], b, SAMPLES, 1e-12);
+    double *one = nn_numbers(same), *all = nn_numbers(y[2]);
+    for (int i = 0; i < 2 * SAMPLES; i++) assert_true(all[i] == one[i % 2]);
+    free(a), free(b), free(one), free(all);
+    tn_scope_close(scope);
+}
+
+typedef struct layer {
+    tn_tensor *w, *v; /* [IN, HIDDEN], [HIDDEN] */
+} layer;
+
+static tn_tensor *loss_of(const layer *l, tn_tensor *x, tn_tensor *t) {
+    tn_tensor *h = tn_tanh(tn_matmul(x, l->w));
+    tn_tensor *d = tn_sub(tn_matmul(h, l->v), t);
+    return tn_sum(tn_mul(d, d), TN_ALL_AXES, false);
+}
+
+static void sample_gradient(tn_tensor *const *x, tn_tensor **y, void *user) {
+    layer *l = user;
+    tn_grad(loss_of(l, x[0], x[1]), NULL, (tn_tensor *[]){l->w, l->v}, 2, y);
+}
+
+static void test_vmap__of_gradients_gives_those_of_each_sample(void **state) {
+    tn_context *c = *state;
+    tn_scope *scope = tn_scope_open(c);
+    layer l = {tn_variable(nn_some(c, TN_f64, TN_SHAPE(IN, HIDDEN), 1)),
+               tn_variable(nn_some(c, TN_f64, TN_SHAPE(HIDDEN), 2))};
+    tn_tensor *x = nn_some(c, TN_f64, TN_SHAPE(SAMPLES, IN), 3);
+    tn_tensor *t = nn_some(c, TN_f64, TN_SHAPE(SAMPLES), 4), *all[2], *one[2];
+    tn_vmap(sample_gradient, &l, (tn_tensor *[]){x, t}, 2, all, 2);
+    for (int i = 0; i < SAMPLES; i++) {
+        tn_tensor *at[] = {tn_select(x, 0, i), tn_select(t, 0, i)};
+        sample_gradient(at, one, &l);
+        for (int k = 0; k < 2; k++) {
+            double *want = nn_numbers(one[k]);
+            nn_expect(tn_select(all[k], 0, i), want, tn_tensor_count(one[k]), 1e-12);
+            free(want);
+        }
+    }
+    tn_scope_close(scope);
+}
+
+static void test_vmap__is_differentiable(void **state) {
+    tn_context *c = *state;
+    tn_scope *scope = tn_scope_open(c);
+    tn_tensor *x = tn_variable(nn_some(c, TN_f64, TN_SHAPE(SAMPLES, 3), 1)), *y[3], *dx, *want;
+    tn_tensor *s = nn_some(c, TN_f64, TN_SHAPE(SAMPLES), 2);
+    tn_vmap(softmax_times, s, (tn_tensor *[]){x, s}, 2, y, 3);
+    tn_grad(tn_sum(tn_mul(y[0], y[0]), TN_ALL_AXES, false), NULL, &x, 1, &dx);
+    tn_tensor *z = tn_mul(tn_softmax(x, -1), tn_reshape(s, TN_SHAPE(SAMPLES, 1)));
+    tn_grad(tn_sum(tn_mul(z, z), TN_ALL_AXES, false), NULL, &x, 1, &want);
+    double *numbers = nn_numbers(want);
+    nn_expect(dx, numbers, SAMPLES * 3, 1e-12);
+    free(numbers);
+    tn_scope_close(scope);
+}
+
+static void outer_product(tn_tensor *const *x, tn_tensor **y, void *user) {
+    y[0] = tn_mul(x[0], user);
+}
+
+static void each_with_all(tn_tensor *const *x, tn_tensor **y, void *user) {
+    tn_vmap(outer_product, x[0], (tn_tensor *[]){user}, 1, y, 1);
+}
+
+static void test_vmap__nests(void **state) {
+    tn_context *c = *state;
+    tn_scope *scope = tn_scope_open(c);
+    tn_tensor *x = tn_tensor_from(c, TN_f64, TN_SHAPE(2), (double[]){2, 3}), *y;
+    tn_tensor *z = tn_tensor_from(c, TN_f64, TN_SHAPE(3), (double[]){1, 10, 100});
+    tn_vmap(each_with_all, z, &x, 1, &y, 1);
+    NN_EXPECT(y, 2, 20, 200, 3, 30, 300);
+    tn_scope_close(scope);
+}
+
+static void reads(tn_tensor *const *x, tn_tensor **y, void *user) {
+    double value;
+    tn_error err = TN_ERROR_INIT;
+    y[0] = tn_exp(x[0]);
+    *(tn_status *)user = tn_item(y[0], &value, &err);
+}
+
+static void assigns(tn_tensor *const *x, tn_tensor **y, void *user) {
+    y[0] = tn_exp(x[0]);
+    tn_assign(user, y[0]);
+}
+
+static void forgets(tn_tensor *const *x, tn_tensor **y, void *user) {
+    (void)x, (void)y, (void)user;
+}
+
+static void test_vmap__refuses_what_cannot_be(void **state) {
+    tn_context *c = *state;
+    tn_scope *scope = tn_scope_open(c);
+    tn_tensor *x = nn_some(c, TN_f64, TN_SHAPE(3), 1), *y, *scalar = nn_some(c, TN_f64, 0, NULL, 1);
+    tn_tensor *other = nn_some(c, TN_f64, TN_SHAPE(4), 1);
+    tn_status status = TN_OK;
+    tn_vmap(reads, &status, &x, 1, &y, 1);
+    assert_int_equal(status, TN_INVALID);
+    tn_context_clear_error(c);
+    tn_vmap(assigns, scalar, &x, 1, &y, 1);
+    nn_refused(c, "inside a function given to tn_vmap nothing can be assigned");
+    tn_vmap(forgets, NULL, &x, 1, &y, 1);
+    nn_refused(c, "tn_vmap: the function left result 0 empty");
+    assert_false(tn_tensor_ok(y));
+    scalar = nn_some(c, TN_f64, 0, NULL, 1);
+    tn_vmap(forgets, NULL, &scalar, 1, &y, 1);
+    nn_refused(c, "input 0 is a scalar");
+    tn_vmap(outer_product, x, (tn_tensor *[]){x, other}, 2, &y, 1);
+    nn_refused(c, "input 1 has 4 members, input 0 has 3");
+    tn_scope_close(scope);
+}
+
+/* ---- tn_custom_vjp -------------------------------------------------------------------------- */
+
+/* y = min(x, limit) whose gradient goes through everywhere: a straight-through estimate. */
+static void clip(tn_tensor *const *x, tn_tensor **y, void *user) {
+    y[0] = tn_minimum(x[0], user);
+}
+
+static void through(tn_tensor *const *x, tn_tensor *const *y, tn_tensor *const *dy, tn_tensor **dx,
+                    void *user) {
+    (void)x, (void)y, (void)user;
+    dx[0] = dy[0];
+}
+
+static void test_custom__replaces_the_gradient(void **state) {
+    tn_context *c = *state;
+    tn_scope *scope = tn_scope_open(c);
+    tn_tensor *x = tn_variable(tn_tensor_from(c, TN_f64, TN_SHAPE(3), (double[]){1, 5, 9}));
+    tn_tensor *limit = tn_tensor_scalar(c, TN_f64, 4), *y, *dx;
+    tn_custom_rule rule = TN_CUSTOM_RULE_INIT;
+    rule.forward = clip;
+    rule.backward = through;
+    rule.user = limit;
+    tn_custom_vjp(&rule, &x, 1, &y, 1);
+    tn_grad(tn_sum(tn_mul(y, y), TN_ALL_AXES, false), NULL, &x, 1, &dx);
+    NN_EXPECT(y, 1, 4, 4);
+    NN_EXPECT(dx, 2, 8, 8);
+    tn_scope_close(scope);
+}
+
+/* log(1 + e^x) with what the gradient needs kept, and a second operand that has none. */
+static void log_sum(tn_tensor *const *x, tn_tensor **y, void *user) {
+    (void)user;
+    tn_tensor *e = tn_exp(x[0]);
+    y[0] = tn_log1p(e);
+    y[1] = e;
+}
+
+static void log_sum_back(tn_tensor *const *x, tn_tensor *const *y, tn_tensor *const *dy,
+                         tn_tensor **dx, void *user) {
+    int *calls = user;
+    (void)x;
+    ++*calls;
+    dx[0] = tn_mul(dy[0], tn_div(y[1], tn_add_scalar(y[1], 1)));
+}
+
+static void test_custom__keeps_what_it_saved(void **state) {
+    tn_context *c = *state;
+    tn_scope *scope = tn_scope_open(c);
+    tn_tensor *x = tn_variable(tn_tensor_from(c, TN_f64, TN_SHAPE(2), (double[]){0, 1.5}));
+    tn_tensor *k = tn_variable(tn_tensor_from(c, TN_f64, TN_SHAPE(2), (double[]){3, 3}));
+    tn_tensor *y, *dx[2], *again;
+    int calls = 0;
+    tn_custom_rule rule = TN_CUSTOM_RULE_INIT;
+    rule.forward = log_sum;
+    rule.backward = log_sum_back;
+    rule.user = &calls;
+    rule.saved_count = 1;
+    tn_custom_vjp(&rule, (tn_tensor *[]){x, k}, 2, &y, 1);
+    tn_grad(y, NULL, (tn_tensor *[]){x, k}, 2, dx);
+    double s = 1 / (1 + exp(-1.5));
+    NN_EXPECT(dx[0], .5, s);
+    NN_EXPECT(dx[1], 0, 0);
+    tn_custom_vjp(&rule, (tn_tensor *[]){x, k}, 2, &y, 1);
+    tn_grad(y, NULL, &x, 1, dx);
+    assert_int_equal(calls, 2);          /* once for each tn_custom_vjp */
+    tn_grad(dx[0], NULL, &x, 1, &again); /* what was saved depends on x as forward says */
+    NN_EXPECT(again, .25, s * (1 - s));
+    tn_scope_close(scope);
+}
+
+/* The gradient of a gradient is that of backward's operations. */
+static void cube(tn_tensor *const *x, tn_tensor **y, void *user) {
+    (void)user;
+    y[0] = tn_mul(x[0], tn_mul(x[0], x[0]));
+}
+
+static void cube_back(tn_tensor *const *x, tn_tensor *const *y, tn_tensor *const *dy,
+                      tn_tensor **dx, void *user) {
+    (void)y, (void)user;
+    dx[0] = tn_mul(dy[0], tn_mul_scalar(tn_mul(x[0], x[0]), 3));
+}
+
+static void custom_cube(tn_tensor *const *x, tn_tensor **y, void *user) {
+    tn_custom_vjp(user, x, 1, y, 1);
+}
+
+static void test_custom__has_higher_derivatives_and_members(void **state) {
+    tn_context *c = *state;
+    tn_scope *scope = tn_scope_open(c);
+    tn_tensor *x = tn_variable(tn_tensor_from(c, TN_f64, TN_SHAPE(2), (double[]){2, 3}));
+    tn_custom_rule rule = TN_CUSTOM_RULE_INIT;
+    rule.forward = cube;
+    rule.backward = cube_back;
+    tn_tensor *y, *first, *second, *all;
+    tn_custom_vjp(&rule, &x, 1, &y, 1);
+    tn_grad(y, NULL, &x, 1, &first);
+    tn_grad(first, NULL, &x, 1, &second);
+    NN_EXPECT(first, 12, 27);
+    NN_EXPECT(second, 12, 18);
+    tn_vmap(custom_cube, &rule, &x, 1, &all, 1);
+    tn_grad(all, NULL, &x, 1, &first);
+    NN_EXPECT(all, 8, 27);
+    NN_EXPECT(first, 12, 27);
+    tn_scope_close(scope);
+}
+
+static void wrong_shape(tn_tensor *const *x, tn_tensor *const *y, tn_tensor *const *dy,
+                        tn_tensor **dx, void *user) {
+    (void)x, (void)y, (void)user;
+    dx[0] = tn_sum(dy[0], TN_ALL_AXES, false);
+}
+
+static void test_custom__refuses_what_would_be_wrong(void **state) {
+    tn_context *c = *state;
+    tn_scope *scope = tn_scope_open(c);
+    tn_tensor *x = nn_some(c, TN_f64, TN_SHAPE(3), 1), *y;
+    tn_custom_rule rule = TN_CUSTOM_RULE_INIT;
+    rule.forward = clip;
+    rule.backward = wrong_shape;
+    rule.user = nn_some(c, TN_f64, 0, NULL, 1);
+    tn_custom_vjp(&rule, &x, 1, &y, 1);
+    nn_refused(c, "result 0 of sub-graph 'vjp' is f64[]; expected f64[3]");
+    rule.backward = through;
+    rule.user = tn_variable(nn_some(c, TN_f64, 0, NULL, 1));
+    tn_custom_vjp(&rule, &x, 1, &y, 1);
+    nn_refused(c, "use a tensor that depends on a variable and is not among x");
+    rule.user = tn_stop_gradient(rule.user);
+    tn_custom_vjp(&rule, &x, 1, &y, 1);
+    assert_true(tn_tensor_ok(y));
+    tn_scope_close(scope);
+}
+
+/* ---- what gradients are taken of ------------------------------------------------------------ */
+
+static void test_gradient__of_what_is_not_reached_or_stopped(void **state) {
+    tn_context *c = *state;
+    tn_scope *scope = tn_scope_open(c);
+    tn_tensor *x = tn_variable(tn_tensor_from(c, TN_f64, TN_SHAPE(2), (double[]){2, 3}));
+    tn_tensor *z = tn_variable(nn_some(c, TN_f32, TN_SHAPE(4), 1)), *dx[2];
+    tn_tensor *y = tn_mul(x, tn_stop_gradient(tn_mul(x, x)));
+    tn_grad(y, NULL, (tn_tensor *[]){x, z}, 2, dx);
+    NN_EXPECT(dx[0], 4, 9);
+    NN_EXPECT(dx[1], 0, 0, 0, 0);
+    tn_tensor *n = tn_tensor_from(c, TN_i64, TN_SHAPE(2), (int64_t[]){1, 2});
+    tn_grad(tn_exp(x), NULL, &n, 1, dx);
+    nn_refused(c, "x is of type i64; only floats have derivatives");
+    tn_scope_close(scope);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        TEST(test_vmap__is_the_function_for_each_member),
+        TEST(test_vmap__of_gradients_gives_those_of_each_sample),
+        TEST(test_vmap__is_differentiable),
+        TEST(test_vmap__nests),
+        TEST(test_vmap__refuses_what_cannot_be),
+        TEST(test_custom__replaces_the_gradient),
+        TEST(test_custom__keeps_what_it_saved),
+        TEST(test_custom__has_higher_derivatives_and_members),
+        TEST(test_custom__refuses_what_would_be_wrong),
+        TEST(test_gradient__of_what_is_not_reached_or_stopped),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
