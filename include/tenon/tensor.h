@@ -153,8 +153,11 @@ TN_API tn_status tn_view(tn_tensor *x, tn_buffer *out, tn_error *err) TN_MUST_US
 
 /* grads[i] = Σ cotangent · ∂y/∂xs[i], of xs[i]'s type; zeros where y does not depend on it. The
  * cotangent has y's type, NULL stands for ones. Gradients are tensors like others and can be
- * differentiated again. At ties and edges they are PyTorch's. They go back to the tensors that were recorded since the last evaluation:
- * where a way from y to a variable (tn_variable) was cut by an evaluation, that is an error. */
+ * differentiated again. They go back to the tensors that were recorded since the last evaluation:
+ * where a way from y to a variable (tn_variable) was cut by an evaluation, that is an error. At ties,
+ * zeros and infinities they are what PyTorch gives. That holds for tn_where, too: what it does not
+ * take is differentiated, and 0 · ∞ is NaN there. Make it harmless first:
+ *     tn_where(ok, tn_sqrt(tn_where(ok, x, one)), zero) */
 #define tn_grad(...) tn_grad_at(TN_HERE, __VA_ARGS__)
 TN_API void tn_grad_at(const char *place, tn_tensor *y, tn_tensor *cotangent, tn_tensor *const *xs,
                        int count, tn_tensor **grads);

@@ -8,6 +8,92 @@ static void add_cotangent(tn_builder *b, tn_value *sum, tn_value more) {
     *sum = *sum == TN_NO_VALUE ? more : tn_b_add(b, *sum, more);
 }
 
+/* ---- sums of slices' cotangents ------------------------------------------------------------- */
+
+/* Something in zeros along one axis: what the cotangent of a slice is. */
+typedef struct piece {
+    tn_value value;
+    int64_t lo, size;
+} piece;
+
+enum { PIECES = 32 };
+typedef struct pieces {
+    int count, adds, axis; /* axis -1: not known yet */
+    int64_t whole;         /* size of the axis */
+    piece at[PIECES];
+} pieces;
+
+static bool is_zero(const tn_graph *g, tn_value v) {
+    tn_array a;
+    return tn_graph_constant(g, v, &a) && tn_array_count(&a) == 1 && tn_array_get(&a, 0).u == 0;
+}
+
+/* Adds v, a pad with zeros along one axis and nothing else. */
+static bool add_piece(const tn_graph *g, tn_value v, pieces *p) {
+    const tn_node_info *n = tn_graph_producer(g, v);
+    const tn_attrs_pad *a = n->attrs;
+    if (n->op != TN_OP_pad || p->count == PIECES || !is_zero(g, n->in[1])) return false;
+    int axis = -1;
+    for (int k = 0; k < a->lo.count; k++) {
+        if (a->interior.at[k]) return false;
+        if (a->lo.at[k] == 0 && a->hi.at[k] == 0) continue;
+        if (axis >= 0) return false;
+        axis = k;
+    }
+    if (axis < 0 || (p->axis >= 0 && p->axis != axis)) return false;
+    tn_dim size = tn_node_type(g, n, 0)->shape.dim[axis];
+    tn_dim whole = tn_graph_type(g, v)->shape.dim[axis];
+    if (!tn_dim_is_const(size) || !tn_dim_is_const(whole)) return false;
+    int64_t lo = 0;
+    if (!tn_dim_const_value(g->dims, a->lo.at[axis], &lo) || lo < 0 || lo + size > whole)
+        return false;
+    p->axis = axis;
+    p->whole = whole;
+    int at = p->count++;
+    for (; at > 0 && p->at[at - 1].lo > lo; at--) p->at[at] = p->at[at - 1];
+    p->at[at] = (piece){n->in[0], lo, size};
+    return true;
+}
+
+static bool add_pieces(const tn_graph *g, tn_value v, pieces *p) {
+    const tn_node_info *n = tn_graph_producer(g, v);
+    if (n->op != TN_OP_add) return add_piece(g, v, p);
+    return ++p->adds < PIECES && add_pieces(g, n->in[1], p) && add_pieces(g, n->in[0], p);
+}
+
+static tn_value zeros_along(tn_builder *b, tn_value like, int axis, int64_t size) {
+    tn_type type = tn_b_type(b, like);
+    type.shape.dim[axis] = size;
+    return tn_b_full(b, type.dtype, &type.shape, 0);
+}
+
+/* A sum of cotangents as the rules see it. Where it is made of slices that do not overlap (the
+ * parts that a product was split into), it is their concat: each element is one of them, and not a
+ * sum of one and zeros. */
+static tn_value tidy_sum(tn_builder *b, tn_value v) {
+    pieces p = {.axis = -1};
+    tn_value part[2 * PIECES + 1];
+    int n = 0;
+    int64_t end = 0;
+    if (v == TN_NO_VALUE || !tn_b_ok(b) || tn_graph_producer(b->graph, v)->op != TN_OP_add ||
+        !add_pieces(b->graph, v, &p))
+        return v;
+    for (int i = 0; i < p.count; i++) {
+        if (p.at[i].lo < end) return v;
+        end = p.at[i].lo + p.at[i].size;
+    }
+    end = 0;
+    for (int i = 0; i < p.count; i++) {
+        if (p.at[i].lo > end) part[n++] = zeros_along(b, v, p.axis, p.at[i].lo - end);
+        part[n++] = p.at[i].value;
+        end = p.at[i].lo + p.at[i].size;
+    }
+    if (p.whole > end) part[n++] = zeros_along(b, v, p.axis, p.whole - end);
+    return tn_b_concat(b, part, n, p.axis);
+}
+
+/* ---- the walk ------------------------------------------------------------------------------- */
+
 static bool is_wanted(const tn_grad_role *role, tn_value v) {
     return !role || role[v] != TN_GRAD_CONSTANT;
 }
@@ -49,6 +135,7 @@ static void backward_node(tn_builder *b, const tn_graph *g, tn_node p, const tn_
     if (!cotangents_of(&n, role, cotangent, cotangents)) return;
     tn_value *grads = TN_NEW_N(b->graph->arena, tn_value, n.in_count);
     for (uint32_t i = 0; i < n.in_count; i++) grads[i] = TN_NO_VALUE;
+    for (uint32_t r = 0; r < n.out_count; r++) cotangents[r] = tidy_sum(b, cotangents[r]);
     apply_rule(b, g, &n, map, cotangents, grads);
     for (uint32_t i = 0; i < n.in_count; i++)
         if (is_wanted(role, n.in[i])) add_cotangent(b, &cotangent[n.in[i]], grads[i]);
@@ -58,6 +145,8 @@ void tn_b_backward(tn_builder *b, const tn_graph *g, const tn_value *map, const 
                    tn_value *cotangent) {
     for (tn_node p = g->nodes.len; p-- > 0 && tn_b_ok(b);)
         backward_node(b, g, p, map, role, cotangent);
+    for (uint32_t i = 0; i < g->inputs.len; i++)
+        cotangent[g->inputs.data[i]] = tidy_sum(b, cotangent[g->inputs.data[i]]);
 }
 
 /* ---- the gradient with respect to some values ----------------------------------------------- */
@@ -109,7 +198,7 @@ void tn_b_gradient(tn_builder *b, tn_value y, tn_value cotangent, const tn_value
         backward_node(b, b->graph, p, NULL, role, sum);
     for (int i = 0; i < n && tn_b_ok(b); i++) {
         tn_type type = tn_b_type(b, xs[i]);
-        grads[i] =
-            sum[xs[i]] != TN_NO_VALUE ? sum[xs[i]] : tn_b_full(b, type.dtype, &type.shape, 0);
+        grads[i] = tidy_sum(b, sum[xs[i]]);
+        if (grads[i] == TN_NO_VALUE) grads[i] = tn_b_full(b, type.dtype, &type.shape, 0);
     }
 }

@@ -1,12 +1,12 @@
 /* The gradient of scan is a scan in the other direction.
  *
  * Its carries are the cotangents of the carries, its slices what each step needs: x, cotangents of
- * y, and forward values. Of these the results of contractions, folds and nests, and carries, are
- * kept by a second forward scan that gives them as ys (the pass `loops` makes one of the two);
- * what element-wise operations and views make of them is computed again. The cotangent of an
- * invariant is a sum over all steps. Where it is made of products, as that of a recurrent weight,
- * their factors are ys, and one product after the loop sums over steps as well; else a carry adds
- * it up. */
+ * y, and forward values. Of these carries and the results of contractions, folds, nests and slow
+ * functions are kept by a second forward scan that gives them as ys (the pass `loops` makes one of
+ * the two); what else element-wise operations and views make of them is computed again. The
+ * cotangent of an invariant is a sum over all steps. Where it is made of products, as that of a
+ * recurrent weight, their factors are ys, and one product after the loop sums over steps as well;
+ * else a carry adds it up. */
 #include "ops/control.h"
 
 typedef struct reverse {
@@ -136,10 +136,24 @@ static tn_value sum_of_steps(reverse *r, tn_value v) {
 
 /* ---- what the reverse step needs ------------------------------------------------------------ */
 
+/* Functions that take as long as some ten products. */
+static bool is_slow_function(tn_op op) {
+    switch (op) {
+    case TN_OP_sqrt:
+    case TN_OP_rsqrt:
+        return false;
+    case TN_OP_pow:
+    case TN_OP_atan2:
+        return true;
+    default:
+        return op >= TN_OP_exp && op <= TN_OP_erf; /* in the order of ops.def */
+    }
+}
+
 /* Forward values that are computed again rather than kept. */
 static bool is_cheap(const reverse *r, const tn_node_info *n) {
-    return tn_op_rules_of(n->op)->lower.kind == TN_LOWER_EXPRESSION || n->in_count == 0 ||
-           tn_graph_type(r->j, n->out)->shape.rank == TN_MAX_RANK;
+    bool slow = tn_op_rules_of(n->op)->lower.kind != TN_LOWER_EXPRESSION || is_slow_function(n->op);
+    return !slow || n->in_count == 0 || tn_graph_type(r->j, n->out)->shape.rank == TN_MAX_RANK;
 }
 
 /* A wanted stack that is there already: of a slice, a cotangent, or something to be kept. */

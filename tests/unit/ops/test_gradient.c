@@ -97,6 +97,27 @@ static void test_gradient__stops_at_what_it_is_taken_by(void **state) {
     op_test_deinit(&t);
 }
 
+/* What is split and used in parts gets the parts' cotangents side by side, zeros where none is. */
+static void test_gradient__of_parts_is_a_concat(void **state) {
+    (void)state;
+    op_test t;
+    op_test_init(&t);
+    tn_value x = op_input(&t, TN_f64, SHAPE_OF(2, 6)), grad;
+    tn_value a = tn_b_slice_axis(&t.b, x, 1, 3, 2, 1), c = tn_b_slice_axis(&t.b, x, 1, 1, 2, 1);
+    tn_value y = tn_b_mul(&t.b, tn_b_exp(&t.b, a), tn_b_sin(&t.b, c));
+    tn_b_gradient(&t.b, y, TN_NO_VALUE, &x, 1, &grad);
+    op_test_ok(&t, t.b.status);
+    assert_int_equal(tn_graph_producer(t.g, grad)->op, TN_OP_concat);
+    assert_int_equal(tn_graph_producer(t.g, grad)->in_count, 4);
+    check_gradient(&t, y, &x, 1);
+    a = tn_b_slice_axis(&t.b, x, 1, 2, 2, 1); /* now they overlap */
+    y = tn_b_mul(&t.b, tn_b_exp(&t.b, a), tn_b_sin(&t.b, c));
+    tn_b_gradient(&t.b, y, TN_NO_VALUE, &x, 1, &grad);
+    assert_int_equal(tn_graph_producer(t.g, grad)->op, TN_OP_add);
+    check_gradient(&t, y, &x, 1);
+    op_test_deinit(&t);
+}
+
 /* The bits of a float have no derivative: an error where x leads through them, none where it does
  * not. */
 static void test_gradient__refuses_with_a_reason(void **state) {
@@ -126,6 +147,7 @@ int main(void) {
         cmocka_unit_test(test_gradient__of_a_layer),
         cmocka_unit_test(test_gradient__can_be_differentiated_again),
         cmocka_unit_test(test_gradient__stops_at_what_it_is_taken_by),
+        cmocka_unit_test(test_gradient__of_parts_is_a_concat),
         cmocka_unit_test(test_gradient__refuses_with_a_reason),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
