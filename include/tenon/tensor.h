@@ -190,6 +190,24 @@ typedef struct tn_custom_rule {
 TN_API void tn_custom_vjp_at(const char *place, const tn_custom_rule *rule, tn_tensor *const *x,
                              int x_count, tn_tensor **y, int y_count);
 
+/* A loop over steps as one operation: step gets the carries and the x of one step (x has the steps
+ * along axis 0), and gives the next carries and what is kept of the step. results: the carries after
+ * the last step, then each y with the steps along a new axis 0. Its gradient is a loop back. */
+typedef struct tn_scan_loop {
+    size_t size; /* sizeof(tn_scan_loop) */
+    void (*step)(tn_tensor *const *carry, tn_tensor *const *x, tn_tensor **next, tn_tensor **y,
+                 void *user);
+    void *user;
+    tn_tensor *const *carry, *const *x;
+    int carry_count, x_count, y_count;
+    int64_t length; /* the number of steps where there is no x */
+    bool reverse;   /* from the last step to the first */
+} tn_scan_loop;
+#define TN_SCAN_LOOP_INIT                                                                          \
+    { .size = sizeof(tn_scan_loop) }
+#define tn_scan(...) tn_scan_at(TN_HERE, __VA_ARGS__)
+TN_API void tn_scan_at(const char *place, const tn_scan_loop *loop, tn_tensor **results);
+
 /* fn for every member of a batch at once: the x have the members along axis 0, fn gets tensors
  * without that axis, and each y has what fn gives, along a new axis 0. What fn uses besides x is the
  * same for all. With tn_grad inside, gradients per sample. */

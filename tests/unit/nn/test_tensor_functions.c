@@ -1,4 +1,4 @@
-/* tn_vmap and tn_custom_vjp: functions that are recorded once. */
+/* tn_vmap, tn_custom_vjp and tn_scan: functions that are recorded once. */
 #include "unit/nn/nn_test.h"
 
 enum { SAMPLES = 4, IN = 3, HIDDEN = 5 };
@@ -105,6 +105,18 @@ static void test_vmap__nests(void **state) {
     tn_tensor *z = tn_tensor_from(c, TN_f64, TN_SHAPE(3), (double[]){1, 10, 100});
     tn_vmap(each_with_all, z, &x, 1, &y, 1);
     NN_EXPECT(y, 2, 20, 200, 3, 30, 300);
+    tn_scope_close(scope);
+}
+
+static void test_vmap__of_no_members(void **state) {
+    tn_context *c = *state;
+    tn_scope *scope = tn_scope_open(c);
+    tn_tensor *x = nn_some(c, TN_f64, TN_SHAPE(0, 3), 1), *s = nn_some(c, TN_f64, TN_SHAPE(0), 1);
+    tn_tensor *y[3];
+    tn_vmap(softmax_times, s, (tn_tensor *[]){x, s}, 2, y, 3);
+    assert_true(tn_tensor_ok(y[0]));
+    assert_int_equal(tn_tensor_dim(y[0], 0), 0);
+    assert_int_equal(tn_tensor_dim(y[0], 1), 3);
     tn_scope_close(scope);
 }
 
@@ -278,6 +290,102 @@ static void test_custom__refuses_what_would_be_wrong(void **state) {
     tn_scope_close(scope);
 }
 
+/* ---- tn_scan -------------------------------------------------------------------------------- */
+
+/* h' = tanh(h · w + x), y = h'², and a counter that is no float */
+static void cell(tn_tensor *const *carry, tn_tensor *const *x, tn_tensor **next, tn_tensor **y,
+                 void *user) {
+    next[0] = tn_tanh(tn_add(tn_matmul(carry[0], user), x[0]));
+    next[1] = tn_add_scalar(carry[1], 1);
+    y[0] = tn_mul(next[0], next[0]);
+}
+
+static tn_tensor *loop_loss(tn_context *c, bool as_loop, tn_tensor *h, tn_tensor *x, tn_tensor *w) {
+    enum { STEPS = 4 };
+    tn_tensor *carry[2] = {h, tn_tensor_from(c, TN_i64, TN_SCALAR_SHAPE, (int64_t[]){5})};
+    tn_tensor *made[3], *sum = NULL;
+    tn_scan_loop loop = TN_SCAN_LOOP_INIT;
+    loop.step = cell;
+    loop.user = w;
+    loop.carry = carry;
+    loop.x = &x;
+    loop.carry_count = 2;
+    loop.x_count = loop.y_count = 1;
+    loop.reverse = true;
+    if (as_loop) {
+        tn_scan(&loop, made);
+        return tn_add(tn_sum(made[2], TN_ALL_AXES, false),
+                      tn_mul(tn_sum(made[0], TN_ALL_AXES, false), tn_cast(made[1], TN_f64)));
+    }
+    for (int i = STEPS; i-- > 0;) {
+        tn_tensor *step = tn_select(x, 0, i), *y;
+        cell(carry, &step, made, &y, w);
+        carry[0] = made[0];
+        carry[1] = made[1];
+        y = tn_sum(y, TN_ALL_AXES, false);
+        sum = sum ? tn_add(sum, y) : y;
+    }
+    return tn_add(sum, tn_mul(tn_sum(carry[0], TN_ALL_AXES, false), tn_cast(carry[1], TN_f64)));
+}
+
+static void test_scan__is_its_steps_one_by_one(void **state) {
+    tn_context *c = *state;
+    tn_scope *scope = tn_scope_open(c);
+    tn_tensor *x[] = {nn_some(c, TN_f64, TN_SHAPE(2, 3), 1),
+                      nn_some(c, TN_f64, TN_SHAPE(4, 2, 3), 2),
+                      nn_some(c, TN_f64, TN_SHAPE(3, 3), 3)};
+    tn_tensor *have[3], *want[3], *loss[2];
+    for (int i = 0; i < 3; i++) tn_variable(x[i]);
+    for (int i = 0; i < 2; i++) loss[i] = loop_loss(c, i == 0, x[0], x[1], x[2]);
+    tn_grad(loss[0], NULL, x, 3, have);
+    tn_grad(loss[1], NULL, x, 3, want);
+    double *value = nn_numbers(loss[1]);
+    nn_expect(loss[0], value, 1, 1e-12);
+    free(value);
+    for (int i = 0; i < 3; i++) {
+        double *numbers = nn_numbers(want[i]);
+        nn_expect(have[i], numbers, tn_tensor_count(want[i]), 1e-12);
+        free(numbers);
+    }
+    tn_scope_close(scope);
+}
+
+static void grows(tn_tensor *const *carry, tn_tensor *const *x, tn_tensor **next, tn_tensor **y,
+                  void *user) {
+    (void)x, (void)y, (void)user;
+    next[0] = tn_concat((tn_tensor *[]){carry[0], carry[0]}, 2, 0);
+}
+
+static void doubles(tn_tensor *const *carry, tn_tensor *const *x, tn_tensor **next, tn_tensor **y,
+                    void *user) {
+    (void)x, (void)y, (void)user;
+    next[0] = tn_add(carry[0], carry[0]);
+}
+
+static void test_scan__without_x_and_with_other_carries(void **state) {
+    tn_context *c = *state;
+    tn_scope *scope = tn_scope_open(c);
+    tn_tensor *x = tn_tensor_from(c, TN_f64, TN_SHAPE(2), (double[]){1, 3}), *y;
+    tn_scan_loop loop = TN_SCAN_LOOP_INIT;
+    loop.step = doubles;
+    loop.carry = &x;
+    loop.carry_count = 1;
+    loop.length = 5;
+    tn_scan(&loop, &y);
+    NN_EXPECT(y, 32, 96);
+    loop.length = 0;
+    tn_scan(&loop, &y);
+    NN_EXPECT(y, 1, 3);
+    loop.length = -1;
+    tn_scan(&loop, &y);
+    nn_refused(c, "a length of -1 steps");
+    loop.length = 3;
+    loop.step = grows;
+    tn_scan(&loop, &y);
+    nn_refused(c, "result 0 of sub-graph 'body' is f64[4]; expected f64[2]");
+    tn_scope_close(scope);
+}
+
 /* ---- what gradients are taken of ------------------------------------------------------------ */
 
 static void test_gradient__of_what_is_not_reached_or_stopped(void **state) {
@@ -303,11 +411,14 @@ int main(void) {
         TEST(test_vmap__of_gradients_gives_those_of_each_sample),
         TEST(test_vmap__is_differentiable),
         TEST(test_vmap__nests),
+        TEST(test_vmap__of_no_members),
         TEST(test_vmap__refuses_what_cannot_be),
         TEST(test_custom__replaces_the_gradient),
         TEST(test_custom__keeps_what_it_saved),
         TEST(test_custom__has_higher_derivatives_and_members),
         TEST(test_custom__refuses_what_would_be_wrong),
+        TEST(test_scan__is_its_steps_one_by_one),
+        TEST(test_scan__without_x_and_with_other_carries),
         TEST(test_gradient__of_what_is_not_reached_or_stopped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
