@@ -112,6 +112,20 @@ static void products(tn_builder *b) {
     out_with_gradients(b, tn_b_add(b, y, tn_b_node(b, TN_OP_window_reduce, &x, 1, &a)));
 }
 
+/* exp, whose gradient is said to be twice its own. */
+static void own_gradient(tn_builder *b) {
+    tn_value x = INPUT(b, 3, 4);
+    tn_shape shape = tn_b_type(b, x).shape;
+    tn_builder body = tn_builder_of(tn_graph_new_sub(b->graph), b->err), vjp = body;
+    tn_graph_add_output(body.graph, tn_b_exp(&body, tn_b_input(&body, NULL, TN_f32, &shape)), NULL);
+    vjp.graph = tn_graph_new_sub(b->graph);
+    tn_b_input(&vjp, NULL, TN_f32, &shape);
+    tn_value y = tn_b_input(&vjp, NULL, TN_f32, &shape), d = tn_b_input(&vjp, NULL, TN_f32, &shape);
+    tn_graph_add_output(vjp.graph, tn_b_mul_scalar(&vjp, tn_b_mul(&vjp, d, y), 2), NULL);
+    tn_attrs_custom a = {.differentiable = 1, .body = body.graph, .vjp = vjp.graph};
+    out_with_gradients(b, tn_b_node(b, TN_OP_custom, &x, 1, &a));
+}
+
 /* ---- running -------------------------------------------------------------------------------- */
 
 enum { COMPILED = 3 };
@@ -130,6 +144,7 @@ static const struct {
     {counted_while, "counted_while", {0, 0}},
     {empty_scan, "empty_scan", {0, 0}},
     {products, "products", {0, 0}},
+    {own_gradient, "own_gradient", {0, 0}},
 };
 
 static plan_case *make_case(tn_arena *arena, size_t i, const char **note) {
