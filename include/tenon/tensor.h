@@ -170,7 +170,8 @@ TN_API tn_tensor *tn_stop_gradient_at(const char *place, tn_tensor *x);
 /* ---- functions of yours --------------------------------------------------------------------- */
 
 /* A function that is called once to record what it does; its tensors have no values, so it cannot
- * read or assign. What it makes is released when it returns, the results included. */
+ * read or assign, and random numbers it draws are the same in all steps and for all members. What it
+ * makes is released when it returns, the results included. */
 
 /* A result with a gradient of its own. forward: y_count results from x, then saved_count tensors for
  * later use. backward: dx, of x's types (NULL: zero), from x, the y and what was saved behind them,
