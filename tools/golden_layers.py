@@ -211,6 +211,79 @@ def attention() -> None:
     layer("attention_layer_source", Attention(12, 3), (2, 5, 12), (2, 4, 12))
 
 
+def recurrent() -> None:
+    lstm = nn.LSTM(3, 4)
+    case("lstm", lambda x: lstm(x)[0], (5, 2, 3), module=lstm)
+    deep = nn.LSTM(3, 2, num_layers=2, bidirectional=True, batch_first=True)
+    case("lstm_deep", lambda x: deep(x)[0], (2, 4, 3), module=deep)
+    states = nn.LSTM(3, 4, num_layers=2, bias=False)
+    case("lstm_states", lambda x, h, c: torch.cat(states(x, (h, c))[1]), (3, 2, 3), (2, 2, 4), (2, 2, 4), module=states)
+    gru = nn.GRU(3, 4)
+    case("gru", lambda x: gru(x)[0], (5, 2, 3), module=gru)
+    both = nn.GRU(3, 2, num_layers=2, bidirectional=True)
+    case("gru_deep", lambda x, h: both(x, h)[0], (4, 2, 3), (4, 2, 2), module=both)
+
+
+class Experts(nn.Module):
+    def __init__(self, experts, features, hidden):
+        super().__init__()
+        self.w1 = nn.Parameter(torch.zeros(experts, features, hidden))
+        self.w2 = nn.Parameter(torch.zeros(experts, hidden, features))
+        self.w3 = nn.Parameter(torch.zeros(experts, features, hidden))
+
+    def forward(self, x):
+        """All experts of all tokens: [..., E, features]"""
+        x = x.unsqueeze(-2).unsqueeze(-2)
+        return ((F.silu(x @ self.w1) * (x @ self.w3)) @ self.w2).squeeze(-2)
+
+
+class Shared(nn.Module):
+    def __init__(self, features, hidden):
+        super().__init__()
+        self.w1 = nn.Linear(features, hidden, bias=False)
+        self.w2 = nn.Linear(hidden, features, bias=False)
+        self.w3 = nn.Linear(features, hidden, bias=False)
+
+    def forward(self, x):
+        return self.w2(F.silu(self.w1(x)) * self.w3(x))
+
+
+class MoE(nn.Module):
+    """Every expert sees every token; those that were not chosen weigh nothing."""
+
+    def __init__(self, experts, features, hidden, top_k, shared=0, sigmoid=False, normalized=False, scale=1.0, balance=0.0):
+        super().__init__()
+        self.router = nn.Module()
+        self.router.gate = nn.Linear(features, experts, bias=False)
+        self.experts = Experts(experts, features, hidden)
+        if shared:
+            self.shared_experts = Shared(features, shared)
+        if balance:
+            self.register_buffer("expert_bias", torch.zeros(experts))
+        self.top_k, self.sigmoid, self.normalized, self.scale, self.balance = top_k, sigmoid, normalized, scale, balance
+
+    def forward(self, x):
+        logits = self.router.gate(x)
+        scores = logits.sigmoid() if self.sigmoid else logits.softmax(-1)
+        bias = self.expert_bias if self.balance else torch.zeros(())
+        chosen = F.one_hot((scores + bias).topk(self.top_k, -1).indices, scores.shape[-1]).sum(-2)
+        weight = scores * chosen
+        if self.normalized:
+            weight = weight / weight.sum(-1, keepdim=True)
+        y = (self.experts(x) * (weight * self.scale).unsqueeze(-1)).sum(-2)
+        if self.balance:
+            counts = chosen.flatten(0, -2).sum(0).double()
+            with torch.no_grad():
+                delta = (counts.mean() - counts).sign() * self.balance
+                self.expert_bias += delta - delta.mean()
+        return y + self.shared_experts(x) if hasattr(self, "shared_experts") else y
+
+
+def mixtures() -> None:
+    layer("moe", MoE(4, 5, 6, 2), (2, 7, 5))
+    layer("moe_sigmoid", MoE(4, 5, 3, 3, 7, True, True, 2.5, 0.01), (9, 5))
+
+
 def main() -> None:
     torch.manual_seed(SEED)
     dense()
@@ -219,6 +292,8 @@ def main() -> None:
     norms()
     losses()
     attention()
+    recurrent()
+    mixtures()
     np.savez_compressed(sys.argv[1] if len(sys.argv) > 1 else FILE, **arrays)
 
 

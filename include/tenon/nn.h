@@ -252,6 +252,65 @@ typedef struct tn_attention_layer {
 TN_API tn_tensor *tn_multi_head_attention_at(const char *place, tn_module *m, const char *name,
                                              const tn_tensor *x, const tn_attention_layer *options);
 
+/* ---- recurrent layers ----------------------------------------------------------------------- */
+
+/* x [T, N, I] → [T, N, D · hidden] with D = 2 when it is bidirectional, else 1: the last layer's state
+ * after each step, forward and backward beside each other. Parameters of layer n as PyTorch has them:
+ * weight_ih_l<n> [G · hidden, in], weight_hh_l<n> [G · hidden, hidden], bias_ih_l<n> and bias_hh_l<n>
+ * [G · hidden], those of the way back end in _reverse; gates i f g o of an LSTM (G = 4; Hochreiter,
+ * Schmidhuber 1997), r z n of a GRU (G = 3; Cho et al. 2014). All are uniform in ±1/√hidden. */
+typedef struct tn_recurrent_layer {
+    size_t size;
+    int64_t hidden;
+    int layers; /* each reads the one before; 0: 1 */
+    bool bidirectional;
+    bool batch_first; /* x [N, T, I] → [N, T, D · hidden] */
+    bool no_bias;
+    double dropout;         /* between layers, in training */
+    const tn_tensor *h, *c; /* states before the first step, [layers · D, N, hidden]; NULL: zeros */
+    tn_tensor **last_h, **last_c; /* not NULL: become the states after the last step */
+} tn_recurrent_layer;
+#define tn_lstm(m, name, x, ...)                                                                   \
+    tn_lstm_at(TN_HERE, m, name, x,                                                                \
+               &(tn_recurrent_layer){TN_SIZE(tn_recurrent_layer), .hidden = __VA_ARGS__})
+TN_API tn_tensor *tn_lstm_at(const char *place, tn_module *m, const char *name, const tn_tensor *x,
+                             const tn_recurrent_layer *options);
+/* Without c and last_c. */
+#define tn_gru(m, name, x, ...)                                                                    \
+    tn_gru_at(TN_HERE, m, name, x,                                                                 \
+              &(tn_recurrent_layer){TN_SIZE(tn_recurrent_layer), .hidden = __VA_ARGS__})
+TN_API tn_tensor *tn_gru_at(const char *place, tn_module *m, const char *name, const tn_tensor *x,
+                            const tn_recurrent_layer *options);
+
+/* ---- mixtures of experts -------------------------------------------------------------------- */
+
+/* x […, I] → […, I]: each token goes through the top_k of `experts` networks w2(silu(w1 x) ∘ w3 x) that
+ * the router scores best, whose results are added with their scores as weights (Shazeer et al. 2017;
+ * fine-grained and shared experts: Dai et al. 2024). Tokens are sorted by expert, so that each expert is
+ * one product; none is dropped. Parameters router.gate.weight [experts, I], experts.w1 and experts.w3
+ * [experts, I, hidden], experts.w2 [experts, hidden, I], and of the linear layers shared_experts.w1, w2,
+ * w3. */
+typedef struct tn_moe_layer {
+    size_t size;
+    int64_t experts, hidden;
+    int64_t top_k;         /* 0: 1 */
+    int64_t shared_hidden; /* not 0: one more network of this width that all tokens go through */
+    bool sigmoid;          /* scores are σ of the router's logits, else their softmax; in f32 */
+    bool normalized;       /* the weights of a token's experts are divided by their sum */
+    double scale;          /* of the weights; 0: 1 */
+    /* Not 0: the buffer expert_bias [experts] is added to the scores where experts are chosen. In
+     * training it is replaced by itself + balance · sign(mean count − count) of the tokens that each
+     * expert got, less the mean of that (Wang et al. 2024). */
+    double balance;
+    tn_tensor **counts; /* not NULL: becomes the tokens of each expert, i64 [experts] */
+    tn_init gate, weight, out_weight; /* of the router; of w1 and w3; of w2 */
+} tn_moe_layer;
+/* tn_moe(m, "moe", x, 64, .hidden = 1408, .top_k = 6) */
+#define tn_moe(m, name, x, ...)                                                                    \
+    tn_moe_at(TN_HERE, m, name, x, &(tn_moe_layer){TN_SIZE(tn_moe_layer), .experts = __VA_ARGS__})
+TN_API tn_tensor *tn_moe_at(const char *place, tn_module *m, const char *name, const tn_tensor *x,
+                            const tn_moe_layer *options);
+
 #ifdef __cplusplus
 }
 #endif

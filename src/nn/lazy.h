@@ -154,6 +154,8 @@ tn_tensor *tn__tensor_new(tn_context *c);
 tn_tensor *tn__tensor_of_value(tn_context *c, tn_value v);
 tn_tensor *tn__tensor_of_storage(tn_context *c, tn__storage *s); /* takes the reference */
 tn_tensor *tn__tensor_failed(tn_context *c);
+/* x goes from this scope to the one around it. Without the lock. */
+tn_tensor *tn__scope_pass(tn_scope *s, tn_tensor *x);
 bool tn__tensor_is_ok(const tn_tensor *x);                 /* NULL is not */
 void tn__tensor_set_storage(tn_tensor *x, tn__storage *s); /* takes a reference of its own */
 /* x becomes the value of the recording; what it held becomes its donor if it had none and that is a leaf. */

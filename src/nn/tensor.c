@@ -150,13 +150,17 @@ void tn_scope_close(tn_scope *s) {
     free(s);
 }
 
+tn_tensor *tn__scope_pass(tn_scope *s, tn_tensor *x) {
+    if (!s || !x || x->scope != s) return x;
+    pthread_mutex_lock(&x->context->lock);
+    scope_remove(x);
+    scope_add_from(x, s->outer);
+    pthread_mutex_unlock(&x->context->lock);
+    return x;
+}
+
 tn_tensor *tn_scope_return(tn_scope *s, tn_tensor *x) {
-    if (s && x && x->scope == s) {
-        pthread_mutex_lock(&x->context->lock);
-        scope_remove(x);
-        scope_add_from(x, s->outer);
-        pthread_mutex_unlock(&x->context->lock);
-    }
+    tn__scope_pass(s, x);
     tn_scope_close(s);
     return x;
 }

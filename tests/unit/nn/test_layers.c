@@ -103,10 +103,19 @@ static tn_tensor *slope(void *user, tn_tensor *scores, tn_tensor *query, tn_tens
 }
 static double quarter = 0.25;
 
+/* The states after the last step, h behind c. */
+static tn_tensor *last_states(tn_module *m, tn_tensor *const *in) {
+    tn_tensor *last[2];
+    tn_lstm(m, "l", in[0], 4, .layers = 2, .no_bias = true, .h = in[1], .c = in[2],
+            .last_h = &last[0], .last_c = &last[1]);
+    return tn_concat(last, 2, 0);
+}
+
 #define CASE(one, ...)                                                                             \
     static tn_tensor *call_##one(tn_module *m, tn_tensor *const *in) {                             \
         const tn_tensor *x = in[0];                                                                \
         (void)m;                                                                                   \
+        (void)x;                                                                                   \
         return __VA_ARGS__;                                                                        \
     }
 /* clang-format off */
@@ -184,7 +193,16 @@ static double quarter = 0.25;
       tn_multi_head_attention(m, "l", x, 4, .kv_heads = 2, .head_features = 6, .no_bias = true, \
                               .causal = true, \
                               .rotary = {.theta = 500000, .factor = 8, .length = 64})) \
-    R(attention_layer_source, tn_multi_head_attention(m, "l", x, 3, .source = in[1]))
+    R(attention_layer_source, tn_multi_head_attention(m, "l", x, 3, .source = in[1])) \
+    R(lstm, tn_lstm(m, "l", x, 4)) \
+    R(lstm_deep, \
+      tn_lstm(m, "l", x, 2, .layers = 2, .bidirectional = true, .batch_first = true)) \
+    R(lstm_states, last_states(m, in)) \
+    R(gru, tn_gru(m, "l", x, 4)) \
+    R(gru_deep, tn_gru(m, "l", x, 2, .layers = 2, .bidirectional = true, .h = in[1])) \
+    R(moe, tn_moe(m, "l", x, 4, .hidden = 6, .top_k = 2)) \
+    R(moe_sigmoid, tn_moe(m, "l", x, 4, .hidden = 3, .top_k = 3, .shared_hidden = 7, \
+                          .sigmoid = true, .normalized = true, .scale = 2.5, .balance = 0.01))
 /* clang-format on */
 CASES(CASE)
 #define ROW(one, ...) {#one, call_##one},

@@ -370,6 +370,12 @@ static void test_layer__wrong_calls(void **state) {
     expect_error(c, tn_multi_head_attention(m, "n", row, 2), "'n'", "expected N, length");
     expect_error(c, tn_multi_head_attention(m, "n", text, 4, .rotary = {.theta = 10}), "rotary",
                  "even");
+    expect_error(c, tn_lstm(m, "o", row, 4), "'o'", "expected steps, N, features");
+    expect_error(c, tn_gru(m, "o", text, 0), "'o'", "state of 0");
+    expect_error(c, tn_gru(m, "o", text, 4, .c = row), "'o'", "no state c");
+    expect_error(c, tn_lstm(m, "o", text, 4, .h = text), "[1, 5, 4]", "state h");
+    expect_error(c, tn_moe(m, "p", text, 4, .hidden = 3, .top_k = 5), "'p'", "5 of 4 experts");
+    expect_error(c, tn_moe(m, "p", text, 4), "'p'", "hidden");
     expect_error(c, tn_dropout(m, "j", row, 1.5), "dropout", "1.5");
     expect_error(c, tn_cross_entropy(row, row), "target", "f32");
     expect_error(c, tn_cross_entropy(row, image), "target", "f32");
