@@ -239,8 +239,8 @@ typedef struct tn_attention_layer {
     const tn_tensor *positions; /* for rotary, [S] or [N, 1, S]; NULL: 0 … S − 1 */
     const tn_tensor *source;    /* [N, T, J]: of keys and values; NULL: x */
     const tn_tensor *mask;      /* as in tn_attention; NULL: none */
-    tn_mask_function *mask_function;
-    tn_score_function *score_function;
+    tn_mask_fn *mask_function;
+    tn_score_fn *score_function;
     void *user;
     tn_init weight, out_weight; /* of wq, wk, wv; of wo */
 } tn_attention_layer;

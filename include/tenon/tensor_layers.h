@@ -1,4 +1,4 @@
-/* Functions of neural networks on lazy tensors: convolution, pooling, norms, attention, losses, loops.
+/* Functions of neural networks on lazy tensors: convolution, pooling, norms, attention, losses, branches.
  * Include <tenon/tensor.h>; what holds for all operations is said there. Layers that make their own
  * parameters are in <tenon/nn.h>; the functions of the same names that end in _with take them as
  * tensors.
@@ -137,19 +137,18 @@ TN_API tn_tensor *tn_dropout_with_at(const char *place, const tn_tensor *x, cons
 
 /* Of positions: query i64 [S, 1], key i64 [1, T] → bool (false hides) or float (added to the scores),
  * broadcast to [N, H, S, T]. */
-typedef tn_tensor *tn_mask_function(void *user, tn_tensor *query, tn_tensor *key);
+typedef tn_tensor *tn_mask_fn(tn_tensor *query, tn_tensor *key, void *user);
 /* scores [N, H, S, T] behind the scale, before the mask → the same type. */
-typedef tn_tensor *tn_score_function(void *user, tn_tensor *scores, tn_tensor *query,
-                                     tn_tensor *key);
+typedef tn_tensor *tn_score_fn(tn_tensor *scores, tn_tensor *query, tn_tensor *key, void *user);
 typedef struct tn_attention_options {
-    size_t size;                     /* sizeof(tn_attention_options) */
-    bool causal;                     /* position i sees j ≤ i + offset */
-    int64_t offset;                  /* of the first query among the keys */
-    int64_t window;                  /* not 0: i sees only |i + offset − j| < window */
-    double scale;                    /* 0: 1/√D */
-    double soft_cap;                 /* not 0: scores become cap · tanh(scores / cap) */
-    tn_mask_function *mask_function; /* called once, now; what it makes joins the kernel */
-    tn_score_function *score_function;
+    size_t size;               /* sizeof(tn_attention_options) */
+    bool causal;               /* position i sees j ≤ i + offset */
+    int64_t offset;            /* of the first query among the keys */
+    int64_t window;            /* not 0: i sees only |i + offset − j| < window */
+    double scale;              /* 0: 1/√D */
+    double soft_cap;           /* not 0: scores become cap · tanh(scores / cap) */
+    tn_mask_fn *mask_function; /* called once, now; what it makes joins the kernel */
+    tn_score_fn *score_function;
     void *user;
 } tn_attention_options;
 /* softmax(scale · q kᵀ + mask) v: q [N, H, S, D], k [N, K, T, D], v [N, K, T, E] where K divides H, mask
@@ -219,6 +218,29 @@ TN_API tn_tensor *tn_nll_loss_at(const char *place, const tn_tensor *x, const tn
 #define tn_cross_entropy(...) TN_LOSS(tn_cross_entropy_at, __VA_ARGS__)
 TN_API tn_tensor *tn_cross_entropy_at(const char *place, const tn_tensor *x,
                                       const tn_tensor *target, const tn_loss_options *options);
+
+/* ---- loops and branches; tn_scan is in tensor.h --------------------------------------------- */
+
+/* Functions that are given to these are called once, to record what they do; see tensor.h. They may use
+ * tensors from outside. What does not depend on their x is computed once, before. */
+typedef void tn_body_fn(tn_tensor *const *x, tn_tensor **y, void *user);
+/* A bool scalar. */
+typedef tn_tensor *tn_condition_fn(tn_tensor *const *x, void *user);
+/* As long as the condition holds for the `count` states, body makes new ones of the same types. A
+ * gradient needs a number of steps that can be read off the graph; else use tn_scan. */
+#define tn_while(...) tn_while_at(TN_HERE, __VA_ARGS__)
+TN_API void tn_while_at(const char *place, tn_condition_fn *condition, tn_body_fn *body, void *user,
+                        tn_tensor *const *x, tn_tensor **y, int count);
+
+/* Both give `y_count` results of the same types. */
+typedef struct tn_branches {
+    tn_body_fn *then, *otherwise;
+    void *user;
+} tn_branches;
+/* flag, a bool scalar, ? then(x) : otherwise(x); only one of the two is run. */
+#define tn_cond(...) tn_cond_at(TN_HERE, __VA_ARGS__)
+TN_API void tn_cond_at(const char *place, const tn_tensor *flag, const tn_branches *branches,
+                       tn_tensor *const *x, int x_count, tn_tensor **y, int y_count);
 
 #ifdef __cplusplus
 }

@@ -97,10 +97,10 @@ static tn_tensor *attention_by_functions(const char *place, const tn_tensor *con
         tn__refuse(c, place, "attention: a mask and a mask function");
         return tn_scope_return(scope, tn__failed(c));
     }
-    if (o->mask_function && !(all[3] = o->mask_function(o->user, i, j))) all[3] = tn__failed(c);
+    if (o->mask_function && !(all[3] = o->mask_function(i, j, o->user))) all[3] = tn__failed(c);
     if (o->score_function) {
         tn_tensor *scores = tn__call_some(place, all, 4, 3, build_scores, o);
-        scores = o->score_function(o->user, scores, i, j);
+        scores = o->score_function(scores, i, j, o->user);
         all[4] = scores ? scores : tn__failed(c);
         y = tn__call_some(place, all, 5, 3, build_of_scores, o);
     } else {

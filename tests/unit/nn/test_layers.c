@@ -88,7 +88,7 @@ typedef struct layer_case {
 } layer_case;
 
 /* Positions whose sum is 1 modulo 3 are hidden. */
-static tn_tensor *third(void *user, tn_tensor *query, tn_tensor *key) {
+static tn_tensor *third(tn_tensor *query, tn_tensor *key, void *user) {
     tn_tensor *sum = tn_add(query, key),
               *three = tn_full(tn_tensor_context(sum), TN_i64, TN_SHAPE(1), 3);
     assert_null(user);
@@ -97,7 +97,7 @@ static tn_tensor *third(void *user, tn_tensor *query, tn_tensor *key) {
 }
 
 /* Scores fall with the distance (Press et al. 2022). */
-static tn_tensor *slope(void *user, tn_tensor *scores, tn_tensor *query, tn_tensor *key) {
+static tn_tensor *slope(tn_tensor *scores, tn_tensor *query, tn_tensor *key, void *user) {
     tn_tensor *distance = tn_cast(tn_sub(key, query), TN_f32);
     return tn_add(scores, tn_mul_scalar(distance, *(const double *)user));
 }
