@@ -112,24 +112,23 @@ tn_value tn_b_attention(tn_builder *b, const tn_attention *o) {
 
 /* ---- rotary embedding ----------------------------------------------------------------------- */
 
+/* (x1, x2) cos + (x2, x1) (−sin, sin): pairs along an axis of their own, so all but products and sums
+ * is views. */
 static tn_value rotate(tn_builder *b, tn_value x, tn_value cos, tn_value sin, bool interleaved,
                        tn_dim half) {
-    int last = tn_b_rank(b, x) - 1;
+    int last = tn_b_rank(b, x) - 1, pair = interleaved ? last + 1 : last;
     tn_dim covered = tn_dim_mul(b->graph->dims, half, 2);
-    tn_value x1, x2;
-    if (interleaved) {
-        tn_value pairs = tn_b_regroup(b, x, last, 1, 2, (tn_dim[]){half, 2});
-        x1 = tn_b_squeeze(b, tn_b_slice_axis(b, pairs, last + 1, 0, 1, 1), last + 1);
-        x2 = tn_b_squeeze(b, tn_b_slice_axis(b, pairs, last + 1, 1, 1, 1), last + 1);
-    } else {
-        x1 = tn_b_slice_axis(b, x, last, 0, half, 1);
-        x2 = tn_b_slice_axis(b, x, last, half, half, 1);
-    }
-    tn_value y1 = tn_b_sub(b, tn_b_mul(b, x1, cos), tn_b_mul(b, x2, sin));
-    tn_value y2 = tn_b_add(b, tn_b_mul(b, x1, sin), tn_b_mul(b, x2, cos));
-    if (!interleaved) return tn_b_concat(b, (tn_value[]){y1, y2}, 2, last);
-    tn_value stacked[] = {tn_b_unsqueeze(b, y1, last + 1), tn_b_unsqueeze(b, y2, last + 1)};
-    return tn_b_regroup(b, tn_b_concat(b, stacked, 2, last + 1), last, 2, 1, &covered);
+    tn_dim split[] = {interleaved ? half : 2, interleaved ? 2 : half};
+    tn_value pairs = tn_b_regroup(b, x, last, 1, 2, split);
+    tn_dtype dtype = tn_b_type(b, sin).dtype;
+    tn_shape two = {.rank = interleaved ? 1 : 2, .dim = {2, 1}};
+    tn_value sign = tn_b_add_scalar(b, tn_b_mul_scalar(b, tn_b_iota(b, dtype, &two, 0), 2), -1);
+    int from_end = interleaved ? 0 : 1;
+    cos = tn_b_unsqueeze(b, cos, tn_b_rank(b, cos) - from_end);
+    sin = tn_b_mul(b, tn_b_unsqueeze(b, sin, tn_b_rank(b, sin) - from_end), sign);
+    tn_value turned = tn_b_mul(b, tn_b_reverse(b, pairs, pair), sin);
+    tn_value y = tn_b_add(b, tn_b_mul(b, pairs, cos), turned);
+    return tn_b_regroup(b, y, last, 2, 1, &covered);
 }
 
 tn_value tn_b_rotary(tn_builder *b, tn_value x, tn_value cos, tn_value sin, bool interleaved) {
