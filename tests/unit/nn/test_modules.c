@@ -448,6 +448,44 @@ static void test_dropout__draws_anew_and_is_resumed(void **state) {
     tn_context_release(c);
 }
 
+/* Statistics that a step in training left do not stand in the way of gradients in evaluation. */
+static void test_batch_norm__gradients_after_training(void **state) {
+    (void)state;
+    tn_context *c = context_new();
+    tn_module *m = module_with(c, 3, false);
+    tn_scope *scope = tn_scope_open(c);
+    tn_tensor *x = tn_random_normal(c, TN_SHAPE(4, 3)), *grad;
+    tn_error err = TN_ERROR_INIT;
+    for (int i = 0; i < 3; i++) {
+        tn_module_set_training(m, i < 2);
+        tn_tensor *y = tn_batch_norm(m, "norm", tn_linear(m, "fc", x, 3));
+        tn_tensor *w = tn_module_find(m, "fc.weight");
+        tn_grad(y, NULL, &w, 1, &grad);
+        must(tn_eval(&grad, 1, &err), &err);
+    }
+    tn_scope_close(scope);
+    tn_module_release(m);
+    tn_context_release(c);
+}
+
+/* Dropout between recurrent layers; none behind the last. */
+static void test_lstm__drops_between_layers(void **state) {
+    (void)state;
+    tn_context *c = context_new();
+    tn_module *m = module_with(c, 3, false);
+    tn_scope *scope = tn_scope_open(c);
+    tn_tensor *x = tn_random_normal(c, TN_SHAPE(4, 2, 3));
+    tn_tensor *y = tn_lstm(m, "l", x, 5, .layers = 3, .dropout = 0.5);
+    float *numbers = read_f32(y);
+    for (int i = 0; i < 4 * 2 * 5; i++) assert_true(numbers[i] != 0);
+    free(numbers);
+    assert_non_null(tn_module_find(m, "l.dropout_l1.random"));
+    assert_null(tn_module_find(m, "l.dropout_l2.random"));
+    tn_scope_close(scope);
+    tn_module_release(m);
+    tn_context_release(c);
+}
+
 /* Activations of another type than the parameters'. */
 static void test_layer__computes_in_the_type_of_x(void **state) {
     (void)state;
@@ -483,6 +521,8 @@ int main(void) {
         cmocka_unit_test(test_layer__wrong_calls),
         cmocka_unit_test(test_layer__wrong_channels),
         cmocka_unit_test(test_dropout__draws_anew_and_is_resumed),
+        cmocka_unit_test(test_batch_norm__gradients_after_training),
+        cmocka_unit_test(test_lstm__drops_between_layers),
         cmocka_unit_test(test_layer__computes_in_the_type_of_x),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
