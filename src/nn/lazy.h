@@ -202,6 +202,13 @@ typedef struct tn__call {
 /* Records and gives new tensors; failed ones when an operand is, or when the call is wrong. */
 void tn__record(const tn__call *call, tn_tensor **out);
 
+/* ---- lazy_graph.c ---------------------------------------------------------------------------- */
+
+/* What computes the tensors, as a graph of its own in `arena`, whatever it depends on; nothing is
+ * evaluated. Inputs have the names of what they stand for where they are abstract. */
+tn_status tn__graph_of(tn_tensor *const *x, int count, tn_arena *arena, tn_graph **out,
+                       tn_error *err);
+
 /* ---- lazy_cut.c ------------------------------------------------------------------------------ */
 
 /* A program to run on storages; what the tensors refer to afterwards. */

@@ -1,4 +1,4 @@
-/* Modules: names, modes, initial values, abstract ones, errors of layers. */
+/* Modules: names, modes, initial values, errors of layers. */
 #include "../test.h"
 
 #include <math.h>
@@ -8,7 +8,7 @@
 
 #include <tenon/nn.h>
 
-#include "nn/lazy.h"
+#include "base/base.h"
 
 /* ---- helpers -------------------------------------------------------------------------------- */
 
@@ -289,46 +289,6 @@ static void test_init__constants_and_other_types(void **state) {
     tn_context_release(c);
 }
 
-/* ---- abstract modules ----------------------------------------------------------------------- */
-
-static tn_tensor *large(tn_module *m, const tn_tensor *x) {
-    tn_tensor *h = tn_embedding(m, "tok", x, 128256, 8192);
-    for (int i = 0; i < 2; i++) h = tn_linear(tn_module_child(m, "layers.%d", i), "w", h, 8192);
-    return tn_linear(m, "out", h, 128256);
-}
-
-static void test_module__abstract_needs_no_memory(void **state) {
-    (void)state;
-    tn_context *c = context_new();
-    tn_module *m = module_with(c, 1, true);
-    tn_scope *scope = tn_scope_open(c);
-    tn_tensor *x = tn_tensor_from(c, TN_i32, TN_SHAPE(1, 8), NULL);
-    tn_tensor *y = large(m, x), *w = tn_module_find(m, "layers.1.w.weight");
-    assert_true(tn_tensor_ok(y));
-    assert_int_equal(tn_tensor_dim(y, 2), 128256);
-    tn_tensor *grad;
-    tn_grad(y, NULL, &w, 1, &grad);
-    assert_int_equal(tn_tensor_dim(grad, 0), 8192);
-    tn_context_stats stats;
-    tn_context_statistics(c, &stats);
-    assert_int_equal(stats.bytes, 8 * 4);
-    assert_true(tn_module_parameter_elements(m) > 2000000000);
-    assert_true(c->recording->graph->nodes.len > 10); /* what a look at the model walks */
-    char text[4096];
-    tn_error err = TN_ERROR_INIT;
-    assert_int_equal(tn_eval(&y, 1, &err), TN_INVALID);
-    tn_error_format(&err, text, sizeof text);
-    assert_has(text, "has a type and no elements");
-    assert_int_equal(tn_eval(&w, 1, &err), TN_INVALID);
-    tn_error_format(&err, text, sizeof text);
-    assert_has(text, "layers.1.w.weight");
-    tn_tensor *other = tn_add_scalar(tn_tensor_scalar(c, TN_f32, 1), 1);
-    assert_true(item_of(other) == 2); /* what does not depend on it can be */
-    tn_scope_close(scope);
-    tn_module_release(m);
-    tn_context_release(c);
-}
-
 /* ---- layers --------------------------------------------------------------------------------- */
 
 static void test_layer__wrong_calls(void **state) {
@@ -517,7 +477,6 @@ int main(void) {
         cmocka_unit_test(test_init__depends_on_seed_and_name_alone),
         cmocka_unit_test(test_init__distributions),
         cmocka_unit_test(test_init__constants_and_other_types),
-        cmocka_unit_test(test_module__abstract_needs_no_memory),
         cmocka_unit_test(test_layer__wrong_calls),
         cmocka_unit_test(test_layer__wrong_channels),
         cmocka_unit_test(test_dropout__draws_anew_and_is_resumed),
