@@ -65,7 +65,7 @@ FUNCTION(instance_norm) {
 FUNCTION(batch_norm) {
     tn_type type = tn_b_type(b, x[1]);
     tn_value zeros = tn_b_full(b, TN_f64, &type.shape, 0), running[2];
-    tn_batch_norm o = {x[1], x[2], zeros, zeros, 1e-5, 0.9};
+    tn_batch_norm o = {x[1], x[2], zeros, zeros, 1e-5, 0.9, false};
     return tn_b_batch_norm_training(b, x[0], &o, running);
 }
 FUNCTION(gelu) {
