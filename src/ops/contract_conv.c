@@ -240,27 +240,32 @@ static tn_value conv_lead(tn_builder *b, tn_value x, const conv_view *v, int fro
     return tn_b_move(b, x, v->batch + from, v->batch + to);
 }
 
-/* dw: x with N as channels and C as images, convolved with the cotangent as kernel; strides and
- * window dilations change places. */
+/* dw: x with C as images and N as one more spatial axis, convolved with the cotangent as kernel; strides and
+ * window dilations change places. N as channels would be the same sum, but with N innermost, along which
+ * neither operand lies in memory. */
 static tn_value conv_grad_w(tn_builder *b, const conv_view *v, tn_value cotangent, tn_value x) {
     tn_dims *t = b->graph->dims;
     tn_type dy = tn_b_type(b, cotangent);
-    tn_attrs_conv d = {.batch = v->attrs->batch,
-                       .stride = v->attrs->window_dilation,
-                       .window_dilation = v->attrs->stride,
-                       .base_dilation = v->attrs->base_dilation,
-                       .pad_lo = v->attrs->pad_lo,
-                       .acc = v->attrs->acc};
-    for (int s = 0; s < v->spatial; s++) {
+    tn_attrs_conv d = {.batch = v->attrs->batch, .acc = v->attrs->acc};
+    for (int s = -1; s < v->spatial; s++) {
+        tn_window w = s < 0 ? (tn_window){1, 1, 1, 0, 0} : conv_window(v->attrs, s);
+        tn_ints_push(&d.stride, w.dilation);
+        tn_ints_push(&d.window_dilation, w.stride);
+        tn_ints_push(&d.base_dilation, w.base);
+        tn_ints_push(&d.pad_lo, w.lo);
+        if (s < 0) {
+            tn_ints_push(&d.pad_hi, 0);
+            continue;
+        }
         conv_spans c = conv_spans_of(t, v, &dy.shape, s);
         tn_dim room = tn_dim_sub(t, tn_dim_add(t, c.w, c.y), tn_dim_add(t, c.x, 1));
-        set_pad(b, &d.pad_hi, tn_dim_sub(t, room, tn_dim_const(t, v->attrs->pad_lo.at[s])));
+        set_pad(b, &d.pad_hi, tn_dim_sub(t, room, tn_dim_const(t, w.lo)));
     }
-    int last = v->spatial + 1;
-    x = tn_b_swap(b, x, v->batch, v->batch + last);      /* C, spatial…, N */
-    cotangent = conv_lead(b, cotangent, v, 0, last - 1); /* spatial…, N, O */
-    tn_value dw = tn_b_node(b, TN_OP_conv, (tn_value[]){x, cotangent}, 2, &d); /* C, window…, O */
-    return conv_lead(b, dw, v, 0, last - 1);
+    int images = v->batch, last = v->spatial + 1;
+    x = tn_b_unsqueeze(b, conv_lead(b, x, v, last, 0), v->rank); /* C, N, spatial…, 1 */
+    cotangent = tn_b_unsqueeze(b, cotangent, images + last);     /* N, spatial…, 1, O */
+    tn_value dw = tn_b_node(b, TN_OP_conv, (tn_value[]){x, cotangent}, 2, &d);
+    return conv_lead(b, tn_b_squeeze(b, dw, images + 1), v, 0, last - 1); /* C, 1, window…, O */
 }
 
 static void conv_vjp(tn_builder *b, const tn_graph *g, const tn_node_info *n, const tn_value *in,
