@@ -120,7 +120,10 @@ static void put_field(const tn_graph *g, bytes *out, const tn_field *f, const vo
 static void put_node(const tn_graph *g, bytes *out, const tn_node_info *n, const tn_value *in,
                      bool shallow) {
     const tn_op_info *info = tn_op_info_of(n->op);
-    put_text(g->arena, out, info->name);
+    if (shallow)
+        put_i64(g->arena, out, n->op);
+    else
+        put_text(g->arena, out, info->name);
     put_i64(g->arena, out, n->in_count);
     for (uint32_t i = 0; i < n->in_count; i++) put_i64(g->arena, out, in[i]);
     for (const tn_field *f = info->fields; f->kind != TN_FIELD_END; f++)
@@ -163,7 +166,9 @@ void tn_graph_hash(const tn_graph *g, char out[65]) {
 
 const void *tn_graph_node_key(const tn_graph *g, const tn_node_info *n, const tn_value *in,
                               size_t *size) {
+    enum { USUAL_BYTES = 256 };
     bytes key = {0};
+    tn_vec_grow(g->arena, &key, USUAL_BYTES);
     put_node(g, &key, n, in, true);
     *size = key.len;
     return key.data;
