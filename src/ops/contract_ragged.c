@@ -3,6 +3,7 @@
  * Group g has the rows from the sum of the sizes before it on, sizes below 0 counting as 0; rows
  * behind the last group belong to none. y[m,:] = x[m,:] · w[group of m], 0 without a group; with
  * `rows`, y[g] = Σ x[m]ᵀ·z[m] over the rows of the group. Each is the gradient of the other. */
+#include "loop/strips.h"
 #include "ops/parts.h"
 
 static const tn_attrs_ragged_dot *attrs_of(const tn_node_info *n) {
@@ -76,10 +77,20 @@ static void ragged_cost(const tn_graph *g, const tn_node_info *n, const int64_t 
 
 /* ---- lower ---------------------------------------------------------------------------------- */
 
-/* A task is a row of the result, which grows product by product: [m, :] or [g, k, :]. */
+/* A task makes TILE rows of the result: y[m…, :] or y[g, k…, :]. Rows of one group share the reads of
+ * w; those around a border between groups are done one by one. */
+enum { TILE = 4 };
+
+static tn_lx tiles_of(tn_emit *e, tn_dim rows) {
+    tn_loop *k = e->k;
+    tn_lx more = tn_l_add(k, tn_emit_dim(e, rows), tn_l_int(k, TILE - 1));
+    return tn_l_div(k, more, tn_l_int(k, TILE));
+}
+
 static tn_lx ragged_tasks(tn_emit *e, const tn_node_info *n) {
     const tn_shape *y = &tn_graph_type(e->graph, n->out)->shape;
-    return tn_emit_count(e, y->dim, y->rank - 1);
+    tn_lx tiles = tiles_of(e, y->dim[y->rank - 2]);
+    return attrs_of(n)->rows ? tn_l_mul(e->k, tn_emit_dim(e, y->dim[0]), tiles) : tiles;
 }
 
 /* The size of a group, at most the number of rows so that no sum overflows. */
@@ -117,64 +128,136 @@ static tn_lx first_of_group(tn_emit *e, const tn_node_info *n, tn_lx group) {
     return tn_l_let(k, tn_l_min(k, tn_l_get(k, at, zero), rows));
 }
 
-static void store_zeros(tn_emit *e, const tn_node_info *n, tn_lx *to, int last, tn_lx columns) {
+/* Rows `first` … of the result; what is summed over goes from lo to hi. */
+typedef struct tile {
+    tn_emit *e;
+    const tn_node_info *n;
+    tn_dtype acc;
+    int rows;
+    tn_lx first, group, lo, hi;
+    uint32_t sum; /* rows × columns */
+} tile;
+
+static tn_lx row_of(const tile *t, int r) {
+    return tn_l_add(t->e->k, t->first, tn_l_int(t->e->k, r));
+}
+
+static tn_lx left_element(const tile *t, int r, tn_lx at) {
+    bool rows = attrs_of(t->n)->rows;
+    tn_lx row = row_of(t, r), index[] = {rows ? at : row, rows ? row : at};
+    return tn_l_let(t->e->k,
+                    tn_l_cast(t->e->k, t->e->operand(t->e, t->n, 0, index), t->acc, false));
+}
+
+static tn_lx right_element(const tile *t, tn_lx at, tn_lx column) {
+    bool rows = attrs_of(t->n)->rows;
+    tn_lx index[] = {rows ? at : t->group, rows ? column : at, column};
+    return tn_l_let(t->e->k,
+                    tn_l_cast(t->e->k, t->e->operand(t->e, t->n, 1, index), t->acc, false));
+}
+
+static void store_element(const tile *t, int r, tn_lx column, tn_lx value) {
+    tn_lx row = row_of(t, r), matrix[] = {t->group, row, column}, vector[] = {row, column};
+    t->e->store(t->e, t->n, 0, attrs_of(t->n)->rows ? matrix : vector, value);
+}
+
+/* The columns [base, base + width): their sums stay in registers. */
+static void tile_strip(void *context, tn_lx base, uint32_t width, tn_lx limit) {
+    const tile *t = context;
+    tn_loop *k = t->e->k;
+    tn_lx x[TILE], lane, column, place[TILE];
+    lane = tn_l_for(k, TN_LOOP_VECTOR, tn_l_int(k, 0), tn_l_int(k, width), "l");
+    for (int r = 0; r < t->rows; r++)
+        tn_l_set(k, t->sum, tn_l_add(k, tn_l_int(k, r * (int64_t)width), lane),
+                 tn_l_number(k, t->acc, 0));
+    tn_l_end(k);
+    tn_lx at = tn_l_for(k, TN_LOOP_SERIAL, t->lo, t->hi, "k");
+    for (int r = 0; r < t->rows; r++) x[r] = left_element(t, r, at);
+    column = tn_strip_open(k, base, width, limit, &lane);
+    tn_lx y = right_element(t, at, column);
+    for (int r = 0; r < t->rows; r++) {
+        place[r] = tn_l_add(k, tn_l_int(k, r * (int64_t)width), lane);
+        tn_lx sum = tn_l_get(k, t->sum, place[r]);
+        tn_l_set(k, t->sum, place[r], tn_l_op3(k, TN_S_mad, x[r], y, sum));
+    }
+    tn_strip_close(k, limit);
+    tn_l_end(k);
+    column = tn_strip_open(k, base, width, limit, &lane);
+    for (int r = 0; r < t->rows; r++) {
+        place[r] = tn_l_add(k, tn_l_int(k, r * (int64_t)width), lane);
+        store_element(t, r, column, tn_l_get(k, t->sum, place[r]));
+    }
+    tn_strip_close(k, limit);
+}
+
+/* Two vectors of columns at a time: with TILE rows that is 8 sums under way. */
+static void emit_tile(tile *t, int rows) {
+    tn_loop *k = t->e->k;
+    const tn_shape *w = &tn_node_type(t->e->graph, t->n, 1)->shape;
+    uint32_t bytes = t->e->vector_bytes ? t->e->vector_bytes : 32;
+    uint32_t lanes = bytes / (uint32_t)tn_dtype_size(t->acc);
+    t->rows = rows;
+    t->sum = tn_l_register(k, t->acc, 2 * lanes * (uint32_t)rows, "sum");
+    tn_strips(k, lanes, 2, tn_l_int(k, 0), tn_emit_dim(t->e, w->dim[w->rank - 1]), tile_strip, t);
+}
+
+/* y[first …]: whole tiles in one group together, else row by row. */
+static void ragged_rows(tile *t, tn_lx task) {
+    tn_emit *e = t->e;
     tn_loop *k = e->k;
-    to[last] = tn_l_for(k, TN_LOOP_SERIAL, tn_l_int(k, 0), columns, "n");
-    e->store(e, n, 0, to, tn_l_number(k, attrs_of(n)->acc, 0));
+    const tn_shape *w = &tn_node_type(e->graph, t->n, 1)->shape;
+    tn_lx rows = tn_emit_dim(e, tn_node_type(e->graph, t->n, 0)->shape.dim[0]);
+    tn_lx groups = tn_emit_dim(e, w->dim[0]), depth = tn_emit_dim(e, w->dim[1]);
+    tn_lx first = tn_l_mul(k, task, tn_l_int(k, TILE)), zero = t->lo = tn_l_int(k, 0);
+    tn_lx end = tn_l_min(k, tn_l_add(k, first, tn_l_int(k, TILE)), rows);
+    tn_lx group = group_of_row(e, t->n, first, groups);
+    tn_lx last = group_of_row(e, t->n, tn_l_add(k, first, tn_l_int(k, TILE - 1)), groups);
+    tn_lx whole = tn_l_le(k, tn_l_add(k, first, tn_l_int(k, TILE)), rows);
+    tn_l_if(k, tn_l_op2(k, TN_S_and, whole, tn_l_op2(k, TN_S_eq, group, last)));
+    t->first = first;
+    t->group = group;
+    t->hi = tn_l_let(k, tn_l_select(k, tn_l_lt(k, group, groups), depth, zero));
+    emit_tile(t, TILE);
+    tn_l_else(k);
+    t->first = tn_l_for(k, TN_LOOP_SERIAL, first, end, "m");
+    t->group = group_of_row(e, t->n, t->first, groups);
+    t->hi = tn_l_let(k, tn_l_select(k, tn_l_lt(k, t->group, groups), depth, zero));
+    emit_tile(t, 1);
+    tn_l_end(k);
     tn_l_end(k);
 }
 
-/* Adds x[m, depth] times a row of the right operand to the row `to` of the result. */
-static void add_row(tn_emit *e, const tn_node_info *n, tn_lx *to, int last, tn_lx x, tn_lx *from) {
+/* y[g, first …]: sums over the rows of group g. */
+static void ragged_matrices(tile *t, tn_lx task) {
+    tn_emit *e = t->e;
     tn_loop *k = e->k;
-    tn_dtype acc = attrs_of(n)->acc;
-    const tn_shape *w = &tn_node_type(e->graph, n, 1)->shape;
-    x = tn_l_let(k, tn_l_cast(k, x, acc, false));
-    tn_lx column =
-        tn_l_for(k, TN_LOOP_SERIAL, tn_l_int(k, 0), tn_emit_dim(e, w->dim[w->rank - 1]), "n");
-    to[last] = from[w->rank - 1] = column;
-    tn_lx y = tn_l_cast(k, e->operand(e, n, 1, from), acc, false);
-    tn_lx sum = tn_l_let(k, e->result(e, n, 0, to));
-    e->store(e, n, 0, to, tn_l_op3(k, TN_S_mad, x, y, sum));
+    const tn_shape *x = &tn_node_type(e->graph, t->n, 0)->shape;
+    tn_lx rows = tn_emit_dim(e, x->dim[0]), depth = tn_emit_dim(e, x->dim[1]);
+    tn_lx tiles = tiles_of(e, x->dim[1]);
+    t->group = tn_l_div(k, task, tiles);
+    t->lo = first_of_group(e, t->n, t->group);
+    t->hi = tn_l_let(k, tn_l_min(k, tn_l_add(k, t->lo, group_size(e, t->n, t->group)), rows));
+    tn_lx first = tn_l_mul(k, tn_l_mod(k, task, tiles), tn_l_int(k, TILE));
+    tn_lx end = tn_l_min(k, tn_l_add(k, first, tn_l_int(k, TILE)), depth);
+    tn_l_if(k, tn_l_le(k, tn_l_add(k, first, tn_l_int(k, TILE)), depth));
+    t->first = first;
+    emit_tile(t, TILE);
+    tn_l_else(k);
+    t->first = tn_l_for(k, TN_LOOP_SERIAL, first, end, "k");
+    emit_tile(t, 1);
     tn_l_end(k);
-}
-
-static void ragged_row(tn_emit *e, const tn_node_info *n, tn_lx m) {
-    tn_loop *k = e->k;
-    const tn_shape *w = &tn_node_type(e->graph, n, 1)->shape;
-    tn_lx groups = tn_emit_dim(e, w->dim[0]), group = group_of_row(e, n, m, groups);
-    tn_lx to[] = {m, TN_LX_NONE};
-    store_zeros(e, n, to, 1, tn_emit_dim(e, w->dim[2]));
-    tn_l_if(k, tn_l_lt(k, group, groups));
-    tn_lx depth = tn_l_for(k, TN_LOOP_SERIAL, tn_l_int(k, 0), tn_emit_dim(e, w->dim[1]), "k");
-    tn_lx x = e->operand(e, n, 0, (tn_lx[]){m, depth});
-    add_row(e, n, to, 1, x, (tn_lx[]){group, depth, TN_LX_NONE});
-    tn_l_end(k);
-    tn_l_end(k);
-}
-
-static void ragged_matrix(tn_emit *e, const tn_node_info *n, tn_lx task) {
-    tn_loop *k = e->k;
-    const tn_shape *y = &tn_graph_type(e->graph, n->out)->shape;
-    tn_lx to[3], rows = tn_emit_dim(e, tn_node_type(e->graph, n, 0)->shape.dim[0]);
-    tn_emit_delinear(e, task, y->dim, 2, to);
-    store_zeros(e, n, to, 2, tn_emit_dim(e, y->dim[2]));
-    tn_lx start = first_of_group(e, n, to[0]);
-    tn_lx end = tn_l_let(k, tn_l_min(k, tn_l_add(k, start, group_size(e, n, to[0])), rows));
-    tn_lx m = tn_l_for(k, TN_LOOP_SERIAL, start, end, "m");
-    tn_lx x = e->operand(e, n, 0, (tn_lx[]){m, to[1]});
-    add_row(e, n, to, 2, x, (tn_lx[]){m, TN_LX_NONE});
     tn_l_end(k);
 }
 
 static void ragged_body(tn_emit *e, const tn_node_info *n, tn_lx task) {
+    tile t = {.e = e, .n = n, .acc = attrs_of(n)->acc};
     if (attrs_of(n)->rows)
-        ragged_matrix(e, n, task);
+        ragged_matrices(&t, task);
     else
-        ragged_row(e, n, task);
+        ragged_rows(&t, task);
 }
 
-static const tn_nest_rules ragged_nest = {ragged_tasks, ragged_body, false};
+static const tn_nest_rules ragged_nest = {ragged_tasks, ragged_body, true};
 
 /* ---- vjp ------------------------------------------------------------------------------------ */
 

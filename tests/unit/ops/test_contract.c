@@ -154,6 +154,25 @@ static void test_ragged_dot__sums_over_the_rows_of_each_group(void **state) {
     op_check_batch(t, y);
 }
 
+/* Rows, depth and columns that fill no tile and no vector, and borders of groups inside tiles. */
+static void test_ragged_dot__of_odd_sizes(void **state) {
+    op_test *t = *state;
+    static const int64_t sizes[][3] = {{4, 8, 1}, {3, 0, 10}, {0, 0, 0}, {-2, 99, 5}, {6, 6, 0}};
+    for (int rows = 0; rows < 2; rows++) {
+        tn_value x = op_input(t, TN_f32, SHAPE_OF(13, 6));
+        tn_value w = op_input(t, TN_f32, rows ? SHAPE_OF(13, 21) : SHAPE_OF(3, 6, 21));
+        tn_value groups = op_input(t, TN_i64, SHAPE_OF(3));
+        tn_attrs_ragged_dot a = {.acc = TN_f32, .rows = rows};
+        tn_value y = tn_b_node(&t->b, TN_OP_ragged_dot, (tn_value[]){x, w, groups}, 3, &a);
+        tn_array in[] = {op_small(t, tn_graph_type(t->g, x)), op_small(t, tn_graph_type(t->g, w)),
+                         op_small(t, tn_graph_type(t->g, groups))};
+        for (size_t i = 0; i < TN_COUNT(sizes); i++) {
+            memcpy(in[2].data, sizes[i], sizeof sizes[i]);
+            op_check_lowering(t, y, in);
+        }
+    }
+}
+
 /* ---- conv ----------------------------------------------------------------------------------- */
 
 static tn_attrs_conv conv_attrs(int batch, int64_t stride, int64_t dilation, int64_t base,
@@ -304,6 +323,7 @@ int main(void) {
         OP_TEST(test_dot__refuses_what_does_not_fit),
         OP_TEST(test_dot__shards),
         OP_TEST(test_ragged_dot__uses_the_matrix_of_each_group),
+        OP_TEST(test_ragged_dot__of_odd_sizes),
         OP_TEST(test_ragged_dot__sums_over_the_rows_of_each_group),
         OP_TEST(test_conv__sums_windows),
         OP_TEST(test_conv__agrees_for_all_geometries),

@@ -90,7 +90,7 @@ static void branches(tn_builder *b) {
 /* A mixture of three experts over rows that are sorted by expert; the last rows have none. */
 static void experts(tn_builder *b) {
     tn_array sizes = tn_array_new(b->graph->arena, TN_i64, 1, (int64_t[]){3});
-    memcpy(sizes.data, (int64_t[]){4, 0, 7}, sizeof(int64_t) * 3);
+    memcpy(sizes.data, (int64_t[]){5, 0, 6}, sizeof(int64_t) * 3);
     tn_value x = INPUT(b, 13, 6), up = INPUT(b, 3, 6, 9), down = INPUT(b, 3, 9, 6);
     tn_value rows = tn_b_constant(b, &sizes);
     tn_attrs_ragged_dot a = {.acc = TN_f32};
