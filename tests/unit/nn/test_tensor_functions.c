@@ -1,5 +1,5 @@
 /* tn_vmap, tn_custom_vjp and tn_scan: functions that are recorded once. */
-#include "unit/nn/nn_test.h"
+#include "unit/nn/tensor_lab.h"
 
 enum { SAMPLES = 4, IN = 3, HIDDEN = 5 };
 

@@ -1,6 +1,6 @@
 /* Lazy tensors in tests: a context that interprets, numbers out of tensors, errors. */
-#ifndef TENON_NN_TEST_H
-#define TENON_NN_TEST_H
+#ifndef TENON_TENSOR_LAB_H
+#define TENON_TENSOR_LAB_H
 
 #include "unit/test.h"
 
