@@ -49,14 +49,9 @@ tn_tensor *tn__trace_place(const char *place, const tn_tensor *x) {
 }
 
 bool tn__trace_check(const tn__trace *t, const char *place, tn_tensor *const *x, int count) {
-    tn_error err = TN_ERROR_INIT;
-    tn_context *c = t->scope->context;
     for (int i = 0; i < count; i++) {
         if (x[i]) continue;
-        (void)tn_error_set(&err, TN_INVALID, "%s: the function left result %d empty", t->what, i);
-        pthread_mutex_lock(&c->lock);
-        tn__context_fail(c, place, &err);
-        pthread_mutex_unlock(&c->lock);
+        tn__refuse(t->context, place, "%s: the function left result %d empty", t->what, i);
         return false;
     }
     return true;

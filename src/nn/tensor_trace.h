@@ -8,10 +8,10 @@
  * read or assigned by it, and handles are those of a scope. */
 typedef struct tn__trace {
     struct tn__trace *outer; /* of this thread */
-    const tn_context *context;
+    tn_context *context;
     const char *what; /* "tn_vmap" */
-    tn_scope *scope;
-    uint64_t cuts; /* of the context when it began */
+    tn_scope *scope;  /* NULL when there was no memory for it */
+    uint64_t cuts;    /* of the context when it began */
 } tn__trace;
 void tn__trace_begin(tn__trace *t, tn_context *c, const char *what);
 void tn__trace_end(tn__trace *t);
