@@ -74,8 +74,6 @@ extern const int cli_verb_count;
 
 /* A failure of usage: exit status 2. */
 tn_status cli_usage(cli *c, tn_error *err, const char *format, ...) TN_PRINTF(3, 4);
-/* The candidate nearest to `word`, or NULL when none is near. */
-const char *cli_nearest(const char *word, const char *const *candidates, int count);
 /* Which fields were given on the command line can be told by their value: numbers are 0 or NAN
  * (REAL) when not. */
 tn_status cli_parse(cli *c, int argc, char **argv, tn_error *err);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/io.h"
+#include "base/nearest.h"
 #include "cli/output.h"
 
 const cli_verb cli_verbs[] = {
@@ -46,7 +47,7 @@ static const cli_verb *find_verb(const char *name) {
 static int unknown_verb(const char *name) {
     const char *names[TN_COUNT(cli_verbs)];
     for (int i = 0; i < cli_verb_count; i++) names[i] = cli_verbs[i].name;
-    const char *near = cli_nearest(name, names, cli_verb_count);
+    const char *near = tn_nearest(name, names, cli_verb_count);
     fprintf(stderr, "tenon: error: unknown verb '%s'; ", name);
     if (near)
         fprintf(stderr, "did you mean '%s'?\n", near);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/nearest.h"
 #include "cli/cli.h"
 
 typedef enum option_kind { FLAG, COUNT, INT, REAL, TEXT, OPTIONAL, LIST } option_kind;
@@ -39,47 +40,12 @@ tn_status cli_usage(cli *c, tn_error *err, const char *format, ...) {
     return tn_error_set(err, TN_INVALID, "%s", text);
 }
 
-/* ---- suggestions ---------------------------------------------------------------------------- */
-
-enum { WORD = 40 };
-
-/* Edit distance (Levenshtein) of words shorter than WORD. */
-static int distance(const char *a, const char *b) {
-    int row[WORD + 1];
-    int m = (int)strlen(a), n = (int)strlen(b);
-    if (m >= WORD || n >= WORD) return WORD;
-    for (int j = 0; j <= n; j++) row[j] = j;
-    for (int i = 1; i <= m; i++) {
-        int corner = row[0];
-        row[0] = i;
-        for (int j = 1; j <= n; j++) {
-            int above = row[j];
-            int change = corner + (a[i - 1] != b[j - 1]);
-            row[j] = TN_MIN(change, TN_MIN(above, row[j - 1]) + 1);
-            corner = above;
-        }
-    }
-    return row[n];
-}
-
-const char *cli_nearest(const char *word, const char *const *candidates, int count) {
-    const char *best = NULL;
-    int least = TN_MAX(2, (int)strlen(word) / 3) + 1;
-    for (int i = 0; i < count; i++) {
-        int d = distance(word, candidates[i]);
-        if (d >= least) continue;
-        least = d;
-        best = candidates[i];
-    }
-    return best;
-}
-
 static tn_status unknown_option(cli *c, const char *word, const char *name, tn_error *err) {
     const char *names[TN_COUNT(table)];
     int count = 0;
     for (size_t i = 0; i < TN_COUNT(table); i++)
         if (table[i].verbs & c->verb->bit) names[count++] = table[i].name;
-    const char *near = strlen(name) > 1 ? cli_nearest(name, names, count) : NULL;
+    const char *near = strlen(name) > 1 ? tn_nearest(name, names, count) : NULL;
     if (near) return cli_usage(c, err, "unknown option %s; did you mean --%s?", word, near);
     return cli_usage(c, err, "unknown option %s; tenon %s --help lists what there is", word,
                      c->verb->name);
