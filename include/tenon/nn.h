@@ -82,6 +82,7 @@ TN_API tn_status tn_module_create(tn_context *context, const tn_module_options *
 /* The root with all below it, before its context. NULL: nothing. */
 TN_API void tn_module_release(tn_module *root);
 TN_API tn_context *tn_module_context(const tn_module *m);
+TN_API tn_dtype tn_module_dtype(const tn_module *m); /* of parameters that layers make */
 /* The module of this name below m: tn_module_child(m, "layers.%d", i). Borrowed, lives with the root;
  * made at the first call, in m's mode. */
 TN_API tn_module *tn_module_child(tn_module *m, const char *format, ...) TN_PRINTF(2, 3);
@@ -304,6 +305,7 @@ typedef struct tn_moe_layer {
     double balance;
     tn_tensor **counts; /* not NULL: becomes the tokens of each expert, i64 [experts] */
     tn_init gate, weight, out_weight; /* of the router; of w1 and w3; of w2 */
+    tn_init up_weight;                /* of w3, if not as of w1 */
 } tn_moe_layer;
 /* tn_moe(m, "moe", x, 64, .hidden = 1408, .top_k = 6) */
 #define tn_moe(m, name, x, ...)                                                                    \

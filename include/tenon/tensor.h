@@ -127,6 +127,12 @@ typedef struct tn_named_tensor {
 #define tn_assign(...) tn_assign_at(TN_HERE, __VA_ARGS__)
 TN_API void tn_assign_at(const char *place, tn_tensor *x, const tn_tensor *value);
 
+/* Makes this the context's error, as an operation that is called wrongly does, and gives a failed
+ * tensor: for functions of one's own. */
+#define tn_fail(...) tn_fail_at(TN_HERE, __VA_ARGS__)
+TN_API tn_tensor *tn_fail_at(const char *place, tn_context *context, const char *format, ...)
+    TN_PRINTF(3, 4);
+
 /* ---- evaluation ----------------------------------------------------------------------------- */
 
 /* Evaluates these and every live tensor whose graph is connected with theirs, as one program. After an

@@ -9,7 +9,7 @@ tn__layer tn__layer_begin(const char *place, tn_module *m, const char *name, con
     tn__layer l = {.place = place, .context = tn_module_context(m)};
     if (m) l.module = tn_module_child(m, "%s", name);
     l.ok = l.module && tn_tensor_ok(x);
-    if (l.module) l.dtype = tn__module_dtype(l.module);
+    if (l.module) l.dtype = tn_module_dtype(l.module);
     return l;
 }
 

@@ -94,6 +94,7 @@ static void build_moe(tn_builder *b, const tn_value *in, const void *args, tn_va
 
 static void resolve(tn__layer *l, tn_moe_layer *o, const tn_tensor *x) {
     if (o->top_k == 0) o->top_k = 1;
+    if (o->up_weight.kind == TN_INIT_DEFAULT) o->up_weight = o->weight;
     if (l->ok && tn_tensor_rank(x) < 1) tn__layer_refuse(l, "x has no axis of features");
     if (o->experts < 1 || o->hidden < 1 || o->shared_hidden < 0)
         tn__layer_refuse(l,
@@ -122,7 +123,7 @@ static tn_tensor *linear(const tn__layer *l, const char *name, const tn_tensor *
 static tn_tensor *shared(const tn__layer *parent, const tn_moe_layer *o, const tn_tensor *x) {
     tn__layer l = tn__layer_begin(parent->place, parent->module, "shared_experts", x);
     tn_tensor *gate = linear(&l, "w1", x, o->shared_hidden, o->weight);
-    tn_tensor *up = linear(&l, "w3", x, o->shared_hidden, o->weight);
+    tn_tensor *up = linear(&l, "w3", x, o->shared_hidden, o->up_weight);
     tn_tensor *h = tn_mul_at(l.place, tn_silu_at(l.place, gate), up);
     return linear(&l, "w2", h, tn_tensor_dim(x, -1), o->out_weight);
 }
@@ -140,7 +141,7 @@ tn_tensor *tn_moe_at(const char *place, tn_module *m, const char *name, const tn
                                           o.gate, tn__init_by_fan(in));
     tn_tensor *w1 = stacked(&l, &o, "experts.w1", in, hidden, o.weight);
     tn_tensor *w2 = stacked(&l, &o, "experts.w2", hidden, in, o.out_weight);
-    tn_tensor *w3 = stacked(&l, &o, "experts.w3", in, hidden, o.weight);
+    tn_tensor *w3 = stacked(&l, &o, "experts.w3", in, hidden, o.up_weight);
     tn_tensor *bias = NULL;
     if (o.balance != 0) bias = tn__layer_buffer(&l, "expert_bias", 1, &o.experts, tn_init_zeros());
     if (!l.ok) return tn__layer_failed(&l);

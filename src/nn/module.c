@@ -97,7 +97,7 @@ const char *tn__module_name(const tn_module *m) {
     return m->name;
 }
 
-tn_dtype tn__module_dtype(const tn_module *m) {
+tn_dtype tn_module_dtype(const tn_module *m) {
     return m->root->options.dtype;
 }
 

@@ -7,7 +7,6 @@
 #include "nn/tensor_inner.h"
 
 const char *tn__module_name(const tn_module *m); /* the full one */
-tn_dtype tn__module_dtype(const tn_module *m);   /* of parameters that layers make */
 
 /* A layer's own module: the child of this name, with what its calls need. */
 typedef struct tn__layer {

@@ -88,18 +88,30 @@ tn_tensor *tn__failed(tn_context *c) {
     return x;
 }
 
-void tn__refuse(tn_context *c, const char *place, const char *format, ...) {
-    char text[512];
+static void refuse(tn_context *c, const char *place, const char *format, va_list args) {
+    char text[TN_ERROR_TEXT];
     tn_error err = TN_ERROR_INIT;
-    va_list args;
     if (!c) return;
-    va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
-    va_end(args);
     tn_error_set(&err, TN_INVALID, "%s", text);
     pthread_mutex_lock(&c->lock);
     tn__context_fail(c, place, &err);
     pthread_mutex_unlock(&c->lock);
+}
+
+void tn__refuse(tn_context *c, const char *place, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    refuse(c, place, format, args);
+    va_end(args);
+}
+
+tn_tensor *tn_fail_at(const char *place, tn_context *c, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    refuse(c, place, format, args);
+    va_end(args);
+    return c ? tn__failed(c) : NULL;
 }
 
 void tn__call_pair(const char *place, const tn_tensor *x,
