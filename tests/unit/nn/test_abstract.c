@@ -2,7 +2,7 @@
 #include <tenon/nn.h>
 
 #include "nn/lazy.h"
-#include "unit/nn/nn_test.h"
+#include "unit/nn/tensor_lab.h"
 
 static tn_module *abstract_module(tn_context *c) {
     tn_module_options o = TN_MODULE_OPTIONS_INIT;

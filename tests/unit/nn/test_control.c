@@ -1,7 +1,7 @@
 /* Loops and branches of lazy tensors, and their gradients. */
 #include <tenon/nn.h>
 
-#include "unit/nn/nn_test.h"
+#include "unit/nn/tensor_lab.h"
 
 /* ---- scan ----------------------------------------------------------------------------------- */
 

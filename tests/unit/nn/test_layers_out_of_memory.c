@@ -4,7 +4,7 @@
 #include <stdatomic.h>
 #include <tenon/nn.h>
 
-#include "unit/nn/nn_test.h"
+#include "unit/nn/tensor_lab.h"
 
 /* ---- the failing allocator ------------------------------------------------------------------ */
 
