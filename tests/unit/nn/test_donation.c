@@ -87,8 +87,10 @@ static void test_donation__keeps_addresses_and_bytes(void **state) {
     tn_tensor *x = VECTOR(c, 1, 2, 3), *m = VECTOR(c, 0, 0, 0);
     const void *at_x = address(x), *at_m = address(m);
     for (int step = 0; step < 3; step++) {
-        assign_and_release(m, tn_add(tn_mul_scalar(m, 0.5), x));
-        assign_and_release(x, tn_sub(x, m));
+        tn_scope *scope = tn_scope_open(c);
+        tn_assign(m, tn_add(tn_mul_scalar(m, 0.5), x));
+        tn_assign(x, tn_sub(x, m));
+        tn_scope_close(scope);
         eval(x);
         assert_ptr_equal(address(x), at_x);
         assert_ptr_equal(address(m), at_m);
@@ -216,6 +218,7 @@ static void test_donation__another_part_keeps_the_old_value(void **state) {
 static void test_donation__old_and_new_value_in_one_program(void **state) {
     (void)state;
     tn_context *c = context();
+    tn_scope *scope = tn_scope_open(c);
     tn_tensor *x = VECTOR(c, 1, 2, 3);
     const void *at = address(x);
     tn_tensor *before = tn_mul_scalar(x, 10);
@@ -228,10 +231,7 @@ static void test_donation__old_and_new_value_in_one_program(void **state) {
     CHECK(after, 210, 420, 630);
     CHECK(view, 2, 4, 6);
     assert_ptr_equal(address(x), at);
-    tn_release(before);
-    tn_release(after);
-    tn_release(view);
-    tn_release(x);
+    tn_scope_close(scope);
     tn_context_release(c);
 }
 
