@@ -46,7 +46,7 @@ static void check_captured(tn_builder *b, const tn_context *c, const tn_value_li
     bool *varies = TN_NEW_N(g->arena, bool, g->values.len);
     for (uint32_t i = 0; i < c->recording->leaves.len; i++) {
         const tn__leaf *leaf = &c->recording->leaves.data[i];
-        varies[leaf->value] = leaf->storage->varies;
+        varies[leaf->value] = leaf->storage && leaf->storage->varies;
     }
     for (const tn_tensor *x = c->first; x; x = x->next)
         if (x->variable && x->storage && x->storage->generation == c->recording->generation)
