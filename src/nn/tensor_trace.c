@@ -69,7 +69,7 @@ void tn__trace_check_values(tn_builder *b, const tn_context *c, uint64_t cuts, c
     }
     for (uint32_t i = 0; i < c->recording->leaves.len; i++) {
         const tn__leaf *leaf = &c->recording->leaves.data[i];
-        if (behind[g->values.data[leaf->value].node] && leaf->storage->cut > cuts)
+        if (behind[g->values.data[leaf->value].node] && leaf->storage && leaf->storage->cut > cuts)
             tn_b_fail(b, TN_INVALID,
                       "another thread evaluated what the function was recording; evaluate before "
                       "or afterwards");
