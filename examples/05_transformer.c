@@ -68,7 +68,7 @@ static tn_status train(tn_module *m, tn_loader *loader, tn_error *err) {
     tn_rate_schedule rate = TN_RATE_SCHEDULE_INIT;
     tn_train_metrics metrics;
     tn_train_step *step;
-    tn_batch batch;
+    tn_data_batch batch;
     rate.kind = TN_RATE_COSINE;
     rate.rate = 3e-3;
     rate.warmup = 20;

@@ -9,6 +9,8 @@ Each model is written out below in plain PyTorch operations, computes in f64, an
     <model>/p.<name>            parameters before the step, which are bf16 numbers
     <model>/loss                the mean cross entropy
     <model>/d.<name>            its gradients
+    <model>/course.tokens       batches of some steps from the same parameters, and
+    <model>/course.loss         the losses there (see `course`)
 """
 
 from __future__ import annotations
@@ -346,17 +348,41 @@ def model(name: str, module: nn.Module, x: torch.Tensor, target: torch.Tensor) -
             store(f"{name}/after.{key}.expert_bias", part.after)
 
 
+def course(name: str, module: nn.Module) -> None:
+    """Training as torchtitan's debug models: AdamW, clipping, warm-up, linear decay over the last 80 %."""
+    steps, warmup, decay = 10, 2, 8
+    tokens = torch.randint(VOCAB, (steps, ROWS, LENGTH + 1))
+    tokens[..., 1::2] = tokens[..., ::2][..., : LENGTH // 2] * 5 % VOCAB  # something to learn
+    adam = torch.optim.AdamW(module.parameters(), 8e-4, (0.9, 0.95), 1e-8, 0.1)
+    losses = []
+    for i in range(steps):
+        stable = steps + 1 - decay
+        share = (i + 1) / warmup if i < warmup else min(1.0, 1 - (i + 1 - stable) / decay)
+        for group in adam.param_groups:
+            group["lr"] = 8e-4 * share
+        loss = F.cross_entropy(module(tokens[i, :, :-1]).flatten(0, -2), tokens[i, :, 1:].flatten())
+        adam.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+        adam.step()
+        losses.append(loss.detach())
+    store(f"{name}/course.tokens", tokens)
+    store(f"{name}/course.loss", torch.stack(losses))
+
+
 def main() -> None:
     torch.manual_seed(SEED)
     tokens = torch.randint(VOCAB, (ROWS, LENGTH + 1))
     images, labels = torch.randn(3, 3, 16, 16).float().double(), torch.tensor([0, 4, 2])
     model("mlp", Mlp(), torch.randn(6, 3, 2, 2).float().double(), torch.tensor([0, 4, 2, 1, 1, 3]))
-    model("llama3", Decoder(LlamaLayer), tokens[:, :-1], tokens[:, 1:])
+    llama3 = Decoder(LlamaLayer)
+    model("llama3", llama3, tokens[:, :-1], tokens[:, 1:])
     model("deepseek_v3", Decoder(DeepSeekLayer), tokens[:, :-1], tokens[:, 1:])
     model("gpt2", Gpt2(), tokens[:, :-1], tokens[:, 1:])
     model("resnet", ResNet(Basic), images, labels)
     model("resnet_bottleneck", ResNet(Bottleneck, 4), images, labels)
-    model("resnet_v2", ResNet(Preactivated, preactivation=True), images, labels)
+    model("resnet_v2", ResNet(Preactivated, preactivation=True), images[..., :8, :8].contiguous(), labels)
+    course("llama3", llama3)
     np.savez_compressed(sys.argv[1] if len(sys.argv) > 1 else FILE, **arrays)
 
 

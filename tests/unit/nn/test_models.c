@@ -405,6 +405,59 @@ static double train(tn_model_config *config, int steps, double *first) {
     return metrics.loss;
 }
 
+/* The largest difference of the losses of so many steps from PyTorch's (tools/golden_models.py: course). */
+static double course_change(tn_loss_function *loss, tn_model_config *config, int steps) {
+    enum { STEPS = 10, ROWS = 2, LENGTH = 16 };
+    int32_t x[ROWS][LENGTH], y[ROWS][LENGTH];
+    tn_error err = TN_ERROR_INIT;
+    tn_train_options o = TN_TRAIN_OPTIONS_INIT;
+    tn_rate_schedule rate = TN_RATE_SCHEDULE_INIT;
+    tn_train_step *step;
+    tn_train_metrics metrics;
+    tn_buffer batch[2];
+    lab t;
+    double most = 0;
+    const int32_t *tokens = find("llama3", "course.tokens", "")->data;
+    const float *want = find("llama3", "course.loss", "")->data;
+    lab_init(&t, "llama3", config);
+    tn_model_batch(config, ROWS, LENGTH, batch);
+    rate.kind = TN_RATE_STABLE_DECAY;
+    rate.rate = 8e-4, rate.warmup = 2, rate.total = STEPS, rate.decay_ratio = 0.8;
+    o.module = t.m, o.loss = loss, o.context = config;
+    o.batch = batch, o.batch_count = 2, o.clip_norm = 1;
+    o.optimizer.beta2 = 0.95, o.optimizer.weight_decay = 0.1;
+    must(tn_train_step_compile(&o, &step, &err), &err);
+    batch[0].data = x, batch[1].data = y;
+    batch[0].size = batch[1].size = sizeof x;
+    for (int i = 0; i < steps; i++, tokens += ROWS * (LENGTH + 1)) {
+        for (int r = 0; r < ROWS; r++) {
+            memcpy(x[r], tokens + r * (LENGTH + 1), sizeof x[r]);
+            memcpy(y[r], tokens + r * (LENGTH + 1) + 1, sizeof y[r]);
+        }
+        must(tn_train_step_run(step, batch, tn_rate_at(&rate, i), &metrics, &err), &err);
+        most = fmax(most, fabs(metrics.loss - (double)want[i]));
+    }
+    tn_train_step_release(step);
+    lab_deinit(&t);
+    return most;
+}
+
+static tn_tensor *loss_without_rope(void *context, tn_module *m, tn_tensor *const *batch) {
+    tn_llama3_options o = ((tn_model_config *)context)->options.llama3;
+    o.rope_theta = 0; /* which the configuration would refuse */
+    tn_tensor *logits = tn_reshape(tn_llama3(m, &o, batch[0]), TN_SHAPE(-1, o.vocab));
+    return tn_cross_entropy(logits, tn_reshape(batch[1], TN_SHAPE(-1)));
+}
+
+static void test_llama3__trains_as_pytorch_does(void **state) {
+    (void)state;
+    tn_model_config c = small_llama3();
+    double same = course_change(tn_model_loss, &c, 10);
+    if (!(same < 1e-4)) fail_msg("the losses differ by %g", same);
+    double without = course_change(loss_without_rope, &c, 3);
+    if (!(without > 3e-3)) fail_msg("without RoPE the losses differ by %g alone", without);
+}
+
 static void test_models__learn(void **state) {
     static const char *const names[] = {"llama3_debugmodel", "deepseek_v3_debugmodel",
                                         "gpt2_debugmodel"};
@@ -583,6 +636,7 @@ int main(void) {
         cmocka_unit_test(test_resnet__equals_pytorch),
         cmocka_unit_test(test_mlp__equals_pytorch),
         cmocka_unit_test(test_models__begin_with_torchtitans_values),
+        cmocka_unit_test(test_llama3__trains_as_pytorch_does),
         cmocka_unit_test(test_models__learn),
         cmocka_unit_test(test_config__is_found_by_its_name),
         cmocka_unit_test(test_config__fields_read_back_what_they_write),
