@@ -5,15 +5,18 @@
 #include "base/base.h"
 #include "nn/models/family.h"
 
-/* Sizes are below 2^31, so that products of two of them do not overflow. */
-#define SIZE_MOST 2147483647.0
+/* So small that the elements of a parameter, a product of up to three sizes and heads, are far below
+ * 2^63, and tables of positions and angles stay small. */
+enum { SIZE_MOST = 1 << 24, WIDTH_MOST = 1 << 18, SMALL_MOST = 1 << 12 };
 /* clang-format off */
 #define FIELD(type, field, kind, least, most)                                                      \
     { #field, TN_MODEL_FIELD_##kind, offsetof(type, field), least, most }
 #define COUNT(type, field)    FIELD(type, field, INT, 1, SIZE_MOST)
-#define OPTIONAL(type, field) FIELD(type, field, INT, 0, SIZE_MOST)
+#define WIDTH(type, field)    FIELD(type, field, INT, 1, WIDTH_MOST)
+#define SMALL(type, field)    FIELD(type, field, INT, 1, SMALL_MOST)
+#define OPTIONAL(type, field, most) FIELD(type, field, INT, 0, most)
 #define FLAG(type, field)     FIELD(type, field, BOOL, 0, 1)
-#define LIST(type, field)     FIELD(type, field, LIST, 0, SIZE_MOST)
+#define LIST(type, field, most) FIELD(type, field, LIST, 0, most)
 #define EPSILON(type, field)  FIELD(type, field, FLOAT, 1e-30, 1)
 #define FAMILY(prefix)                                                                             \
     .size = sizeof(tn_##prefix##_options), .fields = prefix##_fields,                              \
@@ -46,7 +49,8 @@ static void tokens(const void *options, int64_t rows, int64_t length, tn_buffer 
 /* ---- mlp ------------------------------------------------------------------------------------ */
 
 #define T tn_mlp_options
-static const tn_model_field mlp_fields[] = {COUNT(T, features), LIST(T, hidden), COUNT(T, classes)};
+static const tn_model_field mlp_fields[] = {COUNT(T, features), LIST(T, hidden, SIZE_MOST),
+                                            COUNT(T, classes)};
 #undef T
 
 static tn_status mlp_check(const void *options, tn_error *err) {
@@ -71,17 +75,14 @@ const tn_model_family tn__mlp_family = {.name = "mlp", FAMILY(mlp), .input = mlp
 
 #define T tn_resnet_options
 static const tn_model_field resnet_fields[] = {
-    COUNT(T, channels), COUNT(T, image),     COUNT(T, classes),      COUNT(T, width),
-    LIST(T, blocks),    FLAG(T, bottleneck), FLAG(T, preactivation), FLAG(T, small_images),
+    SMALL(T, channels),          WIDTH(T, image),     COUNT(T, classes),      SMALL(T, width),
+    LIST(T, blocks, SMALL_MOST), FLAG(T, bottleneck), FLAG(T, preactivation), FLAG(T, small_images),
 };
 #undef T
 
 static tn_status resnet_check(const void *options, tn_error *err) {
     const tn_resnet_options *o = options;
     if (o->blocks[0] < 1) return tn_error_set(err, TN_INVALID, "blocks is empty; say 2,2,2,2");
-    if (o->width > 1 << 20)
-        return tn_error_set(err, TN_INVALID, "width = %" PRId64 "; expected at most 2^20",
-                            o->width);
     return TN_OK;
 }
 
@@ -101,11 +102,11 @@ const tn_model_family tn__resnet_family = {.name = "resnet", FAMILY(resnet), .in
 
 #define T tn_gpt2_options
 static const tn_model_field gpt2_fields[] = {
-    COUNT(T, dim),
-    COUNT(T, layers),
-    COUNT(T, heads),
+    WIDTH(T, dim),
+    SMALL(T, layers),
+    SMALL(T, heads),
     COUNT(T, context),
-    COUNT(T, vocab),
+    WIDTH(T, vocab),
     EPSILON(T, norm_epsilon),
     FIELD(T, dropout, FLOAT, 0, 0.999),
 };
@@ -127,13 +128,13 @@ const tn_model_family tn__gpt2_family = {
 
 #define T tn_llama3_options
 static const tn_model_field llama3_fields[] = {
-    COUNT(T, dim),
-    COUNT(T, layers),
-    COUNT(T, heads),
-    OPTIONAL(T, kv_heads),
-    OPTIONAL(T, head_dim),
-    COUNT(T, ffn),
-    COUNT(T, vocab),
+    WIDTH(T, dim),
+    SMALL(T, layers),
+    SMALL(T, heads),
+    OPTIONAL(T, kv_heads, SMALL_MOST),
+    OPTIONAL(T, head_dim, SMALL_MOST),
+    WIDTH(T, ffn),
+    WIDTH(T, vocab),
     EPSILON(T, norm_epsilon),
     FIELD(T, rope_theta, FLOAT, 1, 1e12),
     FIELD(T, rope_factor, FLOAT, 1, 1e6),
@@ -167,24 +168,24 @@ const tn_model_family tn__llama3_family = {
 
 #define T tn_deepseek_v3_options
 static const tn_model_field deepseek_v3_fields[] = {
-    COUNT(T, dim),
-    COUNT(T, layers),
-    OPTIONAL(T, dense_layers),
-    COUNT(T, ffn),
-    COUNT(T, heads),
-    COUNT(T, kv_rank),
-    COUNT(T, nope_dim),
-    COUNT(T, rope_dim),
-    COUNT(T, v_dim),
-    COUNT(T, experts),
-    COUNT(T, expert_ffn),
-    COUNT(T, top_k),
-    OPTIONAL(T, shared_ffn),
+    WIDTH(T, dim),
+    SMALL(T, layers),
+    OPTIONAL(T, dense_layers, SMALL_MOST),
+    WIDTH(T, ffn),
+    SMALL(T, heads),
+    WIDTH(T, kv_rank),
+    SMALL(T, nope_dim),
+    SMALL(T, rope_dim),
+    SMALL(T, v_dim),
+    SMALL(T, experts),
+    WIDTH(T, expert_ffn),
+    SMALL(T, top_k),
+    OPTIONAL(T, shared_ffn, WIDTH_MOST),
     FLAG(T, sigmoid),
     FLAG(T, normalized),
     FIELD(T, route_scale, FLOAT, 1e-6, 1e6),
     FIELD(T, balance, FLOAT, 0, 1),
-    COUNT(T, vocab),
+    WIDTH(T, vocab),
     EPSILON(T, norm_epsilon),
     FIELD(T, rope_theta, FLOAT, 1, 1e12),
 };

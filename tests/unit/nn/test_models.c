@@ -99,6 +99,30 @@ static void test_models__have_the_published_sizes(void **state) {
     assert_null(tn_model_name(-1));
 }
 
+/* The largest sizes that the fields allow are recorded without an overflow. */
+static void test_models__may_be_huge(void **state) {
+    (void)state;
+    for (int i = 0; tn_model_name(i); i++) {
+        tn_error err = TN_ERROR_INIT;
+        tn_context *c = lazy_context(TN_COMPILE_INTERPRET, 1);
+        tn_module *m = module_new(c, true);
+        tn_model_config config = config_of(tn_model_name(i));
+        const tn_model_field *f;
+        for (int k = 0; (f = tn_model_config_field(&config, k)); k++) {
+            char text[32];
+            snprintf(text, sizeof text, "%.0f", f->most);
+            if (strcmp(f->name, "layers") == 0) snprintf(text, sizeof text, "2");
+            if (f->kind == TN_MODEL_FIELD_INT) set(&config, f->name, text);
+        }
+        must(tn_model_declare(m, &config, &err), &err);
+        if (tn_module_parameter_elements(m) < 1 << 26 ||
+            tn_module_parameter_elements(m) > INT64_C(1) << 60)
+            fail_msg("%s: %lld", tn_model_name(i), (long long)tn_module_parameter_elements(m));
+        tn_module_release(m);
+        tn_context_release(c);
+    }
+}
+
 /* ---- values --------------------------------------------------------------------------------- */
 
 static const tn_array *find(const char *model, const char *kind, const char *name) {
@@ -538,7 +562,7 @@ static void test_config__refuses_what_is_wrong(void **state) {
     } cases[] = {
         {"llama3_8b", "layer", "3", "llama3 has no field 'layer'; did you mean 'layers'?"},
         {"llama3_8b", "size", "3", "there is dim, layers, heads, kv_heads"},
-        {"llama3_8b", "layers", "0", "layers = '0'; expected a whole number from 1 to 2147483647"},
+        {"llama3_8b", "layers", "0", "layers = '0'; expected a whole number from 1 to 4096"},
         {"llama3_8b", "layers", "-4", "expected a whole number"},
         {"llama3_8b", "layers", "3.5", "expected a whole number"},
         {"llama3_8b", "layers", "", "expected a whole number"},
@@ -628,6 +652,7 @@ static void test_models__refuse_wrong_inputs(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_models__have_the_published_sizes),
+        cmocka_unit_test(test_models__may_be_huge),
         cmocka_unit_test(test_llama3__equals_pytorch),
         cmocka_unit_test(test_llama3__differs_without_attention_or_rope),
         cmocka_unit_test(test_deepseek_v3__equals_pytorch),
