@@ -172,6 +172,10 @@ TN_API tn_tensor *tn_variable(tn_tensor *x);
 /* The value of x, without a gradient. */
 #define tn_stop_gradient(...) tn_stop_gradient_at(TN_HERE, __VA_ARGS__)
 TN_API tn_tensor *tn_stop_gradient_at(const char *place, tn_tensor *x);
+/* x, which ends a block of layers: training may keep such values only, and compute what lies between them
+ * again in the backward pass (tenon/train.h). It changes no value and no gradient. */
+#define tn_block_end(...) tn_block_end_at(TN_HERE, __VA_ARGS__)
+TN_API tn_tensor *tn_block_end_at(const char *place, tn_tensor *x);
 
 /* ---- functions of yours --------------------------------------------------------------------- */
 

@@ -25,6 +25,21 @@ extern "C" {
  * only record; what it makes is released by a scope. */
 typedef tn_tensor *tn_loss_function(void *context, tn_module *m, tn_tensor *const *batch);
 
+/* What the backward pass keeps of the forward pass; the rest is computed again there, in the same arithmetic. */
+typedef enum tn_recompute_mode {
+    TN_RECOMPUTE_NONE, /* left to the planner, which recomputes what is quicker than reading it */
+    TN_RECOMPUTE_FULL, /* the ends of blocks (tn_block_end) and what follows the last one */
+    TN_RECOMPUTE_SELECTIVE, /* by `every` or `keep` */
+    TN_RECOMPUTE_BUDGET,    /* at most `budget` bytes, in the least time */
+} tn_recompute_mode;
+
+typedef struct tn_recompute_options {
+    tn_recompute_mode mode;
+    int every; /* the first of so many blocks is recomputed, all else is kept; 0: by `keep` */
+    const char *keep; /* results of these operations are kept: names of primitives, as "dot conv" */
+    int64_t budget;   /* inputs, parameters and results of the step do not count */
+} tn_recompute_options;
+
 typedef struct tn_train_options {
     size_t size; /* sizeof(tn_train_options) */
     tn_module *module;
@@ -39,6 +54,7 @@ typedef struct tn_train_options {
     int accumulate;
     const tn_loss_scale_options *loss_scale; /* NULL: the loss is not scaled */
     double average;                          /* decay of an average of the parameters; 0: none */
+    tn_recompute_options recompute;
 } tn_train_options;
 #define TN_TRAIN_OPTIONS_INIT                                                                      \
     { .size = sizeof(tn_train_options), .optimizer = TN_ADAMW_INIT }

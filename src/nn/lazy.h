@@ -18,6 +18,7 @@
 
 #include "ir/builder.h"
 #include "session/artifact.h"
+#include "transform/recompute.h"
 
 /* Elements in memory. Not ready: some run writes them yet. An abstract one has a type and no elements:
  * it can be recorded, but nothing behind it can be evaluated. */
@@ -221,10 +222,17 @@ typedef struct tn__run {
     tn_future *future;  /* NULL: somebody waits */
 } tn__run;
 
+/* What a backward pass behind `loss` keeps; `rule.loss` is not looked at. */
+typedef struct tn__recompute {
+    tn_recompute rule;
+    const tn_tensor *loss;
+} tn__recompute;
+
 /* Takes the graph connected with the pending ones of `x` out of the recording: afterwards all its
- * live tensors are concrete, and ready once *out has run. *out NULL: all were concrete. Under the
- * lock. */
-tn_status tn__cut(tn_context *c, tn_tensor *const *x, int count, tn__run **out, tn_error *err);
+ * live tensors are concrete, and ready once *out has run. *out NULL: all were concrete. `how` NULL:
+ * what is kept is left to the planner. Under the lock. */
+tn_status tn__cut(tn_context *c, tn_tensor *const *x, int count, const tn__recompute *how,
+                  tn__run **out, tn_error *err);
 void tn__run_release(tn_context *c, tn__run *run);
 
 /* ---- tensor_trace.c ------------------------------------------------------------------------- */
@@ -261,6 +269,8 @@ tn_status tn__run_now(tn_context *c, tn__run *run, tn_error *err);
 
 /* ---- lazy_eval.c ----------------------------------------------------------------------------- */
 
+/* tn_eval; `how` as for tn__cut. */
+tn_status tn__eval(tn_tensor *const *x, int count, const tn__recompute *how, tn_error *err);
 /* Waits for what is queued and ends the background thread. Without the lock. */
 void tn__worker_stop(tn_context *c);
 

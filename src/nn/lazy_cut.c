@@ -20,6 +20,7 @@ typedef struct cut {
     TN_VEC(tn_value) outputs;
     tn_value *in_place; /* per output: the leaf whose memory it is to take over, or NO_VALUE */
     tn_value *dense;    /* number of a value in the program */
+    const tn__recompute *how; /* may be NULL */
     tn__run *run;
 } cut;
 
@@ -159,6 +160,13 @@ static void append_node(const cut *k, const tn_node_info *n, tn_str *key) {
     tn_str_append_n(key, bytes, size);
 }
 
+static void append_rule(const tn_recompute *r, tn_str *key) {
+    tn_str_append_n(key, (const char *)&r->rule, sizeof r->rule);
+    tn_str_append_n(key, (const char *)&r->every, sizeof r->every);
+    tn_str_append_n(key, (const char *)&r->budget, sizeof r->budget);
+    tn_str_append_n(key, (const char *)r->keep, sizeof r->keep);
+}
+
 static tn_hash128 program_key(cut *k) {
     tn_str key;
     tn_str_init_with(&key, tn_arena_allocator(k->arena));
@@ -170,10 +178,29 @@ static tn_hash128 program_key(cut *k) {
         tn_str_append_n(&key, (const char *)&v, sizeof v);
         tn_str_append_n(&key, (const char *)&in, sizeof in);
     }
+    if (k->how) {
+        tn_value loss = k->dense[k->how->loss->value];
+        tn_str_append_n(&key, (const char *)&loss, sizeof loss);
+        append_rule(&k->how->rule, &key);
+    }
     return tn_hash128_of(key.data, key.len);
 }
 
 /* ---- the program's graph -------------------------------------------------------------------- */
+
+static tn_status recompute(const cut *k, tn_artifact *a, tn_value loss, const tn_graph **g,
+                           tn_error *err) {
+    tn_graph *made = tn_graph_new_like(*g);
+    tn_recompute how = k->how->rule;
+    tn_recompute_result unused;
+    how.loss = loss;
+    how.costs = &k->c->workshop.compiler.costs;
+    TN_ASSERT(made->arena == &a->arena);
+    TN_TRY(err, tn_recompute_run(*g, &how, made, &unused, err),
+           "while choosing what the backward pass keeps");
+    *g = made;
+    return TN_OK;
+}
 
 static tn_status copy_graph(const cut *k, tn_artifact *a, const tn_graph **out, tn_error *err) {
     tn_dims *dims = TN_NEW(&a->arena, tn_dims);
@@ -196,7 +223,8 @@ static tn_status copy_graph(const cut *k, tn_artifact *a, const tn_graph **out, 
         if (k->run->in_place[i]) tn_graph_output_in_place(to, k->run->in_place[i] - 1);
     }
     *out = to;
-    return tn_b_finish(&b);
+    TN_CHECK(tn_b_finish(&b));
+    return k->how ? recompute(k, a, map[k->how->loss->value], out, err) : TN_OK;
 }
 
 static tn_status find_program(cut *k, tn_error *err) {
@@ -313,7 +341,13 @@ static tn_status cut_guarded(void *argument, tn_error *err) {
     return TN_OK;
 }
 
-tn_status tn__cut(tn_context *c, tn_tensor *const *x, int count, tn__run **out, tn_error *err) {
+/* Without a pending loss nothing is behind one. */
+static bool has_loss(const tn__recompute *how) {
+    return how && is_pending(how->loss);
+}
+
+tn_status tn__cut(tn_context *c, tn_tensor *const *x, int count, const tn__recompute *how,
+                  tn__run **out, tn_error *err) {
     *out = NULL;
     bool any = false;
     for (int i = 0; i < count; i++) any = any || is_pending(x[i]);
@@ -322,6 +356,7 @@ tn_status tn__cut(tn_context *c, tn_tensor *const *x, int count, tn__run **out, 
     c->cuts++;
     tn__recording *r = c->recording;
     cut k = {.c = c, .x = x, .count = count, .g = r->graph, .arena = &r->arena};
+    k.how = has_loss(how) ? how : NULL;
     tn_status status = tn_guard(cut_guarded, &k, err);
     if (status != TN_OK) {
         if (k.run) tn__run_release(c, k.run);

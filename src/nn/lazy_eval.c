@@ -117,10 +117,11 @@ static tn_status wait_ready(tn_context *c, tn_tensor *const *x, int count, tn_er
 }
 
 /* Under the lock, which it gives back meanwhile. */
-static tn_status evaluate(tn_context *c, tn_tensor *const *x, int count, tn_error *err) {
+static tn_status evaluate(tn_context *c, tn_tensor *const *x, int count, const tn__recompute *how,
+                          tn_error *err) {
     tn__run *run = NULL;
     tn_status status = check_each(c, x, count, err);
-    if (status == TN_OK) status = tn__cut(c, x, count, &run, err);
+    if (status == TN_OK) status = tn__cut(c, x, count, how, &run, err);
     if (status == TN_OK && run) {
         pthread_mutex_unlock(&c->lock);
         tn_error why = TN_ERROR_INIT;
@@ -133,11 +134,15 @@ static tn_status evaluate(tn_context *c, tn_tensor *const *x, int count, tn_erro
 }
 
 tn_status tn_eval(tn_tensor *const *x, int count, tn_error *err) {
+    return tn__eval(x, count, NULL, err);
+}
+
+tn_status tn__eval(tn_tensor *const *x, int count, const tn__recompute *how, tn_error *err) {
     if (count == 0) return TN_OK;
     tn_context *c = check(x, count, err);
     if (!c) return TN_INVALID;
     pthread_mutex_lock(&c->lock);
-    tn_status status = evaluate(c, x, count, err);
+    tn_status status = evaluate(c, x, count, how, err);
     pthread_mutex_unlock(&c->lock);
     return status;
 }
@@ -153,7 +158,7 @@ tn_status tn_eval_async(tn_tensor *const *x, int count, tn_future **out, tn_erro
     pthread_mutex_lock(&c->lock);
     tn_status status = check_each(c, x, count, err);
     if (status == TN_OK && !c->closed) status = start_worker(c, err); /* else all are concrete */
-    if (status == TN_OK) status = tn__cut(c, x, count, &run, err);
+    if (status == TN_OK) status = tn__cut(c, x, count, NULL, &run, err);
     if (run) {
         f->refs++;
         f->done = false;
@@ -202,7 +207,7 @@ static tn_status hold(tn_tensor *x, tn__storage **out, tn_error *err) {
     if (!c) return TN_INVALID;
     tn_status status;
     pthread_mutex_lock(&c->lock);
-    do status = evaluate(c, &x, 1, err);
+    do status = evaluate(c, &x, 1, NULL, err);
     while (status == TN_OK && !x->storage);
     if (status == TN_OK) *out = tn__storage_retain(x->storage);
     pthread_mutex_unlock(&c->lock);

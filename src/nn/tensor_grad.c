@@ -73,3 +73,12 @@ static tn_value build_stop(tn_builder *b, const tn_value *in, const void *args) 
 tn_tensor *tn_stop_gradient_at(const char *place, tn_tensor *x) {
     return tn__call1(place, x, build_stop, NULL);
 }
+
+static tn_value build_block_end(tn_builder *b, const tn_value *in, const void *args) {
+    (void)args;
+    return tn_b_node(b, TN_OP_barrier, in, 1, &(tn_attrs_barrier){.block = true});
+}
+
+tn_tensor *tn_block_end_at(const char *place, tn_tensor *x) {
+    return tn__call1(place, x, build_block_end, NULL);
+}

@@ -10,6 +10,7 @@
 #include <tenon/train.h>
 
 #include "nn/optim_inner.h"
+#include "nn/train_recompute.h"
 
 struct tn_train_step {
     tn_train_options options;
@@ -23,6 +24,7 @@ struct tn_train_step {
     tn_ema *average;
     tn_named_tensor *state; /* of all of these */
     int state_count;
+    tn__recompute recompute;
     int batches; /* in the sums of the update that is being made */
     uint64_t updates;
 };
@@ -150,7 +152,9 @@ static tn_status evaluate(const tn_train_step *s, const recorded *r, tn_error *e
     if (r && r->norm) x[n++] = r->norm;
     for (int i = 0; tn_module_entry(s->options.module, i, &item); i++) x[n++] = item.tensor;
     for (int i = 0; i < s->state_count; i++) x[n++] = s->state[i].tensor;
-    tn_status status = tn_eval(x, n, err);
+    tn__recompute how = s->recompute;
+    how.loss = r ? r->loss : NULL;
+    tn_status status = tn__eval(x, n, s->options.recompute.mode ? &how : NULL, err);
     free(x);
     return status;
 }
@@ -284,6 +288,7 @@ static tn_status prepare(tn_train_step *s, tn_error *err) {
     tn__rehearsal_end(s->context);
     TN_TRY(err, status, "while recording the loss");
     TN_CHECK(find_parameters(s, err));
+    TN_CHECK(tn__recompute_rule(&s->options.recompute, &s->recompute.rule, err));
     return make_state(s, err);
 }
 

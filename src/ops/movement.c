@@ -601,6 +601,11 @@ static void vjp_barrier(tn_builder *b, const tn_graph *g, const tn_node_info *n,
     if (!a->stop) tn_vjp_identity(b, g, n, in, out, cotangents, grads);
 }
 
+/* What must come before is whole: it belongs to no part of the result. */
+static bool shard_barrier(const tn_graph *g, const tn_node_info *n, tn_shard *s) {
+    return n->in_count == 1 ? tn_shard_linear(g, n, s) : tn_shard_replicated(g, n, s);
+}
+
 const tn_op_rules tn_rules_barrier = {
     .infer = tn_infer_identity,
     .eval = eval_barrier,
@@ -608,5 +613,5 @@ const tn_op_rules tn_rules_barrier = {
     .lower = TN_LOWER_BY(tn_lower_identity),
     .vjp = TN_RULE(vjp_barrier),
     .batch = TN_RULE(tn_batch_elementwise),
-    .shard = TN_RULE(tn_shard_linear),
+    .shard = TN_RULE(shard_barrier),
 };

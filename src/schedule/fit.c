@@ -159,7 +159,7 @@ static bool reduce_fits(const tn_grouping *p, const tn_group *group, const tn_no
 static uint32_t kinds_read(const tn_grouping *p, uint32_t id, tn_node n, uint32_t mark) {
     const tn_node_info *info = tn_graph_node(p->graph, n);
     uint32_t kinds = 0;
-    for (uint32_t i = 0; i < info->in_count; i++) {
+    for (uint32_t i = 0; i < tn__operands_read(info); i++) {
         tn_node from = tn_graph_value(p->graph, info->in[i])->node;
         if (!tn__first_visit(p, from, mark)) continue;
         if (p->group_of[from] == id) {
@@ -187,7 +187,7 @@ static bool is_read_with_elements(const tn_grouping *p, uint32_t id, tn_node n) 
         const tn_node_info *info = tn_graph_node(g, k);
         const tn_member *m = p->group_of[k] == id ? tn__find_member(group, k) : NULL;
         uint8_t reads = 0;
-        for (uint32_t i = 0; i < info->in_count; i++)
+        for (uint32_t i = 0; i < tn__operands_read(info); i++)
             reads |= of[tn_graph_value(g, info->in[i])->node];
         if (reads == (FOLD | ELEMENT)) return true;
         if (p->group_of[k] == id)

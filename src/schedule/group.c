@@ -90,7 +90,7 @@ static uint32_t level_of(const tn_grouping *p, const tn_group *group, uint32_t i
 static void loaded_by(const tn_grouping *p, uint32_t id, tn_node n, uint32_t mark,
                       tn__value_list *out) {
     const tn_node_info *info = tn_graph_node(p->graph, n);
-    for (uint32_t i = 0; i < info->in_count; i++) {
+    for (uint32_t i = 0; i < tn__operands_read(info); i++) {
         tn_node from = tn_graph_value(p->graph, info->in[i])->node;
         if (p->group_of[from] == id && id != TN_NO_GROUP) continue;
         if (!tn__first_visit(p, from, mark)) continue;
@@ -138,7 +138,7 @@ static tn_value domain_of(const tn_grouping *p, tn_value v) {
         tn_value next = TN_NO_VALUE;
         for (tn_node n = tn_graph_value(g, v)->node + 1; n < g->nodes.len; n++) {
             const tn_node_info *info = tn_graph_node(g, n);
-            for (uint32_t i = 0; i < info->in_count; i++)
+            for (uint32_t i = 0; i < tn__operands_read(info); i++)
                 if (info->in[i] == v) next = info->out;
             if (next != TN_NO_VALUE) break;
         }
@@ -401,7 +401,7 @@ static void add_store_dep(tn_grouping *p, uint32_t id, tn_value v) {
 static void store_leaves(tn_grouping *p, uint32_t id, tn_node n, uint32_t mark) {
     const tn_node_info *info = tn_graph_node(p->graph, n);
     const tn_group *group = &p->groups.data[id];
-    for (uint32_t i = 0; i < info->in_count; i++) {
+    for (uint32_t i = 0; i < tn__operands_read(info); i++) {
         tn_value v = info->in[i];
         tn_node from = tn_graph_value(p->graph, v)->node;
         if (tn_group_is_domain(group, v) || p->group_of[from] == id) continue;
@@ -451,6 +451,11 @@ static tn_status form_guarded(void *argument, tn_error *err) {
     p->stored = TN_NEW_N(p->arena, uint8_t, g->values.len);
     p->united = TN_NEW_N(p->arena, uint8_t, g->nodes.len);
     p->use_count = tn_graph_use_counts(g, p->arena);
+    for (tn_node n = 0; n < g->nodes.len; n++) {
+        const tn_node_info *info = tn_graph_node(g, n);
+        for (uint32_t i = tn__operands_read(info); i < info->in_count; i++)
+            p->use_count[info->in[i]]--;
+    }
     p->seen = TN_NEW_N(p->arena, uint32_t, g->nodes.len);
     p->loaders = TN_NEW_N(p->arena, tn__group_list, g->values.len);
     memset(p->group_of, 0xff, g->nodes.len * sizeof *p->group_of);

@@ -59,7 +59,7 @@ static void add_node(walk *w, tn_node n) {
     const tn_node_info *info = tn_graph_node(g, n);
     const tn_group *group = &p->groups.data[w->id];
     w->points += points_of(g, n);
-    for (uint32_t i = 0; i < info->in_count; i++) {
+    for (uint32_t i = 0; i < tn__operands_read(info); i++) {
         tn_value v = info->in[i];
         tn_node from = tn_graph_value(g, v)->node;
         if (tn_group_is_domain(group, v) || p->group_of[from] == w->id || is_nested(p, from) ||

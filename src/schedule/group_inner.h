@@ -9,6 +9,11 @@ static inline const tn_lower *tn__lower_of(const tn_graph *g, tn_node n) {
     return &tn_op_rules_of(g->nodes.data[n].op)->lower;
 }
 
+/* The operands whose elements a node needs; a barrier only waits for its second one. */
+static inline uint32_t tn__operands_read(const tn_node_info *n) {
+    return n->op == TN_OP_barrier ? 1 : n->in_count;
+}
+
 static inline bool tn__chosen(const tn_grouping *p, tn_node n, tn__choice choice) {
     return p->choices && (p->choices[n] & choice);
 }

@@ -23,7 +23,7 @@ static const reader *find_readers(const tn_grouping *p) {
         const tn_node_info *info = tn_graph_node(g, n);
         bool view = is_view(g, n), pointwise = tn__lower_of(g, n)->kind == TN_LOWER_EXPRESSION;
         const reader *out = &r[info->out];
-        for (uint32_t i = 0; i < info->in_count; i++) {
+        for (uint32_t i = 0; i < tn__operands_read(info); i++) {
             reader *in = &r[info->in[i]];
             bool product = tn__lower_of(g, n)->kind == TN_LOWER_CONTRACTION;
             in->weight |= product || (p->constant[n] && out->weight);

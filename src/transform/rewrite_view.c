@@ -146,11 +146,11 @@ static bool elementwise_broadcast(tn_rewriter *r, const tn_node_info *n, tn_valu
     return tn__becomes(tn__broadcast(&r->b, once, &a->shape, &a->axes), out);
 }
 
-/* Gradients are built by now. */
+/* Gradients are built by now, and what is recomputed is decided. */
 static bool barrier_stop(tn_rewriter *r, const tn_node_info *n, tn_value *out) {
     const tn_attrs_barrier *a = n->attrs;
     (void)r;
-    return a->stop && tn__becomes(n->in[0], out);
+    return (a->stop || a->block) && tn__becomes(n->in[0], out);
 }
 
 static const tn_rewrite rows[] = {

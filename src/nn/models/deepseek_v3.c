@@ -85,7 +85,7 @@ tn_tensor *tn_deepseek_v3(tn_module *m, const tn_deepseek_v3_options *o, const t
         layer l = {.o = o, .dense = i < o->dense_layers};
         l.early = tn_init_normal(0, 0.02);
         l.late = tn_init_normal(0, 0.02 / sqrt(2 * (i + 1)));
-        x = block(tn_module_child(m, "layers.%d", i), &l, x);
+        x = tn_block_end(block(tn_module_child(m, "layers.%d", i), &l, x));
     }
     x = tn_rms_norm(m, "norm", x, .epsilon = o->norm_epsilon);
     tn_init last = tn_init_truncated_normal(0, 1 / sqrt((double)o->dim), -3, 3);

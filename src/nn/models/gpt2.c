@@ -68,7 +68,8 @@ tn_tensor *tn_gpt2(tn_module *m, const tn_gpt2_options *o, const tn_tensor *toke
     tn_tensor *x = tn_embedding_with(tokens, wte);
     x = tn_add(x, tn_embedding(m, "wpe", positions, o->context, o->dim, .weight = normal));
     x = dropout(m, "drop", o, x);
-    for (int i = 0; i < o->layers; i++) x = block(tn_module_child(m, "h.%d", i), o, x);
+    for (int i = 0; i < o->layers; i++)
+        x = tn_block_end(block(tn_module_child(m, "h.%d", i), o, x));
     x = tn_layer_norm(m, "ln_f", x, .epsilon = o->norm_epsilon);
     return tn_scope_return(scope, tn_linear_with(x, tn_cast(wte, tn_tensor_dtype(x)), NULL));
 }

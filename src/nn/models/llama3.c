@@ -48,7 +48,7 @@ tn_tensor *tn_llama3(tn_module *m, const tn_llama3_options *o, const tn_tensor *
     tn_tensor *x = tn_embedding(m, "tok_embeddings", tokens, o->vocab, o->dim);
     for (int i = 0; i < o->layers; i++) {
         layer l = {o, tn_init_normal(0, 0.02), tn_init_normal(0, 0.02 / sqrt(2 * (i + 1)))};
-        x = block(tn_module_child(m, "layers.%d", i), &l, x);
+        x = tn_block_end(block(tn_module_child(m, "layers.%d", i), &l, x));
     }
     x = tn_rms_norm(m, "norm", x, .epsilon = o->norm_epsilon);
     x = tn_linear(m, "output", x, o->vocab, .no_bias = true,

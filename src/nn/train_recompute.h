@@ -1,0 +1,12 @@
+/* What a step of training keeps for its backward pass, from options to a rule of the transform. */
+#ifndef TENON_NN_TRAIN_RECOMPUTE_H
+#define TENON_NN_TRAIN_RECOMPUTE_H
+
+#include <tenon/train.h>
+
+#include "transform/recompute.h"
+
+/* Errors name what is wrong with the options. Of mode NONE nothing is set. */
+tn_status tn__recompute_rule(const tn_recompute_options *o, tn_recompute *out, tn_error *err);
+
+#endif
