@@ -3,10 +3,11 @@
 #include <tenon/train.h>
 
 #include "lazy_test.h"
+#include "nn/lazy.h"
 
 enum { ROWS = 24, WIDTH = 8, HIDDEN = 24, BLOCKS = 4, ROOM = 4096 };
 
-/* Blocks with something to keep inside: a norm, two products, dropout. */
+/* Blocks with something to keep inside: a norm, products, slow functions, dropout. */
 static tn_tensor *block(tn_module *m, tn_tensor *x) {
     tn_tensor *h = tn_gelu(tn_linear(m, "up", tn_layer_norm(m, "norm", x), HIDDEN));
     h = tn_linear(m, "down", tn_dropout(m, "dropout", tn_tanh(h), 0.2), WIDTH);
@@ -77,8 +78,36 @@ static tn_status train(tn_recompute_options how, result *out, tn_error *err) {
     return status;
 }
 
-/* With the statistics of the step itself. */
-static uint64_t memory_of(tn_recompute_options how) {
+/* Of the step that makes the loss, the first scalar that comes out: the others need the gradients. */
+static uint32_t loss_position(const tn_program *p) {
+    for (uint32_t i = 0; i < p->blocks.data[0].steps.len; i++) {
+        const tn_prog_step *step = &p->blocks.data[0].steps.data[i];
+        for (uint32_t k = 0; k < step->buffer_count; k++) {
+            const tn_prog_buffer *b = &p->buffers.data[step->buffers[k]];
+            if (b->store == TN_STORE_OUTPUT && b->elements == 1) return step->position;
+        }
+    }
+    return 0;
+}
+
+/* Bytes that the plan holds from before the loss until behind it. */
+static uint64_t bytes_across_loss(const tn_context *c) {
+    const tn_program *p = c->programs->artifact->program;
+    uint32_t at = loss_position(p);
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < p->buffers.len; i++) {
+        const tn_prog_buffer *b = &p->buffers.data[i];
+        if (b->store == TN_STORE_TEMP && b->first < at && b->last > at)
+            bytes += (uint64_t)b->elements * (uint64_t)tn_dtype_bits(b->dtype) / 8;
+    }
+    return bytes;
+}
+
+typedef struct memory {
+    uint64_t temporaries, across_loss;
+} memory;
+
+static memory memory_of(tn_recompute_options how) {
     float x[ROWS * WIDTH];
     int32_t y[ROWS];
     tn_error err = TN_ERROR_INIT;
@@ -94,7 +123,7 @@ static uint64_t memory_of(tn_recompute_options how) {
     o.recompute = how;
     must(tn_train_step_compile(&o, &step, &err), &err);
     must(tn_train_step_run(step, batch, 0.01, NULL, &err), &err);
-    uint64_t bytes = statistics(c).temporary_bytes;
+    memory bytes = {statistics(c).temporary_bytes, bytes_across_loss(c)};
     tn_train_step_release(step);
     tn_module_release(m);
     tn_context_release(c);
@@ -123,7 +152,8 @@ static void test_recompute__full_gives_the_same(void **state) {
 
 static void test_recompute__full_takes_less_memory(void **state) {
     (void)state;
-    uint64_t none = memory_of((tn_recompute_options){0}), least = memory_of(full);
+    uint64_t none = memory_of((tn_recompute_options){0}).temporaries;
+    uint64_t least = memory_of(full).temporaries;
     if (least * 4 > none * 3)
         fail_msg("%llu bytes of %llu", (unsigned long long)least, (unsigned long long)none);
 }
@@ -137,6 +167,19 @@ static void test_recompute__selective_gives_the_same(void **state) {
 static void test_recompute__budget_gives_the_same(void **state) {
     (void)state;
     assert_equal_to_none((tn_recompute_options){.mode = TN_RECOMPUTE_BUDGET, .budget = 10000});
+}
+
+static void test_recompute__budget_is_obeyed_by_the_plan(void **state) {
+    (void)state;
+    uint64_t none = memory_of((tn_recompute_options){0}).across_loss;
+    for (uint64_t budget = none / 4; budget < none; budget += none / 4) {
+        uint64_t bytes = memory_of((tn_recompute_options){.mode = TN_RECOMPUTE_BUDGET,
+                                                          .budget = (int64_t)budget})
+                             .across_loss;
+        if (bytes * 100 > budget * 102)
+            fail_msg("%llu bytes, the budget is %llu of %llu", (unsigned long long)bytes,
+                     (unsigned long long)budget, (unsigned long long)none);
+    }
 }
 
 /* ---- what is refused ------------------------------------------------------------------------ */
@@ -171,6 +214,7 @@ int main(void) {
         cmocka_unit_test(test_recompute__full_takes_less_memory),
         cmocka_unit_test(test_recompute__selective_gives_the_same),
         cmocka_unit_test(test_recompute__budget_gives_the_same),
+        cmocka_unit_test(test_recompute__budget_is_obeyed_by_the_plan),
         cmocka_unit_test(test_recompute__refuses_what_makes_no_sense),
         cmocka_unit_test(test_recompute__full_needs_blocks),
     };
