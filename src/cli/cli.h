@@ -17,7 +17,8 @@ enum {
     V_COMPILE = 16,
     V_DOCTOR = 32,
     V_OPS = 64,
-    V_ALL = 127,
+    V_TRAIN = 128,
+    V_ALL = 255,
     V_MODEL = V_RUN | V_INSPECT | V_BENCH | V_COMPILE, /* compiles one MODEL */
     V_INPUTS = V_MODEL,
 };
@@ -86,5 +87,6 @@ tn_status cmd_bench(cli *c, tn_error *err);
 tn_status cmd_compile(cli *c, tn_error *err);
 tn_status cmd_doctor(cli *c, tn_error *err);
 tn_status cmd_ops(cli *c, tn_error *err);
+tn_status cmd_train(cli *c, tn_error *err);
 
 #endif

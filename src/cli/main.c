@@ -24,6 +24,9 @@ const cli_verb cli_verbs[] = {
     {"compile", V_COMPILE, cmd_compile, "MODEL", 1, 1,
      "Compile a model to a program file, or to C source",
      "A .tn file is loaded by run, bench and the C API without importer and planner."},
+    {"train", V_TRAIN, cmd_train, "CONFIG|MODEL", 1, 1, "Train a model on images or tokens",
+     "CONFIG is a JSON file (.json), MODEL a built-in configuration such as resnet18 or\n"
+     "llama3_debugmodel."},
     {"doctor", V_DOCTOR, cmd_doctor, "", 0, 0, "Show what was found on this machine",
      "CPU, caches, memory, GPUs, compilers, MPI, NCCL, OpenCL, measured roofs."},
     {"ops", V_OPS, cmd_ops, "", 0, 0, "Show the operations and their rules", NULL},

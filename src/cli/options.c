@@ -9,7 +9,7 @@
 #include <stdlib.h>
 
 #include "base/nearest.h"
-#include "cli/cli.h"
+#include "cli/train_settings.h"
 
 typedef enum option_kind { FLAG, COUNT, INT, REAL, TEXT, OPTIONAL, LIST } option_kind;
 
@@ -128,12 +128,15 @@ static tn_status parse_long(cli *c, char **argv, int argc, int *i, tn_error *err
     size_t len = strcspn(name, "=");
     const char *value = name[len] ? name + len + 1 : NULL;
     const option *o = find_long(c, name, len);
+    bool field = !o && c->verb->bit == V_TRAIN && memchr(name, '.', len);
+    if (field) o = find_long(c, "SECTION.KEY", strlen("SECTION.KEY"));
     if (!o) return unknown_option(c, word, tn_arena_printf(&c->arena, "%.*s", (int)len, name), err);
     if (value && !o->argument) return cli_usage(c, err, "--%s takes no value", o->name);
     if (!value && takes_argument(o)) {
         if (*i + 1 >= argc) return cli_usage(c, err, "--%s needs %s", o->name, o->argument);
         value = argv[++*i];
     }
+    if (field) value = tn_arena_printf(&c->arena, "%.*s=%s", (int)len, name, value);
     return set_option(c, o, value, err);
 }
 
@@ -199,4 +202,5 @@ void cli_help(const cli *c, tn_str *out) {
         else
             tn_str_appendf(out, "      %-20s %s\n", name, o->help);
     }
+    if (v->bit == V_TRAIN) cli_train_help(out);
 }

@@ -1,0 +1,108 @@
+/* See train_log.h. */
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/io.h"
+#include "cli/output.h"
+#include "cli/train_log.h"
+
+tn_status cli_train_log_open(train_log *log, const char *path, bool append, tn_error *err) {
+    log->bar = !log->c->options.quiet && !log->c->options.json && isatty(STDERR_FILENO);
+    log->begin = tn_seconds();
+    log->path = path;
+    if (!path) return TN_OK;
+    log->file = fopen(path, append ? "ae" : "we");
+    if (log->file) return TN_OK;
+    return tn_error_set(err, TN_IO, "%s: cannot open the log: %s", path, strerror(errno));
+}
+
+static void wipe(const train_log *log) {
+    if (log->bar) fprintf(stderr, "\r\033[K");
+}
+
+/* ---- JSON ----------------------------------------------------------------------------------- */
+
+static json_t *record_json(const train_record *r) {
+    json_t *o = json_pack("{s:s, s:I, s:o, s:o, s:f, s:f, s:f}", "schema", "tenon.train/1", "step",
+                          (json_int_t)r->step, "loss", cli_json_number(r->loss), "grad_norm",
+                          cli_json_number(r->grad_norm), "lr", r->lr, "step_ms", r->step_ms,
+                          "wait_ms", r->wait_ms);
+    if (r->evaluated) json_object_set_new(o, "eval_loss", cli_json_number(r->eval_loss));
+    if (r->evaluated && !isnan(r->accuracy))
+        json_object_set_new(o, "eval_accuracy", json_real(r->accuracy));
+    return o;
+}
+
+static tn_status write_file(const train_log *log, const train_record *r, tn_error *err) {
+    json_t *o = record_json(r);
+    char *text = json_dumps(o, JSON_COMPACT);
+    json_decref(o);
+    if (!text) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
+    bool ok = fprintf(log->file, "%s\n", text) > 0 && fflush(log->file) == 0;
+    free(text);
+    if (ok) return TN_OK;
+    return tn_error_set(err, TN_IO, "%s: cannot write the log: %s", log->path, strerror(errno));
+}
+
+/* ---- for people ----------------------------------------------------------------------------- */
+
+static void print_line(const train_log *log, const train_record *r) {
+    cli *c = log->c;
+    printf("step %lld  loss %.4f", (long long)r->step, r->loss);
+    if (!isnan(r->grad_norm)) printf("  grad norm %.3g", r->grad_norm);
+    printf("  lr %.3g  %s %s/s  wait %s", r->lr, cli_si(c, log->items / (r->step_ms * 1e-3)),
+           log->unit, cli_time(c, r->wait_ms * 1e-3));
+    if (r->evaluated) printf("  held out: loss %.4f", r->eval_loss);
+    if (r->evaluated && !isnan(r->accuracy)) printf(", %.2f %% right", 100 * r->accuracy);
+    printf("\n");
+    fflush(stdout);
+}
+
+static void draw_bar(const train_log *log, const train_record *r) {
+    enum { WIDTH = 24 };
+    cli *c = log->c;
+    double seconds = tn_seconds() - log->begin;
+    double left = seconds / (double)log->done * (double)(log->steps - r->step);
+    int full = (int)(WIDTH * r->step / log->steps);
+    fprintf(stderr, "\r\033[K%lld/%lld [", (long long)r->step, (long long)log->steps);
+    for (int i = 0; i < WIDTH; i++) fputs(i < full ? "#" : "·", stderr);
+    fprintf(stderr, "] loss %.4f  lr %.3g  %s %s/s  wait %.1f %%  %.0f s left", r->loss, r->lr,
+            cli_si(c, log->items * (double)log->done / seconds), log->unit,
+            100 * log->waited / seconds, left);
+    fflush(stderr);
+}
+
+tn_status cli_train_log_step(train_log *log, const train_record *r, tn_error *err) {
+    bool line = r->evaluated || r->step == log->steps || r->step % log->every == 0;
+    log->done++;
+    log->waited += r->wait_ms * 1e-3;
+    if (log->file) TN_CHECK(write_file(log, r, err));
+    if (log->c->options.json) return cli_json_line(log->c, record_json(r), err);
+    if (log->c->options.quiet) return TN_OK;
+    if (line) {
+        wipe(log);
+        print_line(log, r);
+    }
+    if (log->bar && r->step < log->steps) draw_bar(log, r);
+    return TN_OK;
+}
+
+void cli_train_log_note(train_log *log, const char *format, ...) {
+    va_list args;
+    if (log->c->options.quiet) return;
+    wipe(log);
+    va_start(args, format);
+    fprintf(stderr, "tenon: ");
+    vfprintf(stderr, format, args);
+    fprintf(stderr, "\n");
+    va_end(args);
+}
+
+void cli_train_log_close(train_log *log) {
+    if (log->c) wipe(log);
+    if (log->file) fclose(log->file);
+    log->file = NULL;
+}

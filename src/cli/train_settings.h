@@ -1,0 +1,57 @@
+/* The configuration of a training run: a JSON file or a model's name, and --section.key values. */
+#ifndef TENON_CLI_TRAIN_SETTINGS_H
+#define TENON_CLI_TRAIN_SETTINGS_H
+
+#include <tenon/data.h>
+#include <tenon/models.h>
+#include <tenon/optim.h>
+
+#include "cli/cli.h"
+
+/* Numbers of the choices in train.def. */
+enum { DATA_AUTO, DATA_IMAGES, DATA_TOKENS, DATA_TEXT };
+enum { MAX_TRANSFORMS = 32, MAX_MILESTONES = 64 };
+
+typedef struct train_ints {
+    int64_t at[MAX_MILESTONES];
+    int count;
+} train_ints;
+
+typedef struct train_settings {
+#define INT                                               int64_t
+#define REAL                                              double
+#define FLAG                                              bool
+#define TEXT                                              const char *
+#define CHOICE                                            int
+#define INTS                                              train_ints
+#define JSON                                              const char *
+#define SETTING(field, kind, section, key, choices, help) kind field;
+#include "cli/train.def"
+#undef SETTING
+#undef INT
+#undef REAL
+#undef FLAG
+#undef TEXT
+#undef CHOICE
+#undef INTS
+#undef JSON
+    tn_model_config model;
+    bool classes_given, features_given; /* of the model; else they are the data's */
+    bool tokens;                        /* the model reads tokens, else images */
+    tn_optimizer_options optimizer;
+    tn_rate_schedule rate;
+} train_settings;
+
+/* Reads the first positional argument, --data, --steps, --resume and --section.key values, and fills
+ * in the defaults. What it gives lives in c's arena. */
+tn_status cli_train_settings(cli *c, train_settings *s, tn_error *err);
+
+/* The sections with their fields. */
+void cli_train_help(tn_str *out);
+
+/* A list as [{"name": "resize", "height": 32, "width": 32}, "flip_horizontal", …]; names and fields are those
+ * of tenon/data.h. */
+tn_status cli_transforms(const char *json, tn_transform out[MAX_TRANSFORMS], int *count,
+                         tn_error *err);
+
+#endif

@@ -1,0 +1,123 @@
+#!/bin/sh
+# tenon train: configurations, runs, checkpoints and what goes wrong.
+. tests/cli/lib.sh
+
+# A few digits as PNG class folders.
+python3 - examples/digits "$work/digits" <<'PYTHON'
+import os, struct, sys, zlib
+source, out = sys.argv[1:]
+pixels = open(source + "/all_images.npy", "rb").read()[-1797 * 64:]
+labels = open(source + "/all_labels.npy", "rb").read()[-1797:]
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+for i in range(260):
+    folder = f"{out}/{'train' if i < 200 else 'val'}/{labels[i]}"
+    os.makedirs(folder, exist_ok=True)
+    rows = [bytes([0]) + bytes(min(255, p * 16) for p in pixels[i * 64 + r * 8:][:8]) for r in range(8)]
+    with open(f"{folder}/{i:04}.png", "wb") as f:
+        f.write(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 8, 0, 0, 0, 0)) +
+                chunk(b"IDAT", zlib.compress(b"".join(rows))) + chunk(b"IEND", b""))
+PYTHON
+cat >"$work/run.json" <<JSON
+{"model": {"config": "mlp", "hidden": [32]},
+ "data": {"path": "$work/digits", "channels": 1, "batch": 32, "workers": 1,
+          "transforms": [{"name": "warp", "degrees": 5}, {"name": "normalize", "mean": 0.3, "std": [0.35]}],
+          "eval_transforms": [{"name": "normalize", "mean": 0.3, "std": [0.35]}]},
+ "optimizer": {"kind": "adamw", "lr": 0.01, "betas": [0.9, 0.99], "clip_norm": 1.0},
+ "schedule": {"kind": "cosine", "warmup": 5},
+ "train": {"steps": 40, "seed": 1, "eval_every": 20}}
+JSON
+
+# Lines for people; each step has one in JSON and in the log.
+expect 0 "$tenon" train "$work/run.json" --train.log "$work/log"
+out_has "step 40  loss "
+out_has "held out: loss "
+nothing_on err
+[ "$(wc -l <"$work/log")" = 40 ] || die "the log has not a line for each step"
+expect 0 "$tenon" train "$work/run.json" --json --threads 1 --train.log "$work/log1"
+json "len(x) == 40 and all(r['schema'] == 'tenon.train/1' for r in x)"
+json "all(set(r) >= {'step', 'loss', 'grad_norm', 'lr', 'step_ms', 'wait_ms'} for r in x)"
+json "x[-1]['loss'] < x[0]['loss'] and x[-1]['eval_accuracy'] > 0.5 and 'eval_loss' in x[19]"
+json "[r['lr'] for r in x[:5]] == [0.01 * (i + 1) / 5 for i in range(5)]"
+python3 - "$work/log" "$work/log1" <<'PYTHON' || die "threads decide about the bits"
+import json, sys
+a, b = ([{**json.loads(line), "step_ms": 0, "wait_ms": 0} for line in open(f)] for f in sys.argv[1:])
+sys.exit(a != b)
+PYTHON
+
+# An interrupted run goes on bit for bit: the last checkpoints are the same files.
+expect 0 "$tenon" train "$work/run.json" --checkpoint.folder "$work/whole" --checkpoint.every 10 \
+    --checkpoint.keep 2
+[ ! -e "$work/whole/step-20" ] && [ -e "$work/whole/step-30" ] || die "not two checkpoints are kept"
+cp -R "$work/whole" "$work/resumed"
+rm -r "$work/resumed/step-40"
+expect 0 "$tenon" train "$work/run.json" --checkpoint.folder "$work/resumed" --resume --json
+json "[r['step'] for r in x] == list(range(31, 41))"
+diff -r "$work/whole/step-40" "$work/resumed/step-40" || die "resuming changed something"
+expect 1 "$tenon" train "$work/run.json" --checkpoint.folder "$work/whole"
+err_has "--resume goes on from it"
+
+# A signal ends the run after a step, and saves.
+"$tenon" train "$work/run.json" --steps 100000000 --checkpoint.folder "$work/stopped" \
+    --train.log "$work/running" >"$work/out" 2>"$work/err" &
+pid=$!
+tries=0
+until [ -s "$work/running" ] || [ $tries -ge 600 ]; do
+    tries=$((tries + 1))
+    sleep 0.1
+done
+kill -TERM $pid
+wait $pid || die "a stopped run gave a status other than 0"
+err_has "stopped after step "
+find "$work/stopped" -name manifest.json | grep -q . || die "a stopped run saved nothing"
+
+# A loss that is not finite ends the run, with the step and the last checkpoint.
+expect 1 "$tenon" train "$work/run.json" --optimizer.kind sgd --optimizer.lr 1e38 \
+    --schedule.kind constant --optimizer.clip_norm 0 --schedule.warmup 0 --checkpoint.folder "$work/nan" \
+    --checkpoint.every 1
+err_has "the last checkpoint is $work/nan/step-"
+
+# A model of tokens, on text.
+expect 0 "$tenon" train gpt2_debugmodel --data README.md --steps 2 --data.batch 2 --data.sequence 16 \
+    --model.dim 16 --model.layers 1 --model.vocab 256 --data.split 0.2 --train.eval_batches 2 --json
+json "len(x) == 2 and 4 < x[0]['loss'] < 7 and x[1]['eval_loss'] > 0"
+
+# What can be wrong with a configuration.
+expect 2 "$tenon" train mlp
+err_has "--data PATH"
+expect 2 "$tenon" train mlp --data "$work/digits"
+err_has "--steps N"
+expect 2 "$tenon" train resnet81 --data "$work/digits" --steps 1
+err_has "did you mean 'resnet18'"
+expect 2 "$tenon" train "$work/run.json" --optimizer.lrr 1
+err_has "there is no field 'lrr' in optimizer; did you mean lr"
+expect 2 "$tenon" train "$work/run.json" --optimiser.lr 1
+err_has "there is no section 'optimiser'; did you mean optimizer"
+expect 2 "$tenon" train "$work/run.json" --optimizer.lr fast
+err_has "optimizer.lr = fast; expected a number"
+expect 2 "$tenon" train "$work/run.json" --model.hiden 4
+err_has "did you mean hidden"
+expect 2 "$tenon" train "$work/run.json" --optimizer.lr
+err_has "needs VALUE"
+expect 1 "$tenon" train "$work/run.json" --model.classes 3
+err_has "has 10 classes, the model is for 3"
+expect 1 "$tenon" train "$work/run.json" --data.transforms '[{"name": "rezise"}]'
+err_has "item 1: there is no transform 'rezise'; did you mean 'resize'"
+expect 1 "$tenon" train "$work/run.json" --checkpoint.folder "$work/digits/train/0/0000.png"
+err_has "0000.png"
+mkdir "$work/empty"
+expect 1 "$tenon" train mlp --data "$work/empty" --steps 1
+err_has "no folders in it"
+expect 1 "$tenon" train llama3_debugmodel --data README.md --steps 1 --model.heads 7
+err_has "heads = 7 does not divide dim = 256"
+echo '{"model": {"config": "mlp"}, "train": {"steps": "ten"}}' >"$work/bad.json"
+expect 1 "$tenon" train "$work/bad.json"
+err_has "bad.json: train.steps = \"ten\"; expected a whole number"
+echo '{"model": {"config": "mlp"}, "train": {"steps": 10, }}' >"$work/bad.json"
+expect 1 "$tenon" train "$work/bad.json"
+err_has "bad.json:1:"
+echo '{"model": {"config": "mlp"}, "train": 3}' >"$work/bad.json"
+expect 1 "$tenon" train "$work/bad.json"
+err_has "train: expected a section"
+expect 1 "$tenon" train "$work/none.json"
+err_has "none.json"
