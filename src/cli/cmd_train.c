@@ -71,7 +71,7 @@ static tn_status open_log(trainer *t, tn_error *err) {
     t->log.every = TN_MAX(1, s->log_every);
     t->log.items = s->tokens ? rows * (double)s->data_sequence : rows;
     t->log.unit = s->tokens ? "tokens" : "images";
-    return cli_train_log_open(&t->log, s->log_file, t->at > 0, err);
+    return cli_train_log_open(&t->log, s->log_file, t->at > 0, s->tensorboard, err);
 }
 
 /* ---- checkpoints ---------------------------------------------------------------------------- */

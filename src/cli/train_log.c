@@ -9,10 +9,12 @@
 #include "cli/output.h"
 #include "cli/train_log.h"
 
-tn_status cli_train_log_open(train_log *log, const char *path, bool append, tn_error *err) {
+tn_status cli_train_log_open(train_log *log, const char *path, bool append, const char *folder,
+                             tn_error *err) {
     log->bar = !log->c->options.quiet && !log->c->options.json && isatty(STDERR_FILENO);
     log->begin = tn_seconds();
     log->path = path;
+    if (folder) TN_TRY(err, cli_events_open(&log->events, folder, err), "train.tensorboard");
     if (!path) return TN_OK;
     log->file = fopen(path, append ? "ae" : "we");
     if (log->file) return TN_OK;
@@ -45,6 +47,23 @@ static tn_status write_file(const train_log *log, const train_record *r, tn_erro
     free(text);
     if (ok) return TN_OK;
     return tn_error_set(err, TN_IO, "%s: cannot write the log: %s", log->path, strerror(errno));
+}
+
+static tn_status write_events(train_log *log, const train_record *r, tn_error *err) {
+    const struct {
+        const char *tag;
+        double value; /* NAN: there is none */
+    } curves[] = {{"train/loss", r->loss},
+                  {"train/grad_norm", r->grad_norm},
+                  {"train/lr", r->lr},
+                  {"time/step_ms", r->step_ms},
+                  {"time/wait_ms", r->wait_ms},
+                  {"eval/loss", r->evaluated ? r->eval_loss : NAN},
+                  {"eval/accuracy", r->evaluated ? r->accuracy : NAN}};
+    for (size_t i = 0; i < TN_COUNT(curves); i++)
+        if (!isnan(curves[i].value))
+            TN_CHECK(cli_events_scalar(&log->events, r->step, curves[i].tag, curves[i].value, err));
+    return cli_events_flush(&log->events, err);
 }
 
 /* ---- for people ----------------------------------------------------------------------------- */
@@ -80,6 +99,7 @@ tn_status cli_train_log_step(train_log *log, const train_record *r, tn_error *er
     log->done++;
     log->waited += r->wait_ms * 1e-3;
     if (log->file) TN_CHECK(write_file(log, r, err));
+    if (log->events.file) TN_CHECK(write_events(log, r, err));
     if (log->c->options.json) return cli_json_line(log->c, record_json(r), err);
     if (log->c->options.quiet) return TN_OK;
     if (line) {
@@ -104,5 +124,6 @@ void cli_train_log_note(train_log *log, const char *format, ...) {
 void cli_train_log_close(train_log *log) {
     if (log->c) wipe(log);
     if (log->file) fclose(log->file);
+    cli_events_close(&log->events);
     log->file = NULL;
 }

@@ -5,19 +5,21 @@
 #include <stdio.h>
 
 #include "cli/cli.h"
+#include "cli/train_events.h"
 
 typedef struct train_record {
     int64_t step; /* from 1 */
     double loss, grad_norm, lr;
     double step_ms, wait_ms;    /* of the whole step; of it waiting for data */
     bool evaluated;             /* the two below are known */
-    double eval_loss, accuracy; /* accuracy: NAN for token models */
+    double eval_loss, accuracy; /* accuracy: part of the classes, or next tokens */
 } train_record;
 
 typedef struct train_log {
     cli *c;
     FILE *file; /* NULL: none */
     const char *path;
+    train_events events; /* open, or not */
     int64_t steps, every;
     double items; /* images or tokens of a step */
     const char *unit;
@@ -26,8 +28,9 @@ typedef struct train_log {
     int64_t done;         /* steps since the beginning */
 } train_log;
 
-/* `append`: the file goes on, else it begins anew. `path` may be NULL. */
-tn_status cli_train_log_open(train_log *log, const char *path, bool append, tn_error *err);
+/* `append`: the file goes on, else it begins anew. `path`, and `folder` for TensorBoard, may be NULL. */
+tn_status cli_train_log_open(train_log *log, const char *path, bool append, const char *folder,
+                             tn_error *err);
 tn_status cli_train_log_step(train_log *log, const train_record *r, tn_error *err);
 /* One line for people, on standard error; the bar is wiped away first. */
 void cli_train_log_note(train_log *log, const char *format, ...) TN_PRINTF(2, 3);

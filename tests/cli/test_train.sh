@@ -45,6 +45,36 @@ a, b = ([{**json.loads(line), "step_ms": 0, "wait_ms": 0} for line in open(f)] f
 sys.exit(a != b)
 PYTHON
 
+# TensorBoard's records: lengths, checksums, and the same losses.
+expect 0 "$tenon" train "$work/run.json" --train.tensorboard "$work/board" --train.log "$work/log2" -q
+python3 - "$work/board" "$work/log2" <<'PYTHON' || die "the event file is not right"
+import glob, json, struct, sys
+def checksum(data):
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    crc ^= 0xFFFFFFFF
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+assert checksum(b"123456789") == ((0xE3069283 >> 15 | 0xE3069283 << 17) + 0xA282EAD8) & 0xFFFFFFFF
+[path] = glob.glob(sys.argv[1] + "/events.out.tfevents.*")
+data, at, losses, records = open(path, "rb").read(), 0, [], 0
+while at < len(data):
+    size, head = struct.unpack_from("<QI", data, at)
+    body = data[at + 12:at + 12 + size]
+    assert head == checksum(data[at:at + 8])
+    assert struct.unpack_from("<I", data, at + 12 + size)[0] == checksum(body)
+    assert body[0] == 0x09 and body[9] == 0x10
+    assert records or body[11:] == b"\x1a\x0dbrain.Event:2"
+    if b"\x0a\x0atrain/loss\x15" in body:
+        losses.append((body[10], struct.unpack("<f", body[-4:])[0]))
+    at += 16 + size
+    records += 1
+want = [(r["step"], struct.unpack("<f", struct.pack("<f", r["loss"]))[0]) for r in map(json.loads, open(sys.argv[2]))]
+sys.exit(losses != want or records != 1 + 40 * 5 + 2 * 2)
+PYTHON
+
 # An interrupted run goes on bit for bit: the last checkpoints are the same files.
 expect 0 "$tenon" train "$work/run.json" --checkpoint.folder "$work/whole" --checkpoint.every 10 \
     --checkpoint.keep 2
