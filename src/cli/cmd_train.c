@@ -10,6 +10,7 @@
 #include "cli/output.h"
 #include "cli/train_data.h"
 #include "cli/train_log.h"
+#include "cli/train_report.h"
 
 typedef struct trainer {
     cli *c;
@@ -20,8 +21,9 @@ typedef struct trainer {
     tn_module *module;
     tn_train_step *step;
     train_log log;
-    int64_t at;    /* steps done */
-    int64_t saved; /* the last checkpoint's; -1: there is none */
+    train_report *report; /* NULL: none is asked for */
+    int64_t at;           /* steps done */
+    int64_t saved;        /* the last checkpoint's; -1: there is none */
 } trainer;
 
 /* ---- signals -------------------------------------------------------------------------------- */
@@ -227,6 +229,7 @@ static tn_status one_step(trainer *t, tn_error *err) {
     t->at++;
     TN_CHECK(evaluate(t, &r, err));
     TN_CHECK(cli_train_log_step(&t->log, &r, err));
+    if (t->report) cli_train_report_add(t->report, &r);
     int64_t every = t->s.checkpoint_every;
     return every && t->at % every == 0 ? save(t, err) : TN_OK;
 }
@@ -235,6 +238,8 @@ static tn_status loop(trainer *t, tn_error *err) {
     catch_signals();
     while (t->at < t->s.steps && !stop_signal) TN_CHECK(one_step(t, err));
     TN_CHECK(save(t, err));
+    if (t->report)
+        TN_CHECK(cli_train_report_write(t->report, t->s.model_config, t->c->options.report, err));
     if (stop_signal && t->saved == t->at)
         cli_train_log_note(&t->log, "stopped after step %lld, saved in %s; --resume goes on",
                            (long long)t->at, t->s.checkpoint_folder);
@@ -253,6 +258,7 @@ static tn_status train(trainer *t, tn_error *err) {
     TN_TRY(err, make_step(t, err), "%s", t->s.model_config);
     TN_CHECK(resume(t, err));
     TN_CHECK(open_log(t, err));
+    if (t->c->options.report) t->report = TN_NEW(&t->c->arena, train_report);
     return loop(t, err);
 }
 

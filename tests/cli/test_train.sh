@@ -46,7 +46,8 @@ sys.exit(a != b)
 PYTHON
 
 # TensorBoard's records: lengths, checksums, and the same losses.
-expect 0 "$tenon" train "$work/run.json" --train.tensorboard "$work/board" --train.log "$work/log2" -q
+expect 0 "$tenon" train "$work/run.json" --train.tensorboard "$work/board" --train.log "$work/log2" -q \
+    --report "$work/run.html"
 python3 - "$work/board" "$work/log2" <<'PYTHON' || die "the event file is not right"
 import glob, json, struct, sys
 def checksum(data):
@@ -151,3 +152,15 @@ expect 1 "$tenon" train "$work/bad.json"
 err_has "train: expected a section"
 expect 1 "$tenon" train "$work/none.json"
 err_has "none.json"
+
+# The report, in a browser.
+! grep -qE 'https?://[^w]' "$work/run.html" || die "the page refers to something outside"
+browser=$(command -v chromium || command -v chromium-browser || command -v google-chrome) || {
+    echo "no browser: the page is not opened"
+    exit 0
+}
+"$browser" --headless --no-sandbox --disable-gpu --user-data-dir="$work/profile" \
+    --virtual-time-budget=4000 --dump-dom "file://$work/run.html" >"$work/dom" 2>"$work/err" ||
+    die "the browser failed"
+[ "$(grep -o 'data-curve="' "$work/dom" | wc -l)" = 7 ] || die "not 7 curves are drawn"
+grep -q 'data-curve="loss" d="M' "$work/dom" || die "no curve of the loss"

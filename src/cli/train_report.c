@@ -1,0 +1,65 @@
+/* See train_report.h; the page is page/train.html. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/io.h"
+#include "cli/output.h"
+#include "cli/train_report.h"
+
+extern const char *const cli_train_page[];
+
+static void thin(train_report *r) {
+    int kept = 0, evaluated = 0;
+    for (int i = 0; i < r->count; i++) evaluated += r->at[i].evaluated;
+    bool few = evaluated < REPORT_POINTS / 4;
+    for (int i = 0; i < r->count; i++)
+        if (i % 2 == 0 || (few && r->at[i].evaluated)) r->at[kept++] = r->at[i];
+    r->count = kept;
+    r->stride *= 2;
+}
+
+void cli_train_report_add(train_report *r, const train_record *step) {
+    r->stride = TN_MAX(1, r->stride);
+    if (step->step % r->stride != 0 && !step->evaluated) return;
+    if (r->count == REPORT_POINTS) thin(r);
+    r->at[r->count++] = *step;
+}
+
+static json_t *points(const train_report *r) {
+    json_t *list = json_array();
+    for (int i = 0; i < r->count; i++) {
+        const train_record *x = &r->at[i];
+        double y[] = {(double)x->step, x->loss,    x->grad_norm, x->lr,
+                      x->step_ms,      x->wait_ms, NAN,          NAN};
+        if (x->evaluated) {
+            y[6] = x->eval_loss;
+            y[7] = x->accuracy;
+        }
+        json_t *point = json_array();
+        for (size_t k = 0; k < TN_COUNT(y); k++)
+            json_array_append_new(point, cli_json_number(y[k]));
+        json_array_append_new(list, point);
+    }
+    return list;
+}
+
+tn_status cli_train_report_write(const train_report *r, const char *title, const char *path,
+                                 tn_error *err) {
+    const char *page = cli_train_page[0], *mark = strstr(page, "@DATA@");
+    json_t *data = json_pack("{s:s, s:o}", "title", title, "points", points(r));
+    /* With / escaped no text can end the script element. */
+    char *text =
+        data ? json_dumps(data, JSON_COMPACT | JSON_ESCAPE_SLASH | JSON_REAL_PRECISION(6)) : NULL;
+    json_decref(data);
+    if (!mark) TN_BUG("the page has no place for its data");
+    if (!text) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
+    tn_str s;
+    tn_str_init(&s);
+    tn_str_append_n(&s, page, (size_t)(mark - page));
+    tn_str_append(&s, text);
+    tn_str_append(&s, mark + strlen("@DATA@"));
+    tn_status status = tn_file_write(path, s.data, s.len, false, err);
+    tn_str_deinit(&s);
+    free(text);
+    return status;
+}
