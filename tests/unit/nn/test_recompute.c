@@ -16,8 +16,7 @@ static tn_tensor *block(tn_module *m, tn_tensor *x) {
 
 static tn_tensor *loss_of(void *context, tn_module *m, tn_tensor *const *batch) {
     const bool *blocks = context;
-    tn_tensor *x = tn_retain(batch[0]);
-    x = tn_keep(x);
+    tn_tensor *x = batch[0];
     for (int i = 0; i < BLOCKS; i++) {
         x = block(tn_module_child(m, "layers.%d", i), x);
         if (*blocks) x = tn_block_end(x);
