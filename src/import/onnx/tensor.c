@@ -168,7 +168,8 @@ static void unpack_bits(tn_array *a, int64_t at, int64_t end, uint8_t byte) {
     for (int shift = 0; shift < 8 && at < end; shift += bits, at++) {
         uint8_t v = (uint8_t)((byte >> shift) & ((1 << bits) - 1));
         bool negative = tn_dtype_is_signed(a->dtype) && (v >> (bits - 1));
-        ((uint8_t *)a->data)[at] = negative ? (uint8_t)(v | (0xff << bits)) : v;
+        if (negative) v = (uint8_t)(v | (0xff << bits));
+        ((uint8_t *)a->data)[at] = v;
     }
 }
 

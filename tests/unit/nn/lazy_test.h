@@ -2,6 +2,7 @@
 #ifndef TENON_LAZY_TEST_H
 #define TENON_LAZY_TEST_H
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,6 +70,61 @@ static inline tn_context_stats statistics(tn_context *c) {
     tn_context_stats s;
     tn_context_statistics(c, &s);
     return s;
+}
+
+/* The elements of x as doubles; x is f32 or f64. The caller frees them. */
+static inline double *numbers_of(tn_tensor *x) {
+    tn_error err = TN_ERROR_INIT;
+    int64_t count = tn_tensor_count(x);
+    bool wide = tn_tensor_dtype(x) == TN_f64;
+    double *out = malloc(sizeof(double) * (size_t)count + 1);
+    float *narrow = malloc(sizeof(float) * (size_t)count + 1);
+    size_t size = (size_t)count * (wide ? sizeof(double) : sizeof(float));
+    must(tn_read(x, wide ? (void *)out : (void *)narrow, size, &err), &err);
+    for (int64_t i = 0; !wide && i < count; i++) out[i] = (double)narrow[i];
+    free(narrow);
+    return out;
+}
+
+static inline void expect_numbers(tn_tensor *x, const double *want, int64_t count,
+                                  double tolerance) {
+    double *have = numbers_of(x), most = 1;
+    assert_int_equal(tn_tensor_count(x), count);
+    for (int64_t i = 0; i < count; i++) most = fmax(most, fabs(want[i]));
+    for (int64_t i = 0; i < count; i++)
+        if (!(fabs(have[i] - want[i]) <= tolerance * most))
+            fail_msg("element %lld is %.9g, expected %.9g", (long long)i, have[i], want[i]);
+    free(have);
+}
+#define EXPECT_NUMBERS(x, ...)                                                                     \
+    expect_numbers((x), (const double[]){__VA_ARGS__},                                             \
+                   (int64_t)(sizeof((const double[]){__VA_ARGS__}) / sizeof(double)), 1e-6)
+
+/* The context's error has `part` in it; it is cleared. */
+static inline void refused(tn_context *c, const char *part) {
+    tn_error err = TN_ERROR_INIT;
+    char text[2048] = "";
+    if (tn_context_error(c, &err) != TN_OK) tn_error_format(&err, text, sizeof text);
+    if (!strstr(text, part)) fail_msg("expected '%s' in '%s'", part, text);
+    tn_context_clear_error(c);
+}
+
+/* Numbers in [-1, 1] that depend on the position alone. */
+static inline tn_tensor *some_numbers(tn_context *c, tn_dtype dtype, int rank, const int64_t *dim,
+                                      uint64_t seed) {
+    int64_t count = 1;
+    for (int i = 0; i < rank; i++) count *= dim[i];
+    double *wide = malloc(sizeof(double) * (size_t)count + 1);
+    float *narrow = malloc(sizeof(float) * (size_t)count + 1);
+    for (int64_t i = 0; i < count; i++) {
+        wide[i] = (double)(test_random(&seed) >> 11) * 0x1p-52 - 1;
+        narrow[i] = (float)wide[i];
+    }
+    void *data = dtype == TN_f64 ? (void *)wide : (void *)narrow;
+    tn_tensor *x = tn_tensor_from(c, dtype, rank, dim, data);
+    free(wide);
+    free(narrow);
+    return x;
 }
 
 #endif

@@ -2,14 +2,14 @@
 #include <tenon/nn.h>
 
 #include "nn/lazy.h"
-#include "unit/nn/tensor_lab.h"
+#include "unit/nn/lazy_test.h"
 
 static tn_module *abstract_module(tn_context *c) {
     tn_module_options o = TN_MODULE_OPTIONS_INIT;
     tn_module *m;
     tn_error err = TN_ERROR_INIT;
     o.abstract = true;
-    nn_must(tn_module_create(c, &o, &m, &err), &err);
+    must(tn_module_create(c, &o, &m, &err), &err);
     return m;
 }
 
@@ -41,7 +41,7 @@ static tn_tensor *llama(tn_module *m, tn_tensor *index) {
 
 static void test_abstract__eight_billion_parameters(void **state) {
     (void)state;
-    tn_context *c = nn_context(TN_COMPILE_INTERPRET);
+    tn_context *c = lazy_context(TN_COMPILE_INTERPRET, 1);
     tn_module *m = abstract_module(c);
     tn_scope *scope = tn_scope_open(c);
     tn_tensor *index = tn_tensor_from(c, TN_i32, TN_SHAPE(1, 16), NULL);
@@ -56,8 +56,8 @@ static void test_abstract__eight_billion_parameters(void **state) {
     tn_graph *g;
     tn_error err = TN_ERROR_INIT;
     tn_arena_init(&arena, tn_allocator_system());
-    nn_must(tn__graph_of(&y, 1, &arena, &g, &err), &err);
-    nn_must(tn_graph_verify(g, NULL, &err), &err);
+    must(tn__graph_of(&y, 1, &arena, &g, &err), &err);
+    must(tn_graph_verify(g, NULL, &err), &err);
     assert_int_equal(g->inputs.len, 292);
     bool found = false;
     for (uint32_t i = 0; i < g->inputs.len; i++)
@@ -82,10 +82,10 @@ static void expect(tn_tensor *x, const char *part) {
 
 static void test_abstract__cannot_be_evaluated(void **state) {
     (void)state;
-    tn_context *c = nn_context(TN_COMPILE_INTERPRET);
+    tn_context *c = lazy_context(TN_COMPILE_INTERPRET, 1);
     tn_module *m = abstract_module(c);
     tn_scope *scope = tn_scope_open(c);
-    tn_tensor *y = tn_linear(m, "l", nn_some(c, TN_f32, TN_SHAPE(2, 3), 1), 4);
+    tn_tensor *y = tn_linear(m, "l", some_numbers(c, TN_f32, TN_SHAPE(2, 3), 1), 4);
     y = tn_dropout(m, "d", tn_batch_norm(m, "b", y), 0.5);
     tn_tensor *w = tn_module_find(m, "l.weight"), *grad;
     tn_grad(y, NULL, &w, 1, &grad);
@@ -93,11 +93,12 @@ static void test_abstract__cannot_be_evaluated(void **state) {
     expect(y, "has a type and no elements");
     expect(grad, "has a type and no elements");
     expect(w, "l.weight");
-    NN_EXPECT(tn_add_scalar(tn_tensor_scalar(c, TN_f32, 1), 1), 2); /* does not depend on them */
-    tn_tensor *value = nn_some(c, TN_f32, TN_SHAPE(4, 3), 2);
-    double *numbers = nn_numbers(value);
+    EXPECT_NUMBERS(tn_add_scalar(tn_tensor_scalar(c, TN_f32, 1), 1),
+                   2); /* does not depend on them */
+    tn_tensor *value = some_numbers(c, TN_f32, TN_SHAPE(4, 3), 2);
+    double *numbers = numbers_of(value);
     tn_assign(w, value); /* elements from elsewhere, as from a checkpoint */
-    nn_expect(w, numbers, 12, 0);
+    expect_numbers(w, numbers, 12, 0);
     free(numbers);
     tn_scope_close(scope);
     tn_module_release(m);
@@ -106,9 +107,9 @@ static void test_abstract__cannot_be_evaluated(void **state) {
 
 static void test_abstract__graph_of_wrong_tensors(void **state) {
     (void)state;
-    tn_context *c = nn_context(TN_COMPILE_INTERPRET);
+    tn_context *c = lazy_context(TN_COMPILE_INTERPRET, 1);
     tn_scope *scope = tn_scope_open(c);
-    tn_tensor *x = nn_some(c, TN_f32, TN_SHAPE(2, 3), 1), *none = NULL;
+    tn_tensor *x = some_numbers(c, TN_f32, TN_SHAPE(2, 3), 1), *none = NULL;
     tn_tensor *wrong = tn_matmul(x, x);
     tn_arena arena;
     tn_graph *g;
@@ -118,7 +119,7 @@ static void test_abstract__graph_of_wrong_tensors(void **state) {
     assert_int_equal(tn__graph_of(&wrong, 1, &arena, &g, &err), TN_INVALID);
     tn_context_clear_error(c);
     assert_int_equal(tn__graph_of(&wrong, 1, &arena, &g, &err), TN_INVALID);
-    nn_must(tn__graph_of(&x, 1, &arena, &g, &err), &err); /* an input that is the result */
+    must(tn__graph_of(&x, 1, &arena, &g, &err), &err); /* an input that is the result */
     assert_int_equal(g->outputs.len, 1);
     tn_arena_deinit(&arena);
     tn_scope_close(scope);

@@ -1,7 +1,7 @@
 /* Loops and branches of lazy tensors, and their gradients. */
 #include <tenon/nn.h>
 
-#include "unit/nn/tensor_lab.h"
+#include "unit/nn/lazy_test.h"
 
 /* ---- scan ----------------------------------------------------------------------------------- */
 
@@ -27,11 +27,11 @@ static void test_scan__is_the_loop_written_out(void **state) {
     (void)state;
     enum { STEPS = 5, SIZE = 3 };
     for (int reverse = 0; reverse < 2; reverse++) {
-        tn_context *c = nn_context(TN_COMPILE_INTERPRET);
+        tn_context *c = lazy_context(TN_COMPILE_INTERPRET, 1);
         tn_scope *scope = tn_scope_open(c);
-        tn_tensor *w = nn_some(c, TN_f64, TN_SHAPE(SIZE, SIZE), 1);
-        tn_tensor *x[2] = {nn_some(c, TN_f64, TN_SHAPE(SIZE), 2),
-                           nn_some(c, TN_f64, TN_SHAPE(STEPS, SIZE), 3)};
+        tn_tensor *w = some_numbers(c, TN_f64, TN_SHAPE(SIZE, SIZE), 1);
+        tn_tensor *x[2] = {some_numbers(c, TN_f64, TN_SHAPE(SIZE), 2),
+                           some_numbers(c, TN_f64, TN_SHAPE(STEPS, SIZE), 3)};
         tn_tensor *y[3], *h = x[0], *all[STEPS];
         scan_of(
             (tn_scan_loop){
@@ -50,8 +50,8 @@ static void test_scan__is_the_loop_written_out(void **state) {
         tn_grad(sum, NULL, vars, 3, grad);
         assert_int_equal(tn_tensor_dim(y[2], 0), STEPS);
         for (int i = 0; i < 3; i++) {
-            double *numbers = nn_numbers(want[i]);
-            nn_expect(grad[i], numbers, tn_tensor_count(want[i]), 1e-12);
+            double *numbers = numbers_of(want[i]);
+            expect_numbers(grad[i], numbers, tn_tensor_count(want[i]), 1e-12);
             free(numbers);
         }
         tn_scope_close(scope);
@@ -78,7 +78,7 @@ static void nested(tn_tensor *const *h, tn_tensor *const *x, tn_tensor **next, t
 
 static void test_scan__nests(void **state) {
     (void)state;
-    tn_context *c = nn_context(TN_COMPILE_INTERPRET);
+    tn_context *c = lazy_context(TN_COMPILE_INTERPRET, 1);
     tn_scope *scope = tn_scope_open(c);
     tn_tensor *x[3] = {tn_tensor_scalar(c, TN_f64, 1),
                        tn_tensor_from(c, TN_f64, TN_SHAPE(2), (double[]){2, 3}),
@@ -87,10 +87,10 @@ static void test_scan__nests(void **state) {
     scan_of((tn_scan_loop){.step = nested, .x_count = 2}, x, &y);
     tn_grad(y, NULL, x, 3, grad);
     /* ((1·2 + 1)·2 + 2 = 8; (8·3 + 3)·3 + 4 = 85 */
-    NN_EXPECT(y, 85);
-    NN_EXPECT(grad[0], 36);
-    NN_EXPECT(grad[1], 45, 51);
-    NN_EXPECT(grad[2], 18, 9, 3, 1);
+    EXPECT_NUMBERS(y, 85);
+    EXPECT_NUMBERS(grad[0], 36);
+    EXPECT_NUMBERS(grad[1], 45, 51);
+    EXPECT_NUMBERS(grad[2], 18, 9, 3, 1);
     tn_scope_close(scope);
     tn_context_release(c);
 }
@@ -110,15 +110,15 @@ static void doubled(tn_tensor *const *x, tn_tensor **y, void *user) {
 
 static void test_while__runs_as_long_as_it_holds(void **state) {
     (void)state;
-    tn_context *c = nn_context(TN_COMPILE_INTERPRET);
+    tn_context *c = lazy_context(TN_COMPILE_INTERPRET, 1);
     tn_scope *scope = tn_scope_open(c);
     for (int i = 0; i < 2; i++) {
         tn_tensor *two = tn_tensor_scalar(c, TN_f64, 2), *y[2];
         tn_tensor *x[2] = {tn_tensor_scalar(c, TN_f64, i ? 200 : 3),
                            tn_tensor_scalar(c, TN_i64, 0)};
         tn_while(below_hundred, doubled, &two, x, y, 2);
-        NN_EXPECT(y[0], i ? 200 : 192);
-        NN_EXPECT(tn_cast(y[1], TN_f64), i ? 0 : 6);
+        EXPECT_NUMBERS(y[0], i ? 200 : 192);
+        EXPECT_NUMBERS(tn_cast(y[1], TN_f64), i ? 0 : 6);
     }
     tn_scope_close(scope);
     tn_context_release(c);
@@ -136,7 +136,7 @@ static void scaled(tn_tensor *const *x, tn_tensor **y, void *user) {
 
 static void test_cond__takes_one_branch(void **state) {
     (void)state;
-    tn_context *c = nn_context(TN_COMPILE_INTERPRET);
+    tn_context *c = lazy_context(TN_COMPILE_INTERPRET, 1);
     tn_scope *scope = tn_scope_open(c);
     tn_tensor *x = tn_tensor_from(c, TN_f64, TN_SHAPE(2), (double[]){3, -5});
     tn_tensor *factor = tn_tensor_scalar(c, TN_f64, 10), *y, *grad[2];
@@ -147,13 +147,13 @@ static void test_cond__takes_one_branch(void **state) {
         tn_tensor *vars[2] = {x, factor};
         tn_grad(y, NULL, vars, 2, grad);
         if (taken) {
-            NN_EXPECT(y, 9, 25);
-            NN_EXPECT(grad[0], 6, -10);
-            NN_EXPECT(grad[1], 0);
+            EXPECT_NUMBERS(y, 9, 25);
+            EXPECT_NUMBERS(grad[0], 6, -10);
+            EXPECT_NUMBERS(grad[1], 0);
         } else {
-            NN_EXPECT(y, 30, -50);
-            NN_EXPECT(grad[0], 10, 10);
-            NN_EXPECT(grad[1], -2);
+            EXPECT_NUMBERS(y, 30, -50);
+            EXPECT_NUMBERS(grad[0], 10, 10);
+            EXPECT_NUMBERS(grad[1], -2);
         }
     }
     tn_scope_close(scope);
@@ -182,25 +182,25 @@ static void trains(tn_tensor *const *x, tn_tensor **y, void *user) {
 
 static void test_control__wrong_calls(void **state) {
     (void)state;
-    tn_context *c = nn_context(TN_COMPILE_INTERPRET);
+    tn_context *c = lazy_context(TN_COMPILE_INTERPRET, 1);
     tn_scope *scope = tn_scope_open(c);
     tn_tensor *x = tn_tensor_scalar(c, TN_f64, 1), *y[2];
     tn_tensor *yes = tn_tensor_scalar(c, TN_bool, 1);
     tn_cond(yes, &(tn_branches){reads, reads, NULL}, &x, 1, y, 2);
     assert_false(tn_tensor_ok(y[0]));
-    nn_refused(c, "result 1 empty");
+    refused(c, "result 1 empty");
     tn_while(below_hundred, grows, NULL, &x, y, 1);
-    nn_refused(c, "sub-graph 'body'");
+    refused(c, "sub-graph 'body'");
     tn_cond(x, &(tn_branches){squared, squared, NULL}, &x, 1, y, 1);
-    nn_refused(c, "flag");
+    refused(c, "flag");
     tn_cond(yes, &(tn_branches){squared, grows, NULL}, &x, 1, y, 1);
-    nn_refused(c, "sub-graph 'else_graph'");
+    refused(c, "sub-graph 'else_graph'");
     tn_module *m;
     tn_error err = TN_ERROR_INIT;
-    nn_must(tn_module_create(c, NULL, &m, &err), &err);
-    tn_tensor *rows = nn_some(c, TN_f32, TN_SHAPE(4, 3), 1);
+    must(tn_module_create(c, NULL, &m, &err), &err);
+    tn_tensor *rows = some_numbers(c, TN_f32, TN_SHAPE(4, 3), 1);
     tn_cond(yes, &(tn_branches){trains, trains, m}, &rows, 1, y, 1);
-    nn_refused(c, "nothing can be assigned");
+    refused(c, "nothing can be assigned");
     tn_module_release(m);
     tn_scope_close(scope);
     tn_context_release(c);

@@ -4,7 +4,7 @@
 #include <stdatomic.h>
 #include <tenon/nn.h>
 
-#include "unit/nn/tensor_lab.h"
+#include "unit/nn/lazy_test.h"
 
 /* ---- the failing allocator ------------------------------------------------------------------ */
 
@@ -89,9 +89,9 @@ static bool record(tn_context *c, tn_tensor *x, long n) {
 
 static void test_layers__survive_failing_allocations(void **state) {
     (void)state;
-    tn_context *c = nn_context(TN_COMPILE_INTERPRET);
+    tn_context *c = lazy_context(TN_COMPILE_INTERPRET, 1);
     tn_scope *scope = tn_scope_open(c);
-    tn_tensor *x = nn_some(c, TN_f32, TN_SHAPE(3, 2, 8), 1);
+    tn_tensor *x = some_numbers(c, TN_f32, TN_SHAPE(3, 2, 8), 1);
     long n = 0;
     while (record(c, x, n)) n++;
     assert_true(n > 50);

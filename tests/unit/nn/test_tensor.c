@@ -1,13 +1,11 @@
 /* Lazy tensors: values, types, errors, life, loops, threads. */
-#include "../test.h"
-
 #include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <tenon/tensor.h>
+#include "lazy_test.h"
 
 /* ---- helpers -------------------------------------------------------------------------------- */
 
@@ -28,25 +26,6 @@ static tn_context *context_of(int programs) {
     return context_with(TN_COMPILE_INTERPRET, programs);
 }
 
-static void must(tn_status status, const tn_error *err) {
-    char text[2048];
-    if (status == TN_OK) return;
-    tn_error_format(err, text, sizeof text);
-    fail_msg("%s: %s", tn_status_name(status), text);
-}
-
-static void read_into(tn_tensor *x, void *out, size_t size) {
-    tn_error err = TN_ERROR_INIT;
-    must(tn_read(x, out, size, &err), &err);
-}
-
-static double item(tn_tensor *x) {
-    tn_error err = TN_ERROR_INIT;
-    double value;
-    must(tn_item(x, &value, &err), &err);
-    return value;
-}
-
 static void check_f32(tn_tensor *x, const float *want, int count) {
     float *got = malloc((size_t)count * sizeof *got);
     read_into(x, got, (size_t)count * sizeof *got);
@@ -54,16 +33,6 @@ static void check_f32(tn_tensor *x, const float *want, int count) {
         if (!(fabsf(got[i] - want[i]) <= 1e-6f * (1 + fabsf(want[i]))))
             fail_msg("element %d is %g, expected %g", i, (double)got[i], (double)want[i]);
     free(got);
-}
-
-static tn_tensor *vector(tn_context *c, int n, const float *x) {
-    return tn_tensor_from(c, TN_f32, TN_SHAPE(n), x);
-}
-
-static tn_context_stats statistics(tn_context *c) {
-    tn_context_stats s;
-    tn_context_statistics(c, &s);
-    return s;
 }
 
 /* ---- values --------------------------------------------------------------------------------- */

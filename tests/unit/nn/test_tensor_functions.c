@@ -1,10 +1,10 @@
 /* tn_vmap, tn_custom_vjp and tn_scan: functions that are recorded once. */
-#include "unit/nn/tensor_lab.h"
+#include "unit/nn/lazy_test.h"
 
 enum { SAMPLES = 4, IN = 3, HIDDEN = 5 };
 
 static int setup(void **state) {
-    *state = nn_context(TN_COMPILE_INTERPRET);
+    *state = lazy_context(TN_COMPILE_INTERPRET, 1);
     return 0;
 }
 
@@ -24,17 +24,17 @@ static void softmax_times(tn_tensor *const *x, tn_tensor **y, void *user) {
 static void test_vmap__is_the_function_for_each_member(void **state) {
     tn_context *c = *state;
     tn_scope *scope = tn_scope_open(c);
-    tn_tensor *x = nn_some(c, TN_f64, TN_SHAPE(SAMPLES, 3), 1);
-    tn_tensor *s = nn_some(c, TN_f64, TN_SHAPE(SAMPLES), 2), *y[3];
-    tn_tensor *same = nn_some(c, TN_f64, TN_SHAPE(2), 3);
+    tn_tensor *x = some_numbers(c, TN_f64, TN_SHAPE(SAMPLES, 3), 1);
+    tn_tensor *s = some_numbers(c, TN_f64, TN_SHAPE(SAMPLES), 2), *y[3];
+    tn_tensor *same = some_numbers(c, TN_f64, TN_SHAPE(2), 3);
     tn_vmap(softmax_times, same, (tn_tensor *[]){x, s}, 2, y, 3);
     assert_int_equal(tn_tensor_rank(y[0]), 2);
     assert_int_equal(tn_tensor_rank(y[1]), 1);
     tn_tensor *want = tn_mul(tn_softmax(x, -1), tn_reshape(s, TN_SHAPE(SAMPLES, 1)));
-    double *a = nn_numbers(want), *b = nn_numbers(tn_sum(want, TN_AXES(1), false));
-    nn_expect(y[0], a, SAMPLES * 3, 1e-12);
-    nn_expect(y[1], b, SAMPLES, 1e-12);
-    double *one = nn_numbers(same), *all = nn_numbers(y[2]);
+    double *a = numbers_of(want), *b = numbers_of(tn_sum(want, TN_AXES(1), false));
+    expect_numbers(y[0], a, SAMPLES * 3, 1e-12);
+    expect_numbers(y[1], b, SAMPLES, 1e-12);
+    double *one = numbers_of(same), *all = numbers_of(y[2]);
     for (int i = 0; i < 2 * SAMPLES; i++) assert_true(all[i] == one[i % 2]);
     free(a), free(b), free(one), free(all);
     tn_scope_close(scope);
@@ -58,17 +58,17 @@ static void sample_gradient(tn_tensor *const *x, tn_tensor **y, void *user) {
 static void test_vmap__of_gradients_gives_those_of_each_sample(void **state) {
     tn_context *c = *state;
     tn_scope *scope = tn_scope_open(c);
-    layer l = {tn_variable(nn_some(c, TN_f64, TN_SHAPE(IN, HIDDEN), 1)),
-               tn_variable(nn_some(c, TN_f64, TN_SHAPE(HIDDEN), 2))};
-    tn_tensor *x = nn_some(c, TN_f64, TN_SHAPE(SAMPLES, IN), 3);
-    tn_tensor *t = nn_some(c, TN_f64, TN_SHAPE(SAMPLES), 4), *all[2], *one[2];
+    layer l = {tn_variable(some_numbers(c, TN_f64, TN_SHAPE(IN, HIDDEN), 1)),
+               tn_variable(some_numbers(c, TN_f64, TN_SHAPE(HIDDEN), 2))};
+    tn_tensor *x = some_numbers(c, TN_f64, TN_SHAPE(SAMPLES, IN), 3);
+    tn_tensor *t = some_numbers(c, TN_f64, TN_SHAPE(SAMPLES), 4), *all[2], *one[2];
     tn_vmap(sample_gradient, &l, (tn_tensor *[]){x, t}, 2, all, 2);
     for (int i = 0; i < SAMPLES; i++) {
         tn_tensor *at[] = {tn_select(x, 0, i), tn_select(t, 0, i)};
         sample_gradient(at, one, &l);
         for (int k = 0; k < 2; k++) {
-            double *want = nn_numbers(one[k]);
-            nn_expect(tn_select(all[k], 0, i), want, tn_tensor_count(one[k]), 1e-12);
+            double *want = numbers_of(one[k]);
+            expect_numbers(tn_select(all[k], 0, i), want, tn_tensor_count(one[k]), 1e-12);
             free(want);
         }
     }
@@ -78,14 +78,14 @@ static void test_vmap__of_gradients_gives_those_of_each_sample(void **state) {
 static void test_vmap__is_differentiable(void **state) {
     tn_context *c = *state;
     tn_scope *scope = tn_scope_open(c);
-    tn_tensor *x = tn_variable(nn_some(c, TN_f64, TN_SHAPE(SAMPLES, 3), 1)), *y[3], *dx, *want;
-    tn_tensor *s = nn_some(c, TN_f64, TN_SHAPE(SAMPLES), 2);
+    tn_tensor *x = tn_variable(some_numbers(c, TN_f64, TN_SHAPE(SAMPLES, 3), 1)), *y[3], *dx, *want;
+    tn_tensor *s = some_numbers(c, TN_f64, TN_SHAPE(SAMPLES), 2);
     tn_vmap(softmax_times, s, (tn_tensor *[]){x, s}, 2, y, 3);
     tn_grad(tn_sum(tn_mul(y[0], y[0]), TN_ALL_AXES, false), NULL, &x, 1, &dx);
     tn_tensor *z = tn_mul(tn_softmax(x, -1), tn_reshape(s, TN_SHAPE(SAMPLES, 1)));
     tn_grad(tn_sum(tn_mul(z, z), TN_ALL_AXES, false), NULL, &x, 1, &want);
-    double *numbers = nn_numbers(want);
-    nn_expect(dx, numbers, SAMPLES * 3, 1e-12);
+    double *numbers = numbers_of(want);
+    expect_numbers(dx, numbers, SAMPLES * 3, 1e-12);
     free(numbers);
     tn_scope_close(scope);
 }
@@ -104,14 +104,15 @@ static void test_vmap__nests(void **state) {
     tn_tensor *x = tn_tensor_from(c, TN_f64, TN_SHAPE(2), (double[]){2, 3}), *y;
     tn_tensor *z = tn_tensor_from(c, TN_f64, TN_SHAPE(3), (double[]){1, 10, 100});
     tn_vmap(each_with_all, z, &x, 1, &y, 1);
-    NN_EXPECT(y, 2, 20, 200, 3, 30, 300);
+    EXPECT_NUMBERS(y, 2, 20, 200, 3, 30, 300);
     tn_scope_close(scope);
 }
 
 static void test_vmap__of_no_members(void **state) {
     tn_context *c = *state;
     tn_scope *scope = tn_scope_open(c);
-    tn_tensor *x = nn_some(c, TN_f64, TN_SHAPE(0, 3), 1), *s = nn_some(c, TN_f64, TN_SHAPE(0), 1);
+    tn_tensor *x = some_numbers(c, TN_f64, TN_SHAPE(0, 3), 1),
+              *s = some_numbers(c, TN_f64, TN_SHAPE(0), 1);
     tn_tensor *y[3];
     tn_vmap(softmax_times, s, (tn_tensor *[]){x, s}, 2, y, 3);
     assert_true(tn_tensor_ok(y[0]));
@@ -139,22 +140,23 @@ static void forgets(tn_tensor *const *x, tn_tensor **y, void *user) {
 static void test_vmap__refuses_what_cannot_be(void **state) {
     tn_context *c = *state;
     tn_scope *scope = tn_scope_open(c);
-    tn_tensor *x = nn_some(c, TN_f64, TN_SHAPE(3), 1), *y, *scalar = nn_some(c, TN_f64, 0, NULL, 1);
-    tn_tensor *other = nn_some(c, TN_f64, TN_SHAPE(4), 1);
+    tn_tensor *x = some_numbers(c, TN_f64, TN_SHAPE(3), 1), *y,
+              *scalar = some_numbers(c, TN_f64, 0, NULL, 1);
+    tn_tensor *other = some_numbers(c, TN_f64, TN_SHAPE(4), 1);
     tn_status status = TN_OK;
     tn_vmap(reads, &status, &x, 1, &y, 1);
     assert_int_equal(status, TN_INVALID);
     tn_context_clear_error(c);
     tn_vmap(assigns, scalar, &x, 1, &y, 1);
-    nn_refused(c, "inside a function given to tn_vmap nothing can be assigned");
+    refused(c, "inside a function given to tn_vmap nothing can be assigned");
     tn_vmap(forgets, NULL, &x, 1, &y, 1);
-    nn_refused(c, "tn_vmap: the function left result 0 empty");
+    refused(c, "tn_vmap: the function left result 0 empty");
     assert_false(tn_tensor_ok(y));
-    scalar = nn_some(c, TN_f64, 0, NULL, 1);
+    scalar = some_numbers(c, TN_f64, 0, NULL, 1);
     tn_vmap(forgets, NULL, &scalar, 1, &y, 1);
-    nn_refused(c, "input 0 is a scalar");
+    refused(c, "input 0 is a scalar");
     tn_vmap(outer_product, x, (tn_tensor *[]){x, other}, 2, &y, 1);
-    nn_refused(c, "input 1 has 4 members, input 0 has 3");
+    refused(c, "input 1 has 4 members, input 0 has 3");
     tn_scope_close(scope);
 }
 
@@ -182,8 +184,8 @@ static void test_custom__replaces_the_gradient(void **state) {
     rule.user = limit;
     tn_custom_vjp(&rule, &x, 1, &y, 1);
     tn_grad(tn_sum(tn_mul(y, y), TN_ALL_AXES, false), NULL, &x, 1, &dx);
-    NN_EXPECT(y, 1, 4, 4);
-    NN_EXPECT(dx, 2, 8, 8);
+    EXPECT_NUMBERS(y, 1, 4, 4);
+    EXPECT_NUMBERS(dx, 2, 8, 8);
     tn_scope_close(scope);
 }
 
@@ -218,13 +220,13 @@ static void test_custom__keeps_what_it_saved(void **state) {
     tn_custom_vjp(&rule, (tn_tensor *[]){x, k}, 2, &y, 1);
     tn_grad(y, NULL, (tn_tensor *[]){x, k}, 2, dx);
     double s = 1 / (1 + exp(-1.5));
-    NN_EXPECT(dx[0], .5, s);
-    NN_EXPECT(dx[1], 0, 0);
+    EXPECT_NUMBERS(dx[0], .5, s);
+    EXPECT_NUMBERS(dx[1], 0, 0);
     tn_custom_vjp(&rule, (tn_tensor *[]){x, k}, 2, &y, 1);
     tn_grad(y, NULL, &x, 1, dx);
     assert_int_equal(calls, 2);          /* once for each tn_custom_vjp */
     tn_grad(dx[0], NULL, &x, 1, &again); /* what was saved depends on x as forward says */
-    NN_EXPECT(again, .25, s * (1 - s));
+    EXPECT_NUMBERS(again, .25, s * (1 - s));
     tn_scope_close(scope);
 }
 
@@ -255,12 +257,12 @@ static void test_custom__has_higher_derivatives_and_members(void **state) {
     tn_custom_vjp(&rule, &x, 1, &y, 1);
     tn_grad(y, NULL, &x, 1, &first);
     tn_grad(first, NULL, &x, 1, &second);
-    NN_EXPECT(first, 12, 27);
-    NN_EXPECT(second, 12, 18);
+    EXPECT_NUMBERS(first, 12, 27);
+    EXPECT_NUMBERS(second, 12, 18);
     tn_vmap(custom_cube, &rule, &x, 1, &all, 1);
     tn_grad(all, NULL, &x, 1, &first);
-    NN_EXPECT(all, 8, 27);
-    NN_EXPECT(first, 12, 27);
+    EXPECT_NUMBERS(all, 8, 27);
+    EXPECT_NUMBERS(first, 12, 27);
     tn_scope_close(scope);
 }
 
@@ -273,17 +275,17 @@ static void wrong_shape(tn_tensor *const *x, tn_tensor *const *y, tn_tensor *con
 static void test_custom__refuses_what_would_be_wrong(void **state) {
     tn_context *c = *state;
     tn_scope *scope = tn_scope_open(c);
-    tn_tensor *x = nn_some(c, TN_f64, TN_SHAPE(3), 1), *y;
+    tn_tensor *x = some_numbers(c, TN_f64, TN_SHAPE(3), 1), *y;
     tn_custom_rule rule = TN_CUSTOM_RULE_INIT;
     rule.forward = clip;
     rule.backward = wrong_shape;
-    rule.user = nn_some(c, TN_f64, 0, NULL, 1);
+    rule.user = some_numbers(c, TN_f64, 0, NULL, 1);
     tn_custom_vjp(&rule, &x, 1, &y, 1);
-    nn_refused(c, "result 0 of sub-graph 'vjp' is f64[]; expected f64[3]");
+    refused(c, "result 0 of sub-graph 'vjp' is f64[]; expected f64[3]");
     rule.backward = through;
-    rule.user = tn_variable(nn_some(c, TN_f64, 0, NULL, 1));
+    rule.user = tn_variable(some_numbers(c, TN_f64, 0, NULL, 1));
     tn_custom_vjp(&rule, &x, 1, &y, 1);
-    nn_refused(c, "use a tensor that depends on a variable and is not among x");
+    refused(c, "use a tensor that depends on a variable and is not among x");
     rule.user = tn_stop_gradient(rule.user);
     tn_custom_vjp(&rule, &x, 1, &y, 1);
     assert_true(tn_tensor_ok(y));
@@ -331,20 +333,20 @@ static tn_tensor *loop_loss(tn_context *c, bool as_loop, tn_tensor *h, tn_tensor
 static void test_scan__is_its_steps_one_by_one(void **state) {
     tn_context *c = *state;
     tn_scope *scope = tn_scope_open(c);
-    tn_tensor *x[] = {nn_some(c, TN_f64, TN_SHAPE(2, 3), 1),
-                      nn_some(c, TN_f64, TN_SHAPE(4, 2, 3), 2),
-                      nn_some(c, TN_f64, TN_SHAPE(3, 3), 3)};
+    tn_tensor *x[] = {some_numbers(c, TN_f64, TN_SHAPE(2, 3), 1),
+                      some_numbers(c, TN_f64, TN_SHAPE(4, 2, 3), 2),
+                      some_numbers(c, TN_f64, TN_SHAPE(3, 3), 3)};
     tn_tensor *have[3], *want[3], *loss[2];
     for (int i = 0; i < 3; i++) tn_variable(x[i]);
     for (int i = 0; i < 2; i++) loss[i] = loop_loss(c, i == 0, x[0], x[1], x[2]);
     tn_grad(loss[0], NULL, x, 3, have);
     tn_grad(loss[1], NULL, x, 3, want);
-    double *value = nn_numbers(loss[1]);
-    nn_expect(loss[0], value, 1, 1e-12);
+    double *value = numbers_of(loss[1]);
+    expect_numbers(loss[0], value, 1, 1e-12);
     free(value);
     for (int i = 0; i < 3; i++) {
-        double *numbers = nn_numbers(want[i]);
-        nn_expect(have[i], numbers, tn_tensor_count(want[i]), 1e-12);
+        double *numbers = numbers_of(want[i]);
+        expect_numbers(have[i], numbers, tn_tensor_count(want[i]), 1e-12);
         free(numbers);
     }
     tn_scope_close(scope);
@@ -372,17 +374,17 @@ static void test_scan__without_x_and_with_other_carries(void **state) {
     loop.carry_count = 1;
     loop.length = 5;
     tn_scan(&loop, &y);
-    NN_EXPECT(y, 32, 96);
+    EXPECT_NUMBERS(y, 32, 96);
     loop.length = 0;
     tn_scan(&loop, &y);
-    NN_EXPECT(y, 1, 3);
+    EXPECT_NUMBERS(y, 1, 3);
     loop.length = -1;
     tn_scan(&loop, &y);
-    nn_refused(c, "a length of -1 steps");
+    refused(c, "a length of -1 steps");
     loop.length = 3;
     loop.step = grows;
     tn_scan(&loop, &y);
-    nn_refused(c, "result 0 of sub-graph 'body' is f64[4]; expected f64[2]");
+    refused(c, "result 0 of sub-graph 'body' is f64[4]; expected f64[2]");
     tn_scope_close(scope);
 }
 
@@ -392,14 +394,14 @@ static void test_gradient__of_what_is_not_reached_or_stopped(void **state) {
     tn_context *c = *state;
     tn_scope *scope = tn_scope_open(c);
     tn_tensor *x = tn_variable(tn_tensor_from(c, TN_f64, TN_SHAPE(2), (double[]){2, 3}));
-    tn_tensor *z = tn_variable(nn_some(c, TN_f32, TN_SHAPE(4), 1)), *dx[2];
+    tn_tensor *z = tn_variable(some_numbers(c, TN_f32, TN_SHAPE(4), 1)), *dx[2];
     tn_tensor *y = tn_mul(x, tn_stop_gradient(tn_mul(x, x)));
     tn_grad(y, NULL, (tn_tensor *[]){x, z}, 2, dx);
-    NN_EXPECT(dx[0], 4, 9);
-    NN_EXPECT(dx[1], 0, 0, 0, 0);
+    EXPECT_NUMBERS(dx[0], 4, 9);
+    EXPECT_NUMBERS(dx[1], 0, 0, 0, 0);
     tn_tensor *n = tn_tensor_from(c, TN_i64, TN_SHAPE(2), (int64_t[]){1, 2});
     tn_grad(tn_exp(x), NULL, &n, 1, dx);
-    nn_refused(c, "x is of type i64; only floats have derivatives");
+    refused(c, "x is of type i64; only floats have derivatives");
     tn_scope_close(scope);
 }
 
