@@ -48,6 +48,8 @@ typedef enum tn_transform_kind {
     TN_TRANSFORM_NORMALIZE,
     TN_TRANSFORM_COUNT
 } tn_transform_kind;
+/* "resize", "center_crop", … as configurations and messages have them; NULL: no such kind. */
+TN_API const char *tn_transform_name(tn_transform_kind kind);
 
 /* How images are resampled. Shrinking widens the filter by the factor (antialias). TN_BICUBIC is Keys'
  * kernel with a = -0.5 in resizing (as PIL and torch's antialiased filter) and with a = -0.75 in

@@ -4,22 +4,6 @@
 #include "base/nearest.h"
 #include "cli/train_settings.h"
 
-static const char *const names[TN_TRANSFORM_COUNT] = {
-    [TN_TRANSFORM_RESIZE] = "resize",
-    [TN_TRANSFORM_CENTER_CROP] = "center_crop",
-    [TN_TRANSFORM_RANDOM_CROP] = "random_crop",
-    [TN_TRANSFORM_RANDOM_RESIZED_CROP] = "random_resized_crop",
-    [TN_TRANSFORM_FLIP_HORIZONTAL] = "flip_horizontal",
-    [TN_TRANSFORM_FLIP_VERTICAL] = "flip_vertical",
-    [TN_TRANSFORM_BRIGHTNESS] = "brightness",
-    [TN_TRANSFORM_CONTRAST] = "contrast",
-    [TN_TRANSFORM_SATURATION] = "saturation",
-    [TN_TRANSFORM_NOISE] = "noise",
-    [TN_TRANSFORM_WARP] = "warp",
-    [TN_TRANSFORM_GRAYSCALE] = "grayscale",
-    [TN_TRANSFORM_NORMALIZE] = "normalize",
-};
-
 /* How many numbers a field has; 0: a whole number. */
 typedef struct field {
     const char *name;
@@ -95,8 +79,15 @@ static tn_status read_transform(const json_t *item, tn_transform *t, tn_error *e
     if (!word)
         return tn_error_set(err, TN_INVALID,
                             "expected a name, or an object with \"name\" and fields");
-    while (kind < TN_TRANSFORM_COUNT && strcmp(names[kind], word) != 0) kind++;
-    if (kind == TN_TRANSFORM_COUNT) return unknown("transform", word, names, kind, err);
+    while (kind < TN_TRANSFORM_COUNT &&
+           strcmp(tn_transform_name((tn_transform_kind)kind), word) != 0)
+        kind++;
+    if (kind == TN_TRANSFORM_COUNT) {
+        const char *names[TN_TRANSFORM_COUNT];
+        for (int i = 0; i < TN_TRANSFORM_COUNT; i++)
+            names[i] = tn_transform_name((tn_transform_kind)i);
+        return unknown("transform", word, names, kind, err);
+    }
     *t = (tn_transform){.kind = (tn_transform_kind)kind};
     if (!json_is_object(item)) return TN_OK;
     json_object_foreach((json_t *)(uintptr_t)item, key, value) {

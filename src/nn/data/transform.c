@@ -13,11 +13,11 @@ enum { MOST_SIDE = 1 << 15 };
 
 static const char *const names[TN_TRANSFORM_COUNT] = {
     [TN_TRANSFORM_RESIZE] = "resize",
-    [TN_TRANSFORM_CENTER_CROP] = "center crop",
-    [TN_TRANSFORM_RANDOM_CROP] = "random crop",
-    [TN_TRANSFORM_RANDOM_RESIZED_CROP] = "random resized crop",
-    [TN_TRANSFORM_FLIP_HORIZONTAL] = "horizontal flip",
-    [TN_TRANSFORM_FLIP_VERTICAL] = "vertical flip",
+    [TN_TRANSFORM_CENTER_CROP] = "center_crop",
+    [TN_TRANSFORM_RANDOM_CROP] = "random_crop",
+    [TN_TRANSFORM_RANDOM_RESIZED_CROP] = "random_resized_crop",
+    [TN_TRANSFORM_FLIP_HORIZONTAL] = "flip_horizontal",
+    [TN_TRANSFORM_FLIP_VERTICAL] = "flip_vertical",
     [TN_TRANSFORM_BRIGHTNESS] = "brightness",
     [TN_TRANSFORM_CONTRAST] = "contrast",
     [TN_TRANSFORM_SATURATION] = "saturation",
@@ -26,6 +26,10 @@ static const char *const names[TN_TRANSFORM_COUNT] = {
     [TN_TRANSFORM_GRAYSCALE] = "grayscale",
     [TN_TRANSFORM_NORMALIZE] = "normalize",
 };
+
+const char *tn_transform_name(tn_transform_kind kind) {
+    return (unsigned)kind < TN_TRANSFORM_COUNT ? names[kind] : NULL;
+}
 
 /* ---- checks --------------------------------------------------------------------------------- */
 

@@ -475,7 +475,7 @@ static void test_transforms__refused(void **state) {
     } cases[] = {
         {TN_RESIZE(.height = 3), "transform 0 (resize): set .height and .width, or .shorter"},
         {TN_RESIZE(.shorter = 3, .height = 3), "set .height and .width, or .shorter"},
-        {TN_CENTER_CROP(), "(center crop): set .height and .width"},
+        {TN_CENTER_CROP(), "(center_crop): set .height and .width"},
         {TN_RANDOM_CROP(.height = 1, .width = 1, .padding = -1), ".padding is out of range"},
         {TN_RANDOM_RESIZED_CROP(.height = 1, .width = 1, .scale = {0.5, 2}), ".scale is no range"},
         {TN_BRIGHTNESS(.low = 2, .high = 1), ".low to .high is no range"},

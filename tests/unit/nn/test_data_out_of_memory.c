@@ -1,43 +1,8 @@
 /* The n-th allocation fails, for every n: opening and reading images and tokens end in
  * TN_OUT_OF_MEMORY or in the right batches. What would be lost on the way out, LeakSanitizer finds.
  * The linker leads the allocations of the library here (--wrap, tests/CMakeLists.txt). */
+#include "unit/failing_allocations.h"
 #include "unit/nn/data_lab.h"
-
-#include <stdatomic.h>
-
-/* ---- the failing allocator ------------------------------------------------------------------ */
-
-/* Allocations that still succeed before one fails; below 0 none fails. */
-static atomic_long remaining = -1;
-
-static bool fails(void) {
-    return atomic_load(&remaining) >= 0 && atomic_fetch_sub(&remaining, 1) == 0;
-}
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_realloc(void *p, size_t size);
-void *__real_aligned_alloc(size_t align, size_t size);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_realloc(void *p, size_t size);
-void *__wrap_aligned_alloc(size_t align, size_t size);
-
-void *__wrap_malloc(size_t size) {
-    return fails() ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t count, size_t size) {
-    return fails() ? NULL : __real_calloc(count, size);
-}
-
-void *__wrap_realloc(void *p, size_t size) {
-    return size > 0 && fails() ? NULL : __real_realloc(p, size);
-}
-
-void *__wrap_aligned_alloc(size_t align, size_t size) {
-    return fails() ? NULL : __real_aligned_alloc(align, size);
-}
 
 /* ---- a run ---------------------------------------------------------------------------------- */
 
@@ -86,9 +51,9 @@ static void try_all(tn_status (*open)(tn_dataset **out, tn_error *err)) {
     check(load(open, &want, &err), &err);
     for (long n = 0; n < 500; n++) {
         err = (tn_error)TN_ERROR_INIT;
-        atomic_store(&remaining, n);
+        atomic_store(&failing_after, n);
         tn_status status = load(open, &got, &err);
-        atomic_store(&remaining, -1);
+        atomic_store(&failing_after, -1);
         if (status == TN_OK)
             assert_true(got == want);
         else

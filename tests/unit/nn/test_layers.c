@@ -1,6 +1,6 @@
 /* Layers and functions of networks against PyTorch: results, gradients of inputs and parameters, buffers
  * after a step in training. The figures are made by tools/golden_layers.py. */
-#include "../test.h"
+#include "unit/nn/lazy_test.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -9,41 +9,13 @@
 
 #include <tenon/nn.h>
 
-#include "import/import.h"
+#include "unit/nn/golden_npz.h"
 
 enum { MAX_INPUTS = 4, MAX_NAMED = 24 };
 
-static tn_arena arena;
-static tn_import_entries golden;
-
 static int load(void **state) {
-    tn_error err = TN_ERROR_INIT;
     (void)state;
-    tn_arena_init(&arena, tn_allocator_system());
-    return tn_import_npz("tests/golden/layers.npz", &arena, &golden, &err) == TN_OK ? 0 : -1;
-}
-
-static int unload(void **state) {
-    (void)state;
-    tn_arena_deinit(&arena);
-    return 0;
-}
-
-static void must(tn_status status, const tn_error *err) {
-    char text[2048];
-    if (status == TN_OK) return;
-    tn_error_format(err, text, sizeof text);
-    fail_msg("%s", text);
-}
-
-static tn_context *context_new(void) {
-    tn_context_options o = TN_CONTEXT_OPTIONS_INIT;
-    tn_context *c;
-    tn_error err = TN_ERROR_INIT;
-    o.compile.threads = 1;
-    o.compile.mode = TN_COMPILE_INTERPRET;
-    must(tn_context_create(&o, &c, &err), &err);
-    return c;
+    return golden_load("tests/golden/layers.npz");
 }
 
 /* The array "case/kind.name" (without the dot where the kind has no names); NULL: there is none. */
@@ -248,7 +220,7 @@ static void seek(sought *s, tn_tensor *x, const char *name, const tn_array *want
 static void check_case(const layer_case *k) {
     static const char *const numbers[MAX_INPUTS] = {"0", "1", "2", "3"};
     static const char *const of_inputs[MAX_INPUTS] = {"in.0", "in.1", "in.2", "in.3"};
-    tn_context *c = context_new();
+    tn_context *c = lazy_context(TN_COMPILE_INTERPRET, 1);
     tn_module *m;
     tn_error err = TN_ERROR_INIT;
     must(tn_module_create(c, NULL, &m, &err), &err);
@@ -306,5 +278,5 @@ int main(void) {
         cmocka_unit_test(test_layers__agree_with_pytorch),
         cmocka_unit_test(test_layers__no_case_is_left_out),
     };
-    return cmocka_run_group_tests(tests, load, unload);
+    return cmocka_run_group_tests(tests, load, golden_unload);
 }

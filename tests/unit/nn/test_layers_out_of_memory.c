@@ -1,44 +1,10 @@
 /* The n-th allocation fails, for every n, while layers make their parameters and a model with its
  * gradients is recorded: nothing crashes, and what would be lost LeakSanitizer finds. The linker leads
  * the allocations of the library here (--wrap, tests/CMakeLists.txt). */
-#include <stdatomic.h>
 #include <tenon/nn.h>
 
+#include "unit/failing_allocations.h"
 #include "unit/nn/lazy_test.h"
-
-/* ---- the failing allocator ------------------------------------------------------------------ */
-
-/* Allocations that still succeed before one fails; below 0 none fails. */
-static atomic_long remaining = -1;
-
-static bool fails(void) {
-    return atomic_load(&remaining) >= 0 && atomic_fetch_sub(&remaining, 1) == 0;
-}
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_realloc(void *p, size_t size);
-void *__real_aligned_alloc(size_t align, size_t size);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_realloc(void *p, size_t size);
-void *__wrap_aligned_alloc(size_t align, size_t size);
-
-void *__wrap_malloc(size_t size) {
-    return fails() ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t count, size_t size) {
-    return fails() ? NULL : __real_calloc(count, size);
-}
-
-void *__wrap_realloc(void *p, size_t size) {
-    return size > 0 && fails() ? NULL : __real_realloc(p, size);
-}
-
-void *__wrap_aligned_alloc(size_t align, size_t size) {
-    return fails() ? NULL : __real_aligned_alloc(align, size);
-}
 
 /* ---- a model -------------------------------------------------------------------------------- */
 
@@ -71,7 +37,7 @@ static tn_tensor *model(tn_module *m, tn_tensor *x) {
 static bool record(tn_context *c, tn_tensor *x, long n) {
     tn_error err = TN_ERROR_INIT;
     tn_module *m;
-    atomic_store(&remaining, n);
+    atomic_store(&failing_after, n);
     tn_status status = tn_module_create(c, NULL, &m, &err);
     tn_scope *scope = tn_scope_open(c);
     if (status == TN_OK) {
@@ -79,7 +45,7 @@ static bool record(tn_context *c, tn_tensor *x, long n) {
         tn_grad(y, NULL, &w, 1, &grad);
         if (tn_tensor_ok(grad)) assert_int_equal(tn_tensor_dim(grad, 0), 4);
     }
-    bool reached = atomic_exchange(&remaining, -1) < 0;
+    bool reached = atomic_exchange(&failing_after, -1) < 0;
     if (!reached) assert_int_equal(tn_context_error(c, &err), TN_OK);
     tn_context_clear_error(c);
     tn_scope_close(scope);

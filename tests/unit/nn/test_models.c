@@ -3,25 +3,14 @@
 #include <tenon/models.h>
 #include <tenon/train.h>
 
-#include "import/import.h"
+#include "unit/nn/golden_npz.h"
 #include "lazy_test.h"
 
 enum { MAX_NAMED = 64 };
 
-static tn_arena arena;
-static tn_import_entries golden;
-
 static int load(void **state) {
-    tn_error err = TN_ERROR_INIT;
     (void)state;
-    tn_arena_init(&arena, tn_allocator_system());
-    return tn_import_npz("tests/golden/models.npz", &arena, &golden, &err) == TN_OK ? 0 : -1;
-}
-
-static int unload(void **state) {
-    (void)state;
-    tn_arena_deinit(&arena);
-    return 0;
+    return golden_load("tests/golden/models.npz");
 }
 
 static tn_module *module_new(tn_context *c, bool abstract) {
@@ -670,5 +659,5 @@ int main(void) {
         cmocka_unit_test(test_config__refuses_what_does_not_fit),
         cmocka_unit_test(test_models__refuse_wrong_inputs),
     };
-    return cmocka_run_group_tests(tests, load, unload);
+    return cmocka_run_group_tests(tests, load, golden_unload);
 }

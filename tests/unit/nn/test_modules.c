@@ -1,5 +1,5 @@
 /* Modules: names, modes, initial values, errors of layers. */
-#include "../test.h"
+#include "unit/nn/lazy_test.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -11,23 +11,6 @@
 #include "base/base.h"
 
 /* ---- helpers -------------------------------------------------------------------------------- */
-
-static void must(tn_status status, const tn_error *err) {
-    char text[2048];
-    if (status == TN_OK) return;
-    tn_error_format(err, text, sizeof text);
-    fail_msg("%s", text);
-}
-
-static tn_context *context_new(void) {
-    tn_context_options o = TN_CONTEXT_OPTIONS_INIT;
-    tn_context *c;
-    tn_error err = TN_ERROR_INIT;
-    o.compile.threads = 1;
-    o.compile.mode = TN_COMPILE_INTERPRET;
-    must(tn_context_create(&o, &c, &err), &err);
-    return c;
-}
 
 static tn_module *module_with(tn_context *c, uint64_t seed, bool abstract) {
     tn_module_options o = TN_MODULE_OPTIONS_INIT;
@@ -82,7 +65,7 @@ static void test_module__names_are_pytorchs(void **state) {
     static const char *const names[] = {
         "layers.0.wq.weight", "layers.0.wq.bias", "layers.1.wq.weight", "layers.1.wq.bias",
         "norm.weight",        "norm.bias",        "norm.running_mean",  "norm.running_var"};
-    tn_context *c = context_new();
+    tn_context *c = lazy_context(TN_COMPILE_INTERPRET, 1);
     tn_module *m = module_with(c, 1, false);
     tn_scope *scope = tn_scope_open(c);
     tn_tensor *x = zeros(c, TN_SHAPE(2, 4));
@@ -111,7 +94,7 @@ static void test_module__names_are_pytorchs(void **state) {
 
 static void test_module__modes_hold_below(void **state) {
     (void)state;
-    tn_context *c = context_new();
+    tn_context *c = lazy_context(TN_COMPILE_INTERPRET, 1);
     tn_module *m = module_with(c, 1, false), *a = tn_module_child(m, "a");
     tn_module *ab = tn_module_child(a, "b"), *other = tn_module_child(m, "ab");
     assert_ptr_equal(tn_module_child(m, "a.b"), ab);
@@ -137,7 +120,7 @@ static void test_module__modes_hold_below(void **state) {
 
 static void test_module__another_type_is_an_error(void **state) {
     (void)state;
-    tn_context *c = context_new();
+    tn_context *c = lazy_context(TN_COMPILE_INTERPRET, 1);
     tn_module *m = module_with(c, 1, false);
     tn_scope *scope = tn_scope_open(c);
     tn_linear(m, "fc", zeros(c, TN_SHAPE(2, 4)), 3);
@@ -179,7 +162,7 @@ static tn_tensor *parameter(tn_module *m, const char *name, int64_t count, tn_in
 static void test_init__depends_on_seed_and_name_alone(void **state) {
     (void)state;
     enum { COUNT = 65 };
-    tn_context *c = context_new();
+    tn_context *c = lazy_context(TN_COMPILE_INTERPRET, 1);
     tn_module *m[3] = {module_with(c, 5, false), module_with(c, 5, false),
                        module_with(c, 6, false)};
     tn_init normal = tn_init_normal(0, 1);
@@ -261,7 +244,7 @@ static void test_init__distributions(void **state) {
          0},
         {"xavier_normal", tn_init_xavier_normal(0.5), true, -WIDE, WIDE, 0, xavier},
     };
-    tn_context *c = context_new();
+    tn_context *c = lazy_context(TN_COMPILE_INTERPRET, 1);
     tn_module *m = module_with(c, 11, false);
     for (size_t i = 0; i < TN_COUNT(rows); i++) check_distribution(m, &rows[i]);
     tn_module_release(m);
@@ -270,7 +253,7 @@ static void test_init__distributions(void **state) {
 
 static void test_init__constants_and_other_types(void **state) {
     (void)state;
-    tn_context *c = context_new();
+    tn_context *c = lazy_context(TN_COMPILE_INTERPRET, 1);
     tn_module *m = module_with(c, 1, false);
     float *x = read_f32(parameter(m, "ones", 3, tn_init_ones()));
     for (int i = 0; i < 3; i++) assert_true(x[i] == 1);
@@ -293,7 +276,7 @@ static void test_init__constants_and_other_types(void **state) {
 
 static void test_layer__wrong_calls(void **state) {
     (void)state;
-    tn_context *c = context_new();
+    tn_context *c = lazy_context(TN_COMPILE_INTERPRET, 1);
     tn_module *m = module_with(c, 1, false);
     tn_scope *scope = tn_scope_open(c);
     tn_tensor *image = zeros(c, TN_SHAPE(2, 3, 5, 5)), *row = zeros(c, TN_SHAPE(2, 6));
@@ -349,7 +332,7 @@ static void test_layer__wrong_calls(void **state) {
 /* The operation's own weights, where no layer has made them. */
 static void test_layer__wrong_channels(void **state) {
     (void)state;
-    tn_context *c = context_new();
+    tn_context *c = lazy_context(TN_COMPILE_INTERPRET, 1);
     tn_scope *scope = tn_scope_open(c);
     tn_tensor *x = zeros(c, TN_SHAPE(2, 3, 5, 5)), *w = zeros(c, TN_SHAPE(4, 2, 3, 3));
     expect_error(c, tn_conv_with(x, w, NULL), "weight has 2 input channels", "input has 3");
@@ -363,7 +346,7 @@ static void test_layer__wrong_channels(void **state) {
 static void test_dropout__draws_anew_and_is_resumed(void **state) {
     (void)state;
     enum { COUNT = 4000 };
-    tn_context *c = context_new();
+    tn_context *c = lazy_context(TN_COMPILE_INTERPRET, 1);
     tn_module *m = module_with(c, 3, false);
     float *ones = malloc(COUNT * sizeof *ones), *y[3];
     for (int i = 0; i < COUNT; i++) ones[i] = 1;
@@ -411,7 +394,7 @@ static void test_dropout__draws_anew_and_is_resumed(void **state) {
 /* Statistics that a step in training left do not stand in the way of gradients in evaluation. */
 static void test_batch_norm__gradients_after_training(void **state) {
     (void)state;
-    tn_context *c = context_new();
+    tn_context *c = lazy_context(TN_COMPILE_INTERPRET, 1);
     tn_module *m = module_with(c, 3, false);
     tn_scope *scope = tn_scope_open(c);
     tn_tensor *x = tn_random_normal(c, TN_SHAPE(4, 3)), *grad;
@@ -431,7 +414,7 @@ static void test_batch_norm__gradients_after_training(void **state) {
 /* Dropout between recurrent layers; none behind the last. */
 static void test_lstm__drops_between_layers(void **state) {
     (void)state;
-    tn_context *c = context_new();
+    tn_context *c = lazy_context(TN_COMPILE_INTERPRET, 1);
     tn_module *m = module_with(c, 3, false);
     tn_scope *scope = tn_scope_open(c);
     tn_tensor *x = tn_random_normal(c, TN_SHAPE(4, 2, 3));
@@ -449,7 +432,7 @@ static void test_lstm__drops_between_layers(void **state) {
 /* Activations of another type than the parameters'. */
 static void test_layer__computes_in_the_type_of_x(void **state) {
     (void)state;
-    tn_context *c = context_new();
+    tn_context *c = lazy_context(TN_COMPILE_INTERPRET, 1);
     tn_module *m = module_with(c, 3, false);
     tn_scope *scope = tn_scope_open(c);
     tn_tensor *x = tn_full(c, TN_bf16, TN_SHAPE(2, 4, 3), 1);

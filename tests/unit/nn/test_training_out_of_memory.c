@@ -1,45 +1,12 @@
 /* The n-th allocation fails, for every n: optimizers and checkpoints end in an error or have done their
  * work. What would be lost on the way out, LeakSanitizer finds. The linker leads the allocations of
  * the library here (--wrap, tests/CMakeLists.txt). */
-#include <stdatomic.h>
 
 #include "tenon/checkpoint.h"
 #include "tenon/optim.h"
+#include "unit/failing_allocations.h"
 #include "unit/nn/lazy_test.h"
 #include "unit/test_folder.h"
-
-/* ---- the failing allocator ------------------------------------------------------------------ */
-
-static atomic_long remaining = -1; /* that still succeed before one fails; below 0: none fails */
-
-static bool fails(void) {
-    return atomic_load(&remaining) >= 0 && atomic_fetch_sub(&remaining, 1) == 0;
-}
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_realloc(void *p, size_t size);
-void *__real_aligned_alloc(size_t align, size_t size);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_realloc(void *p, size_t size);
-void *__wrap_aligned_alloc(size_t align, size_t size);
-
-void *__wrap_malloc(size_t size) {
-    return fails() ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t count, size_t size) {
-    return fails() ? NULL : __real_calloc(count, size);
-}
-
-void *__wrap_realloc(void *p, size_t size) {
-    return size > 0 && fails() ? NULL : __real_realloc(p, size);
-}
-
-void *__wrap_aligned_alloc(size_t align, size_t size) {
-    return fails() ? NULL : __real_aligned_alloc(align, size);
-}
 
 /* ---- checkpoints ---------------------------------------------------------------------------- */
 
@@ -75,9 +42,9 @@ static void test_checkpoint__ends_cleanly_without_memory(void **state) {
     for (int i = 0; i < 3; i++) x[i] = (tn_named_tensor){names[i], vector(c, 2, (float[]){1, 2})};
     bool failed = true;
     for (long n = 0; failed; n++) {
-        atomic_store(&remaining, n);
+        atomic_store(&failing_after, n);
         tn_status status = save_and_load(x, &err);
-        failed = atomic_exchange(&remaining, -1) < 0;
+        failed = atomic_exchange(&failing_after, -1) < 0;
         if (status != TN_OK && status != TN_OUT_OF_MEMORY)
             fail_msg("allocation %ld fails: %s", n, err.message);
         for (int i = 0; i < 3; i++) expect_f32(x[i].tensor, (float[]){1, 2}, 2, 0);
@@ -129,9 +96,9 @@ static void test_optimizer__ends_cleanly_without_memory(void **state) {
         tn_scope *scope = tn_scope_open(c);
         tn_tensor *w = vector(c, 2, (float[]){1, 2}), *g = vector(c, 2, (float[]){1, 1});
         tn_tensor *rate = tn_tensor_scalar(c, TN_f32, 0.1);
-        atomic_store(&remaining, n);
+        atomic_store(&failing_after, n);
         tn_status status = train(w, rate, g, &err);
-        failed = atomic_exchange(&remaining, -1) < 0;
+        failed = atomic_exchange(&failing_after, -1) < 0;
         if (status != TN_OK && status != TN_OUT_OF_MEMORY)
             fail_msg("allocation %ld fails: %s", n, err.message);
         tn_scope_close(scope);

@@ -1,50 +1,16 @@
 /* The n-th allocation fails, for every n: opening, planning and running a model end in
  * TN_OUT_OF_MEMORY or in the right result. What would be lost on the way out, LeakSanitizer finds.
  * The linker leads the allocations of the library here (--wrap, tests/CMakeLists.txt). */
+#include "unit/failing_allocations.h"
 #include "unit/test_folder.h"
 
 #include "session/session.h"
 
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #define MODEL "examples/digits/digits.onnx"
 enum { PIXELS = 64, CLASSES = 10 };
-
-/* ---- the failing allocator ------------------------------------------------------------------ */
-
-/* Allocations that still succeed before one fails; below 0 none fails. */
-static atomic_long remaining = -1;
-
-static bool fails(void) {
-    return atomic_load(&remaining) >= 0 && atomic_fetch_sub(&remaining, 1) == 0;
-}
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_realloc(void *p, size_t size);
-void *__real_aligned_alloc(size_t align, size_t size);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_realloc(void *p, size_t size);
-void *__wrap_aligned_alloc(size_t align, size_t size);
-
-void *__wrap_malloc(size_t size) {
-    return fails() ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t count, size_t size) {
-    return fails() ? NULL : __real_calloc(count, size);
-}
-
-void *__wrap_realloc(void *p, size_t size) {
-    return size > 0 && fails() ? NULL : __real_realloc(p, size);
-}
-
-void *__wrap_aligned_alloc(size_t align, size_t size) {
-    return fails() ? NULL : __real_aligned_alloc(align, size);
-}
 
 /* ---- a run ---------------------------------------------------------------------------------- */
 
@@ -76,9 +42,9 @@ static tn_status run_model(const tn_model_options *options, float *result, tn_er
 static bool run_failing(const tn_model_options *options, long n, const float *expected) {
     float result[CLASSES] = {0};
     tn_error err = TN_ERROR_INIT;
-    atomic_store(&remaining, n);
+    atomic_store(&failing_after, n);
     tn_status status = run_model(options, result, &err);
-    bool failed = atomic_exchange(&remaining, -1) < 0;
+    bool failed = atomic_exchange(&failing_after, -1) < 0;
     /* Short of memory, a run may go on without compiled kernels, whose rounding differs. */
     for (int i = 0; status == TN_OK && i < CLASSES; i++)
         assert_float_equal(result[i], expected[i], 1e-4f);
