@@ -82,6 +82,21 @@ typedef struct tn_context_stats {
 } tn_context_stats;
 TN_API void tn_context_statistics(tn_context *context, tn_context_stats *out);
 
+/* What the kernels of evaluated programs took, for finding out where time goes. */
+typedef struct tn_kernel_time {
+    char name[80];       /* the operations in it, "dot+add+relu", cut to fit */
+    uint64_t runs;       /* launches; each turn of a loop counts */
+    double seconds;      /* of all of them */
+    double flops, bytes; /* of one launch: arithmetic, and memory that it reads and writes */
+    bool parallel;       /* it is shared by threads */
+} tn_kernel_time;
+/* Switches timing on or off (at first: off); it costs a fraction of a microsecond a launch. Switching it
+ * on forgets earlier times. Waits for a program that is running. */
+TN_API void tn_context_profile(tn_context *context, bool on);
+/* Kernels of the programs that are kept (tn_context_options.programs) that ran while it was on, slowest
+ * first. Returns how many there are; the first `room` of them are put into `out`. */
+TN_API int tn_context_kernel_times(tn_context *context, tn_kernel_time *out, int room);
+
 /* Handles that this thread makes from now on are released by the scope's end, innermost scope
  * first. */
 TN_API tn_scope *tn_scope_open(tn_context *context);

@@ -110,7 +110,8 @@ struct tn_context {
     uint64_t waiting; /* runs queued or in work in the background */
 
     uint64_t seed, draws;
-    uint64_t cuts; /* evaluations so far */
+    uint64_t cuts;  /* evaluations so far */
+    bool profiling; /* under `running` */
     tn_context_stats stats;
 };
 

@@ -112,6 +112,7 @@ static tn_status execute(tn_context *c, const tn__run *run, tn_error *err) {
         if (run->in_place[i] && !run->inputs[input]->data) /* it has moved */
             tn_instance_set_input(instance, input, data);
     }
+    tn_instance_profile(instance, c->profiling);
     tn_instance_reset(instance); /* everything is computed anew from the inputs */
     TN_CHECK(tn_instance_run(instance, 0, err));
     for (uint32_t i = 0; i < run->output_count; i++) copy_result(instance, i, run->outputs[i]);

@@ -322,6 +322,8 @@ tn_memory_use tn_instance_memory(const tn_instance *i) {
 }
 
 void tn_instance_profile(tn_instance *i, bool on) {
+    if (on && !i->profile)
+        for (uint32_t n = 0; n < i->time_count; n++) i->times[n].seconds = 0, i->times[n].runs = 0;
     i->profile = on;
 }
 

@@ -48,8 +48,8 @@ typedef struct tn_memory_use {
 } tn_memory_use;
 tn_memory_use tn_instance_memory(const tn_instance *i);
 
-/* Times of each step, collected while switched on; a bind forgets them. Steps of control flow hold
- * the time of their blocks too. */
+/* Times of each step, collected while switched on; a bind and switching on forget them. Steps of control
+ * flow hold the time of their blocks too. */
 typedef struct tn_step_time {
     const tn_prog_step *step;
     uint64_t runs;
