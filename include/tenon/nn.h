@@ -14,7 +14,7 @@
  * for other languages; options.size has to be set there, NULL stands for the defaults.
  *
  * Layers compute in x's type: parameters of another one are cast on the way, so f32 parameters meet
- * bf16 activations as a mixed precision wants it. Errors stick to the context, as those of operations
+ * bf16 activations as a mixed precision wants it (tn_module_set_compute makes them so). Errors stick to the context, as those of operations
  * do. A module is used by one thread at a time. */
 #ifndef TENON_NN_H
 #define TENON_NN_H
@@ -105,6 +105,11 @@ TN_API tn_tensor *tn_module_random_at(const char *place, tn_module *m, const cha
 /* Of m and all below it: dropout draws and batch norm uses the batch's statistics in training. */
 TN_API void tn_module_set_training(tn_module *m, bool training);
 TN_API bool tn_module_training(const tn_module *m);
+/* Layers of products in m and below it (linear, convolution, attention, recurrent, experts) narrow x to
+ * this type first, if it is wider, and give it; norms, softmax and losses compute in f32 at least, all
+ * else in the type of its operands: mixed precision as PyTorch's autocast. TN_f64, as at first: nothing is
+ * narrowed, unless a step of training (tenon/train.h) says so for all modules that were told nothing. */
+TN_API void tn_module_set_compute(tn_module *m, tn_dtype dtype);
 /* Whether the parameters that exist in m and below it are trained. */
 TN_API void tn_module_set_trainable(tn_module *m, bool trainable);
 

@@ -180,6 +180,7 @@ TN_API tn_tensor *tn_rotary_at(const char *place, const tn_tensor *x, const tn_t
 
 /* ---- losses --------------------------------------------------------------------------------- */
 
+/* Computed in f32 where x is narrower, and given in it. */
 typedef enum tn_loss_reduction { TN_LOSS_MEAN, TN_LOSS_SUM, TN_LOSS_EACH } tn_loss_reduction;
 typedef struct tn_loss_options {
     size_t size; /* sizeof(tn_loss_options) */

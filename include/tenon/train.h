@@ -49,11 +49,15 @@ typedef struct tn_train_options {
     const tn_buffer *batch;
     int batch_count;
     tn_optimizer_options optimizer;
+    /* Mixed precision: what the layers' products compute in, TN_bf16 or TN_f16 (tn_module_set_compute);
+     * parameters, gradients and state stay as they are. TN_f64, as at first: in the type of x. */
+    tn_dtype compute;
     double clip_norm; /* the gradients' 2-norm is at most this; 0: it is not clipped */
     /* Batches whose gradients are averaged for one update; 0: 1 */
     int accumulate;
-    const tn_loss_scale_options *loss_scale; /* NULL: the loss is not scaled */
-    double average;                          /* decay of an average of the parameters; 0: none */
+    const tn_loss_scale_options
+        *loss_scale; /* NULL: as usual where f16 is computed in, else none */
+    double average;  /* decay of an average of the parameters; 0: none */
     tn_recompute_options recompute;
 } tn_train_options;
 #define TN_TRAIN_OPTIONS_INIT                                                                      \

@@ -10,6 +10,7 @@ tn__layer tn__layer_begin(const char *place, tn_module *m, const char *name, con
     if (m) l.module = tn_module_child(m, "%s", name);
     l.ok = l.module && tn_tensor_ok(x);
     if (l.module) l.dtype = tn_module_dtype(l.module);
+    if (l.module) l.compute = tn__module_compute(l.module);
     return l;
 }
 
@@ -48,6 +49,12 @@ tn_tensor *tn__layer_buffer(tn__layer *l, const char *name, int rank, const int6
 
 tn_tensor *tn__layer_random(tn__layer *l, const char *name) {
     return l->ok ? checked(l, tn_module_random_at(l->place, l->module, name)) : NULL;
+}
+
+const tn_tensor *tn__layer_operand(const tn__layer *l, const tn_tensor *x) {
+    tn_dtype dtype = tn_tensor_dtype(x);
+    bool wider = tn_dtype_is_float(dtype) && tn_dtype_bits(dtype) > tn_dtype_bits(l->compute);
+    return wider ? tn_cast_at(l->place, x, l->compute) : x;
 }
 
 tn_init tn__init_by_fan(int64_t fan) {

@@ -61,9 +61,11 @@ tn_tensor *tn_multi_head_attention_at(const char *place, tn_module *m, const cha
     tn__layer_options(&l, options, &o, sizeof o);
     resolve(&l, &o, x);
     if (!l.ok) return tn__layer_failed(&l);
-    const tn_tensor *source = o.source ? o.source : x;
     int64_t wide = o.heads * o.head_features, narrow = o.kv_heads * o.head_features;
     tn_scope *scope = tn_scope_open(l.context);
+    const tn_tensor *source = o.source ? tn__layer_operand(&l, o.source) : NULL;
+    x = tn__layer_operand(&l, x);
+    if (!source) source = x;
     tn_tensor *q = project(&l, "wq", x, wide, o.no_bias, o.weight);
     tn_tensor *k = project(&l, "wk", source, narrow, o.no_bias, o.weight);
     tn_tensor *v = project(&l, "wv", source, narrow, o.no_bias, o.weight);

@@ -59,8 +59,10 @@ static tn_tensor *conv(const char *place, tn_module *m, const char *name, const 
         b = tn__layer_parameter(&l, "bias", 1, &o.features, o.bias, tn__init_by_fan(fan));
     if (!l.ok) return tn__layer_failed(&l);
     tn_window_options window = window_of(&o);
-    return transposed ? tn_conv_transpose_with_at(place, x, w, b, &window)
-                      : tn_conv_with_at(place, x, w, b, &window);
+    tn_scope *scope = tn_scope_open(l.context);
+    x = tn__layer_operand(&l, x);
+    return tn_scope_return(scope, transposed ? tn_conv_transpose_with_at(place, x, w, b, &window)
+                                             : tn_conv_with_at(place, x, w, b, &window));
 }
 
 #define CONV(op, spatial, transposed)                                                              \

@@ -19,7 +19,9 @@ tn_tensor *tn_linear_at(const char *place, tn_module *m, const char *name, const
     const tn_tensor *b = NULL;
     if (!o.no_bias)
         b = tn__layer_parameter(&l, "bias", 1, &o.features, o.bias, tn__init_by_fan(in));
-    return l.ok ? tn_linear_with_at(place, x, w, b) : tn__layer_failed(&l);
+    if (!l.ok) return tn__layer_failed(&l);
+    tn_scope *scope = tn_scope_open(l.context);
+    return tn_scope_return(scope, tn_linear_with_at(place, tn__layer_operand(&l, x), w, b));
 }
 
 tn_tensor *tn_embedding_at(const char *place, tn_module *m, const char *name,

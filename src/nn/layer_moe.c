@@ -146,6 +146,7 @@ tn_tensor *tn_moe_at(const char *place, tn_module *m, const char *name, const tn
     if (o.balance != 0) bias = tn__layer_buffer(&l, "expert_bias", 1, &o.experts, tn_init_zeros());
     if (!l.ok) return tn__layer_failed(&l);
     tn_scope *scope = tn_scope_open(l.context);
+    x = tn__layer_operand(&l, x);
     const tn_tensor *operands[] = {x, gate, w1, w2, w3, bias};
     tn_tensor *out[3];
     tn__call_results(place, operands, 6, 5, build_moe, &o, out, 3);

@@ -158,6 +158,7 @@ static tn_tensor *recurrent(const char *place, tn_module *m, const char *name, c
     if (!states) return tn__layer_failed(&l);
     tn_scope *scope = tn_scope_open(l.context);
     tn_tensor *out[3] = {NULL, NULL, NULL};
+    x = tn__layer_operand(&l, x);
     for (int i = 0; i < o.layers && l.ok; i++) {
         run_layer(&l, &o, k, i, i ? out[0] : x, out);
         out[0] = drop(&l, &o, i, out[0]);

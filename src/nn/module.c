@@ -26,12 +26,14 @@ typedef struct root {
     TN_VEC(item) items;
     TN_VEC(tn_module *) modules;
     tn_tensor *failed; /* what a wrong call gives, since results are borrowed */
+    tn_dtype compute;  /* of modules that were told nothing */
 } root;
 
 struct tn_module {
     root *root;
     const char *name; /* the full one; "" of the root */
     bool training;
+    tn_dtype compute; /* f64: it was told nothing */
 };
 
 /* ---- life ----------------------------------------------------------------------------------- */
@@ -137,7 +139,8 @@ static tn_status add_module(void *argument, tn_error *err) {
     root *r = a->root;
     (void)err;
     tn_module *m = TN_NEW(&r->arena, tn_module);
-    *m = (tn_module){r, tn_arena_strdup(&r->arena, a->name), a->parent->training};
+    *m = *a->parent;
+    m->name = tn_arena_strdup(&r->arena, a->name);
     tn_vec_grow(&r->arena, &r->modules, r->modules.len + 1);
     tn_map_put_str(&r->module_ids, m->name, r->modules.len);
     tn_vec_push(&r->arena, &r->modules, m);
@@ -190,6 +193,24 @@ void tn_module_set_training(tn_module *m, bool training) {
 
 bool tn_module_training(const tn_module *m) {
     return m && m->training;
+}
+
+void tn_module_set_compute(tn_module *m, tn_dtype dtype) {
+    if (!m) return;
+    for (uint32_t i = 0; i < m->root->modules.len; i++) {
+        tn_module *other = m->root->modules.data[i];
+        if (is_below(m, other->name)) other->compute = dtype;
+    }
+}
+
+tn_dtype tn__module_compute(const tn_module *m) {
+    return m->compute != TN_f64 ? m->compute : m->root->compute;
+}
+
+tn_dtype tn__module_compute_all(tn_module *m, tn_dtype dtype) {
+    tn_dtype before = m->root->compute;
+    m->root->compute = dtype;
+    return before;
 }
 
 void tn_module_set_trainable(tn_module *m, bool trainable) {

@@ -7,14 +7,19 @@
 #include "nn/tensor_inner.h"
 
 const char *tn__module_name(const tn_module *m); /* the full one */
+/* What tn_module_set_compute said, or else what holds for all modules of the root. */
+tn_dtype tn__module_compute(const tn_module *m);
+/* For all modules that were told nothing; gives what held before. */
+tn_dtype tn__module_compute_all(tn_module *m, tn_dtype dtype);
 
 /* A layer's own module: the child of this name, with what its calls need. */
 typedef struct tn__layer {
     const char *place;
     tn_context *context;
     tn_module *module;
-    tn_dtype dtype; /* of parameters */
-    bool ok;        /* false: an error was told, or an operand failed */
+    tn_dtype dtype;   /* of parameters */
+    tn_dtype compute; /* of products; see tn_module_set_compute */
+    bool ok;          /* false: an error was told, or an operand failed */
 } tn__layer;
 
 /* Not ok when x failed. */
@@ -30,6 +35,9 @@ tn_tensor *tn__layer_buffer(tn__layer *l, const char *name, int rank, const int6
                             tn_init init);
 /* A stream of random numbers, see tn_module_random. */
 tn_tensor *tn__layer_random(tn__layer *l, const char *name);
+/* x as an operand of the layer's products, narrowed to the type that they compute in: x itself, or a new
+ * tensor, which is left to a scope. */
+const tn_tensor *tn__layer_operand(const tn__layer *l, const tn_tensor *x);
 /* PyTorch's default for biases: uniform in ±1/√fan. */
 tn_init tn__init_by_fan(int64_t fan);
 /* What a layer that is not ok gives. */

@@ -27,15 +27,19 @@ static tn_tensor *call(const char *place, const tn_tensor *x, const tn_tensor *t
     return tn__call_some(place, (const tn_tensor *[]){x, target, a->o.weight}, 3, 2, build, a);
 }
 
+/* A loss and the logarithms in it are too fine for narrow floats. */
+static tn_value as_float(tn_builder *b, tn_value x) {
+    return tn_b_cast(b, x, tn_b_accumulator(tn__float_for(tn_b_type(b, x).dtype)));
+}
+
 /* ---- of numbers ----------------------------------------------------------------------------- */
 
 static tn_value build_numbers(tn_builder *b, const tn_value *in, const void *args) {
     const loss_args *a = args;
     tn_value x = in[0], target = in[1];
     tn__promote_pair(b, &x, &target);
-    tn_dtype dtype = tn__float_for(tn_b_type(b, x).dtype);
-    x = tn_b_cast(b, x, dtype);
-    target = tn_b_cast(b, target, dtype);
+    x = as_float(b, x);
+    target = as_float(b, target);
     return tn_b_ok(b) ? reduced(b, a->each(b, x, target, &a->o), &a->o) : TN_NO_VALUE;
 }
 
@@ -92,10 +96,6 @@ static tn_class_loss class_loss(tn_builder *b, const tn_value *in, const loss_ar
                            .has_ignore = a->o.ignores,
                            .ignore = a->o.ignored,
                            .reduction = reduction_of(&a->o)};
-}
-
-static tn_value as_float(tn_builder *b, tn_value x) {
-    return tn_b_cast(b, x, tn__float_for(tn_b_type(b, x).dtype));
 }
 
 static tn_value build_nll(tn_builder *b, const tn_value *in, const void *args) {

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <tenon/train.h>
 
+#include "nn/module.h"
 #include "nn/optim_inner.h"
 #include "nn/train_recompute.h"
 
@@ -50,7 +51,10 @@ static tn_status record_failed(const tn_train_step *s, tn_error *err) {
 
 static tn_status call_loss(const tn_train_step *s, tn_tensor *const *batch, tn_tensor **out,
                            tn_error *err) {
-    tn_tensor *loss = s->options.loss(s->options.context, s->options.module, batch);
+    tn_module *m = s->options.module;
+    tn_dtype before = tn__module_compute_all(m, s->options.compute);
+    tn_tensor *loss = s->options.loss(s->options.context, m, batch);
+    tn__module_compute_all(m, before);
     tn_status status = tn_context_error(s->context, err);
     if (status != TN_OK) return status;
     if (!loss) return tn_error_set(err, TN_INVALID, "the loss function gave no tensor");
@@ -255,7 +259,8 @@ static tn_status make_state(tn_train_step *s, tn_error *err) {
     TN_CHECK(tn_optimizer_create(&o->optimizer, s->parameter, s->count, &s->optimizer, err));
     if (o->accumulate > 1)
         TN_CHECK(tn_accumulator_create(s->parameter, s->count, &s->accumulator, err));
-    if (o->loss_scale) TN_CHECK(tn_loss_scale_create(s->context, o->loss_scale, &s->scale, err));
+    if (o->loss_scale || o->compute == TN_f16)
+        TN_CHECK(tn_loss_scale_create(s->context, o->loss_scale, &s->scale, err));
     if (o->average > 0)
         TN_CHECK(tn_ema_create(s->parameter, s->count, o->average, &s->average, err));
     s->state_count = tn_train_step_state(s, NULL, 0);
@@ -264,6 +269,12 @@ static tn_status make_state(tn_train_step *s, tn_error *err) {
     tn_train_step_state(s, s->state, s->state_count);
     TN_CHECK(tn_context_error(s->context, err));
     return evaluate(s, NULL, err); /* so that the first step is recorded as all others */
+}
+
+static tn_status check_compute(tn_dtype dtype, tn_error *err) {
+    if (dtype == TN_f64 || dtype == TN_f32 || dtype == TN_bf16 || dtype == TN_f16) return TN_OK;
+    return tn_error_set(err, TN_INVALID, "a step computes in f32, bf16 or f16, not in %s",
+                        dtype < TN_DTYPE_COUNT ? tn_dtype_name(dtype) : "?");
 }
 
 static tn_status check_options(const tn_train_options *o, tn_error *err) {
@@ -276,7 +287,7 @@ static tn_status check_options(const tn_train_options *o, tn_error *err) {
                             "accumulate %d, clip_norm %g, average %g: the first two are at least "
                             "0, an average's decay lies in [0, 1)",
                             o->accumulate, o->clip_norm, o->average);
-    return TN_OK;
+    return check_compute(o->compute, err);
 }
 
 static tn_status prepare(tn_train_step *s, tn_error *err) {

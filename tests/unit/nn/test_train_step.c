@@ -270,6 +270,101 @@ static void test_train_step__lowers_the_scale_when_gradients_overflow(void **sta
     lab_deinit(&t);
 }
 
+/* ---- mixed precision ------------------------------------------------------------------------ */
+
+/* The network as autocast has it, written out: products in `narrow`, the rest in their operands' types. */
+static tn_tensor *narrow_loss(void *context, tn_module *m, tn_tensor *const *batch) {
+    const tn_dtype *narrow = context;
+    tn_tensor *h = tn_linear(m, "fc1", tn_cast(batch[0], *narrow), 5);
+    h = tn_linear(m, "out", tn_relu(tn_batch_norm(m, "bn", h)), CLASSES);
+    assert_int_equal(tn_tensor_dtype(h), *narrow);
+    return tn_cross_entropy(h, batch[1]);
+}
+
+static bool has_state(lab *t, const char *name) {
+    tn_named_tensor list[64];
+    int count = tn_train_step_state(t->step, list, (int)(sizeof list / sizeof *list));
+    for (int i = 0; i < count; i++)
+        if (strcmp(list[i].name, name) == 0) return true;
+    return false;
+}
+
+static void test_train_step__computes_in_narrow_floats(void **state) {
+    (void)state;
+    static const tn_dtype narrow[] = {TN_bf16, TN_f16};
+    tn_loss_scale_options usual = TN_LOSS_SCALE_OPTIONS_INIT;
+    for (size_t i = 0; i < sizeof narrow / sizeof *narrow; i++) {
+        lab a, b, wide;
+        float p[256], q[256], f32[256];
+        lab_init(&a, TN_COMPILE_INTERPRET, 1);
+        lab_init(&b, TN_COMPILE_INTERPRET, 1);
+        lab_init(&wide, TN_COMPILE_INTERPRET, 1);
+        a.options.compute = narrow[i];
+        b.options.loss = narrow_loss, b.options.context = (void *)(uintptr_t)&narrow[i];
+        if (narrow[i] == TN_f16) b.options.loss_scale = &usual;
+        lab_compile(&a);
+        lab_compile(&b);
+        lab_compile(&wide);
+        assert_true(has_state(&a, "loss_scale") == (narrow[i] == TN_f16));
+        double first = 0, last = 0;
+        for (uint64_t step = 0; step < 60; step++) {
+            draw(&a, step % 4, ROWS);
+            last = run(&a).loss;
+            if (step == 0) first = last;
+            if (step >= 3) continue;
+            draw(&b, step % 4, ROWS);
+            draw(&wide, step % 4, ROWS);
+            assert_true(run(&b).loss == last);
+            assert_true(fabs(run(&wide).loss - last) < 0.02 * last);
+            int n = read_all(&a, p);
+            assert_int_equal(read_all(&b, q), n);
+            assert_same(p, q, n);
+            read_all(&wide, f32);
+            assert_memory_not_equal(p, f32, (size_t)n * sizeof *p);
+        }
+        assert_true(last < 0.3 * first);
+        assert_int_equal(tn_tensor_dtype(tn_module_find(a.m, "fc1.weight")), TN_f32);
+        lab_deinit(&a);
+        lab_deinit(&b);
+        lab_deinit(&wide);
+    }
+}
+
+static tn_tensor *told_loss(void *context, tn_module *m, tn_tensor *const *batch) {
+    tn_dtype *seen = context;
+    tn_module_set_compute(tn_module_child(m, "out"), TN_f32);
+    tn_tensor *h = tn_linear(m, "fc1", batch[0], 5),
+              *y = tn_linear(m, "out", tn_cast(h, TN_f32), 3);
+    seen[0] = tn_tensor_dtype(h), seen[1] = tn_tensor_dtype(y);
+    return tn_cross_entropy(y, batch[1]);
+}
+
+static void test_train_step__leaves_the_precision_of_modules_that_were_told_one(void **state) {
+    (void)state;
+    lab t;
+    tn_dtype seen[2];
+    lab_init(&t, TN_COMPILE_INTERPRET, 1);
+    t.options.loss = told_loss, t.options.context = seen, t.options.compute = TN_bf16;
+    lab_compile(&t);
+    assert_int_equal(seen[0], TN_bf16);
+    assert_int_equal(seen[1], TN_f32);
+    tn_scope *scope = tn_scope_open(t.c);
+    tn_tensor *x = tn_full(t.c, TN_f32, TN_SHAPE(2, WIDTH), 1);
+    assert_int_equal(tn_tensor_dtype(tn_linear(t.m, "fc1", x, 5)), TN_f32); /* not in a step */
+    tn_module_set_compute(t.m, TN_f16);
+    assert_int_equal(tn_tensor_dtype(tn_linear(t.m, "fc1", x, 5)), TN_f16);
+    assert_int_equal(tn_tensor_dtype(tn_conv1d(t.m, "c", tn_expand_dims(x, 0), 5, .kernel = 1)),
+                     TN_f16);
+    x = tn_full(t.c, TN_f32, TN_SHAPE(2, 3, 8), 1);
+    assert_int_equal(tn_tensor_dtype(tn_multi_head_attention(t.m, "a", x, 2)), TN_f16);
+    assert_int_equal(tn_tensor_dtype(tn_lstm(t.m, "l", x, 2)), TN_f16);
+    assert_int_equal(tn_tensor_dtype(tn_moe(t.m, "e", x, 4, .hidden = 3, .shared_hidden = 2)),
+                     TN_f16);
+    assert_int_equal(tn_tensor_dtype(tn_layer_norm(t.m, "n", x)), TN_f32);
+    tn_scope_close(scope);
+    lab_deinit(&t);
+}
+
 /* ---- mistakes ------------------------------------------------------------------------------- */
 
 static tn_tensor *no_loss(void *context, tn_module *m, tn_tensor *const *batch) {
@@ -314,6 +409,17 @@ static void test_train_step__says_what_is_wrong(void **state) {
     }
 }
 
+static void test_train_step__refuses_types_that_it_cannot_compute_in(void **state) {
+    (void)state;
+    lab t;
+    tn_error err = TN_ERROR_INIT;
+    lab_init(&t, TN_COMPILE_INTERPRET, 1);
+    t.options.compute = TN_f8e4m3fn;
+    must_fail(tn_train_step_compile(&t.options, &t.step, &err), TN_INVALID, &err,
+              "computes in f32, bf16 or f16, not in f8e4m3fn");
+    lab_deinit(&t);
+}
+
 static void test_train_step__leaves_buffers_alone_when_it_is_compiled(void **state) {
     (void)state;
     lab t;
@@ -336,6 +442,9 @@ int main(void) {
         cmocka_unit_test(test_train_step__accumulates_batches),
         cmocka_unit_test(test_train_step__changes_nothing_for_a_loss_that_is_not_finite),
         cmocka_unit_test(test_train_step__lowers_the_scale_when_gradients_overflow),
+        cmocka_unit_test(test_train_step__computes_in_narrow_floats),
+        cmocka_unit_test(test_train_step__leaves_the_precision_of_modules_that_were_told_one),
+        cmocka_unit_test(test_train_step__refuses_types_that_it_cannot_compute_in),
         cmocka_unit_test(test_train_step__says_what_is_wrong),
         cmocka_unit_test(test_train_step__leaves_buffers_alone_when_it_is_compiled),
     };
