@@ -146,8 +146,8 @@ typedef struct tn_token_options {
 
 /* A file of tokens, or a folder of such files (all in it, in the order of their names; those that begin
  * with a dot are ignored). A sample is a window of T tokens, i32 [T], and the T tokens that follow each
- * of them, i32 [T]; no window crosses from one file into another. The files are mapped: they must
- * not shrink while they are in use. An epoch has as many samples as there are windows at multiples of T. */
+ * of them, i32 [T]; no window crosses from one file into another. A file that cannot be
+ * read any more, or has become shorter, is an error of the loader. An epoch has as many samples as there are windows at multiples of T. */
 TN_API tn_status tn_dataset_tokens(const char *path, const tn_token_options *options,
                                    tn_dataset **out, tn_error *err) TN_MUST_USE;
 /* The same from memory, which is borrowed until the release: `count` tokens of options->dtype. */

@@ -73,7 +73,8 @@ static tn_status open_log(trainer *t, tn_error *err) {
     t->log.every = TN_MAX(1, s->log_every);
     t->log.items = s->tokens ? rows * (double)s->data_sequence : rows;
     t->log.unit = s->tokens ? "tokens" : "images";
-    return cli_train_log_open(&t->log, s->log_file, t->at > 0, s->tensorboard, err);
+    int64_t at = s->checkpoint_resume ? t->at : -1;
+    return cli_train_log_open(&t->log, s->log_file, at, s->tensorboard, err);
 }
 
 /* ---- checkpoints ---------------------------------------------------------------------------- */
@@ -99,10 +100,10 @@ static tn_status save(trainer *t, tn_error *err) {
     tn_checkpoint_options o = TN_CHECKPOINT_OPTIONS_INIT;
     if (!t->s.checkpoint_folder || t->saved == t->at) return TN_OK;
     o.keep = (int)TN_MIN(t->s.checkpoint_keep, 1 << 30);
+    TN_CHECK(cli_train_log_sync(&t->log, err));
     list_parts(t, parts);
     tn_loader_save(t->data.train, position);
-    TN_TRY(err, tn_checkpoint_save(t->s.checkpoint_folder, t->at, &content, &o, err),
-           "while saving step %lld", (long long)t->at);
+    TN_CHECK(tn_checkpoint_save(t->s.checkpoint_folder, t->at, &content, &o, err));
     t->saved = t->at;
     return TN_OK;
 }
@@ -221,11 +222,7 @@ static tn_status update(trainer *t, train_record *r, tn_error *err) {
 
 static tn_status one_step(trainer *t, tn_error *err) {
     train_record r;
-    tn_status status = update(t, &r, err);
-    if (status != TN_OK && t->saved >= 0)
-        tn_error_push(err, "the last checkpoint is %s/step-%lld", t->s.checkpoint_folder,
-                      (long long)t->saved);
-    TN_TRY(err, status, "step %lld", (long long)r.step);
+    TN_TRY(err, update(t, &r, err), "step %lld", (long long)(t->at + 1));
     t->at++;
     TN_CHECK(evaluate(t, &r, err));
     TN_CHECK(cli_train_log_step(&t->log, &r, err));
@@ -234,10 +231,26 @@ static tn_status one_step(trainer *t, tn_error *err) {
     return every && t->at % every == 0 ? save(t, err) : TN_OK;
 }
 
-static tn_status loop(trainer *t, tn_error *err) {
+/* What there is to go on from, behind the message of an error. */
+static void tell_checkpoint(const trainer *t, tn_error *err) {
+    size_t used = strlen(err->message);
+    if (t->saved < 0) return;
+    snprintf(err->message + used, sizeof err->message - used,
+             "; the last checkpoint is %s/step-%lld, --resume goes on from it",
+             t->s.checkpoint_folder, (long long)t->saved);
+}
+
+static tn_status run_steps(trainer *t, tn_error *err) {
+    tn_status status = TN_OK;
     catch_signals();
-    while (t->at < t->s.steps && !stop_signal) TN_CHECK(one_step(t, err));
-    TN_CHECK(save(t, err));
+    while (status == TN_OK && t->at < t->s.steps && !stop_signal) status = one_step(t, err);
+    if (status == TN_OK) status = save(t, err);
+    if (status != TN_OK) tell_checkpoint(t, err);
+    return status;
+}
+
+static tn_status loop(trainer *t, tn_error *err) {
+    TN_CHECK(run_steps(t, err));
     if (t->report)
         TN_CHECK(cli_train_report_write(t->report, t->s.model_config, t->c->options.report, err));
     if (stop_signal && t->saved == t->at)

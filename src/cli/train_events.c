@@ -1,10 +1,15 @@
 /* See train_events.h. Numbers are little-endian. */
+#include <dirent.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/io.h"
 #include "cli/train_events.h"
+
+#define PREFIX "events.out.tfevents." /* seconds since 1970 */
+#define MARK   ".tenon."              /* process */
 
 enum { MESSAGE = 256 }; /* bytes; tags are short */
 typedef struct message {
@@ -69,6 +74,63 @@ static message event(int64_t step) {
     return m;
 }
 
+/* ---- what is there -------------------------------------------------------------------------- */
+
+static uint64_t number_at(const uint8_t *data, int bytes) {
+    uint64_t x = 0;
+    for (int i = 0; i < bytes; i++) x |= (uint64_t)data[i] << 8 * i;
+    return x;
+}
+
+/* The step of an event, which begins as event() writes it; INT64_MAX: it does not. */
+static int64_t step_of(const uint8_t *body, size_t size) {
+    uint64_t step = 0;
+    if (size < 11 || body[0] != (1 << 3 | FIXED64) || body[9] != (2 << 3 | VARINT))
+        return INT64_MAX;
+    for (size_t i = 10, shift = 0; i < size && shift < 63; i++, shift += 7) {
+        step |= (uint64_t)(body[i] & 127) << shift;
+        if (!(body[i] & 128)) return (int64_t)step;
+    }
+    return INT64_MAX;
+}
+
+/* Bytes of the whole records up to `step`, which come first. */
+static size_t sound_bytes(const tn_file_map *m, int64_t step) {
+    size_t at = 0;
+    while (m->size - at >= 16) {
+        const uint8_t *head = m->data + at, *body = head + 12;
+        uint64_t size = number_at(head, 8);
+        if (number_at(head + 8, 4) != checksum(head, 8) || size > m->size - at - 16) break;
+        if (number_at(body + size, 4) != checksum(body, size) || step_of(body, size) > step) break;
+        at += 16 + size;
+    }
+    return at;
+}
+
+static tn_status cut_file(const char *path, int64_t step, tn_error *err) {
+    tn_file_map map;
+    TN_CHECK(tn_file_map_open(&map, path, err));
+    size_t size = map.size, sound = sound_bytes(&map, step);
+    tn_file_map_close(&map);
+    if (sound == size || truncate(path, (off_t)sound) == 0) return TN_OK;
+    return tn_error_set(err, TN_IO, "%s: cannot cut: %s", path, strerror(errno));
+}
+
+tn_status cli_events_cut(const char *folder, int64_t step, tn_error *err) {
+    char path[1024];
+    const struct dirent *entry;
+    DIR *d = opendir(folder);
+    tn_status status = TN_OK;
+    while (status == TN_OK && d && (entry = readdir(d))) {
+        if (strncmp(entry->d_name, PREFIX, strlen(PREFIX)) != 0 || !strstr(entry->d_name, MARK))
+            continue;
+        snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
+        status = cut_file(path, step, err);
+    }
+    if (d) closedir(d);
+    return status;
+}
+
 /* ---- files ---------------------------------------------------------------------------------- */
 
 static tn_status failed(const train_events *e, const char *what, tn_error *err) {
@@ -92,7 +154,7 @@ tn_status cli_events_open(train_events *e, const char *folder, tn_error *err) {
     static const char version[] = "brain.Event:2";
     *e = (train_events){.file = NULL};
     TN_CHECK(tn_make_dirs(folder, 0777, err));
-    snprintf(e->path, sizeof e->path, "%s/events.out.tfevents.%lld.tenon.%lld", folder,
+    snprintf(e->path, sizeof e->path, "%s/" PREFIX "%lld" MARK "%lld", folder,
              (long long)time(NULL), (long long)getpid());
     e->file = fopen(e->path, "wbe");
     if (!e->file) return failed(e, "open", err);
@@ -116,8 +178,9 @@ tn_status cli_events_scalar(train_events *e, int64_t step, const char *tag, doub
     return write_record(e, &m, err);
 }
 
-tn_status cli_events_flush(train_events *e, tn_error *err) {
-    return fflush(e->file) == 0 ? TN_OK : failed(e, "write", err);
+tn_status cli_events_flush(train_events *e, bool durable, tn_error *err) {
+    bool ok = fflush(e->file) == 0 && (!durable || fdatasync(fileno(e->file)) == 0);
+    return ok ? TN_OK : failed(e, "write", err);
 }
 
 void cli_events_close(train_events *e) {

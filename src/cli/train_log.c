@@ -3,22 +3,65 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/io.h"
 #include "cli/output.h"
 #include "cli/train_log.h"
 
-tn_status cli_train_log_open(train_log *log, const char *path, bool append, const char *folder,
+/* ---- opening -------------------------------------------------------------------------------- */
+
+static bool is_record(const char *line, size_t size, int64_t last) {
+    json_t *o = json_loadb(line, size, 0, NULL);
+    json_int_t step = json_integer_value(json_object_get(o, "step"));
+    json_decref(o);
+    return step > 0 && step <= last;
+}
+
+/* Bytes up to the last whole line of a step up to `last`. */
+static size_t sound_bytes(const char *text, size_t size, int64_t last) {
+    while (size) {
+        size_t begin = size - 1;
+        while (begin > 0 && text[begin - 1] != '\n') begin--;
+        if (text[size - 1] == '\n' && is_record(text + begin, size - begin, last)) break;
+        size = begin;
+    }
+    return size;
+}
+
+/* What is no file, such as a pipe, has no end to cut. */
+static tn_status cut(const char *path, int64_t last, tn_error *err) {
+    struct stat st;
+    tn_file_map map;
+    if (stat(path, &st) != 0 || !S_ISREG(st.st_mode)) return TN_OK;
+    TN_CHECK(tn_file_map_open(&map, path, err));
+    size_t size = map.size, sound = sound_bytes((const char *)map.data, size, last);
+    tn_file_map_close(&map);
+    if (sound == size || truncate(path, (off_t)sound) == 0) return TN_OK;
+    return tn_error_set(err, TN_IO, "%s: cannot cut the log back to step %lld: %s", path,
+                        (long long)last, strerror(errno));
+}
+
+tn_status cli_train_log_open(train_log *log, const char *path, int64_t at, const char *folder,
                              tn_error *err) {
     log->bar = !log->c->options.quiet && !log->c->options.json && isatty(STDERR_FILENO);
     log->begin = tn_seconds();
     log->path = path;
+    if (folder && at >= 0) TN_TRY(err, cli_events_cut(folder, at, err), "train.tensorboard");
     if (folder) TN_TRY(err, cli_events_open(&log->events, folder, err), "train.tensorboard");
     if (!path) return TN_OK;
-    log->file = fopen(path, append ? "ae" : "we");
+    if (at >= 0) TN_TRY(err, cut(path, at, err), "train.log");
+    log->file = fopen(path, at >= 0 ? "ae" : "we");
     if (log->file) return TN_OK;
-    return tn_error_set(err, TN_IO, "%s: cannot open the log: %s", path, strerror(errno));
+    return tn_error_set(err, TN_IO, "train.log: cannot open %s: %s", path, strerror(errno));
+}
+
+tn_status cli_train_log_sync(train_log *log, tn_error *err) {
+    if (log->events.file) TN_CHECK(cli_events_flush(&log->events, true, err));
+    if (!log->file || fdatasync(fileno(log->file)) == 0 || errno == EINVAL || errno == EROFS)
+        return TN_OK; /* a pipe has no disk */
+    return tn_error_set(err, TN_IO, "train.log: cannot write %s: %s", log->path, strerror(errno));
 }
 
 static void wipe(const train_log *log) {
@@ -46,7 +89,7 @@ static tn_status write_file(const train_log *log, const train_record *r, tn_erro
     bool ok = fprintf(log->file, "%s\n", text) > 0 && fflush(log->file) == 0;
     free(text);
     if (ok) return TN_OK;
-    return tn_error_set(err, TN_IO, "%s: cannot write the log: %s", log->path, strerror(errno));
+    return tn_error_set(err, TN_IO, "train.log: cannot write %s: %s", log->path, strerror(errno));
 }
 
 static tn_status write_events(train_log *log, const train_record *r, tn_error *err) {
@@ -63,7 +106,7 @@ static tn_status write_events(train_log *log, const train_record *r, tn_error *e
     for (size_t i = 0; i < TN_COUNT(curves); i++)
         if (!isnan(curves[i].value))
             TN_CHECK(cli_events_scalar(&log->events, r->step, curves[i].tag, curves[i].value, err));
-    return cli_events_flush(&log->events, err);
+    return cli_events_flush(&log->events, false, err);
 }
 
 /* ---- for people ----------------------------------------------------------------------------- */

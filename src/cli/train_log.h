@@ -28,10 +28,13 @@ typedef struct train_log {
     int64_t done;         /* steps since the beginning */
 } train_log;
 
-/* `append`: the file goes on, else it begins anew. `path`, and `folder` for TensorBoard, may be NULL. */
-tn_status cli_train_log_open(train_log *log, const char *path, bool append, const char *folder,
+/* The files go on behind step `at`: what a run that was killed wrote after it is cut off, so that no step
+ * is there twice. -1: a new run, whose log begins anew. `path`, and `folder` for TensorBoard, may be NULL. */
+tn_status cli_train_log_open(train_log *log, const char *path, int64_t at, const char *folder,
                              tn_error *err);
 tn_status cli_train_log_step(train_log *log, const train_record *r, tn_error *err);
+/* What was told is on disk: before a checkpoint, so that no step before it is missing. */
+tn_status cli_train_log_sync(train_log *log, tn_error *err);
 /* One line for people, on standard error; the bar is wiped away first. */
 void cli_train_log_note(train_log *log, const char *format, ...) TN_PRINTF(2, 3);
 void cli_train_log_close(train_log *log);

@@ -80,7 +80,7 @@ tn_status tn__snapshot_write(const tn__snapshot *s, int first, int count, const 
     TN_CHECK(tn__out_open(&out, path, err));
     tn_status status = tn_safetensors_write(s->entry + first, (uint32_t)count, &format, 1,
                                             tn__out_write, &out, err);
-    if (status != TN_OK) tn_error_push(err, "%s", path);
+    if (status != TN_OK && status != TN_IO) tn_error_push(err, "%s", path); /* else it is said */
     status = tn__out_close(&out, status, hash, err);
     if (bytes) *bytes = out.bytes;
     return status;

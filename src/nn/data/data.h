@@ -15,7 +15,7 @@ enum { TN__OUTPUTS = 8, TN__BAD_IN_A_ROW = 64 };
 /* ---- scratch of a worker -------------------------------------------------------------------- */
 
 typedef enum tn__scratch_use {
-    TN__SCRATCH_FILE,   /* an encoded image */
+    TN__SCRATCH_FILE,   /* an encoded image, or tokens */
     TN__SCRATCH_PIXELS, /* decoded */
     TN__SCRATCH_DECODE, /* rows of a decoder */
     TN__SCRATCH_FILTER, /* weights and rows of resizing */
@@ -50,7 +50,6 @@ typedef struct tn__dataset_kind {
     /* Writes the outputs of one sample. `*corrupt` says that another one may stand in for it. */
     tn_status (*load)(const tn_dataset *d, tn__worker *w, const tn__sample_key *key,
                       void *const *out, bool *corrupt, tn_error *err);
-    void (*deinit)(tn_dataset *d);
 } tn__dataset_kind;
 
 struct tn_dataset {

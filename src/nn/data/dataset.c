@@ -46,7 +46,6 @@ tn_status tn__dataset_finish(tn_dataset *d, tn_guarded *body, void *argument, tn
 
 void tn_dataset_release(tn_dataset *d) {
     if (!d || atomic_fetch_sub(&d->references, 1) != 1) return;
-    if (d->kind->deinit) d->kind->deinit(d);
     tn_arena_deinit(&d->arena);
     free(d);
 }
@@ -82,12 +81,13 @@ static int by_bytes(const void *a, const void *b) {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
+/* A link that leads nowhere counts as a file: reading it tells what is missing. */
 static bool is_wanted(DIR *dir, const struct dirent *entry, bool folders) {
     struct stat st;
     if (folders && entry->d_type == DT_DIR) return true;
     if (!folders && entry->d_type == DT_REG) return true;
     if (entry->d_type != DT_LNK && entry->d_type != DT_UNKNOWN) return false;
-    if (fstatat(dirfd(dir), entry->d_name, &st, 0) != 0) return false;
+    if (fstatat(dirfd(dir), entry->d_name, &st, 0) != 0) return !folders;
     return folders ? S_ISDIR(st.st_mode) : S_ISREG(st.st_mode);
 }
 

@@ -2,17 +2,18 @@
  *
  * A stream is one file or array. Window i of an epoch is the i-th at multiples of T over all streams,
  * or begins anywhere, each beginning as likely as the others. */
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
-#include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
-#include "base/io.h"
 #include "nn/data/data.h"
 
 typedef struct stream {
-    const char *name; /* of the file; NULL: memory */
-    tn_file_map map;
-    const uint8_t *tokens;
+    const char *name;      /* of the file; NULL: memory */
+    const uint8_t *tokens; /* in memory */
     int64_t count;
     int64_t windows;    /* of the streams before: at multiples of T, */
     int64_t beginnings; /* and anywhere */
@@ -22,6 +23,7 @@ typedef struct tokens {
     tn_dataset base;
     tn_dtype dtype;
     int64_t window, limit, beginnings;
+    int64_t skip; /* bytes at the beginning of a file */
     bool random;
     TN_VEC(stream) streams;
 } tokens;
@@ -57,30 +59,69 @@ static const stream *window_of(const tokens *d, const tn__sample_key *key, int64
     return s;
 }
 
-static int64_t token_at(const tokens *d, const stream *s, int64_t i) {
+static int64_t token_at(tn_dtype dtype, const uint8_t *raw, int64_t i) {
     uint32_t wide;
     uint16_t half;
-    switch (tn_dtype_size(d->dtype)) {
+    switch (tn_dtype_size(dtype)) {
     case 1:
-        return s->tokens[i];
+        return raw[i];
     case 2:
-        memcpy(&half, s->tokens + 2 * i, 2);
+        memcpy(&half, raw + 2 * i, 2);
         return half;
     default:
-        memcpy(&wide, s->tokens + 4 * i, 4);
+        memcpy(&wide, raw + 4 * i, 4);
     }
-    return d->dtype == TN_i32 ? (int32_t)wide : (int64_t)wide;
+    return dtype == TN_i32 ? (int32_t)wide : (int64_t)wide;
+}
+
+/* By calls, not by a map: a disk that fails or a file that was cut is an error, no signal. */
+static tn_status read_file(const stream *s, int64_t offset, uint8_t *out, size_t size,
+                           tn_error *err) {
+    int fd = open(s->name, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : 1;
+    size_t done = 0;
+    while (done < size && n > 0) {
+        n = pread(fd, out + done, size - done, (off_t)(offset + (int64_t)done));
+        if (n < 0 && errno == EINTR)
+            n = 1;
+        else if (n > 0)
+            done += (size_t)n;
+    }
+    int why = errno;
+    if (fd >= 0) close(fd);
+    if (done == size) return TN_OK;
+    if (n < 0) return tn_error_set(err, TN_IO, "%s: cannot read: %s", s->name, strerror(why));
+    return tn_error_set(err, TN_IO,
+                        "%s: it ends at byte %" PRId64 ", and was longer when it was opened",
+                        s->name, offset + (int64_t)done);
+}
+
+/* `count` tokens from `begin` on, in memory or the worker's scratch. */
+static tn_status tokens_at(const tokens *d, tn__worker *w, const stream *s, int64_t begin,
+                           int64_t count, const uint8_t **out, tn_error *err) {
+    int64_t element = (int64_t)tn_dtype_size(d->dtype);
+    if (!s->name) {
+        *out = s->tokens + begin * element;
+        return TN_OK;
+    }
+    size_t size = (size_t)(count * element);
+    uint8_t *scratch = tn__scratch(w, TN__SCRATCH_FILE, size);
+    *out = scratch;
+    if (!scratch) return tn_error_set(err, TN_OUT_OF_MEMORY, "no memory for a window of tokens");
+    return read_file(s, d->skip + begin * element, scratch, size, err);
 }
 
 static tn_status load_window(const tn_dataset *base, tn__worker *w, const tn__sample_key *key,
                              void *const *out, bool *corrupt, tn_error *err) {
     const tokens *d = (const tokens *)base;
+    const uint8_t *raw;
     int64_t begin;
     const stream *s = window_of(d, key, &begin);
     int32_t *input = out[0], *target = out[1];
-    (void)w, (void)corrupt;
+    (void)corrupt;
+    TN_CHECK(tokens_at(d, w, s, begin, d->window + 1, &raw, err));
     for (int64_t i = 0; i <= d->window; i++) {
-        int64_t token = token_at(d, s, begin + i);
+        int64_t token = token_at(d->dtype, raw, i);
         if (token < 0 || token >= d->limit)
             return tn_error_set(err, TN_INVALID,
                                 "%s: token %" PRId64 " is %" PRId64 "; expected 0 to %" PRId64
@@ -93,13 +134,7 @@ static tn_status load_window(const tn_dataset *base, tn__worker *w, const tn__sa
     return TN_OK;
 }
 
-static void deinit_tokens(tn_dataset *base) {
-    tokens *d = (tokens *)base;
-    for (uint32_t i = 0; i < d->streams.len; i++) tn_file_map_close(&d->streams.data[i].map);
-}
-
-static const tn__dataset_kind tokens_kind = {
-    .name = "tokens", .load = load_window, .deinit = deinit_tokens};
+static const tn__dataset_kind tokens_kind = {.name = "tokens", .load = load_window};
 
 /* ---- opening -------------------------------------------------------------------------------- */
 
@@ -134,20 +169,22 @@ static void add_stream(tokens *d, stream s) {
 }
 
 static tn_status add_file(opening *o, const char *name, tn_error *err) {
-    size_t element = tn_dtype_size(o->d->dtype), skip = (size_t)o->options->skip_bytes;
-    tn_vec_grow(&o->d->base.arena, &o->d->streams, o->d->streams.len + 1); /* before the map */
-    stream s = {.name = tn_arena_strdup(&o->d->base.arena, name)};
-    TN_CHECK(tn_file_map_open(&s.map, name, err));
-    if (s.map.size >= skip && (s.map.size - skip) % element == 0) {
-        s.tokens = s.map.data ? s.map.data + skip : NULL;
-        s.count = (int64_t)((s.map.size - skip) / element);
-        add_stream(o->d, s);
-        return TN_OK;
-    }
-    tn_error_set(err, TN_INVALID, "%s: %zu bytes are no %s tokens (%zu bytes each) after %zu bytes",
-                 name, s.map.size, tn_dtype_name(o->d->dtype), element, skip);
-    tn_file_map_close(&s.map);
-    return TN_INVALID;
+    int64_t element = (int64_t)tn_dtype_size(o->d->dtype), skip = o->d->skip;
+    int fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    struct stat st;
+    if (fd < 0)
+        return tn_error_set(err, errno == ENOENT ? TN_NOT_FOUND : TN_IO, "%s: %s", name,
+                            strerror(errno));
+    bool regular = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+    close(fd);
+    if (!regular) return tn_error_set(err, TN_IO, "%s: not a regular file", name);
+    if (st.st_size < skip || (st.st_size - skip) % element != 0)
+        return tn_error_set(
+            err, TN_INVALID, "%s: %lld bytes are no %s tokens (%d bytes each) after %lld bytes",
+            name, (long long)st.st_size, tn_dtype_name(o->d->dtype), (int)element, (long long)skip);
+    add_stream(o->d, (stream){.name = tn_arena_strdup(&o->d->base.arena, name),
+                              .count = (st.st_size - skip) / element});
+    return TN_OK;
 }
 
 static tn_status add_folder(opening *o, tn_error *err) {
@@ -168,6 +205,7 @@ static tn_status open_tokens(void *argument, tn_error *err) {
     d->window = o->options->window;
     d->limit = o->options->limit ? o->options->limit : (int64_t)1 << 31;
     d->random = o->options->random;
+    d->skip = o->options->skip_bytes;
     if (!o->path)
         add_stream(d, (stream){.tokens = o->memory, .count = o->count});
     else if (stat(o->path, &st) == 0 && S_ISDIR(st.st_mode))

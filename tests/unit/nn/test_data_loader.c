@@ -1,4 +1,6 @@
 /* Loaders: order, reproducibility with any number of workers, positions, ranks, corrupt files, tokens. */
+#include <unistd.h>
+
 #include "unit/nn/data_lab.h"
 
 static tn_dataset *open_images(const char *name, const tn_transform *list, int count) {
@@ -642,6 +644,32 @@ static void test_tokens__refused(void **state) {
     assert_non_null(strstr(err.message, "nothing: no files in this folder"));
 }
 
+static void test_tokens__file_that_shrinks(void **state) {
+    tn_token_options o = TN_TOKEN_OPTIONS_INIT;
+    tn_loader_options options = TN_LOADER_OPTIONS_INIT;
+    tn_error err = TN_ERROR_INIT;
+    tn_dataset *d;
+    tn_loader *l;
+    tn_data_batch b;
+    (void)state;
+    o.window = 4;
+    write_bytes("shrinks.bin", "123456789", 9);
+    check(tn_dataset_tokens(place("shrinks.bin"), &o, &d, &err), &err);
+    assert_int_equal(truncate(place("shrinks.bin"), 7), 0);
+    check(tn_loader_create(d, &options, &l, &err), &err);
+    check(tn_loader_next(l, &b, &err), &err);
+    assert_int_equal(((const int32_t *)b.buffers[1].data)[3], '5');
+    assert_int_equal(tn_loader_next(l, &b, &err), TN_IO);
+    assert_non_null(
+        strstr(err.message, "shrinks.bin: it ends at byte 7, and was longer when it was opened"));
+    assert_int_equal(unlink(place("shrinks.bin")), 0);
+    check(tn_loader_seek(l, 0, 0, &err), &err);
+    assert_int_equal(tn_loader_next(l, &b, &err), TN_IO);
+    assert_non_null(strstr(err.message, "shrinks.bin: cannot read: No such file"));
+    tn_loader_release(l);
+    tn_dataset_release(d);
+}
+
 static void test_arrays__refused(void **state) {
     float x[6] = {0};
     int32_t y[3] = {0};
@@ -689,6 +717,7 @@ int main(void) {
         cmocka_unit_test(test_tokens__random),
         cmocka_unit_test(test_tokens__from_memory),
         cmocka_unit_test(test_tokens__refused),
+        cmocka_unit_test(test_tokens__file_that_shrinks),
         cmocka_unit_test(test_arrays__refused),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
