@@ -31,11 +31,12 @@ test:
 conformance: all
 	@scripts/conformance.sh
 
-# docs/performance.md: the models, starting them, and the kernels, beside their peers.
+# docs/performance.md: the models, training them, starting them, and the kernels, beside their peers.
 bench: all
 	@scripts/setup.sh --bench || echo "bench: without the peers that are not installed" >&2
 	@tools/venv.sh
 	@$(PYTHON) bench/bench_models.py
+	@$(PYTHON) bench/bench_train.py
 	@$(PYTHON) bench/bench_start.py
 	@$(PYTHON) bench/bench_kernels.py
 

@@ -185,6 +185,7 @@ def arguments() -> argparse.Namespace:
     add("--data", type=Path, default=out / "kernels.json")
     add("--models", type=Path, default=out / "models.json", help="another part of the page")
     add("--start", type=Path, default=out / "start.json", help="another part of the page")
+    add("--train", type=Path, default=out / "train.json", help="another part of the page")
     add("--page", type=Path, default=ROOT / "docs" / "performance.md")
     add("--render", action="store_true", help="only make the page from --data and --models")
     options = parser.parse_args()
@@ -263,7 +264,7 @@ def main() -> int:
     if not options.render:
         with tempfile.TemporaryDirectory() as scratch:
             measure_all(options, Path(scratch))
-    write_page(options.page, options.models, options.data, options.start)
+    write_page(options.page, options.models, options.data, options.start, options.train)
     return 0
 
 

@@ -191,6 +191,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=ROOT / "build" / "bench" / "models.json")
     parser.add_argument("--kernels", type=Path, default=ROOT / "build" / "bench" / "kernels.json")
     parser.add_argument("--start", type=Path, default=ROOT / "build" / "bench" / "start.json")
+    parser.add_argument("--train", type=Path, default=ROOT / "build" / "bench" / "train.json")
     parser.add_argument("--add", action="store_true", help="keep the other rows of --data")
     parser.add_argument("--render", action="store_true", help="only make the page from --data")
     return parser.parse_args()
@@ -234,7 +235,7 @@ def measure(options) -> dict:
 def main() -> int:
     options = arguments()
     data = json.loads(options.data.read_text()) if options.render else measure(options)
-    write_page(options.page, options.data, options.kernels, options.start)
+    write_page(options.page, options.data, options.kernels, options.start, options.train)
     return 0 if data["rows"] else 1
 
 

@@ -186,7 +186,7 @@ def main() -> int:
     if not options.render:
         measure(options)
     write_page(options.page, *(options.folder / f"{name}.json"
-                               for name in ("models", "kernels", "start")))  # fmt: skip
+                               for name in ("models", "kernels", "start", "train")))  # fmt: skip
     return 0
 
 

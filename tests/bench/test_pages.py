@@ -89,6 +89,50 @@ class Start(unittest.TestCase):
         self.assertIn("bert_base: Tenon failed: crash", performance_page.page(None, None, data))
 
 
+def train_row(model, tenon, eager, compiled, megabytes):
+    """Milliseconds, and of memory Tenon's and both peers'."""
+    times = {"tenon": tenon, "eager": eager, "compile": compiled}
+    engines = {name: {"latency_ms": {"median": ms}, "peak_bytes": 1e6 * mb}
+               for (name, ms), mb in zip(times.items(), megabytes)}  # fmt: skip
+    engines["eager"]["difference"] = 2e-6
+    return {"model": model, "threads": 2, "parameters": 1234, "engines": engines,
+            "ratios": {"eager": tenon / eager, "compile": tenon / compiled}}  # fmt: skip
+
+
+def train_text(*rows):
+    data = {"date": "2030-01-01", "machine": MACHINE, "versions": VERSIONS, "rounds": 3,
+            "seconds": 1, "threads": 2, "peers": ["eager", "compile"], "roofs": {},
+            "rows": list(rows)}  # fmt: skip
+    return performance_page.page(None, None, None, data)
+
+
+class Training(unittest.TestCase):
+    def test_speed_is_about_the_faster_peer(self):
+        text = train_text(train_row("m", 10, 20, 16, (50, 100, 200)))
+        self.assertIn("| m | 1,234 | 10.0 | 20.0 | 16.0 | 1.60 | 2e-06 |", text)
+        self.assertIn("| m | 50 | 100 | 200 | 0.50 |", text)
+        self.assertNotIn("not met", text)
+
+    def test_one_slow_model_is_named(self):
+        text = train_text(train_row("a", 10, 40, 40, (90, 100, 100)),
+                          train_row("b", 10, 9, 40, (90, 100, 100)))  # fmt: skip
+        self.assertIn("geometric mean 1.90, goal 1.25: **met**", text)
+        self.assertIn("slower than the faster peer, but b (0.90): **not met**", text)
+        self.assertIn("peak memory, geometric mean 0.90, goal 0.8: **not met**", text)
+
+    def test_other_losses_void_a_row(self):
+        one = train_row("m", 10, 20, 16, (50, 100, 200))
+        one["engines"]["compile"]["difference"] = 0.01
+        self.assertIn("m: the first losses differ by 1.0e-02; its times", train_text(one))
+
+    def test_failure_is_not_met(self):
+        failing = {"model": "f", "threads": 2, "engines": {"tenon": {"error": "crash"}},
+                   "ratios": {}}  # fmt: skip
+        text = train_text(train_row("m", 10, 20, 16, (50, 100, 200)), failing)
+        self.assertIn("geometric mean 1.60, goal 1.25: **not met**", text)
+        self.assertIn("f, 2 threads: Tenon failed: crash", text)
+
+
 class Figures(unittest.TestCase):
     def test_speed_is_median_of_neighbours(self):
         one = row("conv", "c", {"tenon": [1, 2, 4], "torch": [2, 3, 4], "ort": [9, 2, 9]})
