@@ -137,6 +137,8 @@ static void backward_node(tn_builder *b, const tn_graph *g, tn_node p, const tn_
     for (uint32_t i = 0; i < n.in_count; i++) grads[i] = TN_NO_VALUE;
     for (uint32_t r = 0; r < n.out_count; r++) cotangents[r] = tidy_sum(b, cotangents[r]);
     apply_rule(b, g, &n, map, cotangents, grads);
+    if (!tn_b_ok(b) && b->err && n.name)
+        tn_error_push(b->err, "gradient of '%s' (%s)", n.name, tn_op_info_of(n.op)->name);
     for (uint32_t i = 0; i < n.in_count; i++)
         if (is_wanted(role, n.in[i])) add_cotangent(b, &cotangent[n.in[i]], grads[i]);
 }
