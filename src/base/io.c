@@ -45,6 +45,10 @@ void tn_file_map_close(tn_file_map *m) {
     *m = (tn_file_map){0};
 }
 
+void tn_file_map_drop(const tn_file_map *m) {
+    if (m->data) (void)madvise((void *)(uintptr_t)m->data, m->size, MADV_DONTNEED);
+}
+
 static bool write_all(int fd, const char *data, size_t size) {
     while (size) {
         ssize_t n = write(fd, data, size);
@@ -56,15 +60,26 @@ static bool write_all(int fd, const char *data, size_t size) {
     return true;
 }
 
+static bool write_parts(int fd, const tn_file_part *part, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        if (!write_all(fd, part[i].data, part[i].size)) return false;
+    return true;
+}
+
 tn_status tn_file_write(const char *path, const void *data, size_t size, bool durable,
                         tn_error *err) {
+    return tn_file_write_parts(path, &(tn_file_part){data, size}, 1, durable, err);
+}
+
+tn_status tn_file_write_parts(const char *path, const tn_file_part *part, size_t count,
+                              bool durable, tn_error *err) {
     char name[4096];
     int len = snprintf(name, sizeof name, "%s.tmp.XXXXXX", path);
     if (len < 0 || (size_t)len >= sizeof name)
         return tn_error_set(err, TN_INVALID, "%s: the path is too long", path);
     int fd = mkostemp(name, O_CLOEXEC);
     if (fd < 0) return tn_error_set(err, TN_IO, "%s: cannot create: %s", path, strerror(errno));
-    bool ok = fchmod(fd, 0644) == 0 && write_all(fd, data, size) && (!durable || fsync(fd) == 0);
+    bool ok = fchmod(fd, 0644) == 0 && write_parts(fd, part, count) && (!durable || fsync(fd) == 0);
     int why = errno;
     if (close(fd) != 0 && ok) {
         ok = false;

@@ -14,6 +14,8 @@ typedef struct tn_file_map {
 
 tn_status tn_file_map_open(tn_file_map *m, const char *path, tn_error *err);
 void tn_file_map_close(tn_file_map *m);
+/* Its pages no longer count as this process's memory; what is read again is mapped again. */
+void tn_file_map_drop(const tn_file_map *m);
 
 /* Names the run of the operating system since it was started; zero where that is not known. What was
  * written wholly since then needs no check of its bytes: only a machine that stops loses them. */
@@ -22,6 +24,13 @@ tn_hash128 tn_boot_id(void);
 /* Writes to a temporary name beside `path`, syncs when `durable`, renames. Nothing half-written. */
 tn_status tn_file_write(const char *path, const void *data, size_t size, bool durable,
                         tn_error *err);
+/* The same from several places, one after the other. */
+typedef struct tn_file_part {
+    const void *data;
+    size_t size;
+} tn_file_part;
+tn_status tn_file_write_parts(const char *path, const tn_file_part *part, size_t count,
+                              bool durable, tn_error *err);
 tn_status tn_make_dirs(const char *path, unsigned mode, tn_error *err);
 
 double tn_seconds(void); /* monotonic */

@@ -25,6 +25,8 @@ typedef struct tn_import_options {
     uint32_t dim_count;
     const tn_import_value *values;
     uint32_t value_count;
+    /* Weights become inputs of the graph behind those of the model; see tn_import_weight. */
+    bool weights;
 } tn_import_options;
 
 typedef struct tn_import_port {
@@ -33,6 +35,15 @@ typedef struct tn_import_port {
     bool typed;   /* false: the file does not tell the rank (outputs only) */
 } tn_import_port;
 
+/* An initializer of the outermost graph that is data of the network and not a setting of some
+ * operator: a float with axes that at least one node takes as an operand which its operator computes
+ * with (Resize's scales are a setting). */
+typedef struct tn_import_weight {
+    const char *name;
+    tn_array array;  /* its elements, borrowed from a map or in the arena */
+    bool statistics; /* the running mean or variance of batch norms, and nothing else */
+} tn_import_weight;
+
 typedef struct tn_import {
     /* All of the model's inputs in order, bound ones included (they stay inputs, used or not). NULL
      * when something is needed first. Borrows the bytes of constants from `maps`. */
@@ -40,6 +51,7 @@ typedef struct tn_import {
     tn_dims *dims; /* the table of the ports' sizes; the graph's when there is one */
     TN_VEC(tn_import_port) inputs;
     TN_VEC(tn_import_port) outputs;
+    TN_VEC(tn_import_weight) weights; /* if asked for; known with or without a graph */
     /* Set with TN_OK and graph NULL: what has to be bound. */
     TN_VEC(const char *) need_values; /* names of inputs */
     TN_VEC(const char *) need_dims;   /* names of sizes */
@@ -54,6 +66,11 @@ typedef struct tn_import {
  * hostile: nothing is believed before it is checked. */
 tn_status tn_import_onnx(const char *path, const tn_import_options *options, tn_arena *arena,
                          tn_import *out, tn_error *err);
+/* Writes the model that `i` was imported from to `path`, with the bytes value[k] (as many as it has) for
+ * weights[k]; NULL: as it was. External data go to files of the same names in path's folder. Each file
+ * appears whole, by a rename, the model last; `path` may be the model's own. */
+tn_status tn_import_save_onnx(const tn_import *i, const void *const *value, const char *path,
+                              tn_error *err);
 /* Closes the maps. */
 void tn_import_close(tn_import *i);
 

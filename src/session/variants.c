@@ -192,7 +192,8 @@ static tn_status import_guarded(void *argument, tn_error *err) {
         const tn_buffer *b = input_named(m, x->inputs, name);
         if (b) tn_vec_push(arena, &values, (tn_import_value){name, array_of(b)});
     }
-    tn_import_options options = {dims.data, dims.len, values.data, values.len};
+    tn_import_options options = {
+        .dims = dims.data, .dim_count = dims.len, .values = values.data, .value_count = values.len};
     return tn_import_onnx(m->path, &options, arena, &x->a->import, err);
 }
 

@@ -153,6 +153,20 @@ static void add_input(tn_onnx_scope *s, const tn_onnx_port *p, tn_error *err) {
     tn_vec_push(im->scratch, &s->level->arrays, v->array);
 }
 
+/* Behind the model's inputs, so that their numbers are those of the file. */
+static void add_weights(tn_onnx_scope *s) {
+    tn_builder *b = &s->level->builder;
+    tn_import *r = s->im->result;
+    for (uint32_t i = 0; i < r->weights.len && tn_b_ok(b); i++) {
+        const tn_import_weight *w = &r->weights.data[i];
+        tn_onnx_item *item = tn_onnx_lookup(s, w->name);
+        tn_shape shape = {.rank = w->array.rank};
+        for (int a = 0; a < w->array.rank; a++) shape.dim[a] = w->array.dim[a];
+        item->weight = true;
+        item->value = tn_b_input(b, w->name, w->array.dtype, &shape);
+    }
+}
+
 static tn_status check_options(const tn_onnx_importer *im, tn_error *err) {
     const tn_onnx_graph *g = im->model->graph;
     for (uint32_t k = 0; k < im->options->dim_count; k++) {
@@ -232,7 +246,7 @@ static tn_status import_graph(tn_onnx_importer *im, tn_error *err) {
     const tn_onnx_graph *g = im->model->graph;
     tn_import *r = im->result;
     tn_onnx_scope s;
-    r->inputs.len = r->outputs.len = 0;
+    r->inputs.len = r->outputs.len = r->weights.len = 0;
     r->dims = TN_NEW(im->arena, tn_dims);
     tn_dims_init(r->dims, im->arena);
     im->work = work_budget;
@@ -246,6 +260,8 @@ static tn_status import_graph(tn_onnx_importer *im, tn_error *err) {
     tn_onnx_import_initializers(&s, g);
     for (uint32_t i = 0; i < g->inputs.len && tn_b_ok(&level->builder); i++)
         if (!is_initializer(&s, g->inputs.data[i].name)) add_input(&s, &g->inputs.data[i], err);
+    if (im->options->weights) tn_onnx_find_weights(&s, g);
+    add_weights(&s);
     tn_map listed;
     tn_map_init(&listed, im->scratch);
     if (!im->needs) tn_onnx_import_nodes(&s, g->nodes.data, g->nodes.len);

@@ -80,7 +80,7 @@ static tn_value build_initializer(tn_onnx_scope *s, tn_builder *b, const tn_onnx
     tn_attrs_constant attrs = {.dtype = array.dtype, .shape = {.rank = array.rank}};
     for (int i = 0; i < array.rank; i++) attrs.shape.dim[i] = array.dim[i];
     attrs.data = (tn_data){.bytes = array.data, .size = size};
-    if (size > COPIED) find_source(s->im, &attrs.data);
+    if (size > COPIED && !s->im->options->weights) find_source(s->im, &attrs.data);
     return tn_b_node(b, TN_OP_constant, NULL, 0, &attrs);
 }
 
@@ -174,7 +174,7 @@ static void capture_tensor(tn_onnx_scope *s, tn_onnx_item *outer, tn_onnx_item *
     tn_known known;
     tn_builder *b = &s->level->builder;
     inner->initializer = outer->initializer;
-    if (inner->initializer) return;
+    if (inner->initializer && !outer->weight) return;
     if (tn_onnx_item_get_known(s, outer, &known)) {
         inner->known = outer->known;
         return;

@@ -16,6 +16,7 @@ struct tn_onnx_item {
     tn_value value;                     /* TN_NO_VALUE: not built yet */
     const tn_known *known;              /* NULL: not known, or not looked at yet */
     const tn_onnx_content *initializer; /* NULL: not one */
+    bool weight; /* an initializer that is an input of the graph: its elements may change */
     const char *name;
     int count; /* SEQUENCE */
     tn_onnx_item *const *items;
@@ -100,6 +101,11 @@ tn_type tn_onnx_item_type(const tn_onnx_item *item);
 void tn_onnx_import_nodes(tn_onnx_scope *s, const tn_onnx_node *nodes, uint32_t count);
 void tn_onnx_index_functions(tn_onnx_importer *im);
 void tn_onnx_import_initializers(tn_onnx_scope *s, const tn_onnx_graph *g);
+
+/* ---- weights (weights.c) -------------------------------------------------------------------- */
+
+/* Fills the result's weights from the initializers in scope. */
+void tn_onnx_find_weights(tn_onnx_scope *s, const tn_onnx_graph *g);
 
 /* ---- values (value.c) ----------------------------------------------------------------------- */
 

@@ -137,7 +137,7 @@ static bool whole(tn_dtype dtype, tn_cell cell, int64_t *out) {
 }
 
 bool tn_onnx_item_get_known(tn_onnx_scope *s, tn_onnx_item *item, tn_known *out) {
-    if (item->kind != TN_ITEM_TENSOR) return false;
+    if (item->kind != TN_ITEM_TENSOR || item->weight) return false;
     if (!item->known) {
         tn_type type = tn_onnx_item_type(item);
         tn_array array;
