@@ -3,6 +3,7 @@
  * The root holds all tensors and modules by their full names; a module is such a name and its mode. */
 #include "nn/module.h"
 
+#include <fnmatch.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -219,6 +220,25 @@ void tn_module_set_trainable(tn_module *m, bool trainable) {
         item *x = &m->root->items.data[i];
         if (is_below(m, x->name)) x->frozen = !trainable;
     }
+}
+
+void tn__module_freeze(tn_module *m, const tn_tensor *parameter) {
+    for (uint32_t i = 0; i < m->root->items.len; i++)
+        if (m->root->items.data[i].tensor == parameter) m->root->items.data[i].frozen = true;
+}
+
+int tn_module_match_trainable(tn_module *m, const char *pattern, bool trainable) {
+    int count = 0;
+    if (!m) return 0;
+    size_t skip = *m->name ? strlen(m->name) + 1 : 0;
+    for (uint32_t i = 0; i < m->root->items.len; i++) {
+        item *x = &m->root->items.data[i];
+        if (x->buffer || !is_below(m, x->name) || strlen(x->name) < skip) continue;
+        if (fnmatch(pattern, x->name + skip, 0) != 0) continue;
+        x->frozen = !trainable;
+        count++;
+    }
+    return count;
 }
 
 /* ---- parameters and buffers ----------------------------------------------------------------- */

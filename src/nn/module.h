@@ -12,6 +12,9 @@ tn_dtype tn__module_compute(const tn_module *m);
 /* For all modules that were told nothing; gives what held before. */
 tn_dtype tn__module_compute_all(tn_module *m, tn_dtype dtype);
 
+/* The parameter is not trained. */
+void tn__module_freeze(tn_module *m, const tn_tensor *parameter);
+
 /* A layer's own module: the child of this name, with what its calls need. */
 typedef struct tn__layer {
     const char *place;
