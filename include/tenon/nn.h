@@ -112,8 +112,8 @@ TN_API bool tn_module_training(const tn_module *m);
 TN_API void tn_module_set_compute(tn_module *m, tn_dtype dtype);
 /* Whether the parameters that exist in m and below it are trained. */
 TN_API void tn_module_set_trainable(tn_module *m, bool trainable);
-/* The same for those whose name below m fits a pattern, in which * stands for any text and ? for any
- * character: ("*.bias"). Gives how many these are, buffers not counted. */
+/* The same for those whose name below m fits a pattern, in which * stands for any text, ? for any
+ * character and [abc] for one of these: "*.bias". Gives how many these are, buffers not counted. */
 TN_API int tn_module_match_trainable(tn_module *m, const char *pattern, bool trainable);
 
 typedef struct tn_module_item {

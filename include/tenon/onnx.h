@@ -34,7 +34,7 @@ typedef struct tn_onnx_value {
 
 typedef struct tn_onnx_options {
     size_t size;               /* sizeof(tn_onnx_options) */
-    const char *const *frozen; /* patterns with * and ?, as of tn_module_match_trainable */
+    const char *const *frozen; /* patterns as of tn_module_match_trainable */
     int frozen_count;
     const tn_onnx_value *values;
     int value_count;
