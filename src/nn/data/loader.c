@@ -40,10 +40,15 @@ static tn_status count_batches(tn_loader *l, tn_error *err) {
     l->count = o->samples ? o->sample_count : l->dataset->count;
     l->batches = l->count / whole + (!o->drop_last && l->count % whole != 0);
     if (l->batches) return TN_OK;
+    if (l->count < o->ranks)
+        return tn_error_set(err, TN_INVALID, "loader: %" PRId64 " samples for %d ranks", l->count,
+                            o->ranks);
     return tn_error_set(err, TN_INVALID,
-                        "loader: %" PRId64 " samples do not fill a batch of %" PRId64
-                        " for %d ranks, and drop_last is set",
-                        l->count, o->batch, o->ranks);
+                        "loader: %" PRId64 " samples do not fill %d batch%s of %" PRId64
+                        ", and an epoch's last samples that do not fill one are left out; a batch "
+                        "may be at most %" PRId64,
+                        l->count, o->ranks, o->ranks > 1 ? "es" : "", o->batch,
+                        l->count / o->ranks);
 }
 
 static tn_status no_memory(tn_error *err) {

@@ -447,9 +447,12 @@ static void test_images__refused(void **state) {
     tn_loader_release(l);
     how.ranks = 2, how.rank = 2;
     assert_int_equal(tn_loader_create(d, &how, &l, &err), TN_INVALID);
-    how.rank = 0, how.drop_last = true;
+    how.rank = 0, how.drop_last = true, how.batch = 64;
     assert_int_equal(tn_loader_create(d, &how, &l, &err), TN_INVALID);
     assert_null(l);
+    tn_error_format(&err, text, sizeof text);
+    assert_non_null(strstr(text, "samples do not fill 2 batches of 64"));
+    assert_non_null(strstr(text, "a batch may be at most 1"));
     tn_dataset_release(d);
 }
 
