@@ -110,6 +110,9 @@ TN_API bool tn_module_training(const tn_module *m);
  * else in the type of its operands: mixed precision as PyTorch's autocast. TN_f64, as at first: nothing is
  * narrowed, unless a step of training (tenon/train.h) says so for all modules that were told nothing. */
 TN_API void tn_module_set_compute(tn_module *m, tn_dtype dtype);
+/* x in the type that a layer of products in m computes in: for layers of one's own. */
+#define tn_module_narrow(...) tn_module_narrow_at(TN_HERE, __VA_ARGS__)
+TN_API tn_tensor *tn_module_narrow_at(const char *place, const tn_module *m, const tn_tensor *x);
 /* Whether the parameters that exist in m and below it are trained. */
 TN_API void tn_module_set_trainable(tn_module *m, bool trainable);
 /* The same for those whose name below m fits a pattern, in which * stands for any text, ? for any

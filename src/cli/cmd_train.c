@@ -6,7 +6,7 @@
 #include <tenon/train.h>
 
 #include "base/io.h"
-#include "cli/model.h"
+#include "cli/report.h"
 #include "cli/output.h"
 #include "cli/train_data.h"
 #include "cli/train_log.h"
@@ -24,6 +24,7 @@ typedef struct trainer {
     train_report *report; /* NULL: none is asked for */
     int64_t at;           /* steps done */
     int64_t saved;        /* the last checkpoint's; -1: there is none */
+    double flops, peak;   /* of a step; of the machine in a second, 0: not measured */
 } trainer;
 
 /* ---- signals -------------------------------------------------------------------------------- */
@@ -49,11 +50,17 @@ static tn_status make_model(trainer *t, tn_error *err) {
     TN_CHECK(cli_model_options(t->c, &context.compile, &t->dump, err));
     context.seed = module.seed = (uint64_t)t->s.seed;
     TN_CHECK(tn_context_create(&context, &t->context, err));
+    t->peak = cli_roofs_flops(t->c->options.threads);
+    if (t->peak <= 0)
+        tn_log_write(TN_LOG_INFO,
+                     "the machine's peak is not known; tenon doctor --measure finds it");
     return tn_module_create(t->context, &module, &t->module, err);
 }
 
 static tn_status make_step(trainer *t, tn_error *err) {
+    static const tn_dtype compute[] = {TN_f64, TN_bf16, TN_f16}; /* as train.precision */
     tn_train_options o = TN_TRAIN_OPTIONS_INIT;
+    o.compute = compute[t->s.precision];
     o.module = t->module;
     o.loss = tn_model_loss;
     o.context = &t->s.model;
@@ -202,11 +209,20 @@ static tn_status evaluate(trainer *t, train_record *r, tn_error *err) {
 
 /* ---- the loop ------------------------------------------------------------------------------- */
 
+/* FLOPs of the kernels that ran while they were timed. */
+static double measured_flops(tn_context *c) {
+    int count = tn_context_kernel_times(c, NULL, 0);
+    tn_kernel_time *k = calloc((size_t)count + 1, sizeof *k);
+    double sum = 0;
+    if (k) count = TN_MIN(count, tn_context_kernel_times(c, k, count));
+    for (int i = 0; k && i < count; i++) sum += k[i].flops * (double)k[i].runs;
+    free(k);
+    return sum;
+}
+
 /* The batches of one update. */
-static tn_status update(trainer *t, train_record *r, tn_error *err) {
+static tn_status run_batches(trainer *t, train_record *r, tn_error *err) {
     int64_t batches = TN_MAX(1, t->s.accumulate);
-    double begin = tn_seconds();
-    *r = (train_record){.step = t->at + 1, .lr = tn_rate_at(&t->s.rate, t->at)};
     for (int64_t i = 0; i < batches; i++) {
         tn_train_metrics m;
         tn_data_batch b;
@@ -216,8 +232,22 @@ static tn_status update(trainer *t, train_record *r, tn_error *err) {
         r->loss += m.loss / (double)batches;
         r->grad_norm = m.grad_norm;
     }
-    r->step_ms = (tn_seconds() - begin) * 1e3;
     return TN_OK;
+}
+
+/* The first one's kernels are looked at: all others run the same. */
+static tn_status update(trainer *t, train_record *r, tn_error *err) {
+    double begin = tn_seconds();
+    bool first = t->flops == 0;
+    *r = (train_record){.step = t->at + 1, .lr = tn_rate_at(&t->s.rate, t->at)};
+    if (first) tn_context_profile(t->context, true);
+    tn_status status = run_batches(t, r, err);
+    if (first) t->flops = measured_flops(t->context);
+    if (first) tn_context_profile(t->context, false);
+    r->step_ms = (tn_seconds() - begin) * 1e3;
+    r->flops = t->flops;
+    r->of_peak = t->peak > 0 ? r->flops / (r->step_ms * 1e-3) / t->peak : NAN;
+    return status;
 }
 
 static tn_status one_step(trainer *t, tn_error *err) {
@@ -225,6 +255,7 @@ static tn_status one_step(trainer *t, tn_error *err) {
     TN_TRY(err, update(t, &r, err), "step %lld", (long long)(t->at + 1));
     t->at++;
     TN_CHECK(evaluate(t, &r, err));
+    r.skipped = cli_train_data_skipped(&t->data);
     TN_CHECK(cli_train_log_step(&t->log, &r, err));
     if (t->report) cli_train_report_add(t->report, &r);
     int64_t every = t->s.checkpoint_every;
@@ -249,10 +280,26 @@ static tn_status run_steps(trainer *t, tn_error *err) {
     return status;
 }
 
+static tn_status write_report(const trainer *t, tn_error *err) {
+    if (!t->report) return TN_OK;
+    TN_TRY(err, cli_train_report_write(t->report, t->s.model_config, t->c->options.report, err),
+           "--report");
+    return TN_OK;
+}
+
+/* A page without points at first: one that cannot be written is told now, not at the end of the run. */
+static tn_status open_report(trainer *t, tn_error *err) {
+    if (t->c->options.report) t->report = TN_NEW(&t->c->arena, train_report);
+    return write_report(t, err);
+}
+
 static tn_status loop(trainer *t, tn_error *err) {
     TN_CHECK(run_steps(t, err));
-    if (t->report)
-        TN_CHECK(cli_train_report_write(t->report, t->s.model_config, t->c->options.report, err));
+    TN_CHECK(write_report(t, err));
+    unsigned long long skipped = cli_train_data_skipped(&t->data);
+    if (skipped)
+        cli_train_log_note(&t->log, "%llu corrupt image%s skipped, named above", skipped,
+                           skipped > 1 ? "s were" : " was");
     if (stop_signal && t->saved == t->at)
         cli_train_log_note(&t->log, "stopped after step %lld, saved in %s; --resume goes on",
                            (long long)t->at, t->s.checkpoint_folder);
@@ -271,7 +318,7 @@ static tn_status train(trainer *t, tn_error *err) {
     TN_TRY(err, make_step(t, err), "%s", t->s.model_config);
     TN_CHECK(resume(t, err));
     TN_CHECK(open_log(t, err));
-    if (t->c->options.report) t->report = TN_NEW(&t->c->arena, train_report);
+    TN_CHECK(open_report(t, err));
     return loop(t, err);
 }
 

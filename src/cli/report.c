@@ -8,17 +8,21 @@
 
 /* ---- roofs ---------------------------------------------------------------------------------- */
 
-cli_roofs cli_roofs_read(cli *c) {
-    cli_roofs roofs = {0};
+static bool read_profile(tn_profile *out) {
     char path[TN_CACHE_PATH + 32];
     tn_cache cache;
-    tn_profile profile;
     tn_machine machine;
     tn_cache_open(&cache, NULL);
-    if (!tn_cache_usable(&cache)) return roofs;
+    if (!tn_cache_usable(&cache)) return false;
     snprintf(path, sizeof path, "%s/" TN_PROFILE_FILE, cache.folder);
     tn_machine_detect(&machine);
-    if (!tn_profile_read(&profile, path, machine.cpu)) return roofs;
+    return tn_profile_read(out, path, machine.cpu);
+}
+
+cli_roofs cli_roofs_read(cli *c) {
+    cli_roofs roofs = {0};
+    tn_profile profile;
+    if (!read_profile(&profile)) return roofs;
     roofs.known = true;
     roofs.id = tn_arena_strdup(&c->arena, profile.id);
     roofs.gflops = profile.roofs.gflops;
@@ -26,6 +30,15 @@ cli_roofs cli_roofs_read(cli *c) {
     roofs.copy_gbs = profile.roofs.copy_gbs;
     roofs.threads = profile.roofs.threads;
     return roofs;
+}
+
+double cli_roofs_flops(int64_t threads) {
+    tn_profile p;
+    if (!read_profile(&p)) return 0;
+    double gflops = threads ? p.roofs.gflops_1 : p.roofs.gflops;
+    for (int i = 0; i < p.roofs.scale_count; i++)
+        if (p.roofs.scale[i].threads <= threads) gflops = p.roofs.scale[i].gflops;
+    return gflops * 1e9;
 }
 
 /* ---- steps ---------------------------------------------------------------------------------- */

@@ -15,6 +15,9 @@ typedef struct cli_roofs {
     int threads;
 } cli_roofs;
 cli_roofs cli_roofs_read(cli *c);
+/* f32 multiply-adds a second of so many threads (0: all), from the largest measured number up to it; 0: not
+ * measured. */
+double cli_roofs_flops(int64_t threads);
 
 /* One kernel or copy of a steady run. */
 typedef struct cli_step {

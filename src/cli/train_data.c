@@ -126,6 +126,19 @@ static tn_status divide(cli *c, const train_settings *s, sources *x, tn_error *e
 
 /* ---- loaders -------------------------------------------------------------------------------- */
 
+/* Batches of training are whole, so that one program serves all. */
+static tn_status check_batch(const train_settings *s, const sources *x, tn_error *err) {
+    int64_t count = x->chosen[0] ? x->count[0] : tn_dataset_count(x->train);
+    if (s->data_batch <= count) return TN_OK;
+    const char *what = s->tokens ? "windows of data.sequence tokens" : "images";
+    return tn_error_set(err, TN_INVALID,
+                        "data.batch = %lld, but %s has only %lld %s to train on; --data.batch %lld "
+                        "would do%s",
+                        (long long)s->data_batch, s->data_path, (long long)count, what,
+                        (long long)TN_MAX(count, 1),
+                        s->tokens ? ", or a shorter --data.sequence" : "");
+}
+
 static tn_status open_loader(const train_settings *s, const sources *x, bool training,
                              tn_loader **out, tn_error *err) {
     tn_dataset *data = training ? x->train : x->held_out;
@@ -166,6 +179,7 @@ static tn_status open_all(cli *c, train_settings *s, sources *x, train_data *d, 
            "while opening the data");
     if (!s->tokens) TN_CHECK(fit_classes(s, x, err));
     TN_CHECK(divide(c, s, x, err));
+    TN_CHECK(check_batch(s, x, err));
     TN_TRY(err, open_loader(s, x, true, &d->train, err), "while opening the data");
     if (x->held_out)
         TN_TRY(err, open_loader(s, x, false, &d->held_out, err), "while opening what is held out");
@@ -180,6 +194,17 @@ tn_status cli_train_data_open(cli *c, train_settings *s, train_data *out, tn_err
     tn_dataset_release(x.train);
     tn_dataset_release(x.held_out);
     return status;
+}
+
+uint64_t cli_train_data_skipped(const train_data *d) {
+    tn_loader *const loaders[] = {d->train, d->held_out};
+    uint64_t sum = 0;
+    for (size_t i = 0; i < TN_COUNT(loaders); i++) {
+        tn_loader_stats stats;
+        if (loaders[i]) tn_loader_statistics(loaders[i], &stats);
+        if (loaders[i]) sum += stats.skipped;
+    }
+    return sum;
 }
 
 void cli_train_data_close(train_data *d) {

@@ -13,6 +13,8 @@ typedef struct train_data {
 /* Opens what s->data says. Where classes and features of the model were not given, it gets the
  * data's. */
 tn_status cli_train_data_open(cli *c, train_settings *s, train_data *out, tn_error *err);
+/* Different corrupt images so far. */
+uint64_t cli_train_data_skipped(const train_data *d);
 void cli_train_data_close(train_data *d);
 
 #endif

@@ -75,6 +75,9 @@ static json_t *record_json(const train_record *r) {
                           (json_int_t)r->step, "loss", cli_json_number(r->loss), "grad_norm",
                           cli_json_number(r->grad_norm), "lr", r->lr, "step_ms", r->step_ms,
                           "wait_ms", r->wait_ms);
+    json_object_set_new(o, "flops", json_real(r->flops));
+    if (!isnan(r->of_peak)) json_object_set_new(o, "of_peak", json_real(r->of_peak));
+    if (r->skipped) json_object_set_new(o, "skipped", json_integer((json_int_t)r->skipped));
     if (r->evaluated) json_object_set_new(o, "eval_loss", cli_json_number(r->eval_loss));
     if (r->evaluated && !isnan(r->accuracy))
         json_object_set_new(o, "eval_accuracy", json_real(r->accuracy));
@@ -101,6 +104,7 @@ static tn_status write_events(train_log *log, const train_record *r, tn_error *e
                   {"train/lr", r->lr},
                   {"time/step_ms", r->step_ms},
                   {"time/wait_ms", r->wait_ms},
+                  {"time/of_peak", r->of_peak},
                   {"eval/loss", r->evaluated ? r->eval_loss : NAN},
                   {"eval/accuracy", r->evaluated ? r->accuracy : NAN}};
     for (size_t i = 0; i < TN_COUNT(curves); i++)
@@ -115,8 +119,11 @@ static void print_line(const train_log *log, const train_record *r) {
     cli *c = log->c;
     printf("step %lld  loss %.4f", (long long)r->step, r->loss);
     if (!isnan(r->grad_norm)) printf("  grad norm %.3g", r->grad_norm);
-    printf("  lr %.3g  %s %s/s  wait %s", r->lr, cli_si(c, log->items / (r->step_ms * 1e-3)),
-           log->unit, cli_time(c, r->wait_ms * 1e-3));
+    printf("  lr %.3g  %s %s/s  %sFLOP/s", r->lr, cli_si(c, log->items / (r->step_ms * 1e-3)),
+           log->unit, cli_si(c, r->flops / (r->step_ms * 1e-3)));
+    if (!isnan(r->of_peak)) printf(", %.1f %% of peak", 100 * r->of_peak);
+    printf("  wait %s", cli_time(c, r->wait_ms * 1e-3));
+    if (r->skipped) printf("  skipped %llu", (unsigned long long)r->skipped);
     if (r->evaluated) printf("  held out: loss %.4f", r->eval_loss);
     if (r->evaluated && !isnan(r->accuracy)) printf(", %.2f %% right", 100 * r->accuracy);
     printf("\n");
@@ -131,9 +138,10 @@ static void draw_bar(const train_log *log, const train_record *r) {
     int full = (int)(WIDTH * r->step / log->steps);
     fprintf(stderr, "\r\033[K%lld/%lld [", (long long)r->step, (long long)log->steps);
     for (int i = 0; i < WIDTH; i++) fputs(i < full ? "#" : "·", stderr);
-    fprintf(stderr, "] loss %.4f  lr %.3g  %s %s/s  wait %.1f %%  %.0f s left", r->loss, r->lr,
-            cli_si(c, log->items * (double)log->done / seconds), log->unit,
-            100 * log->waited / seconds, left);
+    fprintf(stderr, "] loss %.4f  lr %.3g  %s %s/s", r->loss, r->lr,
+            cli_si(c, log->items * (double)log->done / seconds), log->unit);
+    if (!isnan(r->of_peak)) fprintf(stderr, "  %.1f %% of peak", 100 * r->of_peak);
+    fprintf(stderr, "  wait %.1f %%  %.0f s left", 100 * log->waited / seconds, left);
     fflush(stderr);
 }
 

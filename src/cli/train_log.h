@@ -11,6 +11,9 @@ typedef struct train_record {
     int64_t step; /* from 1 */
     double loss, grad_norm, lr;
     double step_ms, wait_ms;    /* of the whole step; of it waiting for data */
+    double flops;               /* of the step's kernels */
+    double of_peak;             /* the part of the measured peak that this is; NAN: not known */
+    uint64_t skipped;           /* different corrupt images so far */
     bool evaluated;             /* the two below are known */
     double eval_loss, accuracy; /* accuracy: part of the classes, or next tokens */
 } train_record;

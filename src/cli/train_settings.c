@@ -124,16 +124,32 @@ static tn_status read_ints(const assignment *a, train_ints *out, tn_error *err) 
     return out->count >= 0 ? TN_OK : expected("up to 64 whole numbers in a list", a, err);
 }
 
+/* A number that was read, against the range. */
+static tn_status in_range(const setting *t, const assignment *a, double x, bool read,
+                          tn_error *err) {
+    double least = t->kind == INT ? 0 : -INFINITY, most = INFINITY;
+    char what[96];
+    if (t->choices && sscanf(t->choices, "from %lf", &least) != 1)
+        (void)sscanf(t->choices, "%lf to %lf", &least, &most);
+    if (read && x >= least && x <= most) return TN_OK;
+    const char *word = t->choices && *t->choices != 'f' ? " from " : " ";
+    snprintf(what, sizeof what, "a %snumber%s%s", t->kind == INT ? "whole " : "",
+             t->choices ? word : "", t->choices ? t->choices : "");
+    return expected(what, a, err);
+}
+
 static tn_status set(const setting *t, const assignment *a, train_settings *s, tn_error *err) {
     void *field = (char *)s + t->offset;
     char *end;
+    bool read;
     switch (t->kind) {
     case INT:
-        return read_int(a->text, field) ? TN_OK : expected("a whole number", a, err);
+        read = read_int(a->text, field);
+        return in_range(t, a, (double)*(int64_t *)field, read, err);
     case REAL:
         *(double *)field = strtod(a->text, &end);
-        if (end != a->text && !*end && isfinite(*(double *)field)) return TN_OK;
-        return expected("a number", a, err);
+        read = end != a->text && !*end && isfinite(*(double *)field);
+        return in_range(t, a, *(double *)field, read, err);
     case FLAG:
         *(bool *)field = strcmp(a->text, "true") == 0;
         if (*(bool *)field || strcmp(a->text, "false") == 0) return TN_OK;
@@ -292,9 +308,13 @@ static tn_status fill_optimizer(train_settings *s, tn_error *err) {
     o->momentum = given(s->momentum, o->momentum);
     o->nesterov = s->nesterov;
     if (!s->betas) return TN_OK;
-    if (read_numbers(s->betas, betas, 2) != 2)
+    bool read = read_numbers(s->betas, betas, 2) == 2;
+    for (int i = 0; read && i < 2; i++) read = betas[i] >= 0 && betas[i] < 1;
+    if (!read)
         return tn_error_set(err, TN_INVALID,
-                            "optimizer.betas = %.80s; expected two numbers, 0.9,0.95", s->betas);
+                            "optimizer.betas = %.80s; expected two numbers from 0 to below 1, such "
+                            "as 0.9,0.95",
+                            s->betas);
     o->beta1 = betas[0];
     o->beta2 = betas[1];
     return TN_OK;
@@ -326,12 +346,6 @@ static tn_status check(cli *c, const train_settings *s, tn_error *err) {
     if (s->data_kind && (s->data_kind == DATA_IMAGES) == s->tokens)
         return tn_error_set(err, TN_INVALID, "data.kind: %s reads %s", s->model_config,
                             s->tokens ? "tokens or text" : "images");
-    if (s->accumulate > 1 << 20 || s->data_workers > 1024 || s->data_batch > 1 << 24)
-        return tn_error_set(err, TN_INVALID,
-                            "train.accumulate, data.workers or data.batch is too large");
-    if (!(s->data_split >= 0 && s->data_split < 1))
-        return tn_error_set(err, TN_INVALID, "data.split = %g; expected a part from 0 to 1",
-                            s->data_split);
     if (s->data_split > 0 && s->data_random)
         return tn_error_set(err, TN_INVALID,
                             "data.split cannot divide windows that begin anywhere (data.random); "
@@ -363,7 +377,8 @@ void cli_train_help(tn_str *out) {
         const setting *t = &table[i];
         if (strcmp(section, t->section) != 0) tn_str_appendf(out, "\n%s\n", t->section);
         section = t->section;
-        tn_str_appendf(out, "  %-16s %s%s%s\n", t->key, t->help, t->choices ? ": " : "",
+        const char *mark = !t->choices ? "" : t->kind == CHOICE ? ": " : "; ";
+        tn_str_appendf(out, "  %-16s %s%s%s\n", t->key, t->help, mark,
                        t->choices ? t->choices : "");
     }
 }

@@ -51,10 +51,18 @@ tn_tensor *tn__layer_random(tn__layer *l, const char *name) {
     return l->ok ? checked(l, tn_module_random_at(l->place, l->module, name)) : NULL;
 }
 
-const tn_tensor *tn__layer_operand(const tn__layer *l, const tn_tensor *x) {
+static bool is_wider(const tn_tensor *x, tn_dtype than) {
     tn_dtype dtype = tn_tensor_dtype(x);
-    bool wider = tn_dtype_is_float(dtype) && tn_dtype_bits(dtype) > tn_dtype_bits(l->compute);
-    return wider ? tn_cast_at(l->place, x, l->compute) : x;
+    return tn_dtype_is_float(dtype) && tn_dtype_bits(dtype) > tn_dtype_bits(than);
+}
+
+const tn_tensor *tn__layer_operand(const tn__layer *l, const tn_tensor *x) {
+    return is_wider(x, l->compute) ? tn_cast_at(l->place, x, l->compute) : x;
+}
+
+tn_tensor *tn_module_narrow_at(const char *place, const tn_module *m, const tn_tensor *x) {
+    tn_dtype compute = tn__module_compute(m);
+    return tn_cast_at(place, x, is_wider(x, compute) ? compute : tn_tensor_dtype(x));
 }
 
 tn_init tn__init_by_fan(int64_t fan) {

@@ -33,6 +33,10 @@ out_has() {
 err_has() {
     grep -qF -- "$1" "$work/err" || { cat "$work/err" >&2; die "standard error has no '$1'"; }
 }
+# The whole of the last error stream is this message.
+says() {
+    echo "tenon: error: $1" | diff - "$work/err" >&2 || die "another message"
+}
 nothing_on() {
     [ ! -s "$work/$1" ] || { cat "$work/$1" >&2; die "something on $1"; }
 }

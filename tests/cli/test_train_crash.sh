@@ -24,7 +24,7 @@ def lines(name):
     """The steps told, without times; half a line that a kill has left is passed over."""
     text = open(f"{work}/{name}.log").read() if os.path.exists(f"{work}/{name}.log") else ""
     rows = [json.loads(line) for line in text.split("\n")[:-1]]
-    return [{k: v for k, v in row.items() if not k.endswith("_ms")} for row in rows]
+    return [{k: v for k, v in row.items() if k not in ("step_ms", "wait_ms", "of_peak")} for row in rows]
 
 def events(name):
     """(step, tag, bits) of all files, without times."""
@@ -93,10 +93,6 @@ went_on() {
     expect 0 train
     diff -r "$work/alone" "$work/run" || die "the run that went on $1 differs"
 }
-# message TEXT: that is all of the last one.
-message() {
-    echo "tenon: error: $1" | diff - "$work/err" || die "another message"
-}
 expect 0 train --checkpoint.folder "$work/alone"
 expect 0 train --steps 20
 
@@ -107,7 +103,7 @@ limited() (
     train
 )
 expect 1 limited
-message "while saving step 30: $work/run/step-30.tmp/model.safetensors: cannot write: File too large; the last checkpoint is $work/run/step-20, --resume goes on from it"
+says "while saving step 30: $work/run/step-30.tmp/model.safetensors: cannot write: File too large; the last checkpoint is $work/run/step-20, --resume goes on from it"
 [ ! -e "$work/run/step-30.tmp" ] || die "leftovers of a save that failed"
 went_on "after a limit"
 
@@ -120,7 +116,7 @@ if mkdir "$work/disk" && mount -t tmpfs -o size=128k tmpfs "$work/disk" 2>"$work
     mv "$work/run" "$work/disk/run"
     head -c 200000 /dev/zero >"$work/disk/filler" 2>"$work/err" || true
     expect 1 train --checkpoint.folder "$work/disk/run" --train.log "$work/disk/log"
-    message "train.log: cannot write $work/disk/log: No space left on device; the last checkpoint is $work/disk/run/step-20, --resume goes on from it"
+    says "train.log: cannot write $work/disk/log: No space left on device; the last checkpoint is $work/disk/run/step-20, --resume goes on from it"
     expect 1 train --checkpoint.folder "$work/disk/run"
     err_has "No space left on device; the last checkpoint is $work/disk/run/step-20"
     rm "$work/disk/filler"
@@ -156,7 +152,7 @@ mkdir "$work/shards"
 cp README.md "$work/shards/a"
 ln -s "$work/nowhere" "$work/shards/b"
 expect 1 tokens --steps 5
-message "while opening the data: $work/shards/b: No such file or directory"
+says "while opening the data: $work/shards/b: No such file or directory"
 rm "$work/shards/b"
 cp docs/cli.md "$work/shards/b"
 tokens 2>"$work/err" &

@@ -8,11 +8,12 @@
  * parameters and operations. */
 static tn_tensor *conv1d(tn_module *m, const tn_tensor *x, int64_t out, double deviation) {
     int64_t in = tn_tensor_dim(x, -1);
-    tn_dtype kept = tn_module_dtype(m), dtype = tn_tensor_dtype(x);
+    const tn_tensor *narrow = tn_module_narrow(m, x);
+    tn_dtype kept = tn_module_dtype(m), dtype = tn_tensor_dtype(narrow);
     tn_init init = tn_init_normal(0, deviation);
     tn_tensor *w = tn_module_parameter(m, "weight", kept, TN_SHAPE(in, out), init);
     tn_tensor *b = tn_module_parameter(m, "bias", kept, TN_SHAPE(out), tn_init_zeros());
-    return tn_add(tn_matmul(x, tn_cast(w, dtype)), tn_cast(b, dtype));
+    return tn_add(tn_matmul(narrow, tn_cast(w, dtype)), tn_cast(b, dtype));
 }
 
 /* [N, S, dim] → [N, heads, S, dim / heads] of one of q, k, v, which lie side by side */
@@ -71,5 +72,6 @@ tn_tensor *tn_gpt2(tn_module *m, const tn_gpt2_options *o, const tn_tensor *toke
     for (int i = 0; i < o->layers; i++)
         x = tn_block_end(block(tn_module_child(m, "h.%d", i), o, x));
     x = tn_layer_norm(m, "ln_f", x, .epsilon = o->norm_epsilon);
+    x = tn_module_narrow(m, x);
     return tn_scope_return(scope, tn_linear_with(x, tn_cast(wte, tn_tensor_dtype(x)), NULL));
 }
