@@ -42,9 +42,9 @@ static tn_tensor *table(tn_module *m, const char *name, int64_t rows) {
 
 static tn_tensor *bert_embeddings(tn_module *m, tn_tensor *tokens) {
     tn_tensor *words = table(m, "word", BERT_VOCAB), *places = table(m, "position", 512);
-    tn_tensor *kind = tn_slice(table(m, "type", 2), 0, 0, 1, 1);
+    tn_tensor *segment = tn_slice(table(m, "segment", 2), 0, 0, 1, 1);
     tn_tensor *place = tn_slice(places, 0, 0, tn_tensor_dim(tokens, 1), 1);
-    tn_tensor *x = tn_add(tn_embedding_with(tokens, words), tn_add(place, kind));
+    tn_tensor *x = tn_add(tn_embedding_with(tokens, words), tn_add(place, segment));
     return norm(m, "norm", x);
 }
 

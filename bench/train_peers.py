@@ -234,14 +234,14 @@ class Bert(nn.Module):
         self.embeddings = nn.Module()
         self.embeddings.word = nn.Parameter(torch.empty(30522, 768))
         self.embeddings.position = nn.Parameter(torch.empty(512, 768))
-        self.embeddings.type = nn.Parameter(torch.empty(2, 768))
+        self.embeddings.segment = nn.Parameter(torch.empty(2, 768))
         self.embeddings.norm = nn.LayerNorm(768, 1e-12)
         self.layers = nn.ModuleList(BertLayer() for _ in range(12))
         self.pooler, self.classifier = nn.Linear(768, 768), nn.Linear(768, 2)
 
     def forward(self, tokens):
         e = self.embeddings
-        x = e.norm(F.embedding(tokens, e.word) + (e.position[: tokens.shape[1]] + e.type[:1]))
+        x = e.norm(F.embedding(tokens, e.word) + (e.position[: tokens.shape[1]] + e.segment[:1]))
         for layer in self.layers:
             x = layer(x)
         return self.classifier(self.pooler(x[:, 0]).tanh())
