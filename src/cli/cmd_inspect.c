@@ -1,32 +1,50 @@
 /* tenon inspect: what a model is and what it was compiled to. */
 #include <stdio.h>
+#include <unistd.h>
 
 #include "cli/inspect.h"
 #include "program/program.h"
 #include "transform/pass.h"
 
+/* Folding makes constants and drops others: weights are counted as they came. */
+static void count_weights(cli *c, const cli_model *m, cli_inspection *x) {
+    cli_graph_cost imported;
+    cli_graph_cost_of(x->graph, cli_graph_bindings(&c->arena, x->graph, x->session), &imported);
+    x->cost.parameters = m->data ? m->parameters : imported.parameters;
+    x->cost.parameter_bytes = m->data ? m->parameters * sizeof(float) : imported.parameter_bytes;
+    x->cost.tensors = m->data ? m->tensors : imported.tensors;
+}
+
 static tn_status look_at_graph(cli *c, cli_model *m, cli_inspection *x, tn_error *err) {
-    if (tn_program_is_file(m->path)) return TN_OK; /* a program has forgotten its graph */
-    TN_CHECK(tn_model_graph(m->model, m->inputs, m->input_count, &x->graph, err));
+    if (m->data)
+        x->graph = m->graph;
+    else if (tn_program_is_file(m->path))
+        return TN_OK; /* a program has forgotten its graph */
+    else
+        TN_CHECK(tn_model_graph(m->model, m->inputs, m->input_count, &x->graph, err));
     tn_transform_options options = tn_transform_defaults();
     TN_TRY(err, tn_transform_standard(x->graph, &options, &x->simplified, err),
            "while simplifying");
     x->bindings = cli_graph_bindings(&c->arena, x->simplified, x->session);
     cli_graph_cost_of(x->simplified, x->bindings, &x->cost);
-    /* Folding makes constants and drops others: weights are counted as they came. */
-    cli_graph_cost imported;
-    cli_graph_cost_of(x->graph, cli_graph_bindings(&c->arena, x->graph, x->session), &imported);
-    x->cost.parameters = imported.parameters;
-    x->cost.parameter_bytes = imported.parameter_bytes;
-    x->cost.tensors = imported.tensors;
-    x->has_structure = tn_structure_find(x->simplified, &x->structure);
+    count_weights(c, m, x);
+    x->has_structure = tn_structure_find(x->simplified, m->data, &x->structure);
     return TN_OK;
 }
 
+static tn_status open_model(cli *c, cli_model *m, tn_error *err) {
+    const char *path = c->options.positional.at[0];
+    if (access(path, F_OK) != 0 && !strpbrk(path, "./")) {
+        if (c->options.input.count)
+            return cli_usage(c, err, "-i: a model by name is only looked at, without values");
+        return cli_model_open_named(c, path, m, err);
+    }
+    TN_CHECK(cli_model_open(c, path, m, err));
+    return cli_model_bind(c, m, CLI_MISSING_RANDOM, c->options.random, err);
+}
+
 static tn_status inspect(cli *c, cli_model *m, tn_session **s, tn_error *err) {
-    const char *random = c->options.random;
-    TN_CHECK(cli_model_open(c, c->options.positional.at[0], m, err));
-    TN_CHECK(cli_model_bind(c, m, CLI_MISSING_RANDOM, random, err));
+    TN_CHECK(open_model(c, m, err));
     TN_CHECK(tn_session_create(m->model, s, err));
     TN_CHECK(tn_session_bind(*s, m->inputs, m->input_count, err));
     TN_CHECK(cli_dump_check(c, &m->dump, err));
@@ -36,9 +54,9 @@ static tn_status inspect(cli *c, cli_model *m, tn_session **s, tn_error *err) {
     TN_CHECK(look_at_graph(c, m, &x, err));
     x.steps = cli_steps_of(c, *s);
     x.peak = cli_peak_bytes(m, *s);
-    x.weights = cli_weight_bytes(tn_session_artifact(*s));
+    x.weights = m->data ? x.cost.parameter_bytes : cli_weight_bytes(tn_session_artifact(*s));
     x.memory = tn_instance_memory(tn_session_instance(*s));
-    if (c->options.html) /* the page shows where the time goes */
+    if (c->options.html && !m->data) /* the page shows where the time goes */
         TN_CHECK(cli_steps_profile(&x.steps, *s, m, 5, err));
     if (c->options.dot) TN_CHECK(cli_inspect_dot(c, &x, c->options.dot, err));
     if (c->options.html) TN_CHECK(cli_inspect_html(c, &x, c->options.html, err));

@@ -17,8 +17,15 @@ static const char *port_text(cli *c, const tn_port_info *p) {
     return p->rank < 0 ? tn_dtype_name(p->dtype) : tn_arena_printf(&c->arena, "%s]", text);
 }
 
-static bool port_at(const tn_model *m, bool output, int i, tn_port_info *out) {
-    return (output ? tn_model_output(m, i, out) : tn_model_input(m, i, out)) == TN_OK;
+/* Weights of a model by name are no ports to people. */
+static bool port_at(const cli_model *m, bool output, int i, tn_port_info *out) {
+    tn_status status =
+        output ? tn_model_output(m->model, i, out) : tn_model_input(m->model, i, out);
+    return status == TN_OK && (output || !m->data || strcmp(out->name, m->data) == 0);
+}
+
+static int port_count(const cli_model *m, bool output) {
+    return output ? tn_model_output_count(m->model) : tn_model_input_count(m->model);
 }
 
 /* ---- edges ---------------------------------------------------------------------------------- */
@@ -75,10 +82,9 @@ cli_edges cli_edges_of(cli *c, const cli_inspection *x) {
 
 /* ---- JSON ----------------------------------------------------------------------------------- */
 
-static json_t *ports_json(cli *c, const tn_model *m, bool output) {
+static json_t *ports_json(cli *c, const cli_model *m, bool output) {
     json_t *list = json_array();
-    int count = output ? tn_model_output_count(m) : tn_model_input_count(m);
-    for (int i = 0; i < count; i++) {
+    for (int i = 0, count = port_count(m, output); i < count; i++) {
         tn_port_info p;
         if (!port_at(m, output, i, &p)) continue;
         json_t *shape = p.rank < 0 ? json_null() : json_array();
@@ -136,26 +142,26 @@ json_t *cli_inspect_json(cli *c, const cli_inspection *x) {
     return json_pack(
         "{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:{s:I, s:I, s:I, s:I}, s:o, s:o, s:o}",
         "schema", "tenon.inspect/1", "model", x->model->path, "inputs",
-        ports_json(c, x->model->model, false), "outputs", ports_json(c, x->model->model, true),
-        "sizes", symbols, "parameters", parameters, "tensors", tensors, "flops",
-        cli_json_number(flops_of(x)), "bytes", cli_json_number(cli_steps_bytes(&x->steps)),
-        "peak_bytes", (json_int_t)x->peak, "memory", "weights", (json_int_t)x->weights,
-        "temporaries", (json_int_t)x->memory.temporaries, "outputs", (json_int_t)x->memory.outputs,
-        "scratch", (json_int_t)x->memory.scratch, "structure", structure_json(x), "plan",
-        plan_json(x), "groups", groups);
+        ports_json(c, x->model, false), "outputs", ports_json(c, x->model, true), "sizes", symbols,
+        "parameters", parameters, "tensors", tensors, "flops", cli_json_number(flops_of(x)),
+        "bytes", cli_json_number(cli_steps_bytes(&x->steps)), "peak_bytes", (json_int_t)x->peak,
+        "memory", "weights", (json_int_t)x->weights, "temporaries",
+        (json_int_t)x->memory.temporaries, "outputs", (json_int_t)x->memory.outputs, "scratch",
+        (json_int_t)x->memory.scratch, "structure", structure_json(x), "plan", plan_json(x),
+        "groups", groups);
 }
 
 /* ---- text ----------------------------------------------------------------------------------- */
 
-static void print_ports(cli *c, const tn_model *m, bool output) {
-    int count = output ? tn_model_output_count(m) : tn_model_input_count(m);
-    for (int i = 0; i < count; i++) {
+static void print_ports(cli *c, const cli_model *m, bool output) {
+    int printed = 0;
+    for (int i = 0, count = port_count(m, output); i < count; i++) {
         tn_port_info p;
         if (!port_at(m, output, i, &p)) continue;
         printf("%-11s %s%s%s %s\n",
-               i        ? ""
-               : output ? "outputs"
-                        : "inputs",
+               printed++ ? ""
+               : output  ? "outputs"
+                         : "inputs",
                cli_style_on(c, CLI_BOLD), p.name, CLI_OFF(c), port_text(c, &p));
     }
 }
@@ -235,8 +241,8 @@ static void print_plan(const cli_inspection *x) {
 }
 
 void cli_inspect_text(cli *c, const cli_inspection *x) {
-    print_ports(c, x->model->model, false);
-    print_ports(c, x->model->model, true);
+    print_ports(c, x->model, false);
+    print_ports(c, x->model, true);
     print_sizes(x);
     if (x->graph)
         printf("parameters  %s in %u tensors (%llu, %s)\n", cli_si(c, (double)x->cost.parameters),
@@ -248,6 +254,9 @@ void cli_inspect_text(cli *c, const cli_inspection *x) {
            cli_bytes(c, (double)x->peak), cli_bytes(c, (double)x->weights),
            cli_bytes(c, (double)x->memory.temporaries), cli_bytes(c, (double)x->memory.outputs),
            cli_bytes(c, (double)x->memory.scratch));
+    if (x->model->data)
+        printf("training    %s at least: weights, gradients and two moments, all f32\n",
+               cli_bytes(c, 4 * (double)x->weights));
     print_structure(x);
     if (x->graph)
         printf("graph       %u operations in %u kernels\n", x->cost.nodes, count_groups(x));

@@ -27,6 +27,11 @@ typedef struct cli_model {
     tn_buffer *inputs;
     int input_count;
     bool made_up; /* some inputs hold made-up values */
+    /* Of a built-in model by name; all other inputs are weights, and none has elements. */
+    const char *data; /* the input that is no weight; NULL: it is a file */
+    tn_graph *graph;
+    uint64_t parameters;
+    uint32_t tensors;
 } cli_model;
 
 typedef enum cli_missing {
@@ -34,6 +39,8 @@ typedef enum cli_missing {
     CLI_MISSING_RANDOM, /* made up from the seed */
 } cli_missing;
 
+/* A built-in model as a program of the forward pass, and its inputs without elements: it cannot run. */
+tn_status cli_model_open_named(cli *c, const char *name, cli_model *m, tn_error *err);
 tn_status cli_model_open(cli *c, const char *path, cli_model *m, tn_error *err);
 /* Reads the files of -i and finds the input each is for; missing ones are made up or an error. */
 tn_status cli_model_bind(cli *c, cli_model *m, cli_missing missing, const char *seed,

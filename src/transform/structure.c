@@ -17,6 +17,7 @@ typedef struct attention {
 
 typedef struct finder {
     const tn_graph *g;
+    const char *data; /* the input that is no weight; NULL: none is one */
     tn_arena *arena;
     uint32_t *first_use, *next_use, *use_node; /* lists of users, by value */
     uint32_t *stamp;                           /* per node: the search that saw it last */
@@ -57,14 +58,22 @@ static bool carries_value(tn_op op) {
 
 /* ---- dots ----------------------------------------------------------------------------------- */
 
+static bool is_weight(const finder *f, tn_value v) {
+    if (tn__is_constant(f->g, v)) return true;
+    const tn_node_info *n = node(f, node_of(f, v));
+    while (f->data && n->in_count == 1 && (is_view(n->op) || n->op == TN_OP_cast))
+        n = node(f, node_of(f, n->in[0]));
+    return f->data && n->op == TN_OP_input &&
+           strcmp(tn_graph_value(f->g, n->out)->name, f->data) != 0;
+}
+
 static bool is_weighted(const finder *f, const tn_node_info *n) {
-    return tn__is_constant(f->g, n->in[0]) != tn__is_constant(f->g, n->in[1]);
+    return is_weight(f, n->in[0]) != is_weight(f, n->in[1]);
 }
 
 /* Both operands are computed. */
 static bool is_product(const finder *f, const tn_node_info *n) {
-    return n->op == TN_OP_dot && !tn__is_constant(f->g, n->in[0]) &&
-           !tn__is_constant(f->g, n->in[1]);
+    return n->op == TN_OP_dot && !is_weight(f, n->in[0]) && !is_weight(f, n->in[1]);
 }
 
 static bool is_projection(const finder *f, const tn_node_info *n) {
@@ -101,12 +110,12 @@ static int64_t free_size(const finder *f, const tn_node_info *n, int operand) {
 
 /* The columns of a projection's weight. */
 static int64_t width(const finder *f, const tn_node_info *n) {
-    return free_size(f, n, tn__is_constant(f->g, n->in[0]) ? 0 : 1);
+    return free_size(f, n, is_weight(f, n->in[0]) ? 0 : 1);
 }
 
 static tn_value projected(const finder *f, tn_node n) {
     const tn_node_info *info = node(f, n);
-    return info->in[tn__is_constant(f->g, info->in[0]) ? 1 : 0];
+    return info->in[is_weight(f, info->in[0]) ? 1 : 0];
 }
 
 /* ---- walks ---------------------------------------------------------------------------------- */
@@ -280,11 +289,11 @@ static int64_t find_table(const finder *f, int64_t d_model, bool any_width) {
     int64_t rows = 0;
     for (tn_node n = 0; n < f->g->nodes.len; n++) {
         const tn_node_info *info = node(f, n);
-        if (info->op != TN_OP_gather || !tn__is_constant(f->g, info->in[0])) continue;
+        if (info->op != TN_OP_gather || !is_weight(f, info->in[0])) continue;
         const tn_type *table = tn_graph_type(f->g, info->in[0]);
         const tn_attrs_gather *a = info->attrs;
         if (table->shape.rank != 2 || !tn_dtype_is_float(table->dtype) || a->axes.count != 1 ||
-            a->axes.at[0] != 0 || tn__is_constant(f->g, info->in[1]))
+            a->axes.at[0] != 0 || is_weight(f, info->in[1]))
             continue;
         if (!any_width && table->shape.dim[1] != d_model) continue;
         rows = TN_MAX(rows, table->shape.dim[0]);
@@ -311,8 +320,8 @@ static int64_t count_layers(const finder *f) {
     return self ? self : f->found.len;
 }
 
-bool tn_structure_find(const tn_graph *g, tn_structure *out) {
-    finder f = {.g = g, .arena = g->arena};
+bool tn_structure_find(const tn_graph *g, const char *data, tn_structure *out) {
+    finder f = {.g = g, .data = data, .arena = g->arena};
     *out = (tn_structure){0};
     list_uses(&f);
     for (tn_node n = 0; n < g->nodes.len; n++) {

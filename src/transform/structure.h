@@ -18,8 +18,9 @@ typedef struct tn_structure {
     int64_t vocab; /* rows of the token table, else the width of the last projection */
 } tn_structure;
 
-/* False when the graph has no attention. Best after the standard passes. Scratch memory comes from
- * the graph's arena. */
-bool tn_structure_find(const tn_graph *g, tn_structure *out);
+/* False when the graph has no attention. Weights are constants; where `data` is given, all inputs but that of
+ * this name are weights, too. Best after the standard passes. Scratch memory comes from the graph's
+ * arena. */
+bool tn_structure_find(const tn_graph *g, const char *data, tn_structure *out);
 
 #endif

@@ -100,7 +100,7 @@ static void check(const net *n) {
     must(&t, tn_transform_standard(raw, &options, &simple, &t.err));
     for (int i = 0; i < 2; i++) {
         tn_structure s;
-        assert_true(tn_structure_find(i ? simple : raw, &s));
+        assert_true(tn_structure_find(i ? simple : raw, NULL, &s));
         assert_int_equal(s.layers, n->layers);
         assert_int_equal(s.d_model, WIDTH);
         assert_int_equal(s.heads, n->heads);
@@ -160,7 +160,7 @@ static void test_structure__is_none_without_attention(void **state) {
     must(&t, tn_b_finish(&b));
     tn_graph_add_output(g, y, "y");
     tn_structure s;
-    assert_false(tn_structure_find(g, &s));
+    assert_false(tn_structure_find(g, NULL, &s));
     assert_int_equal(s.layers, 0);
     graph_test_deinit(&t);
 }
