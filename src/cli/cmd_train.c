@@ -11,6 +11,7 @@
 #include "cli/train_data.h"
 #include "cli/train_log.h"
 #include "cli/train_report.h"
+#include "cli/train_samples.h"
 
 typedef struct trainer {
     cli *c;
@@ -280,9 +281,10 @@ static tn_status run_steps(trainer *t, tn_error *err) {
     return status;
 }
 
-static tn_status write_report(const trainer *t, tn_error *err) {
+static tn_status write_report(const trainer *t, json_t *samples, tn_error *err) {
     if (!t->report) return TN_OK;
-    TN_TRY(err, cli_train_report_write(t->report, t->s.model_config, t->c->options.report, err),
+    TN_TRY(err,
+           cli_train_report_write(t->report, t->s.model_config, samples, t->c->options.report, err),
            "--report");
     return TN_OK;
 }
@@ -290,12 +292,20 @@ static tn_status write_report(const trainer *t, tn_error *err) {
 /* A page without points at first: one that cannot be written is told now, not at the end of the run. */
 static tn_status open_report(trainer *t, tn_error *err) {
     if (t->c->options.report) t->report = TN_NEW(&t->c->arena, train_report);
-    return write_report(t, err);
+    return write_report(t, NULL, err);
+}
+
+/* Who stops a run does not wait for samples. */
+static tn_status close_report(const trainer *t, tn_error *err) {
+    json_t *samples = NULL;
+    if (t->report && !stop_signal)
+        TN_CHECK(cli_train_samples(&t->s, t->module, &t->data, &samples, err));
+    return write_report(t, samples, err);
 }
 
 static tn_status loop(trainer *t, tn_error *err) {
     TN_CHECK(run_steps(t, err));
-    TN_CHECK(write_report(t, err));
+    TN_CHECK(close_report(t, err));
     unsigned long long skipped = cli_train_data_skipped(&t->data);
     if (skipped)
         cli_train_log_note(&t->log, "%llu corrupt image%s skipped, named above", skipped,

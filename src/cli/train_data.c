@@ -191,7 +191,7 @@ tn_status cli_train_data_open(cli *c, train_settings *s, train_data *out, tn_err
     sources x = {0};
     *out = (train_data){.batch = s->data_batch, .sequence = s->data_sequence};
     tn_status status = open_all(c, s, &x, out, err);
-    tn_dataset_release(x.train);
+    out->dataset = x.train;
     tn_dataset_release(x.held_out);
     return status;
 }
@@ -210,5 +210,6 @@ uint64_t cli_train_data_skipped(const train_data *d) {
 void cli_train_data_close(train_data *d) {
     tn_loader_release(d->train);
     tn_loader_release(d->held_out);
+    tn_dataset_release(d->dataset);
     *d = (train_data){0};
 }

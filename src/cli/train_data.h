@@ -6,6 +6,7 @@
 
 typedef struct train_data {
     tn_loader *train, *held_out; /* held_out: NULL where nothing is */
+    tn_dataset *dataset;         /* of `train`, which names the classes */
     int64_t batch, sequence;     /* samples of a batch, tokens of a sample */
     tn_buffer types[2];          /* of a batch of `train`; no data */
 } train_data;

@@ -29,8 +29,8 @@ static json_t *points(const train_report *r) {
     json_t *list = json_array();
     for (int i = 0; i < r->count; i++) {
         const train_record *x = &r->at[i];
-        double y[] = {(double)x->step, x->loss,    x->grad_norm, x->lr,
-                      x->step_ms,      x->wait_ms, NAN,          NAN};
+        double y[] = {(double)x->step, x->loss, x->grad_norm, x->lr,     x->step_ms,
+                      x->wait_ms,      NAN,     NAN,          x->of_peak};
         if (x->evaluated) {
             y[6] = x->eval_loss;
             y[7] = x->accuracy;
@@ -43,10 +43,11 @@ static json_t *points(const train_report *r) {
     return list;
 }
 
-tn_status cli_train_report_write(const train_report *r, const char *title, const char *path,
-                                 tn_error *err) {
+tn_status cli_train_report_write(const train_report *r, const char *title, json_t *samples,
+                                 const char *path, tn_error *err) {
     const char *page = cli_train_page[0], *mark = strstr(page, "@DATA@");
-    json_t *data = json_pack("{s:s, s:o}", "title", title, "points", points(r));
+    json_t *data = json_pack("{s:s, s:o, s:o}", "title", title, "points", points(r), "samples",
+                             samples ? samples : json_null());
     /* With / escaped no text can end the script element. */
     char *text =
         data ? json_dumps(data, JSON_COMPACT | JSON_ESCAPE_SLASH | JSON_REAL_PRECISION(6)) : NULL;

@@ -2,6 +2,8 @@
 #ifndef TENON_CLI_TRAIN_REPORT_H
 #define TENON_CLI_TRAIN_REPORT_H
 
+#include <jansson.h>
+
 #include "cli/train_log.h"
 
 enum { REPORT_POINTS = 4096 };
@@ -15,7 +17,8 @@ typedef struct train_report {
 } train_report;
 
 void cli_train_report_add(train_report *r, const train_record *step);
-tn_status cli_train_report_write(const train_report *r, const char *title, const char *path,
-                                 tn_error *err);
+/* `samples` (cli_train_samples) is taken over; NULL: none. */
+tn_status cli_train_report_write(const train_report *r, const char *title, json_t *samples,
+                                 const char *path, tn_error *err);
 
 #endif

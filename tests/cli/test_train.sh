@@ -104,8 +104,23 @@ browser=$(command -v chromium || command -v chromium-browser || command -v googl
     echo "no browser: the page is not opened"
     exit 0
 }
-"$browser" --headless --no-sandbox --disable-gpu --user-data-dir="$work/profile" \
-    --virtual-time-budget=4000 --dump-dom "file://$work/run.html" >"$work/dom" 2>"$work/err" ||
-    die "the browser failed"
-[ "$(grep -o 'data-curve="' "$work/dom" | wc -l)" = 7 ] || die "not 7 curves are drawn"
+# A copy also says how many of its texts stick out of their pictures.
+dom() {
+    sed 's|</body>|<script>document.title = "cut " + [...document.querySelectorAll("svg text")].filter(t => { const b = t.getBBox(); return b.x < 0 \|\| b.x + b.width > 520 \|\| b.y + b.height > 240; }).length</script></body>|' "$1" >"$work/copy.html"
+    "$browser" --headless --no-sandbox --disable-gpu --user-data-dir="$work/profile" \
+        --virtual-time-budget=4000 --dump-dom "file://$work/copy.html" >"$work/dom" 2>"$work/err" ||
+        die "the browser failed"
+    grep -q "<title>cut 0</title>" "$work/dom" || die "labels are cut: $(grep '<title>' "$work/dom")"
+}
+dom "$work/run.html"
+curves=$(grep -o 'data-curve="' "$work/dom" | wc -l)
+[ "$curves" = 7 ] || [ "$curves" = 8 ] || die "$curves curves are drawn, not 7, or 8 with the part of the peak"
 grep -q 'data-curve="loss" d="M' "$work/dom" || die "no curve of the loss"
+[ "$(grep -o 'data-sample="[0-9]"' "$work/dom" | wc -l)" = 12 ] || die "not 12 images are shown"
+[ "$(grep -oE '<figcaption class="(right|wrong)">[0-9] \([0-9]+ %\)' "$work/dom" | wc -l)" = 12 ] || die "predictions are missing"
+# Rates far below 1, and next bytes of a text.
+expect 0 "$tenon" train gpt2_debugmodel --data README.md --steps 6 --data.batch 2 --data.sequence 16 --model.dim 16 \
+    --model.layers 1 --model.vocab 256 --optimizer.lr 3.123456e-6 --schedule.kind cosine --report "$work/text.html" -q
+dom "$work/text.html"
+[ "$(grep -o 'data-sample="tokens"' "$work/dom" | wc -l)" = 4 ] || die "not 4 windows are shown"
+[ "$(grep -oE '<span class="(right|wrong)" title="predicted' "$work/dom" | wc -l)" = 64 ] || die "not 64 bytes are judged"
