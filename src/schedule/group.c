@@ -19,18 +19,23 @@ tn_value tn_group_storage(const tn_grouping *p, tn_value v) {
 
 /* ---- dependencies between groups ------------------------------------------------------------ */
 
-static bool depends_on(const tn_grouping *p, uint32_t from, uint32_t to, uint8_t *seen) {
+static uint32_t begin_walk(tn_grouping *p) {
+    while (p->group_seen.len < p->groups.len) tn_vec_push(p->arena, &p->group_seen, 0);
+    return ++p->group_mark;
+}
+
+static bool depends_on(const tn_grouping *p, uint32_t from, uint32_t to, uint32_t mark) {
     if (from == to) return true;
-    if (seen[from]) return false;
-    seen[from] = true;
+    if (p->group_seen.data[from] == mark) return false;
+    p->group_seen.data[from] = mark;
     const tn_group *g = &p->groups.data[from];
     for (uint32_t i = 0; i < g->deps.len; i++)
-        if (depends_on(p, g->deps.data[i], to, seen)) return true;
+        if (depends_on(p, g->deps.data[i], to, mark)) return true;
     return false;
 }
 
-bool tn__group_depends(const tn_grouping *p, uint32_t from, uint32_t to) {
-    return depends_on(p, from, to, TN_NEW_N(p->arena, uint8_t, p->groups.len));
+bool tn__group_depends(tn_grouping *p, uint32_t from, uint32_t to) {
+    return depends_on(p, from, to, begin_walk(p));
 }
 
 /* The groups that a root reads, looking through what is inlined. */
@@ -54,10 +59,10 @@ static void read_groups(const tn_grouping *p, tn_node n, uint32_t mark, group_li
     }
 }
 
-static bool joining_makes_cycle(const tn_grouping *p, uint32_t id, const group_list *reads) {
-    uint8_t *seen = TN_NEW_N(p->arena, uint8_t, p->groups.len);
+static bool joining_makes_cycle(tn_grouping *p, uint32_t id, const group_list *reads) {
+    uint32_t mark = begin_walk(p);
     for (uint32_t i = 0; i < reads->len; i++)
-        if (reads->data[i] != id && depends_on(p, reads->data[i], id, seen)) return true;
+        if (reads->data[i] != id && depends_on(p, reads->data[i], id, mark)) return true;
     return false;
 }
 

@@ -133,6 +133,8 @@ struct tn_grouping {
     const uint8_t *choices;    /* per node: bits of tn__choice; may be NULL */
     tn__group_list *loaders;   /* per value: groups that load it */
     uint32_t *seen, seen_mark; /* per node: of walks */
+    tn__group_list group_seen; /* per group: of walks */
+    uint32_t group_mark;
     TN_VEC(tn_group) groups;
     TN_VEC(uint32_t) order; /* execution order */
 };

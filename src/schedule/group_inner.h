@@ -29,7 +29,7 @@ static inline bool tn__first_visit(const tn_grouping *p, tn_node n, uint32_t mar
 
 void tn__add_group(tn_arena *arena, tn__group_list *list, uint32_t id);
 /* Whether group `from` waits for group `to`. */
-bool tn__group_depends(const tn_grouping *p, uint32_t from, uint32_t to);
+bool tn__group_depends(tn_grouping *p, uint32_t from, uint32_t to);
 
 /* ---- order.c -------------------------------------------------------------------------------- */
 

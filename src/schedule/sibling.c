@@ -83,7 +83,7 @@ static bool takes_siblings(const tn_grouping *p, const tn_group *group) {
     return true;
 }
 
-static bool may_unite(const tn_grouping *p, uint32_t into, uint32_t from) {
+static bool may_unite(tn_grouping *p, uint32_t into, uint32_t from) {
     const tn_group *a = &p->groups.data[into], *b = &p->groups.data[from];
     return takes_siblings(p, a) && takes_siblings(p, b) &&
            tn_group_anchors(a) + tn_group_anchors(b) <= TN_MOST_ANCHORS &&

@@ -10,7 +10,8 @@ typedef struct folder {
     const tn_transform_options *options;
     tn_arena arena;  /* of all that is evaluated; constants that stay are copied */
     tn_array *array; /* per value of `in` */
-    bool *known;     /* whether array[v] holds its elements */
+    bool *known;     /* whether array[v] has a type, and its elements follow from constants */
+    bool *made;      /* whether array[v] holds them: those of nodes that stay wait for a reader */
     int64_t *stored; /* bytes of the constants that v is made of at run time */
     tn_value *map;
     tn_error *err;
@@ -65,14 +66,26 @@ static bool can_eval(const folder *f, const tn_node_info *n) {
 
 static bool eval_node(folder *f, tn_node id) {
     const tn_node_info *n = tn_graph_node(f->in, id);
-    if (!can_eval(f, n)) return false;
     tn_array *in = TN_NEW_N(&f->arena, tn_array, n->in_count);
-    for (uint32_t i = 0; i < n->in_count; i++) in[i] = f->array[n->in[i]];
+    for (uint32_t i = 0; i < n->in_count; i++) {
+        tn_node from = tn_graph_value(f->in, n->in[i])->node;
+        if (!f->made[n->in[i]] && !eval_node(f, from)) return false;
+        in[i] = f->array[n->in[i]];
+    }
     tn_error ignored = TN_ERROR_INIT;
     if (tn_eval_node(f->in, id, in, &f->array[n->out], NULL, &f->arena, &ignored) != TN_OK)
         return false;
-    for (uint32_t i = 0; i < n->out_count; i++) f->known[n->out + i] = true;
+    for (uint32_t i = 0; i < n->out_count; i++) f->made[n->out + i] = true;
     return true;
+}
+
+static void note_types(folder *f, const tn_node_info *n) {
+    for (uint32_t i = 0; i < n->out_count; i++) {
+        const tn_type *t = tn_graph_type(f->in, n->out + i);
+        tn_array *x = &f->array[n->out + i];
+        *x = (tn_array){.dtype = t->dtype, .rank = t->shape.rank};
+        for (int a = 0; a < x->rank; a++) x->dim[a] = t->shape.dim[a];
+    }
 }
 
 /* A node worth keeping although its result is known: iota, views that only repeat, and what takes much
@@ -116,9 +129,14 @@ static tn_status fold_node(folder *f, tn_node id) {
     const tn_graph *in = f->in;
     const tn_node_info *n = tn_graph_node(in, id);
     if (n->op == TN_OP_constant)
-        f->known[n->out] = is_small(&tn_graph_type(in, n->out)->shape, TN_FOLD_ELEMENTS) &&
-                           tn_graph_constant(in, n->out, &f->array[n->out]);
-    bool known = n->op != TN_OP_constant && eval_node(f, id), kept = known && stays(f, n);
+        f->known[n->out] = f->made[n->out] =
+            is_small(&tn_graph_type(in, n->out)->shape, TN_FOLD_ELEMENTS) &&
+            tn_graph_constant(in, n->out, &f->array[n->out]);
+    bool known = n->op != TN_OP_constant && can_eval(f, n);
+    if (known) note_types(f, n);
+    bool kept = known && stays(f, n);
+    if (known && !kept) known = eval_node(f, id);
+    for (uint32_t i = 0; known && i < n->out_count; i++) f->known[n->out + i] = true;
     note_stored(f, n, kept);
     if (known && !kept) return add_constants(f, n);
     return tn__pass_copy_node(in, f->out, id, f->map, tn_pass_fold.run, f->options, f->err);
@@ -130,6 +148,7 @@ static tn_status fold_guarded(void *argument, tn_error *err) {
     f->err = err;
     f->array = TN_NEW_N(&f->arena, tn_array, in->values.len);
     f->known = TN_NEW_N(&f->arena, bool, in->values.len);
+    f->made = TN_NEW_N(&f->arena, bool, in->values.len);
     f->map = TN_NEW_N(&f->arena, tn_value, in->values.len);
     f->stored = TN_NEW_N(&f->arena, int64_t, in->values.len);
     for (tn_node id = 0; id < in->nodes.len; id++) TN_CHECK(fold_node(f, id));
