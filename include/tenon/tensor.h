@@ -79,6 +79,7 @@ typedef struct tn_context_stats {
     uint64_t bytes, peak_bytes; /* of evaluated tensors; the most there were */
     uint64_t kernels;           /* launched by the last run, those inside loops once */
     uint64_t temporary_bytes;   /* activations of the last run */
+    uint64_t cached;            /* of the compiled programs, those found in the cache on disk */
 } tn_context_stats;
 TN_API void tn_context_statistics(tn_context *context, tn_context_stats *out);
 

@@ -235,6 +235,8 @@ typedef struct tn__recompute {
 tn_status tn__cut(tn_context *c, tn_tensor *const *x, int count, const tn__recompute *how,
                   tn__run **out, tn_error *err);
 void tn__run_release(tn_context *c, tn__run *run);
+/* What the rule is, for keys. */
+void tn__recompute_append(const tn_recompute *r, tn_str *key);
 
 /* ---- tensor_trace.c ------------------------------------------------------------------------- */
 
@@ -244,6 +246,8 @@ tn_status tn__trace_refuse(const tn_context *c, const char *deed, tn_error *err)
 
 /* ---- lazy_program.c -------------------------------------------------------------------------- */
 
+enum { TN__CACHED_NODES = 100 }; /* of graphs whose programs are kept on disk, at least */
+
 /* A compiled graph, or one that is compiled when it first runs. */
 struct tn__program {
     tn__program *next;
@@ -251,6 +255,8 @@ struct tn__program {
     tn_hash128 key;
     tn_artifact *artifact; /* whose arena holds `graph` */
     const tn_graph *graph; /* until it is compiled */
+    bool recomputes;       /* by this rule, whose loss is a value of `graph` */
+    tn_recompute rule;
     tn_instance *instance;
     tn_status status; /* of compiling it */
     tn_error error;

@@ -160,8 +160,9 @@ static void append_node(const cut *k, const tn_node_info *n, tn_str *key) {
     tn_str_append_n(key, bytes, size);
 }
 
-static void append_rule(const tn_recompute *r, tn_str *key) {
+void tn__recompute_append(const tn_recompute *r, tn_str *key) {
     tn_str_append_n(key, (const char *)&r->rule, sizeof r->rule);
+    tn_str_append_n(key, (const char *)&r->loss, sizeof r->loss);
     tn_str_append_n(key, (const char *)&r->every, sizeof r->every);
     tn_str_append_n(key, (const char *)&r->budget, sizeof r->budget);
     tn_str_append_n(key, (const char *)r->keep, sizeof r->keep);
@@ -179,30 +180,17 @@ static tn_hash128 program_key(cut *k) {
         tn_str_append_n(&key, (const char *)&in, sizeof in);
     }
     if (k->how) {
-        tn_value loss = k->dense[k->how->loss->value];
-        tn_str_append_n(&key, (const char *)&loss, sizeof loss);
-        append_rule(&k->how->rule, &key);
+        tn_recompute rule = k->how->rule;
+        rule.loss = k->dense[k->how->loss->value];
+        tn__recompute_append(&rule, &key);
     }
     return tn_hash128_of(key.data, key.len);
 }
 
 /* ---- the program's graph -------------------------------------------------------------------- */
 
-static tn_status recompute(const cut *k, tn_artifact *a, tn_value loss, const tn_graph **g,
-                           tn_error *err) {
-    tn_graph *made = tn_graph_new_like(*g);
-    tn_recompute how = k->how->rule;
-    tn_recompute_result unused;
-    how.loss = loss;
-    how.costs = &k->c->workshop.compiler.costs;
-    TN_ASSERT(made->arena == &a->arena);
-    TN_TRY(err, tn_recompute_run(*g, &how, made, &unused, err),
-           "while choosing what the backward pass keeps");
-    *g = made;
-    return TN_OK;
-}
-
-static tn_status copy_graph(const cut *k, tn_artifact *a, const tn_graph **out, tn_error *err) {
+static tn_status copy_graph(const cut *k, tn__program *p, tn_error *err) {
+    tn_artifact *a = p->artifact;
     tn_dims *dims = TN_NEW(&a->arena, tn_dims);
     tn_dims_init(dims, &a->arena);
     tn_graph *to = tn_graph_new(&a->arena, dims);
@@ -222,9 +210,11 @@ static tn_status copy_graph(const cut *k, tn_artifact *a, const tn_graph **out, 
         tn_graph_add_output(to, map[k->outputs.data[i]], tn_arena_printf(&a->arena, "y%u", i));
         if (k->run->in_place[i]) tn_graph_output_in_place(to, k->run->in_place[i] - 1);
     }
-    *out = to;
-    TN_CHECK(tn_b_finish(&b));
-    return k->how ? recompute(k, a, map[k->how->loss->value], out, err) : TN_OK;
+    p->graph = to;
+    p->recomputes = k->how != NULL;
+    if (k->how) p->rule = k->how->rule;
+    if (k->how) p->rule.loss = map[k->how->loss->value];
+    return tn_b_finish(&b);
 }
 
 static tn_status find_program(cut *k, tn_error *err) {
@@ -234,7 +224,7 @@ static tn_status find_program(cut *k, tn_error *err) {
     if (p) return TN_OK;
     p = k->run->program;
     if (!p) tn_out_of_memory();
-    TN_CHECK(copy_graph(k, p->artifact, &p->graph, err));
+    TN_CHECK(copy_graph(k, p, err));
     tn__program_keep(k->c, p);
     return TN_OK;
 }

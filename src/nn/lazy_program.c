@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "nn/lazy.h"
+#include "session/program_cache.h"
 
 /* ---- programs ------------------------------------------------------------------------------- */
 
@@ -59,9 +60,72 @@ void tn__programs_release(tn_context *c) {
 
 /* ---- compiling ------------------------------------------------------------------------------ */
 
+typedef struct compile_args {
+    const tn_workshop *workshop;
+    tn__program *program;
+    tn_str text;
+} compile_args;
+
+/* All that the program depends on. The rule is plain data, whose pointer is not set yet. */
+static tn_status describe(void *argument, tn_error *err) {
+    compile_args *x = argument;
+    const tn__program *p = x->program;
+    char hash[65];
+    (void)err;
+    tn_program_cache_identify(x->workshop, &x->text);
+    tn_graph_hash(p->graph, hash);
+    tn_str_appendf(&x->text, "lazy %s\n", hash);
+    if (p->recomputes) tn__recompute_append(&p->rule, &x->text);
+    return TN_OK;
+}
+
+/* A graph that is planned as quickly as a file is read is not kept in the cache. */
+static bool find_name(const tn_workshop *w, tn__program *p, char out[TN_PROGRAM_CACHE_NAME]) {
+    if (p->graph->nodes.len < TN__CACHED_NODES || w->options.dump ||
+        !tn_cache_usable(&w->compiler.cache))
+        return false;
+    compile_args x = {.workshop = w, .program = p};
+    tn_str_init(&x.text);
+    bool known = tn_guard(describe, &x, NULL) == TN_OK;
+    if (known) tn_program_cache_name(&x.text, out);
+    tn_str_deinit(&x.text);
+    return known;
+}
+
+static tn_status recompute(void *argument, tn_error *err) {
+    compile_args *x = argument;
+    tn__program *p = x->program;
+    tn_graph *made = tn_graph_new_like(p->graph);
+    tn_recompute_result unused;
+    p->rule.costs = &x->workshop->compiler.costs;
+    TN_TRY(err, tn_recompute_run(p->graph, &p->rule, made, &unused, err),
+           "while choosing what the backward pass keeps");
+    p->graph = made;
+    return TN_OK;
+}
+
+/* The artifact, from the cache or planned from the graph, which the new one need not keep. */
+static tn_status make_artifact(const tn_workshop *w, tn__program *p, tn_error *err) {
+    char name[TN_PROGRAM_CACHE_NAME];
+    tn_artifact *found;
+    bool cached = find_name(w, p, name);
+    if (cached && tn_program_cache_load(w, name, &found)) {
+        tn_artifact_release(p->artifact);
+        p->artifact = found;
+        return TN_OK;
+    }
+    compile_args x = {.workshop = w, .program = p};
+    if (p->recomputes) TN_CHECK(tn_guard(recompute, &x, err));
+    TN_CHECK(tn_artifact_start(p->artifact, w, p->graph, NULL, err));
+    if (cached) tn_program_cache_store(w, name, p->artifact); /* while the kernels are compiled */
+    return tn_artifact_finish(p->artifact, err);
+}
+
 static tn_status compile(const tn_context *c, tn__program *p, tn_error *err) {
     static const int64_t none[1];
-    TN_CHECK(tn_artifact_build(p->artifact, &c->workshop, p->graph, NULL, err));
+    tn_status status = make_artifact(&c->workshop, p, err);
+    p->graph = NULL;
+    TN_CHECK(status);
     TN_CHECK(tn_instance_create(&p->artifact->executable, &p->instance, err));
     return tn_instance_bind(p->instance, none, err);
 }
@@ -77,6 +141,7 @@ static tn_status compile_once(tn_context *c, tn__program *p, tn_error *err) {
     if (p->status != TN_OK && err) *err = why;
     pthread_mutex_lock(&c->lock);
     c->stats.compiles++;
+    c->stats.cached += p->status == TN_OK && p->artifact->stats.program_cached;
     pthread_mutex_unlock(&c->lock);
     return p->status;
 }

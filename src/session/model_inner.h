@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 
+#include "session/program_cache.h"
 #include "session/session.h"
 
 enum { TN__VARIANTS = 16 };
@@ -51,6 +52,6 @@ tn_status tn__model_add_needs(tn_model *m, const tn_program *p, bool *grown, tn_
 
 /* Name of the cache entry for these values. False when there is no use of the cache. */
 bool tn__model_key(const tn_model *m, const tn_buffer *inputs, const int64_t *symbols,
-                   char out[80]);
+                   char out[TN_PROGRAM_CACHE_NAME]);
 
 #endif

@@ -3,12 +3,11 @@
  * A model whose sizes all stay open has one. Otherwise the import names inputs and sizes that it
  * needs; these are bound from the inputs of a run, and there is one program per set of values. */
 #include <stdlib.h>
-#include <sys/stat.h>
 
 #include "session/identity.h"
 #include "session/model_inner.h"
 #include "session/ports.h"
-#include "session/tunings.h"
+#include "session/program_cache.h"
 
 enum { MAX_ROUNDS = 8 }; /* an import may find that it needs more once the first needs are bound */
 
@@ -80,16 +79,8 @@ static tn_status key_guarded(void *argument, tn_error *err) {
     const tn_model *m = x->m;
     const tn_model_options *o = &m->workshop.options;
     tn_str *s = &x->text;
-    tn_str_append(s, "tenon program 1\n");
-    tn_identify_build(s);
+    tn_program_cache_identify(&m->workshop, s);
     tn_identify_file(m->path, s);
-    const tn_costs *costs = &m->workshop.compiler.costs;
-    tn_str_appendf(s, "target %s no_opt %d\n", m->workshop.compiler.target->name, o->no_opt);
-    tn_str_appendf(s, "costs %.3g %.3g %.3g %.3g %.3g %.3g\n", costs->memory, costs->cache,
-                   costs->points, costs->launch, costs->cached_bytes, costs->shared_bytes);
-    char generation[TN_TUNING_ID] = "none";
-    if (!o->no_tuned) tn_tunings_id(&m->workshop.compiler, generation);
-    tn_str_appendf(s, "tuned %s\n", generation);
     for (int i = 0; i < o->dim_count; i++)
         tn_str_appendf(s, "dim %s %lld\n", o->dims[i].name, (long long)o->dims[i].value);
     for (uint32_t i = 0; x->inputs && i < m->need_dims.len; i++)
@@ -103,60 +94,18 @@ static tn_status key_guarded(void *argument, tn_error *err) {
 }
 
 bool tn__model_key(const tn_model *m, const tn_buffer *inputs, const int64_t *symbols,
-                   char out[80]) {
+                   char out[TN_PROGRAM_CACHE_NAME]) {
     if (!m->path || !tn_cache_usable(&m->workshop.compiler.cache)) return false;
     key_args x = {.m = m, .inputs = inputs, .symbols = symbols};
     tn_str_init(&x.text);
     bool known = tn_guard(key_guarded, &x, NULL) == TN_OK;
-    if (known) {
-        tn_sha256_hex(x.text.data, x.text.len, out);
-        strcpy(out + 64, ".tn");
-    }
+    if (known) tn_program_cache_name(&x.text, out);
     tn_str_deinit(&x.text);
     return known;
 }
 
-/* ---- the program cache ---------------------------------------------------------------------- */
-
 static bool has_needs(const tn_program *p) {
     return p->need_values.len > 0 || p->need_dims.len > 0;
-}
-
-/* A program that does not load, damaged or of a changed weight file, is removed. */
-static bool load_cached(tn_model *m, const char *name, tn_artifact **out) {
-    const tn_cache *cache = &m->workshop.compiler.cache;
-    char path[TN_CACHE_PATH], text[1024];
-    struct stat st;
-    if (!tn_cache_path(cache, name, path) || stat(path, &st) != 0) return false;
-    tn_artifact *a = tn_artifact_new();
-    if (!a) return false;
-    tn_error why = TN_ERROR_INIT;
-    if (tn_artifact_load(a, &m->workshop, path, &why) == TN_OK) {
-        a->stats.program_cached = true;
-        tn_cache_touch(cache, name);
-        *out = a;
-        return true;
-    }
-    tn_artifact_release(a);
-    if (why.status == TN_INVALID || why.status == TN_IO) {
-        tn_error_format(&why, text, sizeof text);
-        tn_log_write(TN_LOG_WARN, "cached program is made again: %s", text);
-        tn_cache_remove(cache, name);
-    }
-    return false;
-}
-
-static void store(tn_model *m, const char *name, tn_artifact *a) {
-    const tn_cache *cache = &m->workshop.compiler.cache;
-    char path[TN_CACHE_PATH];
-    tn_error err = TN_ERROR_INIT;
-    double start = tn_seconds();
-    if (!tn_cache_path(cache, name, path) || a->program->prepared_bytes > cache->limit) return;
-    if (tn_artifact_save(a, true, path, &err) == TN_OK)
-        tn_cache_trim(cache);
-    else
-        tn_cache_warn(cache, &err);
-    a->stats.store = tn_seconds() - start;
 }
 
 /* ---- import --------------------------------------------------------------------------------- */
@@ -246,15 +195,17 @@ static tn_status start_imported(tn_model *m, tn_artifact *a, tn_error *err) {
 
 tn_status tn__model_make(tn_model *m, const tn_buffer *inputs, const int64_t *symbols,
                          tn_artifact **out, tn_error *err) {
-    char name[80];
+    char name[TN_PROGRAM_CACHE_NAME];
     *out = NULL;
     bool cached = tn__model_key(m, inputs, symbols, name);
-    if (cached && !m->workshop.options.dump && load_cached(m, name, out)) return TN_OK;
+    if (cached && !m->workshop.options.dump && tn_program_cache_load(&m->workshop, name, out))
+        return TN_OK;
     tn_artifact *a = tn_artifact_new();
     if (!a) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
     tn_status status = tn__model_import(m, a, inputs, symbols, err);
     if (status == TN_OK) status = start_imported(m, a, err);
-    if (status == TN_OK && cached) store(m, name, a); /* while the kernels are compiled */
+    if (status == TN_OK && cached)
+        tn_program_cache_store(&m->workshop, name, a); /* while the kernels are compiled */
     if (status == TN_OK) status = tn_artifact_finish(a, err);
     if (status != TN_OK) {
         tn_artifact_release(a);
