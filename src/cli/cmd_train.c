@@ -55,7 +55,9 @@ static tn_status make_model(trainer *t, tn_error *err) {
     if (t->peak <= 0)
         tn_log_write(TN_LOG_INFO,
                      "the machine's peak is not known; tenon doctor --measure finds it");
-    return tn_module_create(t->context, &module, &t->module, err);
+    TN_CHECK(tn_module_create(t->context, &module, &t->module, err));
+    if (!t->s.onnx.path) return TN_OK;
+    return cli_train_onnx_open(t->c, &t->s.onnx, t->module, t->s.model_frozen, err);
 }
 
 static tn_status make_step(trainer *t, tn_error *err) {
@@ -63,8 +65,8 @@ static tn_status make_step(trainer *t, tn_error *err) {
     tn_train_options o = TN_TRAIN_OPTIONS_INIT;
     o.compute = compute[t->s.precision];
     o.module = t->module;
-    o.loss = tn_model_loss;
-    o.context = &t->s.model;
+    o.loss = cli_train_loss;
+    o.context = &t->s;
     o.batch = t->data.types;
     o.batch_count = 2;
     o.optimizer = t->s.optimizer;
@@ -164,7 +166,7 @@ static tn_status evaluate_batch(trainer *t, const tn_data_batch *b, double *loss
     for (int i = 0; i < 2; i++)
         x[i] = tn_tensor_from(t->context, b->buffers[i].dtype, b->buffers[i].rank,
                               b->buffers[i].dim, b->buffers[i].data);
-    tn_tensor *logits = tn_model_logits(t->module, &t->s.model, x[0]), *target = x[1];
+    tn_tensor *logits = cli_train_logits(&t->s, t->module, x[0]), *target = x[1];
     if (t->s.tokens) {
         logits = tn_reshape(logits, TN_SHAPE(-1, tn_tensor_dim(logits, -1)));
         target = tn_reshape(target, TN_SHAPE(-1));
@@ -305,6 +307,8 @@ static tn_status close_report(const trainer *t, tn_error *err) {
 
 static tn_status loop(trainer *t, tn_error *err) {
     TN_CHECK(run_steps(t, err));
+    if (t->c->options.out_file)
+        TN_TRY(err, tn_onnx_save(t->s.onnx.model, t->c->options.out_file, err), "--output");
     TN_CHECK(close_report(t, err));
     unsigned long long skipped = cli_train_data_skipped(&t->data);
     if (skipped)
@@ -343,6 +347,7 @@ tn_status cmd_train(cli *c, tn_error *err) {
     cli_train_log_close(&t.log);
     cli_train_data_close(&t.data);
     tn_train_step_release(t.step);
+    tn_onnx_release(t.s.onnx.model);
     tn_module_release(t.module);
     tn_context_release(t.context);
     return status;

@@ -27,8 +27,13 @@ static tn_status read_transforms(const train_settings *s, bool training,
                training ? "" : "eval_");
         return TN_OK;
     }
-    tn_model_batch(&s->model, 1, 1, batch);
+    cli_train_batch(s, 1, 1, batch);
     *count = batch[0].rank == 4;
+    if (*count && (batch[0].dim[2] < 0 || batch[0].dim[3] < 0))
+        return tn_error_set(err, TN_INVALID,
+                            "%s takes images of any size; --data.transforms says which, as "
+                            "[{\"name\": \"resize\", \"height\": 224, \"width\": 224}]",
+                            s->model_config);
     if (*count)
         out[0] =
             (tn_transform)TN_RESIZE(.height = (int)batch[0].dim[2], .width = (int)batch[0].dim[3]);
@@ -40,7 +45,7 @@ static tn_status open_images(const train_settings *s, const char *folder, const 
     tn_transform list[MAX_TRANSFORMS] = {{0}};
     tn_image_options o = TN_IMAGE_OPTIONS_INIT;
     tn_buffer batch[2];
-    tn_model_batch(&s->model, 1, 1, batch);
+    cli_train_batch(s, 1, 1, batch);
     o.transforms = list;
     o.classes = classes;
     o.channels = s->data_channels     ? (int)s->data_channels
@@ -68,6 +73,10 @@ static tn_status find_images(cli *c, const train_settings *s, sources *x, tn_err
 static tn_status fit_classes(train_settings *s, const sources *x, tn_error *err) {
     char text[32], has[32] = "0";
     int classes = tn_dataset_class_count(x->train);
+    if (s->onnx.path && s->onnx.classes >= 0 && classes > s->onnx.classes)
+        return tn_error_set(err, TN_INVALID, "%s has %d classes, %s has logits for %lld",
+                            s->data_path, classes, s->model_config, (long long)s->onnx.classes);
+    if (s->onnx.path) return TN_OK;
     snprintf(text, sizeof text, "%d", classes);
     if (!s->classes_given) return tn_model_config_set(&s->model, "classes", text, err);
     tn_model_config_get(&s->model, "classes", has, sizeof has);
@@ -85,7 +94,10 @@ static tn_status open_tokens(const train_settings *s, const char *path, bool tra
     static const tn_dtype dtypes[] = {TN_u16, TN_u32, TN_i32, TN_u8};
     tn_token_options o = TN_TOKEN_OPTIONS_INIT;
     char vocab[32] = "0";
-    tn_model_config_get(&s->model, "vocab", vocab, sizeof vocab);
+    if (s->onnx.path)
+        snprintf(vocab, sizeof vocab, "%lld", (long long)TN_MAX(s->onnx.classes, 0));
+    else
+        tn_model_config_get(&s->model, "vocab", vocab, sizeof vocab);
     o.dtype = s->data_kind == DATA_TOKENS ? dtypes[s->data_dtype] : TN_u8;
     o.window = s->data_sequence;
     o.random = training && s->data_random;
@@ -156,7 +168,8 @@ static tn_status open_loader(const train_settings *s, const sources *x, bool tra
 static tn_status fit_features(train_settings *s, const tn_buffer *images, tn_error *err) {
     char text[32];
     long long features = 1;
-    if (s->features_given || !tn_model_config_get(&s->model, "features", text, sizeof text))
+    if (s->onnx.path || s->features_given ||
+        !tn_model_config_get(&s->model, "features", text, sizeof text))
         return TN_OK;
     for (int i = 1; i < images->rank; i++) features *= images->dim[i];
     snprintf(text, sizeof text, "%lld", features);

@@ -286,9 +286,13 @@ static tn_status read_sources(reader *r, tn_error *err) {
     if (!r->s->model_config)
         return tn_error_set(err, TN_INVALID,
                             "%s: no model; expected \"model\": {\"config\": \"resnet18\"}", first);
-    tn_status status = tn_model_config_find(r->s->model_config, &r->s->model, err);
-    if (status != TN_OK && !is_file) r->c->usage = true;
-    TN_CHECK(status);
+    if (cli_is_onnx(r->s->model_config)) {
+        TN_CHECK(cli_train_onnx_look(r->c, r->s->model_config, &r->s->onnx, err));
+    } else {
+        tn_status status = tn_model_config_find(r->s->model_config, &r->s->model, err);
+        if (status != TN_OK && !is_file) r->c->usage = true;
+        TN_CHECK(status);
+    }
     for (uint32_t i = 0; i < r->list.len; i++) TN_CHECK(assign(r, &r->list.data[i], err));
     return TN_OK;
 }
@@ -353,6 +357,24 @@ static tn_status check(cli *c, const train_settings *s, tn_error *err) {
     return TN_OK;
 }
 
+/* What only one of both kinds of models has. */
+static tn_status check_onnx(cli *c, const train_settings *s, tn_error *err) {
+    if (s->onnx.path && s->precision)
+        return tn_error_set(err, TN_INVALID,
+                            "train.precision: an ONNX model computes in the types of its file");
+    if (s->onnx.path) return TN_OK;
+    if (s->model_frozen)
+        return tn_error_set(err, TN_INVALID,
+                            "model.frozen is for ONNX models; %s begins with random parameters",
+                            s->model_config);
+    if (c->options.out_file)
+        return cli_usage(c, err,
+                         "--output writes an ONNX model; parameters of %s are saved with "
+                         "--checkpoint.folder DIR",
+                         s->model_config);
+    return TN_OK;
+}
+
 tn_status cli_train_settings(cli *c, train_settings *s, tn_error *err) {
     reader r = {.c = c, .s = s};
     tn_buffer batch[2];
@@ -361,12 +383,38 @@ tn_status cli_train_settings(cli *c, train_settings *s, tn_error *err) {
         if (table[i].kind == REAL) *(double *)((char *)s + table[i].offset) = NAN;
     TN_CHECK(read_sources(&r, err));
     s->data_split = given(s->data_split, 0);
-    tn_model_batch(&s->model, 1, 1, batch);
+    cli_train_batch(s, 1, 1, batch);
     s->tokens = !tn_dtype_is_float(batch[0].dtype);
     TN_CHECK(check(c, s, err));
-    TN_TRY(err, tn_model_config_check(&s->model, err), "model");
+    TN_CHECK(check_onnx(c, s, err));
+    if (!s->onnx.path) TN_TRY(err, tn_model_config_check(&s->model, err), "model");
     TN_CHECK(fill_optimizer(s, err));
     return fill_rate(s, err);
+}
+
+/* ---- the model ------------------------------------------------------------------------------ */
+
+tn_tensor *cli_train_logits(const train_settings *s, tn_module *m, tn_tensor *x) {
+    return s->onnx.path ? cli_train_onnx_logits(&s->onnx, m, x) : tn_model_logits(m, &s->model, x);
+}
+
+tn_tensor *cli_train_loss(void *context, tn_module *m, tn_tensor *const *batch) {
+    train_settings *s = context;
+    if (!s->onnx.path) return tn_model_loss(&s->model, m, batch);
+    tn_scope *scope = tn_scope_open(tn_module_context(m));
+    tn_tensor *logits = cli_train_onnx_logits(&s->onnx, m, batch[0]), *target = batch[1];
+    if (s->tokens && tn_tensor_ok(logits)) {
+        logits = tn_reshape(logits, TN_SHAPE(-1, tn_tensor_dim(logits, -1)));
+        target = tn_reshape(target, TN_SHAPE(-1));
+    }
+    return tn_scope_return(scope, tn_cross_entropy(logits, target));
+}
+
+void cli_train_batch(const train_settings *s, int64_t rows, int64_t length, tn_buffer out[2]) {
+    if (s->onnx.path)
+        cli_train_onnx_batch(&s->onnx, rows, length, out);
+    else
+        tn_model_batch(&s->model, rows, length, out);
 }
 
 /* ---- help ----------------------------------------------------------------------------------- */

@@ -5,8 +5,10 @@
 #include <tenon/data.h>
 #include <tenon/models.h>
 #include <tenon/optim.h>
+#include <tenon/train.h>
 
 #include "cli/cli.h"
+#include "cli/train_onnx.h"
 
 /* Numbers of the choices in train.def. */
 enum { DATA_AUTO, DATA_IMAGES, DATA_TOKENS, DATA_TEXT };
@@ -35,7 +37,8 @@ typedef struct train_settings {
 #undef CHOICE
 #undef INTS
 #undef JSON
-    tn_model_config model;
+    tn_model_config model; /* where onnx.path is NULL */
+    train_onnx onnx;
     bool classes_given, features_given; /* of the model; else they are the data's */
     bool tokens;                        /* the model reads tokens, else images */
     tn_optimizer_options optimizer;
@@ -45,6 +48,12 @@ typedef struct train_settings {
 /* Reads the first positional argument, --data, --steps, --resume and --section.key values, and fills
  * in the defaults. What it gives lives in c's arena. */
 tn_status cli_train_settings(cli *c, train_settings *s, tn_error *err);
+
+/* What the model makes of x, its logits; the mean cross entropy of a batch (context: train_settings); the
+ * types of a batch. */
+tn_tensor *cli_train_logits(const train_settings *s, tn_module *m, tn_tensor *x);
+tn_loss_function cli_train_loss;
+void cli_train_batch(const train_settings *s, int64_t rows, int64_t length, tn_buffer out[2]);
 
 /* The sections with their fields. */
 void cli_train_help(tn_str *out);

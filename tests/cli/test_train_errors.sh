@@ -36,7 +36,7 @@ expect 2 "$tenon" train resnet81 --data "$work/digits" --steps 1
 err_has "did you mean 'resnet18'"
 wrong 2 "there is no field 'lrr' in optimizer; did you mean lr; there is kind, lr, betas, eps, weight_decay, momentum, nesterov, clip_norm" --optimizer.lrr 1
 wrong 2 "there is no section 'optimiser'; did you mean optimizer; there is model, data, optimizer, schedule, train, checkpoint" --optimiser.lr 1
-wrong 2 "there is no field 'hiden' in model; did you mean hidden; there is config, features, hidden, classes" --model.hiden 4
+wrong 2 "there is no field 'hiden' in model; did you mean hidden; there is config, frozen, features, hidden, classes" --model.hiden 4
 expect 2 "$tenon" train "$work/run.json" --optimizer.lr
 err_has "needs VALUE"
 
