@@ -14,6 +14,7 @@ typedef struct lab {
     tn_context *c;
     tn_module *m;
     tn_onnx *x;
+    tn_scope *scope;
 } lab;
 
 static lab lab_open(const char *path, const tn_onnx_options *options, tn_compile_mode mode) {
@@ -21,10 +22,12 @@ static lab lab_open(const char *path, const tn_onnx_options *options, tn_compile
     tn_error err = TN_ERROR_INIT;
     must(tn_module_create(l.c, NULL, &l.m, &err), &err);
     must(tn_onnx_open(path, l.m, options, &l.x, &err), &err);
+    l.scope = tn_scope_open(l.c);
     return l;
 }
 
 static void lab_close(lab *l) {
+    tn_scope_close(l->scope);
     tn_onnx_release(l->x);
     tn_module_release(l->m);
     tn_context_release(l->c);
