@@ -2,10 +2,10 @@
  * are tools/golden_onnx.py's. */
 #include <tenon/onnx.h>
 #include <tenon/train.h>
-#include <unistd.h>
 
 #include "unit/nn/golden_npz.h"
 #include "unit/nn/lazy_test.h"
+#include "unit/test_folder.h"
 
 #define GOLDEN "tests/golden/onnx"
 #define DIGITS "examples/digits"
@@ -216,24 +216,12 @@ static void expect_all(const lab *l, const char *name, double value) {
     free(have);
 }
 
-static void make_folder(char *folder) {
-    strcpy(folder, "/tmp/tenon-onnx-XXXXXX");
-    if (!mkdtemp(folder)) fail_msg("no temporary folder");
-}
-
-static void remove_folder(const char *folder) {
-    char command[96];
-    snprintf(command, sizeof command, "rm -r %s", folder);
-    if (system(command) != 0) fail_msg("%s stays", folder);
-}
-
 /* However the elements lie in the file. */
 static void test_save__replaces_all_kinds_of_data(void **state) {
     (void)state;
     static const char *const names[] = {"raw", "floats", "doubles", "halves", "outside"};
-    char folder[32], path[64];
+    char path[600];
     tn_error err = TN_ERROR_INIT;
-    make_folder(folder);
     snprintf(path, sizeof path, "%s/new.onnx", folder);
     lab l = lab_open(GOLDEN "/storage.onnx", NULL, TN_COMPILE_INTERPRET);
     assert_int_equal(tn_module_count(l.m), 6);
@@ -255,7 +243,6 @@ static void test_save__replaces_all_kinds_of_data(void **state) {
     lab_close(&third);
     lab_close(&again);
     lab_close(&l);
-    remove_folder(folder);
 }
 
 /* ---- training ------------------------------------------------------------------------------- */
@@ -318,10 +305,9 @@ static void test_training__improves_an_exported_classifier(void **state) {
     (void)state;
     static float x[DIGITS_COUNT * SIDE * SIDE];
     static int64_t labels[DIGITS_COUNT];
-    char folder[32], path[64];
+    char path[600];
     tn_error err = TN_ERROR_INIT;
     read_digits(x, labels);
-    make_folder(folder);
     snprintf(path, sizeof path, "%s/tuned.onnx", folder);
     lab l = lab_open(DIGITS "/digits.onnx", NULL, TN_COMPILE_AUTO);
     double before = held_out_loss(&l, x, labels);
@@ -336,7 +322,6 @@ static void test_training__improves_an_exported_classifier(void **state) {
     expect_near(held_out_loss(&tuned, x, labels), after, 0);
     lab_close(&tuned);
     lab_close(&l);
-    remove_folder(folder);
 }
 
 /* ---- errors --------------------------------------------------------------------------------- */
@@ -404,8 +389,11 @@ static void test_gradients__name_the_node_that_has_none(void **state) {
 }
 
 static int load(void **state) {
-    (void)state;
-    return golden_load(GOLDEN "/gradients.npz");
+    return make_folder(state) == 0 ? golden_load(GOLDEN "/gradients.npz") : -1;
+}
+
+static int unload(void **state) {
+    return remove_folder(state) | golden_unload(state);
 }
 
 int main(void) {
@@ -422,5 +410,5 @@ int main(void) {
         cmocka_unit_test(test_open__says_what_is_wrong),
         cmocka_unit_test(test_gradients__name_the_node_that_has_none),
     };
-    return cmocka_run_group_tests(tests, load, golden_unload);
+    return cmocka_run_group_tests(tests, load, unload);
 }
