@@ -240,7 +240,7 @@ tn_status tn_lower_group(const tn_lower_context *c, uint32_t group, tn_lowered *
     out->kernel->note = group_note(c, g, &out->schedule);
     TN_TRY(err, tn_loop_verify(out->kernel, err), "in the kernel '%s'", out->kernel->note);
     for (uint32_t i = 0; i < out->pack_count; i++) {
-        out->packs[i].kernel->note = "packs a constant operand into panels";
+        out->packs[i].kernel->note = "packs an operand into panels";
         TN_TRY(err, tn_loop_verify(out->packs[i].kernel, err), "in a packing kernel");
     }
     out->in_place_count =

@@ -18,7 +18,8 @@
 
 enum { TN_MOST_IN_PLACE = 4, TN_MOST_PACKS = 4 };
 
-/* What is made of a constant operand once, in `prepare`, for the group's kernel to read. */
+/* What is made of an operand for the group's kernel to read: of a constant one once, in `prepare`, else in a
+ * step before it. */
 typedef struct tn_pack {
     tn_loop *kernel; /* makes it; its OUTPUT buffer has binding TN_BIND_PACK */
     tn_dim elements;

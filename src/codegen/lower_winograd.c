@@ -304,15 +304,19 @@ static tn_dim pack_elements(const winograd *w) {
 
 static void lower_pack(const tn_lower_context *c, uint32_t group, const tn_schedule *s,
                        tn_lowered *out) {
+    enum { PACK_CHANNELS = 16 }; /* a task */
     winograd w;
     winograd_init(&w, c, group, "pack", s);
     tn_loop *k = w.t.m.k;
     uint32_t to = tn_l_buffer(k, TN_LBUF_OUTPUT, TN_f32, "packed");
     k->buffers.data[to].binding = TN_BIND_PACK;
-    k->tasks = w.t.panels;
-    tn_lx panel = tn_l_task(k), lanes = tn_l_int(k, s->lanes / 2); /* of f64 */
+    tn_lx some = tn_l_int(k, PACK_CHANNELS), blocks = tn__ceil_div(k, w.channels, PACK_CHANNELS);
+    k->tasks = tn_l_mul(k, w.t.panels, blocks);
+    tn_lx panel = tn_l_div(k, tn_l_task(k), blocks), lanes = tn_l_int(k, s->lanes / 2); /* of f64 */
     tn_lx parts = tn_l_div(k, tn_l_int(k, s->nr), lanes);
-    tn_lx channel = tn_l_for(k, TN_LOOP_SERIAL, zero_of(&w), w.channels, "c");
+    tn_lx first = tn_l_mul(k, tn_l_mod(k, tn_l_task(k), blocks), some);
+    tn_lx end = tn_l_min(k, w.channels, tn_l_add(k, first, some));
+    tn_lx channel = tn_l_for(k, TN_LOOP_SERIAL, first, end, "c");
     tn_lx part = tn_l_for(k, TN_LOOP_SERIAL, zero_of(&w), parts, "part");
     tn_lx lane = tn_l_for(k, TN_LOOP_VECTOR, zero_of(&w), lanes, "l");
     pack_vector(&w, to, panel, channel, tn_l_add(k, tn_l_mul(k, part, lanes), lane));

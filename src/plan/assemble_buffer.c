@@ -157,8 +157,42 @@ void tn__assemble_copy(tn__scope *s, uint32_t from, uint32_t to) {
     tn__assemble_push(s, step, false);
 }
 
+/* Whether a kernel reads constants alone. */
+static bool of_constants(const tn__scope *s, const tn_loop *k) {
+    for (uint32_t i = 0; i < k->buffers.len; i++) {
+        const tn_lbuffer *b = &k->buffers.data[i];
+        if (b->kind == TN_LBUF_INPUT && !(b->binding & TN_BIND_PACK) &&
+            !s->groups->constant[tn_graph_value(s->g, b->binding)->node])
+            return false;
+    }
+    return true;
+}
+
+/* Made anew in each run, right before the step that reads it. */
+static uint32_t packed_each_run(tn__scope *s, const tn_pack *pack) {
+    tn__assembler *a = s->a;
+    uint32_t buffer = tn__assemble_buffer(a, (tn_prog_buffer){.store = TN_STORE_TEMP,
+                                                              .dtype = pack->dtype,
+                                                              .elements = pack->elements,
+                                                              .in_place_of = UINT32_MAX,
+                                                              .first = a->position,
+                                                              .last = a->position,
+                                                              .name = "packed weights"});
+    tn_prog_step step = tn__assemble_kernel_step(s, pack->kernel, &buffer);
+    step.name = "pack";
+    step.flops = 0;
+    tn_prog_group info = {.step_position = a->position, .bytes = step.bytes};
+    info.anchors = info.mainloop = info.epilogue = info.recomputes = "";
+    info.stores = "packed weights";
+    info.schedule = "shape=pack";
+    tn_vec_push(a->arena, &a->p->groups, info);
+    tn__assemble_push(s, step, false);
+    return buffer;
+}
+
 uint32_t tn__assemble_packed(tn__scope *s, const tn_pack *pack) {
     tn__assembler *a = s->a;
+    if (!of_constants(s, pack->kernel)) return packed_each_run(s, pack);
     tn_prog_buffer b = {.store = TN_STORE_PREPARED,
                         .dtype = pack->dtype,
                         .elements = pack->elements,

@@ -55,7 +55,8 @@ tn_prog_step tn__assemble_kernel_step(tn__scope *s, tn_loop *k, const uint32_t *
 /* Into the block of the scope, or among the work on constants alone. */
 void tn__assemble_push(tn__scope *s, tn_prog_step step, bool prepare);
 void tn__assemble_copy(tn__scope *s, uint32_t from, uint32_t to);
-/* The packed form of a constant operand, shared by all kernels that want the same. */
+/* The packed form of an operand: of a constant one, made in `prepare` and shared by all kernels that want
+ * the same; else made by a step of its own at the present position. */
 uint32_t tn__assemble_packed(tn__scope *s, const tn_pack *pack);
 
 /* "dot+add+relu" */

@@ -16,12 +16,15 @@ static tn_value layer_input(tn_builder *b, const layer *l) {
     return tn_b_input(b, "x", TN_f32, &s);
 }
 
-static tn_value filter(tn_builder *b, tn_value x, const layer *l, uint64_t seed) {
+static tn_value filter_by(tn_builder *b, tn_value x, const layer *l, tn_value w) {
     tn_attrs_conv a = {.acc = TN_f32};
     a.stride = a.window_dilation = a.base_dilation = (tn_ints){2, {1, 1}};
     a.pad_lo = a.pad_hi = (tn_ints){2, {l->pad, l->pad}};
-    tn_value in[] = {x, weights(b, 4, (int64_t[]){3, 3, l->c, l->o}, seed)};
-    return tn_b_node(b, TN_OP_conv, in, 2, &a);
+    return tn_b_node(b, TN_OP_conv, (tn_value[]){x, w}, 2, &a);
+}
+
+static tn_value filter(tn_builder *b, tn_value x, const layer *l, uint64_t seed) {
+    return filter_by(b, x, l, weights(b, 4, (int64_t[]){3, 3, l->c, l->o}, seed));
 }
 
 static void out(tn_builder *b, tn_value v) {
@@ -69,6 +72,19 @@ static void open_batch(tn_builder *b) {
     out(b, tn_b_max(b, filter(b, layer_input(b, &l), &l, 3), tn_b_scalar(b, TN_f32, 0)));
 }
 
+/* Weights that are no constants, as in training: forward by them as they lie, [O, C, 3, 3], then by the same
+ * turned round, as the gradient of x is. */
+static void there_and_back(tn_builder *b) {
+    layer to = {1, 20, 20, 16, 20, 1}, from = {1, 20, 20, 20, 16, 1};
+    tn_shape s = {4, {to.o, to.c, 3, 3}};
+    tn_value w = tn_b_input(b, "w", TN_f32, &s);
+    tn_attrs_slice turn = {.start = {4, {0, 0, 2, 2}}, .shape = s, .step = {4, {1, 1, -1, -1}}};
+    tn_value turned = tn_b_node(b, TN_OP_slice, &w, 1, &turn);
+    tn_value y = filter_by(b, layer_input(b, &to), &to, tn_b_permute(b, w, (int[]){2, 3, 1, 0}));
+    y = tn_b_max(b, y, tn_b_scalar(b, TN_f32, 0));
+    out(b, filter_by(b, y, &from, tn_b_permute(b, turned, (int[]){2, 3, 0, 1})));
+}
+
 static const int64_t one[] = {1}, three[] = {3};
 
 typedef struct filter_test {
@@ -78,10 +94,11 @@ typedef struct filter_test {
 } filter_test;
 
 static filter_test cases[] = {
-    {layer_0, "whole tiles", NULL},       {layer_1, "ragged edges", NULL},
-    {layer_2, "several images", NULL},    {layer_3, "no padding", NULL},
-    {layer_4, "wide padding", NULL},      {chain, "chain", NULL},
-    {open_batch, "open batch of 1", one}, {open_batch, "open batch of 3", three},
+    {layer_0, "whole tiles", NULL},        {layer_1, "ragged edges", NULL},
+    {layer_2, "several images", NULL},     {layer_3, "no padding", NULL},
+    {layer_4, "wide padding", NULL},       {chain, "chain", NULL},
+    {open_batch, "open batch of 1", one},  {open_batch, "open batch of 3", three},
+    {there_and_back, "fed weights", NULL},
 };
 
 static bool has_kernel(plan_case *c, plan_variant variant, const char *word) {
