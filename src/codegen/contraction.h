@@ -127,6 +127,10 @@ tn_lx tn__tile_product(tn_loop *k, const tn_dim *d, int count);
 void tn__split_axes(tn_loop *k, tn_lx linear, const tn_dim *d, int count, const bool *merged,
                     tn_lx *index);
 void tn__split_plain(tn_loop *k, tn_lx linear, const tn_dim *d, int count, tn_lx *index);
+/* The index in `view`, which shows value `from` through permutes and reshapes, of what is at `index` of
+ * `from`. */
+void tn__through_views(const tn_kernel_maker *m, tn_value from, tn_value view, const tn_lx *index,
+                       tn_lx *out);
 /* Sets t->at from a point of the result. */
 void tn__tile_point(tn__tile *t, const tn_lx *m, const tn_lx *n);
 

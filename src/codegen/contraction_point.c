@@ -131,20 +131,21 @@ static void push_reshape(tn_loop *k, const tn_shape *from, const tn_shape *to, c
     if (to->rank - hi > lo) tn__split_plain(k, linear, to->dim + lo, to->rank - hi - lo, out + lo);
 }
 
-static void push_views(tn__tile *t, tn_value v, const tn_lx *result, tn_lx *out) {
-    const tn_node_info *n = tn_graph_producer(t->m.graph, v);
-    if (v == t->node->out) {
-        memcpy(out, result, sizeof(tn_lx) * TN_MAX_RANK);
+void tn__through_views(const tn_kernel_maker *m, tn_value from, tn_value view, const tn_lx *index,
+                       tn_lx *out) {
+    const tn_node_info *n = tn_graph_producer(m->graph, view);
+    if (view == from) {
+        memcpy(out, index, sizeof(tn_lx) * TN_MAX_RANK);
         return;
     }
     tn_lx in[TN_MAX_RANK];
-    push_views(t, n->in[0], result, in);
+    tn__through_views(m, from, n->in[0], index, in);
     if (n->op == TN_OP_permute) {
         const tn_attrs_permute *a = n->attrs;
         for (int i = 0; i < a->perm.count; i++) out[i] = in[a->perm.at[i]];
     } else {
-        push_reshape(t->m.k, &tn_node_type(t->m.graph, n, 0)->shape,
-                     &tn_graph_type(t->m.graph, v)->shape, in, out);
+        push_reshape(m->k, &tn_node_type(m->graph, n, 0)->shape,
+                     &tn_graph_type(m->graph, view)->shape, in, out);
     }
 }
 
@@ -154,7 +155,7 @@ void tn__tile_point(tn__tile *t, const tn_lx *m, const tn_lx *n) {
     for (int i = 0; i < t->c.b; i++) result[at++] = t->b_index[i];
     for (int i = 0; i < t->c.m; i++) result[at++] = m[i];
     for (int i = 0; i < t->c.n; i++) result[at++] = n[i];
-    push_views(t, t->anchor.domain_value, result, t->at);
+    tn__through_views(&t->m, t->node->out, t->anchor.domain_value, result, t->at);
     const tn_shape *s = &t->m.group->space.shape;
     for (int i = 0; i < s->rank; i++)
         if (s->dim[i] == 1) t->at[i] = tn_l_int(t->m.k, 0);

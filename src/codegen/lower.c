@@ -229,6 +229,9 @@ tn_status tn_lower_group(const tn_lower_context *c, uint32_t group, tn_lowered *
     case TN_GROUP_ATTENTION:
         tn_lower_attention(c, group, out);
         break;
+    case TN_GROUP_ATTENTION_GRADIENT:
+        tn_lower_attention_gradient(c, group, out);
+        break;
     case TN_GROUP_NEST:
         tn_lower_nest(c, group, out);
         break;

@@ -115,6 +115,7 @@ bool tn_lower_windows(const tn_lower_context *c, uint32_t group, tn_lowered *out
 void tn_lower_rows(const tn_lower_context *c, uint32_t group, tn_lowered *out);
 void tn_lower_contraction(const tn_lower_context *c, uint32_t group, tn_lowered *out);
 void tn_lower_attention(const tn_lower_context *c, uint32_t group, tn_lowered *out);
+void tn_lower_attention_gradient(const tn_lower_context *c, uint32_t group, tn_lowered *out);
 void tn_lower_nest(const tn_lower_context *c, uint32_t group, tn_lowered *out);
 
 #endif

@@ -37,9 +37,12 @@ static tn_value scale_and_shift(tn_builder *b, tn_value x, tn_value scale, tn_va
 
 /* ---- softmax -------------------------------------------------------------------------------- */
 
-/* x minus its maximum; a row of −∞ alone would give NaN, as the definition does. */
+/* x minus its maximum; a row of −∞ alone would give NaN, as the definition does. What is made of it
+ * does not depend on the maximum, so no gradient needs to go through it. */
 static tn_value below_maximum(tn_builder *b, tn_value x, int axis) {
-    return tn_b_sub(b, x, tn_b_reduce(b, TN_REDUCE_max, x, &axis, 1, true));
+    tn_value top = tn_b_reduce(b, TN_REDUCE_max, x, &axis, 1, true);
+    top = tn_b_node(b, TN_OP_barrier, &top, 1, &(tn_attrs_barrier){.stop = true});
+    return tn_b_sub(b, x, top);
 }
 
 tn_value tn_b_softmax(tn_builder *b, tn_value x, int axis) {

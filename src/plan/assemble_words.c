@@ -9,6 +9,7 @@ static const char *node_label(const tn__scope *s, tn_node n) {
 
 const char *tn__assemble_step_name(const tn__scope *s, const tn_group *g) {
     tn_str text;
+    if (g->gradient) return "attention gradient";
     tn_str_init_with(&text, tn_arena_allocator(s->a->arena));
     uint32_t first = g->attention ? 1 + g->attention->inner.len : 0; /* the epilogue */
     if (g->attention) tn_str_append(&text, first < g->members.len ? "attention+" : "attention");
@@ -110,8 +111,24 @@ static tn_dim anchor_flops(const tn__scope *s, tn_node anchor) {
     return tn_dim_mul(dims, work, tn_shape_count(dims, result));
 }
 
+static tn_dim gradient_flops(const tn__scope *s, const tn_attention_gradient *y) {
+    tn_dims *dims = s->g->dims;
+    tn_dim flops = tn_dim_const(dims, 0);
+    for (uint32_t i = 0; i < y->products.len; i++)
+        flops = tn_dim_add(dims, flops, anchor_flops(s, y->products.data[i].node));
+    for (uint32_t i = 0; i < y->inner.len; i++) {
+        const tn_score_node *n = &y->inner.data[i];
+        const tn_shape *result = &tn_graph_type(s->g, tn_graph_node(s->g, n->node)->out)->shape;
+        tn_dim work =
+            n->kind == TN_SCORE_SOURCE ? anchor_flops(s, n->node) : tn_shape_count(dims, result);
+        if (n->needed) flops = tn_dim_add(dims, flops, work);
+    }
+    return flops;
+}
+
 tn_dim tn__assemble_flops(const tn__scope *s, const tn_group *g) {
     tn_dims *dims = s->g->dims;
+    if (g->gradient) return gradient_flops(s, g->gradient);
     const tn_attention_parts *x = g->attention;
     uint32_t inner = x ? x->inner.len : 0;
     tn_dim flops = tn_dim_mul(dims, tn_shape_count(dims, &g->space.shape),

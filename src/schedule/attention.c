@@ -1,20 +1,21 @@
 /* Recognising attention. See attention.h. */
 #include "schedule/attention.h"
 
+#include "schedule/attention_gradient.h"
 #include "schedule/group_inner.h"
 
 static tn_node node_of(const tn_graph *g, tn_value v) {
     return tn_graph_value(g, v)->node;
 }
 
-static bool is_plain_view(const tn_graph *g, tn_node n) {
+bool tn__is_plain_view(const tn_graph *g, tn_node n) {
     const tn_lower *l = tn__lower_of(g, n);
     return l->kind == TN_LOWER_EXPRESSION && l->view && g->nodes.data[n].in_count == 1;
 }
 
 /* What `v` shows through views. */
 static tn_value behind_views(const tn_graph *g, tn_value v) {
-    while (is_plain_view(g, node_of(g, v))) v = tn_graph_producer(g, v)->in[0];
+    while (tn__is_plain_view(g, node_of(g, v))) v = tn_graph_producer(g, v)->in[0];
     return v;
 }
 
@@ -85,10 +86,10 @@ static bool match_softmax(const tn_graph *g, tn_value v, tn_attention_parts *x) 
 
 /* ---- what lies between the products --------------------------------------------------------- */
 
-static bool is_pointwise(const tn_graph *g, tn_node n) {
+bool tn__is_score_work(const tn_graph *g, tn_node n) {
     const char *family = tn_op_info_of(g->nodes.data[n].op)->family;
     return tn__lower_of(g, n)->kind == TN_LOWER_EXPRESSION &&
-           (is_plain_view(g, n) || !strcmp(family, "unary") || !strcmp(family, "binary") ||
+           (tn__is_plain_view(g, n) || !strcmp(family, "unary") || !strcmp(family, "binary") ||
             !strcmp(family, "convert"));
 }
 
@@ -110,13 +111,31 @@ static bool collect_inner(const tn_grouping *p, tn_attention_parts *x) {
             if (reads != 1 || !inside[node_of(g, info->in[0])]) return false;
             continue;
         }
-        if (n > x->product || !(is_pointwise(g, n) || n == x->largest || n == x->sum)) return false;
+        if (n > x->product || !(tn__is_score_work(g, n) || n == x->largest || n == x->sum))
+            return false;
         inside[n] = true;
-        if (!is_plain_view(g, n)) tn_vec_push(p->arena, &x->inner, n);
+        if (!tn__is_plain_view(g, n)) tn_vec_push(p->arena, &x->inner, n);
     }
     for (uint32_t i = 0; i < g->outputs.len; i++)
         if (inside[node_of(g, g->outputs.data[i].value)]) return false;
     return inside[x->largest] && inside[x->sum];
+}
+
+/* The same where the gradient is known: what it has in common with the first product. */
+static bool take_inner(const tn_grouping *p, const tn_attention_gradient *y,
+                       tn_attention_parts *x) {
+    bool largest = false, sum = false;
+    x->inner.len = 0;
+    for (uint32_t i = 0; i < y->inner.len; i++) {
+        const tn_score_node *s = &y->inner.data[i];
+        if (!s->forward) continue;
+        largest |= s->node == x->largest;
+        sum |= s->node == x->sum;
+        if (s->kind == TN_SCORE_FOLD && s->node != x->largest && s->node != x->sum) return false;
+        if (s->kind == TN_SCORE_SOURCE && s->node != x->score) return false;
+        tn_vec_push(p->arena, &x->inner, s->node);
+    }
+    return largest && sum;
 }
 
 /* ---- do the indices agree? ------------------------------------------------------------------ */
@@ -258,7 +277,7 @@ static void list_products(const tn_grouping *p, tn_value v, uint8_t *seen, tn_at
     if (seen[n]) return;
     seen[n] = true;
     if (info->op == TN_OP_dot) tn_vec_push(p->arena, &x->inner, n);
-    if (!is_pointwise(p->graph, n)) return;
+    if (!tn__is_score_work(p->graph, n)) return;
     for (uint32_t i = 0; i < info->in_count; i++) list_products(p, info->in[i], seen, x);
 }
 
@@ -272,10 +291,13 @@ static bool is_worthwhile(const tn_graph *g, const tn_attention_parts *x) {
 }
 
 static bool fits(tn_grouping *p, tn_attention_parts *x) {
-    if (!collect_inner(p, x) || !types_agree(p->graph, x)) return false;
+    tn_attention_gradient *y = tn_attention_gradient_find(p, x);
+    if (!(y ? take_inner(p, y, x) : collect_inner(p, x)) || !types_agree(p->graph, x)) return false;
     uint8_t *before = tn_arena_dup(p->arena, p->inlined, p->graph->nodes.len);
     for (uint32_t i = 0; i < x->inner.len; i++) p->inlined[x->inner.data[i]] = false;
-    if (indices_agree(p, x)) return true;
+    for (uint32_t i = 0; y && i < y->inner.len; i++) p->inlined[y->inner.data[i].node] = false;
+    x->gradient = y;
+    if (indices_agree(p, x) && (!y || tn_attention_gradient_fits(p, y))) return true;
     memcpy(p->inlined, before, p->graph->nodes.len);
     return false;
 }
@@ -320,7 +342,7 @@ void tn_attention_inline_factors(tn_grouping *p, const tn_attention_parts *x) {
                p->readers[v].count == 1) {
             p->inlined[node_of(g, v)] = true;
             v = behind_views(g, operand);
-            if (is_pointwise(g, node_of(g, v))) p->inlined[node_of(g, v)] = false;
+            if (tn__is_score_work(g, node_of(g, v))) p->inlined[node_of(g, v)] = false;
         }
     }
 }
@@ -357,7 +379,7 @@ static tn_lx mask_leaf(tn_access *a, tn_value v, const tn_lx *index) {
 static int mask_cost(const tn_grouping *p, tn_node n, int depth) {
     const tn_node_info *info = tn_graph_node(p->graph, n);
     const char *family = tn_op_info_of(info->op)->family;
-    int cost = !strcmp(family, "unary") ? 4 : is_plain_view(p->graph, n) ? 0 : 1;
+    int cost = !strcmp(family, "unary") ? 4 : tn__is_plain_view(p->graph, n) ? 0 : 1;
     for (uint32_t i = 0; i < info->in_count && cost <= MOST_MASK_COST; i++) {
         tn_node from = node_of(p->graph, info->in[i]);
         if (depth < MOST_MASK_COST && p->inlined[from]) cost += mask_cost(p, from, depth + 1);
@@ -394,7 +416,7 @@ void tn_attention_inline_masks(tn_grouping *p) {
         const tn_node_info *info = tn_graph_node(g, n);
         bool inside = p->enclosed[n] && info->op != TN_OP_dot; /* q and k are not masks */
         if (!p->enclosed[n] && info->out_count == 1 && read[info->out] == INSIDE &&
-            is_pointwise(g, n)) {
+            tn__is_score_work(g, n)) {
             if (!p->inlined[n]) p->inlined[n] = is_cheap_mask(p, n);
             inside = p->inlined[n];
         }

@@ -18,6 +18,7 @@ typedef struct tn_attention_parts {
     tn_node largest, sum;   /* the folds of the two */
     bool zero_nan;          /* a quotient that is NaN counts as zero */
     TN_VEC(tn_node) inner;  /* what lies between, without views, in order */
+    struct tn_attention_gradient *gradient; /* a group of its own; NULL: there is none */
 } tn_attention_parts;
 
 /* Finds the attention whose second product is `n`, and marks what is inside it as not inlined; NULL

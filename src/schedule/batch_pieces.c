@@ -143,6 +143,11 @@ static void find_cuts(chooser *c) {
     }
 }
 
+/* Attention and its gradient evaluate the same nodes: in different loops these would be stored. */
+static bool spans_loops(const tn_group *g) {
+    return g->gradient || (g->attention && g->attention->gradient);
+}
+
 static void find_traffic(chooser *c) {
     tn_grouping *p = c->p;
     const tn_graph *g = p->graph;
@@ -152,7 +157,7 @@ static void find_traffic(chooser *c) {
     memset(c->made, 0xff, g->values.len * sizeof *c->made);
     for (uint32_t at = 0; at < c->count; at++) {
         const tn_group *group = &p->groups.data[c->order[at]];
-        c->of[at].split = placement_of(c, group) >= 0;
+        c->of[at].split = placement_of(c, group) >= 0 && !spans_loops(group);
         c->of[at].arithmetic = product_seconds(c, group);
         add_loads(c, at, c->order[at]);
         add_stores(c, at, group);

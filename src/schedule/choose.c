@@ -24,7 +24,8 @@ static bool reader_allows(const tn_grouping *p, tn_node n, uint32_t which) {
     const tn_graph *g = p->graph;
     const tn_node_info *reader = tn_graph_node(g, n);
     uint32_t id = p->group_of[n];
-    if (id != TN_NO_GROUP && p->groups.data[id].kind == TN_GROUP_ATTENTION) return false;
+    if (id != TN_NO_GROUP && (p->groups.data[id].attention || p->groups.data[id].gradient))
+        return false;
     switch (tn_op_rules_of(reader->op)->lower.kind) {
     case TN_LOWER_EXPRESSION:
         return !(reader->op == TN_OP_gather && which == 0);

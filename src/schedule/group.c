@@ -17,6 +17,12 @@ tn_value tn_group_storage(const tn_grouping *p, tn_value v) {
     }
 }
 
+bool tn_group_evaluates(const tn_grouping *p, uint32_t id, tn_node n) {
+    if (p->inlined[n] || id == TN_NO_GROUP) return p->inlined[n];
+    const tn_attention_gradient *y = p->groups.data[id].gradient;
+    return y && y->place[n];
+}
+
 /* ---- dependencies between groups ------------------------------------------------------------ */
 
 static uint32_t begin_walk(tn_grouping *p) {
@@ -99,7 +105,7 @@ static void loaded_by(const tn_grouping *p, uint32_t id, tn_node n, uint32_t mar
         tn_node from = tn_graph_value(p->graph, info->in[i])->node;
         if (p->group_of[from] == id && id != TN_NO_GROUP) continue;
         if (!tn__first_visit(p, from, mark)) continue;
-        if (p->inlined[from])
+        if (tn_group_evaluates(p, id, from))
             loaded_by(p, id, from, mark, out);
         else
             tn_vec_push(p->arena, out, tn_group_storage(p, info->in[i]));
@@ -166,6 +172,15 @@ static bool runs_as_fold(const tn_graph *g, const tn_node_info *info) {
     return n <= 2 && b >= 8;
 }
 
+/* What others read of a product: it, or the view that it is stored as. */
+static void hold_domain(tn_grouping *p, uint32_t id, tn_node product, tn_value domain) {
+    p->group_of[product] = id;
+    if (domain == tn_graph_node(p->graph, product)->out) return;
+    tn_node view = tn_graph_value(p->graph, domain)->node;
+    p->group_of[view] = id;
+    p->inlined[view] = false;
+}
+
 static void new_group(tn_grouping *p, tn_node n, const group_list *reads) {
     const tn_graph *g = p->graph;
     const tn_node_info *info = tn_graph_node(g, n);
@@ -215,11 +230,35 @@ static void new_group(tn_grouping *p, tn_node n, const group_list *reads) {
     tn_vec_push(p->arena, &p->groups, group);
     p->group_of[n] = id;
     note_loads(p, id, n);
-    if (group.domain_value != TN_NO_VALUE && group.domain_value != info->out) {
-        tn_node view = tn_graph_value(g, group.domain_value)->node; /* what others read */
-        p->group_of[view] = id;
-        p->inlined[view] = false;
+    if (group.domain_value != TN_NO_VALUE) hold_domain(p, id, n, group.domain_value);
+}
+
+static void new_gradient_group(tn_grouping *p, tn_attention_gradient *y) {
+    const tn_graph *g = p->graph;
+    uint32_t id = p->groups.len;
+    tn_group group = {.kind = TN_GROUP_ATTENTION_GRADIENT,
+                      .anchor = TN_NO_NODE,
+                      .domain_value = TN_NO_VALUE,
+                      .prologue = TN_NO_GROUP,
+                      .gradient = y};
+    group.space.shape = tn_graph_type(g, tn_graph_node(g, y->x->score)->out)->shape;
+    group_list reads = {0};
+    for (uint32_t i = 0; i < y->products.len; i++)
+        tn_vec_push(p->arena, &group.members, ((tn_member){.node = y->products.data[i].node}));
+    for (uint32_t i = 0; i < y->inner.len; i++)
+        if (!y->inner.data[i].forward)
+            tn_vec_push(p->arena, &group.members, ((tn_member){.node = y->inner.data[i].node}));
+    for (uint32_t i = 0; i < group.members.len; i++)
+        read_groups(p, group.members.data[i].node, ++p->seen_mark, &reads);
+    for (uint32_t i = 0; i < reads.len; i++) tn__add_group(p->arena, &group.deps, reads.data[i]);
+    tn_vec_push(p->arena, &p->groups, group);
+    for (uint32_t i = 0; i < group.members.len; i++) p->group_of[group.members.data[i].node] = id;
+    for (uint32_t i = 0; i < y->products.len; i++) {
+        tn_score_product *x = &y->products.data[i];
+        x->domain_value = domain_of(p, tn_graph_node(g, x->node)->out);
+        hold_domain(p, id, x->node, x->domain_value);
     }
+    for (uint32_t i = 0; i < group.members.len; i++) note_loads(p, id, group.members.data[i].node);
 }
 
 /* ---- the walk ------------------------------------------------------------------------------- */
@@ -244,13 +283,21 @@ static void sort_groups(const tn_grouping *p, group_list *list) { /* few entries
         }
 }
 
+static void enclose_gradient(tn_grouping *p, tn_attention_gradient *y) {
+    p->gradient[y->last] = y;
+    for (uint32_t i = 0; i < y->inner.len; i++) p->enclosed[y->inner.data[i].node] = true;
+    for (uint32_t i = 0; i < y->products.len; i++) p->enclosed[y->products.data[i].node] = true;
+}
+
 static void find_attention(tn_grouping *p) {
     p->attention = TN_NEW_N(p->arena, const tn_attention_parts *, p->graph->nodes.len);
+    p->gradient = TN_NEW_N(p->arena, tn_attention_gradient *, p->graph->nodes.len);
     p->enclosed = TN_NEW_N(p->arena, uint8_t, p->graph->nodes.len);
     for (tn_node n = 0; p->fuse && n < p->graph->nodes.len; n++) {
         const tn_attention_parts *x = p->attention[n] = tn_attention_find(p, n);
         for (uint32_t i = 0; x && i < x->inner.len; i++) p->enclosed[x->inner.data[i]] = true;
         if (x) tn_attention_inline_factors(p, x);
+        if (x && x->gradient) enclose_gradient(p, x->gradient);
     }
     if (p->fuse) tn_attention_inline_masks(p);
 }
@@ -410,7 +457,7 @@ static void store_leaves(tn_grouping *p, uint32_t id, tn_node n, uint32_t mark) 
         tn_value v = info->in[i];
         tn_node from = tn_graph_value(p->graph, v)->node;
         if (tn_group_is_domain(group, v) || p->group_of[from] == id) continue;
-        if (!p->inlined[from])
+        if (!tn_group_evaluates(p, id, from))
             store(p, v);
         else if (tn__first_visit(p, from, mark))
             store_leaves(p, id, from, mark);
@@ -467,8 +514,10 @@ static tn_status form_guarded(void *argument, tn_error *err) {
     tn__find_inlined(p);
     find_attention(p);
     for (tn_node n = 0; n < g->nodes.len; n++)
-        if (!p->inlined[n] && !p->enclosed[n] && p->group_of[n] == TN_NO_GROUP &&
-            tn__lower_of(g, n)->kind != TN_LOWER_SOURCE)
+        if (p->gradient[n])
+            new_gradient_group(p, p->gradient[n]);
+        else if (!p->inlined[n] && !p->enclosed[n] && p->group_of[n] == TN_NO_GROUP &&
+                 tn__lower_of(g, n)->kind != TN_LOWER_SOURCE)
             place_root(p, n);
     find_stores(p);
     if (p->fuse) tn__find_prologues(p);

@@ -7,6 +7,8 @@
  *                or all, and pointwise roots on such folds; a group of rows as its prologue, when that
  *                makes what only left operands of products read;
  *   ATTENTION    two dots and the softmax between them (attention.h), with an epilogue as above;
+ *   ATTENTION_GRADIENT   the products of its gradient, with all of the scores' size between them
+ *                (attention_gradient.h), some of which the ATTENTION group makes for itself as well;
  *   ROWS         pointwise roots and folds over one space, whose axes are row axes or folded axes:
  *                softmax, norms, reductions, pooling, plain pointwise chains and copies;
  *   NEST         one operation with loops of its own;   CONTROL  if, while, scan: run by the
@@ -18,12 +20,13 @@
 
 #include "ir/rules.h"
 #include "machine/costs.h"
-#include "schedule/attention.h"
+#include "schedule/attention_gradient.h"
 
 typedef enum tn_group_kind {
     TN_GROUP_ROWS,
     TN_GROUP_CONTRACTION,
     TN_GROUP_ATTENTION,
+    TN_GROUP_ATTENTION_GRADIENT,
     TN_GROUP_NEST,
     TN_GROUP_CONTROL,
 } tn_group_kind;
@@ -78,6 +81,9 @@ typedef struct tn_group {
                                    same views; they run before `anchor` does */
     const tn_attention_parts
         *attention; /* ATTENTION; what is inside it follows the anchor in `members` */
+    const tn_attention_gradient
+        *gradient; /* ATTENTION_GRADIENT: its products come first in `members`, what
+                                              else is its own behind */
     tn_space space;
     uint32_t prologue; /* CONTRACTION: the group whose rows are those of the left operand, which its
                           tasks evaluate; else TN_NO_GROUP */
@@ -99,6 +105,8 @@ static inline tn_anchor tn_group_anchor(const tn_group *g, uint32_t number) {
 bool tn_group_has_anchor(const tn_group *g, tn_node n);
 /* Whether `v` is the domain value of an anchor. */
 bool tn_group_is_domain(const tn_group *g, tn_value v);
+/* Whether group `id` evaluates `n`, which is none of its members, wherever it reads it. */
+bool tn_group_evaluates(const tn_grouping *p, uint32_t id, tn_node n);
 
 /* Who reads a value, looking through views; while groups are formed. */
 typedef struct tn__reader {
@@ -125,9 +133,11 @@ struct tn_grouping {
     uint8_t *constant;    /* per node: depends on constants only */
     uint32_t *group_of;   /* per node: its group, or TN_NO_GROUP */
     const tn_attention_parts **attention; /* per node: what it is the second product of, or NULL */
-    uint8_t *enclosed;   /* per node: inside an attention that is yet to be placed */
-    uint8_t *united;     /* per node: brought products that it reads into one group */
-    uint8_t *stored;     /* per value: lives in memory (besides sources) */
+    tn_attention_gradient **gradient;     /* per node: whose last product it is, or NULL */
+    uint8_t
+        *enclosed;   /* per node: inside an attention, or its gradient, that is yet to be placed */
+    uint8_t *united; /* per node: brought products that it reads into one group */
+    uint8_t *stored; /* per value: lives in memory (besides sources) */
     uint32_t *use_count; /* per value */
     const tn__reader *readers;
     const uint8_t *choices;    /* per node: bits of tn__choice; may be NULL */

@@ -65,7 +65,7 @@ static void add_node(walk *w, tn_node n) {
         if (tn_group_is_domain(group, v) || p->group_of[from] == w->id || is_nested(p, from) ||
             !tn__first_visit(p, from, w->mark))
             continue;
-        if (p->inlined[from]) {
+        if (tn_group_evaluates(p, w->id, from)) {
             double before = w->points;
             add_node(w, from);
             if (tn__lower_of(g, n)->kind == TN_LOWER_CONTRACTION && w->points > before)

@@ -75,6 +75,12 @@ tn_value tn__domain_stored_in(const tn_grouping *p, const tn_group *group, tn_va
 /* Brings products that `n` could join, and that may share a group, into one; false: there are none. */
 bool tn__unite_products(tn_grouping *p, tn_node n, const tn__group_list *reads);
 
+/* ---- attention.c ---------------------------------------------------------------------------- */
+
+bool tn__is_plain_view(const tn_graph *g, tn_node n);
+/* Pointwise work and views, which attention evaluates on a tile of scores. */
+bool tn__is_score_work(const tn_graph *g, tn_node n);
+
 /* ---- prologue.c ----------------------------------------------------------------------------- */
 
 /* Which groups of rows run inside products. */

@@ -13,7 +13,8 @@ static void print_members(const tn_grouping *p, const tn_group *g, tn_str *out) 
 }
 
 void tn_grouping_print(const tn_grouping *p, tn_str *out) {
-    static const char *const kinds[] = {"rows", "contraction", "attention", "nest", "control"};
+    static const char *const kinds[] = {"rows", "contraction", "attention", "attention gradient",
+                                        "nest", "control"};
     for (uint32_t i = 0; i < p->order.len; i++) {
         const tn_group *g = &p->groups.data[p->order.data[i]];
         tn_str_appendf(out, "group %u %s%s ", i, kinds[g->kind], g->constant ? " (prepare)" : "");

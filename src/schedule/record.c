@@ -432,6 +432,29 @@ tn_schedule tn_schedule_choose_attention(const tn_grouping *p, const tn_group *g
     return schedule;
 }
 
+/* Rows at a time: as many as keep what is made of their scores in a part of the L2 cache. */
+static int64_t gradient_rows(int64_t rows, int64_t columns, int64_t mr) {
+    enum { ELEMENTS = 32768, MOST = 64 };
+    int64_t block = TN_MAX(mr, TN_MIN(MOST, ELEMENTS / TN_MAX(1, columns)) / mr * mr);
+    return TN_MIN(block, (rows + mr - 1) / mr * mr);
+}
+
+tn_schedule tn_schedule_choose_attention_gradient(const tn_grouping *p, const tn_group *g,
+                                                  uint32_t vector_bytes, uint32_t registers) {
+    tn_schedule schedule = {.lanes = TN_MAX(4, vector_bytes / 4), .unroll = 2};
+    tn_schedule *s = &schedule;
+    tn_contraction c;
+    describe(p, g->gradient->x->product, &c);
+    int64_t rows = product(p->graph->dims, c.m_extent, c.m), columns = c.k_extent[0];
+    if (tn_dtype_size(c.acc) == 8) s->lanes = TN_MAX(2, s->lanes / 2);
+    uint32_t along = attention_vectors(columns, true, s->lanes, registers);
+    s->score_nr = along * s->lanes;
+    s->mr = (uint32_t)TN_MAX(1, TN_MIN((int64_t)tn__tile_rows(along, registers), rows));
+    s->mr = tn__whole_rows(s->mr, along, rows);
+    s->m_block = gradient_rows(rows, columns, s->mr);
+    return schedule;
+}
+
 void tn_schedule_print(const tn_schedule *s, tn_group_kind kind, tn_str *out) {
     static const char *const shapes[] = {"rows",      "place",  "transpose", "split",
                                          "depthwise", "planes", "narrow",    "windows"};
@@ -459,6 +482,8 @@ void tn_schedule_print(const tn_schedule *s, tn_group_kind kind, tn_str *out) {
         tn_str_appendf(out, "scores=%ux%u result=%ux%u m_block=%lld kv_block=%lld kv_piece=%lld",
                        s->mr, s->score_nr, s->mr, s->nr, (long long)s->m_block,
                        (long long)s->kv_block, (long long)s->kv_piece);
+    else if (kind == TN_GROUP_ATTENTION_GRADIENT)
+        tn_str_appendf(out, "scores=%ux%u m_block=%lld", s->mr, s->score_nr, (long long)s->m_block);
     else if (kind == TN_GROUP_ROWS && s->shape == TN_SHAPE_PLANES)
         tn_str_appendf(out, "shape=planes tile=%ux%u block=%lld rows=%lld", s->mr,
                        s->unroll * s->lanes, (long long)s->block, (long long)s->rows_per_task);

@@ -186,6 +186,9 @@ bool tn_schedule_choose_windows(const tn_grouping *p, const tn_group *g, uint32_
                                 tn_schedule *s);
 tn_schedule tn_schedule_choose_attention(const tn_grouping *p, const tn_group *g,
                                          uint32_t vector_bytes, uint32_t registers);
+/* Of its gradient. mr, score_nr and m_block (rows at a time) only: each product has columns of its own. */
+tn_schedule tn_schedule_choose_attention_gradient(const tn_grouping *p, const tn_group *g,
+                                                  uint32_t vector_bytes, uint32_t registers);
 /* A row of the result holds segments along `axis` and is whole behind it. Shape ROWS: not worth it.
  */
 tn_schedule tn_schedule_choose_place(const tn_grouping *p, const tn_group *g, uint32_t vector_bytes,

@@ -18,6 +18,10 @@ bool tn_group_is_domain(const tn_group *g, tn_value v) {
 }
 
 tn_value tn__domain_stored_in(const tn_grouping *p, const tn_group *group, tn_value v) {
+    const tn_attention_gradient *y = group->gradient;
+    for (uint32_t i = 0; y && i < y->products.len; i++)
+        if (tn_group_storage(p, y->products.data[i].domain_value) == v)
+            return y->products.data[i].domain_value;
     for (uint32_t i = 0; i < tn_group_anchors(group); i++) {
         tn_value domain = tn_group_anchor(group, i).domain_value;
         if (domain != TN_NO_VALUE && tn_group_storage(p, domain) == v) return domain;

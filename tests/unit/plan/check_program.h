@@ -63,7 +63,7 @@ static inline void grouping_reads(grouping_checker *c, uint32_t id, tn_node n) {
         tn_node from = tn_graph_value(p->graph, v)->node;
         if (g->kind != TN_GROUP_CONTROL && (tn_group_is_domain(g, v) || p->group_of[from] == id))
             continue;
-        if (p->inlined[from] && g->kind != TN_GROUP_CONTROL) {
+        if (g->kind != TN_GROUP_CONTROL && tn_group_evaluates(p, id, from)) {
             if (c->seen[from] != id + 1) {
                 c->seen[from] = id + 1;
                 grouping_reads(c, id, from);
