@@ -160,15 +160,17 @@ static void find_operands(const tn_lower_context *c, uint32_t group, uint32_t nu
     uint32_t buffer = 0;
     out->rhs_unit = unit_columns(&t, k, n);
     out->rhs_turned = !out->rhs_unit && unit_rows(&t, k, n);
-    bool prepared = t.m.grouping->constant[tn_graph_value(t.m.graph, t.node->in[1])->node] &&
-                    !t.m.group->constant;
+    tn_node rhs = tn_graph_value(t.m.graph, t.node->in[1])->node;
+    tn_node anchor = tn_group_anchor(t.m.group, number).node;
+    bool prepared = tn_schedule_prepares_rhs(t.m.grouping, t.m.group, anchor);
     bool in_place = out->rhs_unit && !prepared;
     bool whole = t.m.group->prologue != TN_NO_GROUP;
     tn_lx address = TN_LX_NONE;
     if (!whole) address = tn__load_address(t.m.k, tn__tile_lhs(&t, t.b_index, m, k), &buffer);
     out->lhs_turned = !whole && loads_along_rows(&t, k, m);
     out->weights.source = TN_NO_VALUE;
-    if (prepared && tn_group_anchors(t.m.group) == 1) tn__weights_find(c, group, &out->weights);
+    if (prepared && t.m.grouping->constant[rhs] && tn_group_anchors(t.m.group) == 1)
+        tn__weights_find(c, group, &out->weights);
     if (address != TN_LX_NONE && splits(&t, address, k, m)) {
         out->direct = true;
         out->a_leaf = t.m.k->buffers.data[buffer].binding;
@@ -210,7 +212,7 @@ static bool may_cut_k(const tn_grouping *p, const tn_group *g, const analysis *a
     if (tn_group_anchors(g) > 1 || a->words.lanes || c.k == 0 || a->weights.source != TN_NO_VALUE)
         return false;
     bool one = true;
-    bool prepared = p->constant[tn_graph_value(p->graph, n->in[1])->node] && !g->constant;
+    bool prepared = tn_schedule_prepares_rhs(p, g, g->anchor);
     for (int i = 0; i + 1 < c.k; i++) one &= c.k_extent[i] == 1;
     return one || ((a->direct || a->lhs_turned) && (prepared || !a->rhs_turned));
 }

@@ -285,6 +285,34 @@ static void custom_cost(const tn_graph *g, const tn_node_info *n, const int64_t 
     *out = body_cost(((const tn_attrs_custom *)n->attrs)->body, bindings, 1);
 }
 
+/* ---- invariants ----------------------------------------------------------------------------- */
+
+uint32_t tn__first_invariant(const tn_node_info *n) {
+    switch (n->op) {
+    case TN_OP_if:
+        return 1;
+    case TN_OP_while:
+        return (uint32_t)((const tn_attrs_while *)n->attrs)->states;
+    case TN_OP_scan: {
+        const tn_attrs_scan *a = n->attrs;
+        return (uint32_t)(a->carries + a->slices);
+    }
+    default:
+        return n->in_count;
+    }
+}
+
+uint32_t tn__steady_inputs(const tn_graph *g, const tn_node_info *n) {
+    enum { LEAST_ITERATIONS = 4 }; /* a copy made anew stays in the nearest cache */
+    int64_t times;
+    if (n->op != TN_OP_while && n->op != TN_OP_scan) return TN_NO_INVARIANTS;
+    if (n->op == TN_OP_scan &&
+        tn_dim_const_value(g->dims, ((const tn_attrs_scan *)n->attrs)->length, &times) &&
+        times < LEAST_ITERATIONS)
+        return TN_NO_INVARIANTS;
+    return tn__first_invariant(n);
+}
+
 /* ---- call: batch ---------------------------------------------------------------------------- */
 
 /* vjp and batch put the body's nodes in place of the call and go through their rules one by one. */

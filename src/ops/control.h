@@ -22,6 +22,15 @@ typedef struct tn__reverse_body {
 void tn__reverse_body_build(tn_builder *b, const tn_graph *body, const bool *given,
                             tn__reverse_body *out);
 
+/* The first operand that the bodies of an operation see unchanged whenever they run, an invariant; the
+ * number of operands when it has none. */
+uint32_t tn__first_invariant(const tn_node_info *n);
+
+#define TN_NO_INVARIANTS UINT32_MAX
+/* Inputs of a loop's bodies from this one on are worth putting in order before the loop: they are
+ * invariants, and the loop is known to be short of no iterations. TN_NO_INVARIANTS: none are. */
+uint32_t tn__steady_inputs(const tn_graph *g, const tn_node_info *n);
+
 /* The cotangents `more` added to *sum, where there are any. */
 void tn__add_cotangent(tn_builder *b, tn_value *sum, tn_value more);
 

@@ -62,18 +62,26 @@ static bool can_stack(const reverse *r, tn_value v) {
     return r->varies[v] && tn_graph_type(r->j, v)->shape.rank < TN_MAX_RANK;
 }
 
-/* Views and sums of products, whose factors become stacked; and of folds of what is stacked
- * anyway. */
+static bool is_product_sum(const reverse *r, tn_value v, bool folds);
+
+static bool are_product_sums(const reverse *r, const tn_node_info *n, bool folds) {
+    for (uint32_t i = 0; i < n->in_count; i++)
+        if (!is_product_sum(r, n->in[i], folds)) return false;
+    return true;
+}
+
+/* Views, sums and concats (of slices' cotangents) of products, whose factors become stacked; and of folds
+ * of what is stacked anyway. */
 static bool is_product_sum(const reverse *r, tn_value v, bool folds) {
     const tn_node_info *n = tn_graph_producer(r->j, v);
     if (v < r->body.forward) return false;
     switch (n->op) {
     case TN_OP_add:
-        return is_product_sum(r, n->in[0], folds) && is_product_sum(r, n->in[1], folds);
+    case TN_OP_concat:
     case TN_OP_permute:
     case TN_OP_reshape:
     case TN_OP_cast:
-        return is_product_sum(r, n->in[0], folds);
+        return are_product_sums(r, n, folds);
     case TN_OP_dot:
         return can_stack(r, n->in[0]) && can_stack(r, n->in[1]) &&
                ((const tn_attrs_dot *)n->attrs)->lhs_contract.count < TN_MAX_RANK;
@@ -129,9 +137,9 @@ static tn_value sum_of_steps(reverse *r, tn_value v) {
         x = r->all[n->in[0]];
         return tn_b_node(b, TN_OP_reduce, &x, 1, &a);
     }
-    x = sum_of_steps(r, n->in[0]);
-    if (n->op == TN_OP_add) return tn_b_add(b, x, sum_of_steps(r, n->in[1]));
-    return tn_b_node(b, n->op, &x, 1, n->attrs);
+    tn_value *sums = TN_NEW_N(b->graph->arena, tn_value, n->in_count);
+    for (uint32_t i = 0; i < n->in_count; i++) sums[i] = sum_of_steps(r, n->in[i]);
+    return tn_b_node(b, n->op, sums, n->in_count, n->attrs);
 }
 
 /* ---- what the reverse step needs ------------------------------------------------------------ */

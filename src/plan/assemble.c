@@ -105,9 +105,11 @@ static void note_plan(tn__assembler *a, const tn_grouping *groups) {
 }
 
 tn_status tn__assemble_graph(tn__assembler *a, const tn_graph *g, uint32_t block,
-                             const uint32_t *inputs, const uint32_t *outputs, tn_error *err) {
-    tn__scope s = {.a = a, .g = g, .block = block};
-    s.groups = tn_group_graph(g, a->fuse, &a->costs, a->arena);
+                             const uint32_t *inputs, const uint32_t *outputs, tn__before *before,
+                             tn_error *err) {
+    tn__scope s = {.a = a, .g = g, .block = block, .before = before};
+    uint32_t invariants = before ? before->invariants : TN_NO_INVARIANTS;
+    s.groups = tn_group_body(g, invariants, a->fuse, &a->costs, a->arena);
     if (a->groups_text) tn_grouping_print(s.groups, a->groups_text);
     if (block == TN_BLOCK_MAIN) note_plan(a, s.groups);
     find_outside(&s);
@@ -199,7 +201,7 @@ tn_status tn_assemble(const tn_graph *g, const tn_plan_options *options, tn_aren
         tn_prog_port port = {g->outputs.data[i].name, *tn_graph_type(g, v), outputs[i]};
         tn_vec_push(arena, &out->outputs, port);
     }
-    TN_CHECK(tn__assemble_graph(&a, g, TN_BLOCK_MAIN, inputs, outputs, err));
+    TN_CHECK(tn__assemble_graph(&a, g, TN_BLOCK_MAIN, inputs, outputs, NULL, err));
     for (uint32_t i = 0; i < a.prepare.len; i++)
         tn_vec_push(arena, &out->blocks.data[TN_BLOCK_PREPARE].steps, a.prepare.data[i]);
     place_prepared(&a);

@@ -157,43 +157,50 @@ void tn__assemble_copy(tn__scope *s, uint32_t from, uint32_t to) {
     tn__assemble_push(s, step, false);
 }
 
-/* Whether a kernel reads constants alone. */
-static bool of_constants(const tn__scope *s, const tn_loop *k) {
+/* When a pack is made. */
+typedef enum pack_time {
+    PACK_ONCE,   /* in `prepare`, which knows no sizes */
+    PACK_BEFORE, /* before the loop */
+    PACK_HERE,   /* right before the step that reads it */
+} pack_time;
+
+static pack_time time_of(const tn__scope *s, const tn_loop *k) {
+    pack_time time = k->scalars.len > 0 ? PACK_BEFORE : PACK_ONCE;
     for (uint32_t i = 0; i < k->buffers.len; i++) {
         const tn_lbuffer *b = &k->buffers.data[i];
-        if (b->kind == TN_LBUF_INPUT && !(b->binding & TN_BIND_PACK) &&
-            !s->groups->constant[tn_graph_value(s->g, b->binding)->node])
-            return false;
+        if (b->kind != TN_LBUF_INPUT || (b->binding & TN_BIND_PACK)) continue;
+        tn_node from = tn_graph_value(s->g, b->binding)->node;
+        if (!s->groups->steady[from]) return PACK_HERE;
+        if (!s->groups->constant[from]) time = PACK_BEFORE;
     }
-    return true;
+    return time == PACK_ONCE || s->groups->invariants != TN_NO_INVARIANTS ? time : PACK_HERE;
 }
 
-/* Made anew in each run, right before the step that reads it. */
-static uint32_t packed_each_run(tn__scope *s, const tn_pack *pack) {
-    tn__assembler *a = s->a;
-    uint32_t buffer = tn__assemble_buffer(a, (tn_prog_buffer){.store = TN_STORE_TEMP,
-                                                              .dtype = pack->dtype,
-                                                              .elements = pack->elements,
-                                                              .in_place_of = UINT32_MAX,
-                                                              .first = a->position,
-                                                              .last = a->position,
-                                                              .name = "packed weights"});
-    tn_prog_step step = tn__assemble_kernel_step(s, pack->kernel, &buffer);
-    step.name = "pack";
-    step.flops = 0;
-    tn_prog_group info = {.step_position = a->position, .bytes = step.bytes};
+static void describe_pack(tn__assembler *a, const tn_prog_step *step) {
+    tn_prog_group info = {.step_position = step->position, .bytes = step->bytes};
     info.anchors = info.mainloop = info.epilogue = info.recomputes = "";
     info.stores = "packed weights";
     info.schedule = "shape=pack";
     tn_vec_push(a->arena, &a->p->groups, info);
-    tn__assemble_push(s, step, false);
-    return buffer;
+}
+
+/* At the present position, or before the loop. */
+static void push_pack(tn__scope *s, tn_prog_step step, uint32_t buffer, pack_time time) {
+    tn__assembler *a = s->a;
+    tn_prog_buffer *b = &a->p->buffers.data[buffer];
+    step.position = time == PACK_BEFORE ? s->before->position++ : a->position;
+    b->first = b->last = step.position;
+    if (time != PACK_ONCE) describe_pack(a, &step);
+    if (time == PACK_BEFORE)
+        tn_vec_push(a->arena, &a->p->blocks.data[s->before->block].steps, step);
+    else
+        tn__assemble_push(s, step, time == PACK_ONCE);
 }
 
 uint32_t tn__assemble_packed(tn__scope *s, const tn_pack *pack) {
     tn__assembler *a = s->a;
-    if (!of_constants(s, pack->kernel)) return packed_each_run(s, pack);
-    tn_prog_buffer b = {.store = TN_STORE_PREPARED,
+    pack_time time = time_of(s, pack->kernel);
+    tn_prog_buffer b = {.store = time == PACK_ONCE ? TN_STORE_PREPARED : TN_STORE_TEMP,
                         .dtype = pack->dtype,
                         .elements = pack->elements,
                         .in_place_of = UINT32_MAX,
@@ -201,16 +208,19 @@ uint32_t tn__assemble_packed(tn__scope *s, const tn_pack *pack) {
     uint32_t buffer = tn__assemble_buffer(a, b), known;
     tn_prog_step step = tn__assemble_kernel_step(s, pack->kernel, &buffer);
     step.name = "pack";
-    uint32_t *key = TN_NEW_N(a->arena, uint32_t, step.buffer_count + 1);
+    uint32_t *key = TN_NEW_N(a->arena, uint32_t, step.buffer_count + 2);
     key[step.buffer_count] = step.kernel;
+    key[step.buffer_count + 1] = time == PACK_BEFORE ? s->before->block : NO_BUFFER;
     for (uint32_t i = 0; i < step.buffer_count; i++)
         key[i] = step.buffers[i] == buffer ? NO_BUFFER : step.buffers[i];
-    size_t key_size = sizeof *key * (step.buffer_count + 1);
-    if (tn_map_get(&a->packs, key, key_size, &known)) {
+    size_t key_size = sizeof *key * (step.buffer_count + 2);
+    if (time != PACK_HERE && tn_map_get(&a->packs, key, key_size, &known)) {
         a->p->buffers.len--; /* the one just made */
-        return known;
+        buffer = known;
+    } else {
+        if (time != PACK_HERE) tn_map_put(&a->packs, key, key_size, buffer);
+        push_pack(s, step, buffer, time);
     }
-    tn_map_put(&a->packs, key, key_size, buffer);
-    tn__assemble_push(s, step, true);
+    if (time == PACK_BEFORE) tn_vec_push(a->arena, &s->before->packed, buffer);
     return buffer;
 }

@@ -26,7 +26,7 @@ static tn_status assemble_if(tn__scope *s, const tn_node_info *n, const uint32_t
     for (int i = 0; i < 2; i++) {
         step->blocks[i] = new_block(s->a);
         TN_CHECK(tn__assemble_graph(s->a, i ? at->else_graph : at->then_graph, step->blocks[i],
-                                    operands + 1, results, err));
+                                    operands + 1, results, NULL, err));
     }
     return TN_OK;
 }
@@ -55,8 +55,28 @@ static void place_states(tn__scope *s, const tn_node_info *n, const tn_graph *bo
     }
 }
 
+static uint32_t count_products(const tn_graph *body) {
+    uint32_t count = 0;
+    for (tn_node n = 0; n < body->nodes.len; n++)
+        count += tn_op_rules_of(tn_graph_node(body, n)->op)->lower.kind == TN_LOWER_CONTRACTION;
+    return count;
+}
+
+/* Keeps positions before a loop free for what its bodies may have packed. */
+static tn__before before_loop(tn__scope *s, const tn_node_info *n) {
+    tn__before before = {.block = s->block, .position = s->a->position};
+    before.invariants = tn__steady_inputs(s->g, n);
+    if (n->op == TN_OP_scan)
+        s->a->position += count_products(((const tn_attrs_scan *)n->attrs)->body);
+    if (n->op == TN_OP_while)
+        s->a->position += count_products(((const tn_attrs_while *)n->attrs)->cond) +
+                          count_products(((const tn_attrs_while *)n->attrs)->body);
+    return before;
+}
+
 static tn_status assemble_while(tn__scope *s, const tn_node_info *n, const uint32_t *operands,
-                                const uint32_t *results, tn_prog_step *step, tn_error *err) {
+                                const uint32_t *results, tn_prog_step *step, tn__before *before,
+                                tn_error *err) {
     tn__assembler *a = s->a;
     const tn_attrs_while *at = n->attrs;
     tn_prog_loop *loop = TN_NEW(a->arena, tn_prog_loop);
@@ -80,13 +100,14 @@ static tn_status assemble_while(tn__scope *s, const tn_node_info *n, const uint3
                                                          .first = a->position,
                                                          .last = a->position});
     step->blocks[0] = new_block(a);
-    TN_CHECK(tn__assemble_graph(a, at->cond, step->blocks[0], inputs, &loop->flag, err));
+    TN_CHECK(tn__assemble_graph(a, at->cond, step->blocks[0], inputs, &loop->flag, before, err));
     step->blocks[1] = new_block(a);
-    return tn__assemble_graph(a, at->body, step->blocks[1], inputs, loop->out, err);
+    return tn__assemble_graph(a, at->body, step->blocks[1], inputs, loop->out, before, err);
 }
 
 static tn_status assemble_scan(tn__scope *s, const tn_node_info *n, const uint32_t *operands,
-                               const uint32_t *results, tn_prog_step *step, tn_error *err) {
+                               const uint32_t *results, tn_prog_step *step, tn__before *before,
+                               tn_error *err) {
     tn__assembler *a = s->a;
     const tn_attrs_scan *at = n->attrs;
     tn_prog_loop *loop = TN_NEW(a->arena, tn_prog_loop);
@@ -120,10 +141,11 @@ static tn_status assemble_scan(tn__scope *s, const tn_node_info *n, const uint32
             alias_of(s, body, body->outputs.data[loop->states + i].value);
     place_states(s, n, body, loop, outputs);
     step->blocks[0] = new_block(a);
-    return tn__assemble_graph(a, body, step->blocks[0], inputs, outputs, err);
+    return tn__assemble_graph(a, body, step->blocks[0], inputs, outputs, before, err);
 }
 
-static void touch_loop(tn__assembler *a, const tn_prog_loop *loop) {
+static void touch_loop(tn__assembler *a, const tn_prog_loop *loop, const tn__before *before) {
+    for (uint32_t i = 0; i < before->packed.len; i++) tn__assemble_touch(a, before->packed.data[i]);
     for (uint32_t i = 0; i < loop->states; i++) {
         tn__assemble_touch(a, loop->initial[i]);
         tn__assemble_touch(a, loop->result[i]);
@@ -146,21 +168,22 @@ tn_status tn__assemble_control(tn__scope *s, const tn_group *g, tn_error *err) {
         results[i] = s->buffer[n->out + i];
         tn__assemble_touch_result(a, results[i]);
     }
+    tn__before before = before_loop(s, n);
     tn_prog_step step = {.position = a->position, .name = tn_op_info_of(n->op)->name};
     switch (n->op) {
     case TN_OP_if:
         TN_CHECK(assemble_if(s, n, operands, results, &step, err));
         break;
     case TN_OP_while:
-        TN_CHECK(assemble_while(s, n, operands, results, &step, err));
+        TN_CHECK(assemble_while(s, n, operands, results, &step, &before, err));
         break;
     case TN_OP_scan:
-        TN_CHECK(assemble_scan(s, n, operands, results, &step, err));
+        TN_CHECK(assemble_scan(s, n, operands, results, &step, &before, err));
         break;
     default: {
         const tn_graph *body = n->op == TN_OP_custom ? ((const tn_attrs_custom *)n->attrs)->body
                                                      : ((const tn_attrs_call *)n->attrs)->body;
-        TN_CHECK(tn__assemble_graph(a, body, s->block, operands, results, err));
+        TN_CHECK(tn__assemble_graph(a, body, s->block, operands, results, NULL, err));
         break;
     }
     }
@@ -168,7 +191,7 @@ tn_status tn__assemble_control(tn__scope *s, const tn_group *g, tn_error *err) {
     for (uint32_t i = 0; i < n->in_count; i++) tn__assemble_touch(a, operands[i]);
     for (uint32_t i = 0; i < n->out_count; i++) tn__assemble_touch(a, results[i]);
     if (step.loop) {
-        touch_loop(a, step.loop);
+        touch_loop(a, step.loop, &before);
         if (n->op == TN_OP_while) tn__assemble_touch(a, step.loop->flag);
     }
     if (n->op != TN_OP_call && n->op != TN_OP_custom)

@@ -28,6 +28,13 @@ typedef struct tn__assembler {
     tn_str *groups_text;
 } tn__assembler;
 
+/* What the body of a loop has done once, before the loop. Positions from `position` on are kept free for it. */
+typedef struct tn__before {
+    uint32_t invariants; /* inputs of the body from this one on */
+    uint32_t block, position;
+    TN_VEC(uint32_t) packed; /* buffers that the loop reads */
+} tn__before;
+
 /* One graph being assembled: the main one or a body. */
 typedef struct tn__scope {
     tn__assembler *a;
@@ -35,8 +42,9 @@ typedef struct tn__scope {
     tn_grouping *groups;
     uint32_t block;
     uint32_t error_base;
-    uint32_t *buffer; /* per value: where it lives, or NO_BUFFER */
-    bool *outside;    /* per value: read outside of `prepare` */
+    uint32_t *buffer;   /* per value: where it lives, or NO_BUFFER */
+    bool *outside;      /* per value: read outside of `prepare` */
+    tn__before *before; /* NULL: no body of a loop */
 } tn__scope;
 
 /* Buffers. One that belongs to a value has its element type, count and name. */
@@ -55,8 +63,8 @@ tn_prog_step tn__assemble_kernel_step(tn__scope *s, tn_loop *k, const uint32_t *
 /* Into the block of the scope, or among the work on constants alone. */
 void tn__assemble_push(tn__scope *s, tn_prog_step step, bool prepare);
 void tn__assemble_copy(tn__scope *s, uint32_t from, uint32_t to);
-/* The packed form of an operand: of a constant one, made in `prepare` and shared by all kernels that want
- * the same; else made by a step of its own at the present position. */
+/* The packed form of an operand: made once in `prepare` if it is constant, before the loop if that does not
+ * change it, both shared by all kernels that want the same; else by a step at the present position. */
 uint32_t tn__assemble_packed(tn__scope *s, const tn_pack *pack);
 
 /* "dot+add+relu" */
@@ -67,9 +75,10 @@ void tn__assemble_describe(tn__scope *s, const tn_group *g, const tn_schedule *s
 tn_dim tn__assemble_flops(const tn__scope *s, const tn_group *g);
 
 /* Assembles `g` into `block`. inputs[i]: the buffer of input i; outputs[i]: the buffer that output
- * i must end up in. */
+ * i must end up in. `before`: NULL, or of the loop whose body it is. */
 tn_status tn__assemble_graph(tn__assembler *a, const tn_graph *g, uint32_t block,
-                             const uint32_t *inputs, const uint32_t *outputs, tn_error *err);
+                             const uint32_t *inputs, const uint32_t *outputs, tn__before *before,
+                             tn_error *err);
 tn_status tn__assemble_control(tn__scope *s, const tn_group *g, tn_error *err);
 /* Puts the results where they belong, once all steps are there; direct[i]: steps write output i. */
 void tn__assemble_results(tn__scope *s, const bool *direct, const uint32_t *outputs);

@@ -339,7 +339,7 @@ tn_status tn_batch_in_pieces(const tn_graph *g, const tn_costs *costs, int64_t p
     if (batch.size == 1) return TN_OK;
     uint8_t *choices = TN_NEW_N(g->arena, uint8_t, g->nodes.len);
     tn_batch_loops loops = {0};
-    chooser c = {.p = tn__form_groups(g, true, choices, costs, g->arena),
+    chooser c = {.p = tn__form_groups(g, TN_NO_INVARIANTS, true, choices, costs, g->arena),
                  .arena = g->arena,
                  .batch = &batch,
                  .loops = &loops,

@@ -499,6 +499,7 @@ static tn_status form_guarded(void *argument, tn_error *err) {
     (void)err;
     p->inlined = TN_NEW_N(p->arena, uint8_t, g->nodes.len);
     p->constant = TN_NEW_N(p->arena, uint8_t, g->nodes.len);
+    p->steady = TN_NEW_N(p->arena, uint8_t, g->nodes.len);
     p->group_of = TN_NEW_N(p->arena, uint32_t, g->nodes.len);
     p->stored = TN_NEW_N(p->arena, uint8_t, g->values.len);
     p->united = TN_NEW_N(p->arena, uint8_t, g->nodes.len);
@@ -525,8 +526,8 @@ static tn_status form_guarded(void *argument, tn_error *err) {
     return TN_OK;
 }
 
-tn_grouping *tn__form_groups(const tn_graph *g, bool fuse, const uint8_t *choices,
-                             const tn_costs *costs, tn_arena *arena) {
+tn_grouping *tn__form_groups(const tn_graph *g, uint32_t invariants, bool fuse,
+                             const uint8_t *choices, const tn_costs *costs, tn_arena *arena) {
     tn_arena probes;
     tn_arena_init(&probes, arena->allocator);
     probes.limit = arena->limit;
@@ -535,6 +536,7 @@ tn_grouping *tn__form_groups(const tn_graph *g, bool fuse, const uint8_t *choice
                        .arena = arena,
                        .probes = &probes,
                        .fuse = fuse,
+                       .invariants = invariants,
                        .costs = *costs,
                        .choices = choices};
     tn_status status = tn_guard(form_guarded, p, NULL);

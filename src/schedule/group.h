@@ -20,6 +20,7 @@
 
 #include "ir/rules.h"
 #include "machine/costs.h"
+#include "ops/control.h"
 #include "schedule/attention_gradient.h"
 
 typedef enum tn_group_kind {
@@ -131,7 +132,11 @@ struct tn_grouping {
     bool all_tried;       /* these were all combinations of the choices there are */
     uint8_t *inlined;     /* per node */
     uint8_t *constant;    /* per node: depends on constants only */
-    uint32_t *group_of;   /* per node: its group, or TN_NO_GROUP */
+    uint32_t invariants; /* inputs from this one on are the same in all iterations of the loop whose
+                             body the graph is; or TN_NO_INVARIANTS */
+    uint8_t *steady;     /* per node: the same in all iterations, and known before the first: a
+                             constant, an invariant, or made of these by what is inlined */
+    uint32_t *group_of;  /* per node: its group, or TN_NO_GROUP */
     const tn_attention_parts **attention; /* per node: what it is the second product of, or NULL */
     tn_attention_gradient **gradient;     /* per node: whose last product it is, or NULL */
     uint8_t
@@ -157,8 +162,8 @@ typedef enum tn__choice {
 } tn__choice;
 
 /* Forms groups greedily under these choices. */
-tn_grouping *tn__form_groups(const tn_graph *g, bool fuse, const uint8_t *choices,
-                             const tn_costs *costs, tn_arena *arena);
+tn_grouping *tn__form_groups(const tn_graph *g, uint32_t invariants, bool fuse,
+                             const uint8_t *choices, const tn_costs *costs, tn_arena *arena);
 
 /* The values that `n` loads from outside group `id` (TN_NO_GROUP: all), looking through what is inlined. */
 tn__value_list tn__loads_of(tn_grouping *p, uint32_t id, tn_node n);
@@ -169,6 +174,9 @@ bool tn__reads_once(const tn_graph *g, const tn_node_info *n, uint32_t which);
 /* Forms the groups of one graph (sub-graphs are grouped on their own). Without `fuse` every node is
  * a root in a group of its own. */
 tn_grouping *tn_group_graph(const tn_graph *g, bool fuse, const tn_costs *costs, tn_arena *arena);
+/* The same for the body of a loop, whose inputs from `invariants` on are the same in all iterations. */
+tn_grouping *tn_group_body(const tn_graph *g, uint32_t invariants, bool fuse, const tn_costs *costs,
+                           tn_arena *arena);
 
 /* The value whose memory holds `v`: looks through reshapes and barriers, which move nothing. */
 tn_value tn_group_storage(const tn_grouping *p, tn_value v);

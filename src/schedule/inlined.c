@@ -144,6 +144,19 @@ static bool is_inlined(const tn_grouping *p, tn_node n, const reader *r) {
     return is_view(g, n) || inline_into(g, r) || is_looked_through(g, n, r);
 }
 
+static void find_steady(tn_grouping *p) {
+    const tn_graph *g = p->graph;
+    for (uint32_t i = p->invariants; i < g->inputs.len; i++)
+        p->steady[tn_graph_value(g, g->inputs.data[i])->node] = true;
+    for (tn_node n = 0; n < g->nodes.len; n++) {
+        const tn_node_info *info = tn_graph_node(g, n);
+        bool steady = p->invariants != TN_NO_INVARIANTS && p->inlined[n] && info->in_count > 0;
+        for (uint32_t i = 0; i < info->in_count; i++)
+            steady &= p->steady[tn_graph_value(g, info->in[i])->node];
+        p->steady[n] |= steady || p->constant[n];
+    }
+}
+
 void tn__find_inlined(tn_grouping *p) {
     const tn_graph *g = p->graph;
     for (tn_node n = 0; n < g->nodes.len; n++) {
@@ -168,4 +181,5 @@ void tn__find_inlined(tn_grouping *p) {
             p->inlined[n] =
                 tn__chosen(p, n, TN__RECOMPUTED) || is_inlined(p, n, &p->readers[info->out]);
     }
+    find_steady(p);
 }

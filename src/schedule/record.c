@@ -16,6 +16,8 @@ enum {
     SWEEP_COLUMNS = 1024, /* of a task that reads B past a few rows */
     PACKED_BLOCK = 384,   /* rows that share a packed panel where there are so many */
     PACKED_TASKS = 64,
+    STEADY_ROWS =
+        512, /* more share a panel for long enough, though it is packed in each iteration */
     LEAST_BYTES = 16, /* of a vector */
     SHARED_TASKS = 16,
     LEAST_FLOPS = 128 << 10, /* of a task */
@@ -190,8 +192,17 @@ static void describe(const tn_grouping *p, tn_node product, tn_contraction *c) {
     tn_op_rules_of(n->op)->lower.contraction->describe(p->graph, n, c);
 }
 
-static bool has_constant_rhs(const tn_grouping *p, tn_node product) {
-    return p->constant[tn_graph_value(p->graph, tn_graph_node(p->graph, product)->in[1])->node];
+static bool has_prepared_rhs(const tn_grouping *p, tn_node product_node) {
+    const tn_node_info *n = tn_graph_node(p->graph, product_node);
+    tn_node rhs = tn_graph_value(p->graph, n->in[1])->node;
+    tn_contraction c;
+    if (p->constant[rhs] || !p->steady[rhs]) return p->constant[rhs];
+    describe(p, product_node, &c);
+    return product(p->graph->dims, c.m_extent, c.m) <= STEADY_ROWS;
+}
+
+bool tn_schedule_prepares_rhs(const tn_grouping *p, const tn_group *g, tn_node product_node) {
+    return !g->constant && has_prepared_rhs(p, product_node);
 }
 
 bool tn_schedule_cuts_sums(const tn_grouping *p, tn_node product_node, int64_t parts) {
@@ -201,7 +212,7 @@ bool tn_schedule_cuts_sums(const tn_grouping *p, tn_node product_node, int64_t p
     int64_t b = product(dims, c.b_extent, c.b), m = product(dims, c.m_extent, c.m);
     int64_t n = product(dims, c.n_extent, c.n), k = product(dims, c.k_extent, c.k);
     int64_t rows = TN_MAX(1, m / TN_MAX(1, parts));
-    if (!has_constant_rhs(p, product_node) && is_large_for(rows, k, n)) return true;
+    if (!has_prepared_rhs(p, product_node) && is_large_for(rows, k, n)) return true;
     return tn__k_pieces(b, m, n, k, true) > 1 || tn__k_pieces(b, rows, n, k, true) > 1 ||
            tn__k_pieces(TN_MAX(1, b / TN_MAX(1, parts)), m, n, k, true) > 1;
 }
@@ -210,7 +221,7 @@ bool tn_schedule_may_sweep(const tn_grouping *p, tn_node product_node) {
     const tn_dims *dims = p->graph->dims;
     tn_contraction c;
     describe(p, product_node, &c);
-    return !has_constant_rhs(p, product_node) && all_const(c.m_extent, c.m) &&
+    return !has_prepared_rhs(p, product_node) && all_const(c.m_extent, c.m) &&
            is_large_for(product(dims, c.m_extent, c.m), product(dims, c.k_extent, c.k),
                         product(dims, c.n_extent, c.n));
 }
@@ -235,7 +246,7 @@ static tn_rhs_mode rhs_mode(const tn_grouping *p, const tn_group *g, tn_node anc
                             const tn_contraction *c, bool rhs_unit) {
     const tn_dims *dims = p->graph->dims;
     int64_t m = product(dims, c->m_extent, c->m), k = product(dims, c->k_extent, c->k);
-    if (has_constant_rhs(p, anchor) && !g->constant) return TN_RHS_PREPARED;
+    if (tn_schedule_prepares_rhs(p, g, anchor)) return TN_RHS_PREPARED;
     bool in_place = rhs_unit && !worth_packing(m, k, product(dims, c->n_extent, c->n));
     return in_place ? TN_RHS_DIRECT : TN_RHS_PACKED;
 }
@@ -287,7 +298,7 @@ static sum_terms all_terms(const tn_grouping *p, const tn_group *g) {
 /* Whether each task may pack the right operand of a sibling. */
 static bool may_pack_sibling(const tn_grouping *p, const tn_group *g) {
     for (uint32_t i = 1; i < tn_group_anchors(g); i++)
-        if (!has_constant_rhs(p, tn_group_anchor(g, i).node)) return true;
+        if (!has_prepared_rhs(p, tn_group_anchor(g, i).node)) return true;
     return false;
 }
 

@@ -10,9 +10,9 @@
 
 /* How the right operand of a contraction reaches the register tile. */
 typedef enum tn_rhs_mode {
-    TN_RHS_PREPARED, /* constant: packed once as panels [N/nr][K][nr], zero padded */
-    TN_RHS_DIRECT,   /* rows of n are contiguous: read in place */
-    TN_RHS_PACKED,   /* packed by the task, one panel at a time, into scratch */
+    TN_RHS_PREPARED, /* constant, or steady in a loop: packed once as panels [N/nr][K][nr], zero padded */
+    TN_RHS_DIRECT, /* rows of n are contiguous: read in place */
+    TN_RHS_PACKED, /* packed by the task, one panel at a time, into scratch */
     TN_RHS_RAW, /* constant made of narrow elements: these are packed, and converted where used */
     TN_RHS_UNPACKED, /* the same, converted by the task, one panel at a time, into scratch */
 } tn_rhs_mode;
@@ -127,6 +127,9 @@ int64_t tn__piece_rows(int64_t rows, int64_t columns);
 void tn__sweep_pieces(int64_t batch, int64_t rows, int64_t panels, int64_t k, tn_schedule *s);
 /* Elements of k for `rows` of a task at a time; 0: all. */
 int64_t tn__k_block(int64_t rows, int64_t k, const tn_schedule *s);
+/* Whether the right operand of a group's product is packed before the kernel runs for the first time: it is a
+ * constant, or steady in a loop whose rows are too few to share a copy made for each iteration. */
+bool tn_schedule_prepares_rhs(const tn_grouping *p, const tn_group *g, tn_node product);
 /* Whether the sums of a product are cut, or would be if the result had one `parts`-th of its elements. */
 bool tn_schedule_cuts_sums(const tn_grouping *p, tn_node product, int64_t parts);
 /* Whether the product alone, with a right operand that is contiguous along n, would read it in one pass. */

@@ -1,6 +1,7 @@
 /* Taking the columns of products apart. See column_parts.h. */
 #include "transform/column_parts.h"
 
+#include "ops/control.h"
 #include "transform/match.h"
 
 enum {
@@ -15,10 +16,18 @@ typedef struct parts {
     tn_dim start[MOST_PARTS], width;
 } parts;
 
-/* A constant right operand whose last free axis makes the last axis of the result. Weights in a narrow
- * type have kernels that read them so, one product each. */
-static bool has_columns(const tn_graph *g, const tn_node_info *n, parts *p) {
-    if (n->op != TN_OP_dot || !tn__is_constant(g, n->in[1])) return false;
+/* Whether a product's right operand is packed once: a constant, or an invariant of the loop. */
+static bool is_packed_once(const tn_graph *g, uint32_t invariants, tn_value v) {
+    v = tn__behind_views(g, v);
+    for (uint32_t i = invariants; i < g->inputs.len; i++)
+        if (g->inputs.data[i] == v) return true;
+    return tn_graph_producer(g, v)->op == TN_OP_constant;
+}
+
+/* Such a right operand whose last free axis makes the last axis of the result. Weights in a narrow type have
+ * kernels that read them so, one product each. */
+static bool has_columns(const tn_graph *g, uint32_t invariants, const tn_node_info *n, parts *p) {
+    if (n->op != TN_OP_dot || !is_packed_once(g, invariants, n->in[1])) return false;
     const tn_attrs_dot *a = n->attrs;
     const tn_type *rhs = tn_node_type(g, n, 1);
     if (!tn_dtype_is_float(a->acc) || rhs->dtype != a->acc ||
@@ -79,10 +88,11 @@ static bool mark(const tn_graph *g, const tn_node_info *n, parts *p, uint8_t *ma
 
 /* Whether only slices of columns read what follows from the product, and something is made of all of them
  * element by element. */
-static bool find_parts(const tn_graph *g, tn_node node, parts *p, uint8_t *made_of) {
+static bool find_parts(const tn_graph *g, uint32_t invariants, tn_node node, parts *p,
+                       uint8_t *made_of) {
     const tn_node_info *product = tn_graph_node(g, node);
     uint8_t most = 0;
-    if (!has_columns(g, product, p)) return false;
+    if (!has_columns(g, invariants, product, p)) return false;
     memset(made_of, 0, g->values.len);
     made_of[product->out] = WHOLE;
     for (tn_node k = node + 1; k < g->nodes.len; k++) {
@@ -110,6 +120,7 @@ typedef TN_VEC(piece) piece_list;
 typedef struct splitter {
     const tn_graph *in;
     tn_graph *out;
+    uint32_t invariants; /* inputs of `in` from this one on */
     tn_value *map;
     /* Per value of `in`: */
     int *rhs_axis;      /* of the columns, where it is a product to take apart; else -1 */
@@ -148,18 +159,20 @@ static bool is_left_out(splitter *s, tn_node node, uint8_t *made_of) {
     const tn_node_info *n = tn_graph_node(s->in, node);
     parts p;
     if (n->out_count == 1 && s->whole[n->out]) return true;
-    if (!find_parts(s->in, node, &p, made_of)) return false;
+    if (!find_parts(s->in, s->invariants, node, &p, made_of)) return false;
     for (uint32_t v = 0; v < s->in->values.len; v++) s->whole[v] |= (made_of[v] & WHOLE) != 0;
     s->rhs_axis[n->out] = p.rhs_axis;
     return true;
 }
 
-static tn_status split_node(splitter *s, tn_node node, const tn_transform_options *options,
-                            tn_error *err) {
+static tn_sub_graph_fn split_body;
+
+static tn_status split_node(splitter *s, tn_node node, tn_error *err) {
     const tn_node_info *n = tn_graph_node(s->in, node);
-    if (n->op != TN_OP_slice || !s->whole[n->in[0]])
-        return tn__pass_copy_node(s->in, s->out, node, s->map, tn_pass_column_parts.run, options,
-                                  err);
+    if (n->op != TN_OP_slice || !s->whole[n->in[0]]) {
+        uint32_t invariants = tn__steady_inputs(s->in, n);
+        return tn_graph_copy_node_subs(s->out, s->in, node, s->map, split_body, &invariants, err);
+    }
     const tn_attrs_slice *a = n->attrs;
     int last = a->start.count - 1;
     tn_builder b = tn_builder_of(s->out, err);
@@ -169,20 +182,27 @@ static tn_status split_node(splitter *s, tn_node node, const tn_transform_option
     return TN_OK;
 }
 
-static tn_status run(const tn_graph *in, tn_graph *out, const tn_transform_options *options,
-                     tn_error *err) {
+/* context: the first invariant. */
+static tn_status split_body(void *context, tn_graph *out, const tn_graph *in, tn_error *err) {
     uint32_t values = in->values.len;
     uint8_t *made_of = TN_NEW_N(out->arena, uint8_t, values);
-    splitter s = {.in = in, .out = out};
+    splitter s = {.in = in, .out = out, .invariants = *(const uint32_t *)context};
     s.map = TN_NEW_N(out->arena, tn_value, values);
     s.rhs_axis = TN_NEW_N(out->arena, int, values);
     s.whole = TN_NEW_N(out->arena, bool, values);
     s.pieces = TN_NEW_N(out->arena, piece_list, values);
     memset(s.rhs_axis, 0xff, values * sizeof *s.rhs_axis);
     for (tn_node node = 0; node < in->nodes.len; node++)
-        if (!is_left_out(&s, node, made_of)) TN_CHECK(split_node(&s, node, options, err));
+        if (!is_left_out(&s, node, made_of)) TN_CHECK(split_node(&s, node, err));
     tn__pass_copy_outputs(in, out, s.map);
     return TN_OK;
+}
+
+static tn_status run(const tn_graph *in, tn_graph *out, const tn_transform_options *options,
+                     tn_error *err) {
+    uint32_t none = TN_NO_INVARIANTS;
+    (void)options;
+    return split_body(&none, out, in, err);
 }
 
 const tn_pass tn_pass_column_parts = {"column_parts", run};

@@ -1,6 +1,8 @@
 /* Moving constants into bodies. See inline_constants.h. */
 #include "transform/inline_constants.h"
 
+#include "ops/control.h"
+
 typedef struct mover {
     const tn_graph *in;
     tn_graph *out;
@@ -11,22 +13,6 @@ typedef struct mover {
 
 static tn_status run(const tn_graph *in, tn_graph *out, const tn_transform_options *options,
                      tn_error *err);
-
-/* The first operand that may be an invariant; in_count when the operation has none. */
-static uint32_t first_invariant(const tn_node_info *n) {
-    switch (n->op) {
-    case TN_OP_if:
-        return 1;
-    case TN_OP_while:
-        return (uint32_t)((const tn_attrs_while *)n->attrs)->states;
-    case TN_OP_scan: {
-        const tn_attrs_scan *a = n->attrs;
-        return (uint32_t)(a->carries + a->slices);
-    }
-    default:
-        return n->in_count;
-    }
-}
 
 /* Operand i of the node is input i - shift of its bodies. */
 static uint32_t input_shift(tn_op op) {
@@ -75,7 +61,8 @@ static tn_status move_into(const mover *m, tn_node node, tn_value *map) {
     tn_value *operands = TN_NEW_N(m->out->arena, tn_value, n->in_count);
     uint32_t count = 0;
     for (uint32_t i = 0; i < n->in_count; i++) {
-        moved[i] = i >= first_invariant(n) && m->constant[tn_graph_value(m->in, n->in[i])->node];
+        moved[i] =
+            i >= tn__first_invariant(n) && m->constant[tn_graph_value(m->in, n->in[i])->node];
         if (!moved[i]) operands[count++] = map[n->in[i]];
     }
     void *attrs = tn_arena_dup(m->out->arena, n->attrs, tn_op_info_of(n->op)->attrs_size);
@@ -93,7 +80,7 @@ static tn_status move_into(const mover *m, tn_node node, tn_value *map) {
 }
 
 static bool moves_any(const mover *m, const tn_node_info *n) {
-    for (uint32_t i = first_invariant(n); i < n->in_count; i++)
+    for (uint32_t i = tn__first_invariant(n); i < n->in_count; i++)
         if (m->constant[tn_graph_value(m->in, n->in[i])->node]) return true;
     return false;
 }

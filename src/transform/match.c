@@ -10,8 +10,7 @@ const tn_node_info *tn__made_by(const tn_graph *g, tn_value v, tn_op op) {
     return n->op == op ? n : NULL;
 }
 
-/* The value at the end of a chain of one-operand views: they repeat, drop or move elements only. */
-static tn_value behind_views(const tn_graph *g, tn_value v) {
+tn_value tn__behind_views(const tn_graph *g, tn_value v) {
     for (;;) {
         const tn_node_info *n = tn_graph_producer(g, v);
         if (n->in_count != 1 || n->out_count != 1 || !tn_op_rules_of(n->op)->lower.view) return v;
@@ -22,12 +21,12 @@ static tn_value behind_views(const tn_graph *g, tn_value v) {
 }
 
 bool tn__is_constant(const tn_graph *g, tn_value v) {
-    return tn_graph_producer(g, behind_views(g, v))->op == TN_OP_constant;
+    return tn_graph_producer(g, tn__behind_views(g, v))->op == TN_OP_constant;
 }
 
 bool tn__splat(const tn_graph *g, tn_value v, tn_cell *cell) {
     tn_array a;
-    if (!tn_graph_constant(g, behind_views(g, v), &a)) return false;
+    if (!tn_graph_constant(g, tn__behind_views(g, v), &a)) return false;
     int64_t count = tn_array_count(&a);
     if (count < 1 || count > SPLAT_ELEMENTS) return false;
     size_t element = tn_dtype_size(a.dtype), bytes = tn_array_bytes(&a);

@@ -10,6 +10,8 @@ const tn_node_info *tn__made_by(const tn_graph *g, tn_value v, tn_op op);
 bool tn__splat(const tn_graph *g, tn_value v, tn_cell *cell);
 /* The same, of exactly this value (−0 is not 0). */
 bool tn__splat_is(const tn_graph *g, tn_value v, double value);
+/* The value at the end of a chain of one-operand views: they repeat, drop or move elements only. */
+tn_value tn__behind_views(const tn_graph *g, tn_value v);
 /* Whether `v` is a constant seen through views. */
 bool tn__is_constant(const tn_graph *g, tn_value v);
 

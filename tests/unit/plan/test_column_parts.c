@@ -98,6 +98,13 @@ static void recurrent_gru(tn_builder *b) {
     out(b, tn_b_rnn(b, &o).y);
 }
 
+static void recurrent_inputs(tn_builder *b) { /* weights that are invariants of the loop */
+    tn_rnn o = {.kind = TN_RNN_LSTM, .x = INPUT(b, 5, 2, 6)};
+    o.w = INPUT(b, 1, 36, 6), o.r = INPUT(b, 1, 36, 9), o.bias = INPUT(b, 1, 72);
+    o.h0 = o.c0 = o.peephole = o.lengths = TN_NO_VALUE;
+    out(b, tn_b_rnn(b, &o).y);
+}
+
 /* ---- left as they are ----------------------------------------------------------------------- */
 
 static void other_widths(tn_builder *b) {
@@ -172,6 +179,7 @@ static counted_graph cases[] = {
     OPEN(open_rows, 1),
     CASE(recurrent, 5),
     CASE(recurrent_gru, 2),
+    CASE(recurrent_inputs, 4), /* one of them packs, one adds biases */
     CASE(other_widths, 2),
     CASE(apart_for_good, 3),
     CASE(whole_is_an_output, 2),
