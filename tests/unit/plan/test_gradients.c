@@ -178,11 +178,33 @@ static void test_gradients__run_a_loop_once(void **state) {
     tn_arena_deinit(&arena);
 }
 
+/* The cotangents of recurrent weights are no carries of the loop, which are those of the states alone. */
+static void test_gradients__sum_over_steps_behind_the_loop(void **state) {
+    (void)state;
+    for (size_t i = 0; i < TN_COUNT(cases); i++) {
+        uint32_t states = cases[i].build == lstm ? 2 : cases[i].build == gru ? 1 : 0;
+        tn_arena arena;
+        const char *note = NULL;
+        tn_program p;
+        tn_arena_init(&arena, tn_allocator_system());
+        plan_case *c = make_case(&arena, i, &note);
+        if (states && !plan_program_of(c, PLAN_FUSED, tn_target_native(), &p))
+            fail_msg("%s", c->why);
+        for (uint32_t k = 0; states && k < p.blocks.data[0].steps.len; k++) {
+            const tn_prog_step *s = &p.blocks.data[0].steps.data[k];
+            if (s->kind == TN_STEP_SCAN && s->loop->states != states)
+                fail_msg("%s: a loop of %u states", c->label, s->loop->states);
+        }
+        tn_arena_deinit(&arena);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_gradients__interpreted),
         cmocka_unit_test(test_gradients__compiled),
         cmocka_unit_test(test_gradients__run_a_loop_once),
+        cmocka_unit_test(test_gradients__sum_over_steps_behind_the_loop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
