@@ -372,7 +372,9 @@ tn_schedule tn_schedule_choose_contraction(const tn_grouping *p, const tn_group 
         s->n_panels = TN_MIN(panels, TN_MAX(1, SWEEP_COLUMNS / s->nr));
         if (may_split) tn__sweep_pieces(b, m, panels, k, s);
     }
-    if (s->k_cut && !s->sweep) s->k_block = tn__k_block(TN_MIN(m, s->m_block), k, s);
+    if (s->k_cut && !s->sweep)
+        s->k_block =
+            tn__k_block(TN_MIN(m, s->m_block), k, facts->lhs_turned && s->lhs == TN_LHS_DIRECT, s);
     for (uint32_t i = 0; i < g->members.len; i++)
         if (!tn_group_has_anchor(g, g->members.data[i].node))
             s->staged_epilogue |= long_epilogue(p, g->members.data[i].node, g->domain_value, 0);

@@ -125,8 +125,8 @@ int64_t tn__k_pieces(int64_t batch, int64_t rows, int64_t columns, int64_t k, bo
 int64_t tn__piece_rows(int64_t rows, int64_t columns);
 /* The same for a sweep: sets k_pieces and n_panels. */
 void tn__sweep_pieces(int64_t batch, int64_t rows, int64_t panels, int64_t k, tn_schedule *s);
-/* Elements of k for `rows` of a task at a time; 0: all. */
-int64_t tn__k_block(int64_t rows, int64_t k, const tn_schedule *s);
+/* Elements of k for `rows` of a task at a time (turned: as above); 0: all. */
+int64_t tn__k_block(int64_t rows, int64_t k, bool turned, const tn_schedule *s);
 /* Whether the right operand of a group's product is packed before the kernel runs for the first time: it is a
  * constant, or steady in a loop whose rows are too few to share a copy made for each iteration. */
 bool tn_schedule_prepares_rhs(const tn_grouping *p, const tn_group *g, tn_node product);

@@ -12,6 +12,8 @@ enum {
         16384, /* so that operands, which each part would read anew, are not in the caches */
     LONG_COLUMNS = 4096, /* a k for which columns of A are not near the core */
     COLUMN_ROWS = 384,   /* of a task then */
+    COLUMN_BLOCK =
+        384, /* lines of columns that a set of the caches keeps, though they lie a page apart */
     MOST_SLOTS = 8 << 20,
     SWEEP_SUMS = 4096, /* of a task: half of that cache */
     SWEEP_PIECE = 128,
@@ -54,12 +56,15 @@ int64_t tn__piece_rows(int64_t rows, int64_t columns) {
     return small ? rows : TN_MIN(rows, (int64_t)COLUMN_ROWS);
 }
 
-int64_t tn__k_block(int64_t rows, int64_t k, const tn_schedule *s) {
+int64_t tn__k_block(int64_t rows, int64_t k, bool turned, const tn_schedule *s) {
     bool copy = s->rhs == TN_RHS_PACKED;
     int64_t piece = k / TN_MAX(1, s->k_pieces);
     int64_t least = (copy ? LONG_COPY : LONG_PANEL) / s->nr;
     int64_t most = (copy ? COPY_BLOCK : PANEL_BLOCK) / s->nr;
-    if (s->k_pieces > 1) least = most + most / 2; /* whose sums are in slots anyway */
+    if (s->k_pieces > 1)
+        least = most + most / 2; /* whose sums are in slots anyway */
+    else if (turned)
+        least = TN_MIN(least, 2 * COLUMN_BLOCK), most = TN_MIN(most, COLUMN_BLOCK);
     if (rows < 4 * (int64_t)s->mr || piece <= least) return 0;
     int64_t blocks = (piece + most - 1) / most;
     return ((piece + blocks - 1) / blocks + 15) / 16 * 16;
