@@ -21,8 +21,13 @@
 extern "C" {
 #endif
 
-/* Records the loss of a batch, a scalar of a float type. It is called as often as needed, so it should
- * only record; what it makes is released by a scope. */
+/* Records the loss of a batch, a scalar of a float type; what it makes is released by a scope. It is
+ * called once for each combination of types of a batch, and what it recorded is done again for the
+ * batches of those types: so it should only record, and what it decides in C (a branch, a number given as
+ * double) stays decided. What varies are elements: of the batch, of the module's parameters and buffers, of
+ * other tensors that it reads and that live on, which may be assigned between the steps. It is called again
+ * when modules change (a mode, a new parameter), and at every step where it made tensors from memory or
+ * from the context's random numbers; for anything else there is tn_train_step_reset. */
 typedef tn_tensor *tn_loss_function(void *context, tn_module *m, tn_tensor *const *batch);
 
 /* What the backward pass keeps of the forward pass; the rest is computed again there, in the same arithmetic. */
@@ -83,6 +88,10 @@ typedef struct tn_train_metrics {
  * scale of a scaled loss is lowered), and unless the loss is scaled that is the error TN_INVALID. */
 TN_API tn_status tn_train_step_run(tn_train_step *step, const tn_buffer *batch, double rate,
                                    tn_train_metrics *out, tn_error *err) TN_MUST_USE;
+
+/* Forgets what was recorded: the next run calls the loss again. To be called when the loss would record
+ * something else than before, as another coefficient, or fewer layers. Programs stay compiled. */
+TN_API void tn_train_step_reset(tn_train_step *step);
 
 /* All state beside the module's own: of the optimizer, of the scale, sums of gradients, averages, with
  * the names they have there. As tn_optimizer_state. */

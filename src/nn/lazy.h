@@ -84,6 +84,7 @@ typedef struct tn__block {
 enum { TN__BLOCKS = 256 };
 
 typedef struct tn__program tn__program;
+typedef struct tn__replay tn__replay;
 
 struct tn_context {
     pthread_mutex_t lock;
@@ -170,6 +171,8 @@ tn_status tn__tensor_borrow(tn_context *c, const tn_buffer *x, tn_tensor **out, 
 /* `what` names it in messages. */
 tn_status tn__tensor_abstract(tn_context *c, const tn_buffer *type, const char *what,
                               tn_tensor **out, tn_error *err);
+/* A borrowed tensor goes on to this memory; false: it was assigned meanwhile. */
+bool tn__tensor_point(tn_tensor *x, void *data);
 bool tn__tensor_is_pending(const tn_tensor *x);
 /* In between, an assigned tensor keeps what it held, so that it can be restored; what was recorded and
  * is not held by the end leaves no trace. */
@@ -229,14 +232,36 @@ typedef struct tn__recompute {
     const tn_tensor *loss;
 } tn__recompute;
 
+/* How else than usual something is evaluated. */
+typedef struct tn__eval_options {
+    const tn__recompute *how; /* NULL: what is kept is left to the planner */
+    tn__replay *replay;       /* not NULL: captures the evaluation, where that is possible */
+} tn__eval_options;
+
 /* Takes the graph connected with the pending ones of `x` out of the recording: afterwards all its
- * live tensors are concrete, and ready once *out has run. *out NULL: all were concrete. `how` NULL:
- * what is kept is left to the planner. Under the lock. */
-tn_status tn__cut(tn_context *c, tn_tensor *const *x, int count, const tn__recompute *how,
+ * live tensors are concrete, and ready once *out has run. *out NULL: all were concrete. `o` may be
+ * NULL. Under the lock. */
+tn_status tn__cut(tn_context *c, tn_tensor *const *x, int count, const tn__eval_options *o,
                   tn__run **out, tn_error *err);
 void tn__run_release(tn_context *c, tn__run *run);
 /* What the rule is, for keys. */
 void tn__recompute_append(const tn_recompute *r, tn_str *key);
+
+/* ---- lazy_replay.c --------------------------------------------------------------------------- */
+
+/* An evaluation that can be done again: its program, the tensors that inputs were read from, and those that got
+ * the outputs. It can be captured when nothing was evaluated between this call and the evaluation, all that
+ * is computed was recorded in between, and each input is held by a tensor that is still alive then. NULL when
+ * memory runs out. */
+tn__replay *tn__replay_begin(tn_context *c);
+/* Called by the cut before tensors are handed over: values of the outputs, ascending; nodes of the program. */
+void tn__replay_capture(tn__replay *r, const tn__run *run, const tn_value *outputs,
+                        const bool *wanted);
+bool tn__replay_ready(const tn__replay *r); /* whether something was captured */
+void tn__replay_release(tn__replay *r);     /* NULL: nothing */
+/* Does it again with what the tensors hold now. *ran false, and nothing done: a tensor failed or changed its
+ * type, or something recorded waits for it; recording it anew is right then. Without the lock. */
+tn_status tn__replay_run(const tn__replay *r, bool *ran, tn_error *err);
 
 /* ---- tensor_trace.c ------------------------------------------------------------------------- */
 
@@ -276,8 +301,8 @@ tn_status tn__run_now(tn_context *c, tn__run *run, tn_error *err);
 
 /* ---- lazy_eval.c ----------------------------------------------------------------------------- */
 
-/* tn_eval; `how` as for tn__cut. */
-tn_status tn__eval(tn_tensor *const *x, int count, const tn__recompute *how, tn_error *err);
+/* tn_eval; `o` as for tn__cut. */
+tn_status tn__eval(tn_tensor *const *x, int count, const tn__eval_options *o, tn_error *err);
 /* Waits for what is queued and ends the background thread. Without the lock. */
 void tn__worker_stop(tn_context *c);
 

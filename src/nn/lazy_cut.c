@@ -21,6 +21,7 @@ typedef struct cut {
     tn_value *in_place; /* per output: the leaf whose memory it is to take over, or NO_VALUE */
     tn_value *dense;    /* number of a value in the program */
     const tn__recompute *how; /* may be NULL */
+    tn__replay *replay;       /* may be NULL */
     tn__run *run;
 } cut;
 
@@ -327,6 +328,7 @@ static tn_status cut_guarded(void *argument, tn_error *err) {
     make_run(k);
     const bool *needed = find_rest(k);
     TN_CHECK(find_program(k, err));
+    if (k->replay) tn__replay_capture(k->replay, k->run, k->outputs.data, k->wanted);
     hand_over(k, needed);
     return TN_OK;
 }
@@ -336,7 +338,7 @@ static bool has_loss(const tn__recompute *how) {
     return how && is_pending(how->loss);
 }
 
-tn_status tn__cut(tn_context *c, tn_tensor *const *x, int count, const tn__recompute *how,
+tn_status tn__cut(tn_context *c, tn_tensor *const *x, int count, const tn__eval_options *o,
                   tn__run **out, tn_error *err) {
     *out = NULL;
     bool any = false;
@@ -346,7 +348,8 @@ tn_status tn__cut(tn_context *c, tn_tensor *const *x, int count, const tn__recom
     c->cuts++;
     tn__recording *r = c->recording;
     cut k = {.c = c, .x = x, .count = count, .g = r->graph, .arena = &r->arena};
-    k.how = has_loss(how) ? how : NULL;
+    k.how = o && has_loss(o->how) ? o->how : NULL;
+    k.replay = o ? o->replay : NULL;
     tn_status status = tn_guard(cut_guarded, &k, err);
     if (status != TN_OK) {
         if (k.run) tn__run_release(c, k.run);

@@ -117,11 +117,11 @@ static tn_status wait_ready(tn_context *c, tn_tensor *const *x, int count, tn_er
 }
 
 /* Under the lock, which it gives back meanwhile. */
-static tn_status evaluate(tn_context *c, tn_tensor *const *x, int count, const tn__recompute *how,
+static tn_status evaluate(tn_context *c, tn_tensor *const *x, int count, const tn__eval_options *o,
                           tn_error *err) {
     tn__run *run = NULL;
     tn_status status = check_each(c, x, count, err);
-    if (status == TN_OK) status = tn__cut(c, x, count, how, &run, err);
+    if (status == TN_OK) status = tn__cut(c, x, count, o, &run, err);
     if (status == TN_OK && run) {
         pthread_mutex_unlock(&c->lock);
         tn_error why = TN_ERROR_INIT;
@@ -137,12 +137,12 @@ tn_status tn_eval(tn_tensor *const *x, int count, tn_error *err) {
     return tn__eval(x, count, NULL, err);
 }
 
-tn_status tn__eval(tn_tensor *const *x, int count, const tn__recompute *how, tn_error *err) {
+tn_status tn__eval(tn_tensor *const *x, int count, const tn__eval_options *o, tn_error *err) {
     if (count == 0) return TN_OK;
     tn_context *c = check(x, count, err);
     if (!c) return TN_INVALID;
     pthread_mutex_lock(&c->lock);
-    tn_status status = evaluate(c, x, count, how, err);
+    tn_status status = evaluate(c, x, count, o, err);
     pthread_mutex_unlock(&c->lock);
     return status;
 }

@@ -28,6 +28,7 @@ typedef struct root {
     TN_VEC(tn_module *) modules;
     tn_tensor *failed; /* what a wrong call gives, since results are borrowed */
     tn_dtype compute;  /* of modules that were told nothing */
+    uint64_t version;  /* see tn__module_version */
 } root;
 
 struct tn_module {
@@ -145,6 +146,7 @@ static tn_status add_module(void *argument, tn_error *err) {
     tn_vec_grow(&r->arena, &r->modules, r->modules.len + 1);
     tn_map_put_str(&r->module_ids, m->name, r->modules.len);
     tn_vec_push(&r->arena, &r->modules, m);
+    r->version++;
     a->made = m;
     return TN_OK;
 }
@@ -188,8 +190,14 @@ void tn_module_set_training(tn_module *m, bool training) {
     if (!m) return;
     for (uint32_t i = 0; i < m->root->modules.len; i++) {
         tn_module *other = m->root->modules.data[i];
-        if (is_below(m, other->name)) other->training = training;
+        if (!is_below(m, other->name) || other->training == training) continue;
+        other->training = training;
+        m->root->version++;
     }
+}
+
+uint64_t tn__module_version(const tn_module *m) {
+    return m->root->version;
 }
 
 bool tn_module_training(const tn_module *m) {
@@ -200,7 +208,9 @@ void tn_module_set_compute(tn_module *m, tn_dtype dtype) {
     if (!m) return;
     for (uint32_t i = 0; i < m->root->modules.len; i++) {
         tn_module *other = m->root->modules.data[i];
-        if (is_below(m, other->name)) other->compute = dtype;
+        if (!is_below(m, other->name) || other->compute == dtype) continue;
+        other->compute = dtype;
+        m->root->version++;
     }
 }
 
@@ -218,7 +228,9 @@ void tn_module_set_trainable(tn_module *m, bool trainable) {
     if (!m) return;
     for (uint32_t i = 0; i < m->root->items.len; i++) {
         item *x = &m->root->items.data[i];
-        if (is_below(m, x->name)) x->frozen = !trainable;
+        if (!is_below(m, x->name) || x->frozen == !trainable) continue;
+        x->frozen = !trainable;
+        m->root->version++;
     }
 }
 
@@ -332,6 +344,7 @@ static tn_status add_item(void *argument, tn_error *err) {
     tn_vec_grow(&r->arena, &r->items, r->items.len + 1);
     tn_map_put_str(&r->item_ids, a->item.name, r->items.len);
     tn_vec_push(&r->arena, &r->items, a->item);
+    r->version++;
     return TN_OK;
 }
 

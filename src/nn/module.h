@@ -7,6 +7,9 @@
 #include "nn/tensor_inner.h"
 
 const char *tn__module_name(const tn_module *m); /* the full one */
+/* Changes with every module, parameter and buffer that is made, and with every mode that is set, anywhere
+ * below the root. */
+uint64_t tn__module_version(const tn_module *m);
 /* What tn_module_set_compute said, or else what holds for all modules of the root. */
 tn_dtype tn__module_compute(const tn_module *m);
 /* For all modules that were told nothing; gives what held before. */

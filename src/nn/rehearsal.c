@@ -32,6 +32,14 @@ tn_status tn__tensor_abstract(tn_context *c, const tn_buffer *type, const char *
     return tensor_of(c, tn__storage_abstract(type->dtype, type->rank, type->dim, what), out, err);
 }
 
+bool tn__tensor_point(tn_tensor *x, void *data) {
+    pthread_mutex_lock(&x->context->lock);
+    bool borrowed = x->storage && x->storage->borrowed;
+    if (borrowed) x->storage->data = data;
+    pthread_mutex_unlock(&x->context->lock);
+    return borrowed;
+}
+
 bool tn__tensor_is_pending(const tn_tensor *x) {
     pthread_mutex_lock(&x->context->lock);
     bool pending = !x->storage && !x->failed;

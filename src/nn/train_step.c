@@ -13,6 +13,23 @@
 #include "nn/optim_inner.h"
 #include "nn/train_recompute.h"
 
+/* What a batch gives: references of our own; the last two are NULL where no update is made, and the
+ * norm where nothing needs it. */
+typedef struct recorded {
+    tn_tensor *loss, *applied, *norm;
+} recorded;
+
+/* A recorded step, for batches of these types. */
+typedef struct trace {
+    recorded r;
+    tn_buffer *types;
+    tn_tensor **given; /* the batch and the rate, on memory of others; references */
+    bool updates;
+    uint64_t version; /* of the module, once it was recorded */
+    tn__replay *replay;
+} trace;
+enum { TRACES = 8 };
+
 struct tn_train_step {
     tn_train_options options;
     tn_context *context;
@@ -28,15 +45,12 @@ struct tn_train_step {
     tn__recompute recompute;
     int batches; /* in the sums of the update that is being made */
     uint64_t updates;
+    double rate;           /* of the step that runs */
+    trace *traces[TRACES]; /* what was recorded and can be done again; a ring */
+    int next_trace;
 };
 
 /* ---- recording ------------------------------------------------------------------------------ */
-
-/* What a batch gives: references of our own; the last two are NULL where no update is made, and the
- * norm where nothing needs it. */
-typedef struct recorded {
-    tn_tensor *loss, *applied, *norm;
-} recorded;
 
 /* A value of the module's buffers before the loss was recorded. */
 typedef struct kept {
@@ -76,24 +90,22 @@ static int keep_buffers(const tn_module *m, kept *out) {
     return n;
 }
 
-/* Those that changed keep their old value where the loss is not finite. */
+/* Those that changed keep their old value where the loss is not finite; no later gradient goes through them. */
 static void guard_buffers(const kept *k, int count, const tn_tensor *applied) {
     for (int i = 0; i < count; i++)
         if (tn__tensor_is_pending(k[i].buffer))
-            tn_assign(k[i].buffer, tn_where(applied, k[i].buffer, k[i].old));
+            tn_assign(k[i].buffer, tn_stop_gradient(tn_where(applied, k[i].buffer, k[i].old)));
 }
 
 /* The loss and its gradients; whether the loss is finite. */
-static tn_status record_gradients(tn_train_step *s, const tn_buffer *batch, recorded *r,
+static tn_status record_gradients(tn_train_step *s, tn_tensor *const *batch, recorded *r,
                                   tn_error *err) {
-    int items = tn_module_count(s->options.module), buffers;
-    tn_tensor **x = calloc((size_t)s->options.batch_count + 1, sizeof *x), *loss = NULL;
+    int items = tn_module_count(s->options.module);
+    tn_tensor *loss = NULL;
     kept *k = calloc((size_t)items + 1, sizeof *k);
-    tn_status status = x && k ? TN_OK : tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
-    for (int i = 0; status == TN_OK && i < s->options.batch_count; i++)
-        status = tn__tensor_borrow(s->context, &batch[i], &x[i], err);
-    buffers = status == TN_OK ? keep_buffers(s->options.module, k) : 0;
-    if (status == TN_OK) status = call_loss(s, x, &loss, err);
+    if (!k) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
+    int buffers = keep_buffers(s->options.module, k);
+    tn_status status = call_loss(s, batch, &loss, err);
     if (status == TN_OK) {
         r->loss = tn_retain(loss);
         r->applied = tn_gradients_finite(&loss, 1);
@@ -101,7 +113,6 @@ static tn_status record_gradients(tn_train_step *s, const tn_buffer *batch, reco
         tn_tensor *target = s->scale ? tn_loss_scale_apply(s->scale, loss) : loss;
         tn_grad(target, NULL, s->x, s->count, s->gradient);
     }
-    free(x);
     free(k);
     return status;
 }
@@ -110,7 +121,7 @@ static void also(recorded *r, const tn_tensor *finite) {
     r->applied = tn_logical_and(r->applied, finite);
 }
 
-static void record_update(tn_train_step *s, double rate, recorded *r) {
+static void record_update(tn_train_step *s, const tn_tensor *rate, recorded *r) {
     tn_tensor **g = s->gradient;
     if (s->scale) {
         const tn_tensor *finite = tn_loss_scale_unscale(s->scale, g, s->count, g);
@@ -121,32 +132,109 @@ static void record_update(tn_train_step *s, double rate, recorded *r) {
         r->norm = tn_clip_gradients_norm(g, s->count, s->options.clip_norm, g);
         also(r, tn_gradients_finite(&r->norm, 1));
     }
-    tn_optimizer_step(s->optimizer, tn_tensor_scalar(s->context, TN_f64, rate), g, r->applied);
+    tn_optimizer_step(s->optimizer, rate, g, r->applied);
     if (s->average) tn_ema_update(s->average);
     r->applied = tn_retain(r->applied);
     r->norm = tn_retain(r->norm);
 }
 
-/* In a scope, whose end leaves what is kept in `r` and the state. */
-static tn_status record(tn_train_step *s, const tn_buffer *batch, double rate, recorded *r,
-                        tn_error *err) {
+/* In a scope, whose end leaves what is kept in `t` and the state. */
+static tn_status record(tn_train_step *s, trace *t, tn_error *err) {
     int all = TN_MAX(1, s->options.accumulate);
-    TN_CHECK(record_gradients(s, batch, r, err));
+    TN_CHECK(record_gradients(s, t->given, &t->r, err));
     if (s->accumulator) tn_accumulator_add(s->accumulator, s->gradient, 1.0 / all);
-    if (++s->batches < all) {
-        r->applied = NULL;
+    if (!t->updates) {
+        t->r.applied = NULL;
         return TN_OK;
     }
-    s->batches = 0;
     if (s->accumulator) tn_accumulator_take(s->accumulator, s->gradient);
-    record_update(s, rate, r);
+    record_update(s, t->given[s->options.batch_count], &t->r);
     return TN_OK;
+}
+
+/* ---- traces --------------------------------------------------------------------------------- */
+
+static void trace_release(const tn_train_step *s, trace *t) {
+    if (!t) return;
+    for (int i = 0; t->given && i <= s->options.batch_count; i++) tn_release(t->given[i]);
+    tn_release(t->r.loss);
+    tn_release(t->r.applied);
+    tn_release(t->r.norm);
+    tn__replay_release(t->replay);
+    free(t->given);
+    free(t->types);
+    free(t);
+}
+
+/* `captures`: so that it can be done again. */
+static tn_status trace_new(tn_train_step *s, const tn_buffer *batch, bool captures, trace **out,
+                           tn_error *err) {
+    int n = s->options.batch_count;
+    tn_buffer rate = {.dtype = TN_f64, .data = &s->rate, .size = sizeof s->rate};
+    trace *t = *out = calloc(1, sizeof *t);
+    if (t) t->types = calloc((size_t)n, sizeof *t->types);
+    if (t) t->given = calloc((size_t)n + 1, sizeof(tn_tensor *));
+    if (t && captures) t->replay = tn__replay_begin(s->context);
+    if (!t || !t->types || !t->given || (captures && !t->replay))
+        return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
+    memcpy(t->types, batch, (size_t)n * sizeof *batch);
+    for (int i = 0; i <= n; i++) {
+        TN_CHECK(tn__tensor_borrow(s->context, i < n ? &batch[i] : &rate, &t->given[i], err));
+        tn_keep(t->given[i]);
+    }
+    return TN_OK;
+}
+
+static bool same_types(const tn_buffer *x, const tn_buffer *y, int count) {
+    bool same = true;
+    for (int i = 0; i < count && same; i++) {
+        same = x[i].dtype == y[i].dtype && x[i].rank == y[i].rank;
+        for (int a = 0; same && a < x[i].rank; a++) same = x[i].dim[a] == y[i].dim[a];
+    }
+    return same;
+}
+
+/* Where there is a trace for such a batch, or where the next one goes. */
+static trace **find_trace(tn_train_step *s, const tn_buffer *batch, bool updates) {
+    for (int i = 0; i < TRACES; i++) {
+        const trace *t = s->traces[i];
+        if (t && t->updates == updates && same_types(t->types, batch, s->options.batch_count))
+            return &s->traces[i];
+    }
+    return &s->traces[s->next_trace];
+}
+
+/* One that cannot be done again goes. */
+static void keep_trace(tn_train_step *s, trace **at, trace *t) {
+    if (!tn__replay_ready(t->replay)) {
+        trace_release(s, t);
+        return;
+    }
+    if (at == &s->traces[s->next_trace]) s->next_trace = (s->next_trace + 1) % TRACES;
+    trace_release(s, *at);
+    *at = t;
+}
+
+void tn_train_step_reset(tn_train_step *s) {
+    for (int i = 0; i < TRACES; i++) {
+        trace_release(s, s->traces[i]);
+        s->traces[i] = NULL;
+    }
+}
+
+/* What was recorded, with this batch. */
+static tn_status run_again(tn_train_step *s, const trace *t, const tn_buffer *batch, bool *ran,
+                           tn_error *err) {
+    for (int i = 0; i < s->options.batch_count; i++)
+        if (!tn__tensor_point(t->given[i], batch[i].data)) return TN_OK;
+    return tn__replay_run(t->replay, ran, err);
 }
 
 /* ---- running -------------------------------------------------------------------------------- */
 
 /* Everything that the recording changed, as one program. `r` may be NULL. */
-static tn_status evaluate(const tn_train_step *s, const recorded *r, tn_error *err) {
+static tn_status evaluate(const tn_train_step *s, const recorded *r, tn__replay *replay,
+                          tn_error *err) {
     tn_module_item item;
     int room = tn_module_count(s->options.module) + s->state_count + 3, n = 0;
     tn_tensor **x = calloc((size_t)room, sizeof *x);
@@ -158,7 +246,8 @@ static tn_status evaluate(const tn_train_step *s, const recorded *r, tn_error *e
     for (int i = 0; i < s->state_count; i++) x[n++] = s->state[i].tensor;
     tn__recompute how = s->recompute;
     how.loss = r ? r->loss : NULL;
-    tn_status status = tn__eval(x, n, s->options.recompute.mode ? &how : NULL, err);
+    tn__eval_options o = {.how = s->options.recompute.mode ? &how : NULL, .replay = replay};
+    tn_status status = tn__eval(x, n, &o, err);
     free(x);
     return status;
 }
@@ -181,7 +270,7 @@ static tn_status forget_sums(tn_train_step *s, tn_error *err) {
     tn_accumulator_take(s->accumulator, s->gradient);
     tn_scope_close(scope);
     s->batches = 0;
-    return evaluate(s, NULL, err);
+    return evaluate(s, NULL, NULL, err);
 }
 
 static tn_status check_finite(tn_train_step *s, const recorded *r, const tn_train_metrics *m,
@@ -197,21 +286,38 @@ static tn_status check_finite(tn_train_step *s, const recorded *r, const tn_trai
                         isnan(loss ? m->loss : m->grad_norm) ? "NaN" : "infinite");
 }
 
+static tn_status run_anew(tn_train_step *s, trace *t, tn_error *err) {
+    tn_scope *scope = tn_scope_open(s->context);
+    tn_status status = record(s, t, err);
+    tn_scope_close(scope);
+    t->version = tn__module_version(s->options.module);
+    return status == TN_OK ? evaluate(s, &t->r, t->replay, err) : status;
+}
+
+static tn_status finish(tn_train_step *s, const trace *t, tn_train_metrics *out, tn_error *err) {
+    s->batches = t->updates ? 0 : s->batches + 1;
+    TN_CHECK(read_metrics(s, &t->r, out, err));
+    return check_finite(s, &t->r, out, err);
+}
+
 tn_status tn_train_step_run(tn_train_step *s, const tn_buffer *batch, double rate,
                             tn_train_metrics *out, tn_error *err) {
     tn_train_metrics unused;
-    recorded r = {0};
     if (!out) out = &unused;
     *out = (tn_train_metrics){.loss = NAN, .grad_norm = NAN, .updates = s->updates};
-    tn_scope *scope = tn_scope_open(s->context);
-    tn_status status = record(s, batch, rate, &r, err);
-    tn_scope_close(scope);
-    if (status == TN_OK) status = evaluate(s, &r, err);
-    if (status == TN_OK) status = read_metrics(s, &r, out, err);
-    if (status == TN_OK) status = check_finite(s, &r, out, err);
-    tn_release(r.loss);
-    tn_release(r.applied);
-    tn_release(r.norm);
+    bool ran = false, updates = s->batches + 1 >= s->options.accumulate;
+    trace **at = find_trace(s, batch, updates), *t = *at;
+    bool known = t && t->updates == updates &&
+                 t->version == tn__module_version(s->options.module) &&
+                 same_types(t->types, batch, s->options.batch_count);
+    s->rate = rate;
+    if (known) TN_CHECK(run_again(s, t, batch, &ran, err));
+    if (ran) return finish(s, t, out, err);
+    tn_status status = trace_new(s, batch, !known, &t, err);
+    if (t) t->updates = updates;
+    if (status == TN_OK) status = run_anew(s, t, err);
+    if (status == TN_OK) status = finish(s, t, out, err);
+    if (t) keep_trace(s, at, t);
     return status;
 }
 
@@ -268,7 +374,7 @@ static tn_status make_state(tn_train_step *s, tn_error *err) {
     if (!s->state) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
     tn_train_step_state(s, s->state, s->state_count);
     TN_CHECK(tn_context_error(s->context, err));
-    return evaluate(s, NULL, err); /* so that the first step is recorded as all others */
+    return evaluate(s, NULL, NULL, err); /* so that the first step is recorded as all others */
 }
 
 static tn_status check_compute(tn_dtype dtype, tn_error *err) {
@@ -322,6 +428,7 @@ tn_status tn_train_step_compile(const tn_train_options *options, tn_train_step *
 
 void tn_train_step_release(tn_train_step *s) {
     if (!s) return;
+    tn_train_step_reset(s);
     tn_optimizer_release(s->optimizer);
     tn_accumulator_release(s->accumulator);
     tn_loss_scale_release(s->scale);
