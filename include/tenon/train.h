@@ -71,7 +71,8 @@ typedef struct tn_train_options {
 typedef struct tn_train_step tn_train_step;
 
 /* Calls `loss` once with a batch that has no elements, so that the parameters exist, and makes the
- * optimizer for those that are trainable then. The module must outlive the step. */
+ * optimizer for those that are trainable then. The module must outlive the step. Settings of recomputation
+ * that this loss cannot keep (no blocks, a budget below the least that can be kept) are errors here. */
 TN_API tn_status tn_train_step_compile(const tn_train_options *options, tn_train_step **out,
                                        tn_error *err) TN_MUST_USE;
 TN_API void tn_train_step_release(tn_train_step *step);

@@ -2,6 +2,9 @@
 #include "nn/train_recompute.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+
+#include "nn/lazy.h"
 
 /* Marks the operations of a list of names between blanks or commas. */
 static tn_status read_names(const char *names, bool *keep, tn_error *err) {
@@ -49,4 +52,48 @@ tn_status tn__recompute_rule(const tn_recompute_options *o, tn_recompute *out, t
         return TN_OK;
     }
     return tn_error_set(err, TN_INVALID, "there is no mode of recomputation %d", (int)o->mode);
+}
+
+/* ---- trying --------------------------------------------------------------------------------- */
+
+typedef struct attempt {
+    const tn_recompute *rule;
+    const tn_context *context;
+    const tn_graph *graph; /* the loss is its first output */
+} attempt;
+
+static tn_status try_rule(void *argument, tn_error *err) {
+    const attempt *a = argument;
+    tn_recompute how = *a->rule;
+    tn_recompute_result unused;
+    how.loss = a->graph->outputs.data[0].value;
+    how.costs = &a->context->workshop.compiler.costs;
+    return tn_recompute_run(a->graph, &how, tn_graph_new_like(a->graph), &unused, err);
+}
+
+/* Results: the loss, then the gradients there are. */
+static tn_status graph_of(tn_tensor *loss, tn_tensor *const *x, int count, tn_arena *arena,
+                          tn_graph **out, tn_error *err) {
+    tn_tensor **y = calloc((size_t)count + 1, sizeof *y);
+    if (!y) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
+    int n = 1;
+    y[0] = loss;
+    tn_grad(loss, NULL, x, count, y + 1);
+    for (int i = 1; i <= count; i++)
+        if (y[i]) y[n++] = y[i];
+    tn_status status = tn__graph_of(y, n, arena, out, err);
+    free(y);
+    return status;
+}
+
+tn_status tn__recompute_check(const tn_recompute *rule, tn_tensor *loss, tn_tensor *const *x,
+                              int count, tn_error *err) {
+    tn_graph *g;
+    tn_arena arena;
+    tn_arena_init(&arena, tn_allocator_system());
+    tn_status status = graph_of(loss, x, count, &arena, &g, err);
+    attempt a = {rule, tn_tensor_context(loss), g};
+    if (status == TN_OK) status = tn_guard(try_rule, &a, err);
+    tn_arena_deinit(&arena);
+    return status;
 }

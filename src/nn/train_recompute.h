@@ -8,5 +8,9 @@
 
 /* Errors name what is wrong with the options. Of mode NONE nothing is set. */
 tn_status tn__recompute_rule(const tn_recompute_options *o, tn_recompute *out, tn_error *err);
+/* Whether the rule can be kept by the gradients of a recorded loss for `x`; nothing is evaluated. In a
+ * scope. */
+tn_status tn__recompute_check(const tn_recompute *rule, tn_tensor *loss, tn_tensor *const *x,
+                              int count, tn_error *err);
 
 #endif

@@ -323,24 +323,6 @@ tn_status tn_train_step_run(tn_train_step *s, const tn_buffer *batch, double rat
 
 /* ---- compiling ------------------------------------------------------------------------------ */
 
-/* Calls the loss with a batch without elements, and undoes what it did to buffers. */
-static tn_status rehearse(tn_train_step *s, tn_error *err) {
-    const tn_train_options *o = &s->options;
-    tn_tensor **x = calloc((size_t)o->batch_count + 1, sizeof *x), *loss;
-    if (!x) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
-    tn_status status = TN_OK;
-    for (int i = 0; status == TN_OK && i < o->batch_count; i++) {
-        char what[48];
-        snprintf(what, sizeof what, "tensor %d of the batch", i);
-        status = tn__tensor_abstract(s->context, &o->batch[i], what, &x[i], err);
-    }
-    if (status == TN_OK) status = call_loss(s, x, &loss, err);
-    tn_module_item item;
-    for (int i = 0; tn_module_entry(o->module, i, &item); i++) tn__tensor_restore(item.tensor);
-    free(x);
-    return status;
-}
-
 static tn_status find_parameters(tn_train_step *s, tn_error *err) {
     tn_module_item item;
     size_t room = (size_t)tn_module_count(s->options.module) + 1;
@@ -358,6 +340,27 @@ static tn_status find_parameters(tn_train_step *s, tn_error *err) {
     return tn_error_set(err, TN_INVALID,
                         "the module has no trainable parameter once the loss is "
                         "recorded; layers make them through their module");
+}
+
+/* Calls the loss with a batch without elements, and undoes what it did to buffers. */
+static tn_status rehearse(tn_train_step *s, tn_error *err) {
+    const tn_train_options *o = &s->options;
+    tn_tensor **x = calloc((size_t)o->batch_count + 1, sizeof *x), *loss;
+    if (!x) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
+    tn_status status = TN_OK;
+    for (int i = 0; status == TN_OK && i < o->batch_count; i++) {
+        char what[48];
+        snprintf(what, sizeof what, "tensor %d of the batch", i);
+        status = tn__tensor_abstract(s->context, &o->batch[i], what, &x[i], err);
+    }
+    if (status == TN_OK) status = call_loss(s, x, &loss, err);
+    if (status == TN_OK) status = find_parameters(s, err);
+    if (status == TN_OK && o->recompute.mode)
+        status = tn__recompute_check(&s->recompute.rule, loss, s->x, s->count, err);
+    tn_module_item item;
+    for (int i = 0; tn_module_entry(o->module, i, &item); i++) tn__tensor_restore(item.tensor);
+    free(x);
+    return status;
 }
 
 static tn_status make_state(tn_train_step *s, tn_error *err) {
@@ -398,14 +401,13 @@ static tn_status check_options(const tn_train_options *o, tn_error *err) {
 
 static tn_status prepare(tn_train_step *s, tn_error *err) {
     TN_CHECK(tn_context_error(s->context, err));
+    TN_CHECK(tn__recompute_rule(&s->options.recompute, &s->recompute.rule, err));
     tn__rehearsal_begin(s->context);
     tn_scope *scope = tn_scope_open(s->context);
     tn_status status = rehearse(s, err);
     tn_scope_close(scope);
     tn__rehearsal_end(s->context);
     TN_TRY(err, status, "while recording the loss");
-    TN_CHECK(find_parameters(s, err));
-    TN_CHECK(tn__recompute_rule(&s->options.recompute, &s->recompute.rule, err));
     return make_state(s, err);
 }
 

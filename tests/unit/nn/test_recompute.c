@@ -29,6 +29,7 @@ typedef struct result {
     int count;
     double loss[3];
     uint64_t temporary_bytes;
+    bool refused; /* when the step was compiled */
 } result;
 
 static bool blocks = true;
@@ -57,6 +58,7 @@ static tn_status train(tn_recompute_options how, result *out, tn_error *err) {
     o.clip_norm = 1;
     o.recompute = how;
     tn_status status = tn_train_step_compile(&o, &step, err);
+    out->refused = status != TN_OK;
     for (int i = 0; i < 3 && status == TN_OK; i++) {
         tn_train_metrics metrics;
         status = tn_train_step_run(step, batch, 0.01, &metrics, err);
@@ -187,6 +189,7 @@ static void refuse(tn_recompute_options how, const char *words) {
     tn_error err = TN_ERROR_INIT;
     tn_status status = train(how, &other, &err);
     must_fail(status, TN_INVALID, &err, words);
+    assert_true(other.refused);
 }
 
 static void test_recompute__refuses_what_makes_no_sense(void **state) {
