@@ -49,9 +49,11 @@ static void resolve(tn__layer *l, tn_attention_layer *o, const tn_tensor *x) {
     if (o->kv_heads < 1 || o->heads % o->kv_heads != 0)
         tn__layer_refuse(l, "%" PRId64 " key heads do not divide %" PRId64 " query heads",
                          o->kv_heads, o->heads);
-    if (o->head_features < 1 || o->features < 1)
-        tn__layer_refuse(l, "heads of %" PRId64 " features, a result of %" PRId64, o->head_features,
-                         o->features);
+    int64_t wide;
+    if (o->head_features < 1 || o->features < 1 ||
+        __builtin_mul_overflow(o->heads, o->head_features, &wide))
+        tn__layer_refuse(l, "%" PRId64 " heads of %" PRId64 " features, a result of %" PRId64,
+                         o->heads, o->head_features, o->features);
 }
 
 tn_tensor *tn_multi_head_attention_at(const char *place, tn_module *m, const char *name,

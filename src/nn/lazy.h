@@ -133,6 +133,9 @@ void tn__context_unlock(tn_context *c);
 
 /* ---- storage.c ------------------------------------------------------------------------------- */
 
+/* Refuses a tensor whose elements cannot be counted in bytes; `what` names it. */
+tn_status tn__storage_check(const char *what, tn_dtype dtype, int rank, const int64_t *dim,
+                            tn_error *err);
 /* With one reference; NULL when memory runs out. The elements are undefined. */
 tn__storage *tn__storage_new(tn_context *c, tn_dtype dtype, int rank, const int64_t *dim);
 /* The same, without memory yet. */

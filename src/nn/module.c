@@ -306,6 +306,8 @@ static tn_status check_wanted(const wanted *w, tn_error *err) {
     for (int a = 0; a < w->rank; a++)
         if (w->dim[a] < 0)
             return tn_error_set(err, TN_INVALID, "axis %d has size %" PRId64, a, w->dim[a]);
+    TN_CHECK(tn__storage_check(w->buffer ? "the buffer" : "the parameter", w->dtype, w->rank,
+                               w->dim, err));
     return tn__init_check(&w->init, w->dtype, w->rank, w->dim, err);
 }
 
@@ -419,7 +421,8 @@ int64_t tn_module_parameter_elements(const tn_module *m) {
     int64_t sum = 0;
     for (int i = 0; i < tn_module_count(m); i++) {
         const item *x = &m->root->items.data[i];
-        if (!x->buffer) sum += tn_tensor_count(x->tensor);
+        if (!x->buffer && __builtin_add_overflow(sum, tn_tensor_count(x->tensor), &sum))
+            return INT64_MAX;
     }
     return sum;
 }

@@ -11,7 +11,7 @@ static tn_status check_type(const tn_buffer *x, const char *what, tn_error *err)
         if (x->dim[a] < 0)
             return tn_error_set(err, TN_INVALID, "%s: axis %d has size %" PRId64, what, a,
                                 x->dim[a]);
-    return TN_OK;
+    return tn__storage_check(what, x->dtype, x->rank, x->dim, err);
 }
 
 static tn_status tensor_of(tn_context *c, tn__storage *s, tn_tensor **out, tn_error *err) {

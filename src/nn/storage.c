@@ -1,5 +1,7 @@
 /* Memory of evaluated tensors. A step of a loop needs the sizes of the one before, so blocks that
  * are given back serve again. See lazy.h. */
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "nn/lazy.h"
@@ -37,6 +39,20 @@ static bool storage_bytes(tn_dtype dtype, int rank, const int64_t *dim, size_t *
     for (int a = 0; a < rank; a++)
         if (!tn_size_mul(*out, (size_t)dim[a], out)) return false;
     return *out <= INT64_MAX / 2;
+}
+
+tn_status tn__storage_check(const char *what, tn_dtype dtype, int rank, const int64_t *dim,
+                            tn_error *err) {
+    char text[TN_MAX_RANK * 24] = "";
+    size_t bytes, length = 0;
+    if (storage_bytes(dtype, rank, dim, &bytes)) return TN_OK;
+    for (int a = 0; a < rank; a++)
+        length += (size_t)snprintf(text + length, sizeof text - length, "%s%" PRId64,
+                                   a ? " × " : "", dim[a]);
+    return tn_error_set(err, TN_INVALID,
+                        "%s would have %s elements of %s, more than memory can be addressed for; "
+                        "is a size wrong?",
+                        what, text, tn_dtype_name(dtype));
 }
 
 tn__storage *tn__storage_empty(tn_dtype dtype, int rank, const int64_t *dim) {

@@ -147,6 +147,8 @@ static tn_value frequencies(tn_builder *b, const tn_rotary_options *o, tn_dtype 
     return tn_b_constant(b, &f);
 }
 
+enum { ROTARY_MOST = 1 << 20 }; /* features: their frequencies are a table */
+
 static bool check_rotary(tn_builder *b, const tn_rotary_options *o, tn_value x, int64_t *features) {
     tn__float_operand(b, "rotary", x);
     if (tn_b_ok(b) && tn_b_rank(b, x) < 2)
@@ -158,6 +160,9 @@ static bool check_rotary(tn_builder *b, const tn_rotary_options *o, tn_value x, 
                   "rotary: %" PRId64 " of %" PRId64 " features are turned; expected an "
                   "even number",
                   *features, (int64_t)tn_b_dim(b, x, -1));
+    if (tn_b_ok(b) && *features > ROTARY_MOST)
+        tn_b_fail(b, TN_UNSUPPORTED, "rotary: %" PRId64 " features are turned; at most %d are",
+                  *features, ROTARY_MOST);
     if (!(o->theta >= 0) || !(o->factor >= 0) || or_else(o->low, 1) >= or_else(o->high, 4))
         tn_b_fail(b, TN_INVALID, "rotary: theta %g, factor %g, low %g, high %g", o->theta,
                   o->factor, o->low, o->high);

@@ -105,6 +105,40 @@ static void test_abstract__cannot_be_evaluated(void **state) {
     tn_context_release(c);
 }
 
+static void refuses(tn_context *c, const tn_tensor *x, const char *words) {
+    tn_error err = TN_ERROR_INIT;
+    assert_false(tn_tensor_ok(x));
+    tn_status status = tn_context_error(c, &err);
+    must_fail(status, status, &err, words);
+    tn_context_clear_error(c);
+}
+
+static void test_abstract__sizes_have_a_product(void **state) {
+    (void)state;
+    const int64_t huge = (int64_t)1 << 31, vast = (int64_t)1 << 40;
+    tn_context *c = lazy_context(TN_COMPILE_INTERPRET, 1);
+    tn_module *m = abstract_module(c);
+    tn_scope *scope = tn_scope_open(c);
+    tn_init zeros = tn_init_zeros();
+    refuses(c, tn_module_parameter(m, "p", TN_f32, TN_SHAPE(huge, huge, huge), zeros),
+            "the parameter would have 2147483648 × 2147483648 × 2147483648 elements of f32");
+    refuses(c, tn_module_buffer(m, "b", TN_f64, TN_SHAPE(vast, vast), zeros), "the buffer would");
+    tn_tensor *x = tn_full(c, TN_f32, TN_SHAPE(2, 3, 8), 1);
+    refuses(c, tn_multi_head_attention(m, "a", x, vast, .head_features = vast), "heads of");
+    tn_error err = TN_ERROR_INIT;
+    tn_buffer type = {.dtype = TN_f32, .rank = 3, .dim = {huge, huge, huge}};
+    must_fail(tn__tensor_abstract(c, &type, "the batch", &x, &err), TN_INVALID, &err,
+              "the batch would have");
+    type = (tn_buffer){.dtype = TN_f32, .rank = 2, .dim = {4, (int64_t)1 << 30}};
+    err = (tn_error)TN_ERROR_INIT;
+    must(tn__tensor_abstract(c, &type, "heads", &x, &err), &err);
+    refuses(c, tn_rotary(x, NULL, .theta = 10000), "at most 1048576 are");
+    assert_int_equal(tn_module_count(m), 0);
+    tn_scope_close(scope);
+    tn_module_release(m);
+    tn_context_release(c);
+}
+
 static void test_abstract__graph_of_wrong_tensors(void **state) {
     (void)state;
     tn_context *c = lazy_context(TN_COMPILE_INTERPRET, 1);
@@ -131,6 +165,7 @@ int main(void) {
         cmocka_unit_test(test_abstract__eight_billion_parameters),
         cmocka_unit_test(test_abstract__cannot_be_evaluated),
         cmocka_unit_test(test_abstract__graph_of_wrong_tensors),
+        cmocka_unit_test(test_abstract__sizes_have_a_product),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
