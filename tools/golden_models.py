@@ -3,7 +3,8 @@
 
     tools/golden_models.py [FILE]
 
-Each model is written out below in plain PyTorch operations, computes in f64, and is stored in f32. Keys:
+Each model is written out in plain PyTorch operations (below and in torch_models.py), computes in f64, and is stored
+in f32. Keys:
 
     <model>/x, <model>/target   a batch
     <model>/p.<name>            parameters before the step, which are bf16 numbers
@@ -24,168 +25,18 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from torch_models import Decoder, DeepSeekV3, Llama3, Rope, attend, split, train
+
 FILE = Path(__file__).resolve().parent.parent / "tests" / "golden" / "models.npz"
 SEED = 20261122
 ROWS, LENGTH, VOCAB, DIM = 2, 16, 64, 32
+LLAMA3 = Llama3(DIM, layers=2, heads=4, kv_heads=2, ffn=48, vocab=VOCAB, rope=Rope(500000.0, 8.0, length=32))
+DEEPSEEK_V3 = DeepSeekV3(
+    DIM, layers=2, ffn=40, heads=2, kv_rank=12, nope=8, rope_dim=4, v=6,
+    experts=4, expert_ffn=8, top_k=2, shared_ffn=16, vocab=VOCAB,
+)  # fmt: skip
 
 arrays: dict[str, np.ndarray] = {}
-
-
-def linear(features: int, out: int) -> nn.Linear:
-    return nn.Linear(features, out, bias=False)
-
-
-def rms_norm(features: int) -> nn.RMSNorm:
-    return nn.RMSNorm(features, eps=1e-5)
-
-
-def rotate(x, theta, factor=1.0, low=1.0, high=4.0, length=8192):
-    """Neighbours of the last axis as complex numbers, turned by their position; Llama 3.1's scaling."""
-    d = x.shape[-1]
-    f = theta ** (-torch.arange(0, d, 2).double() / d)
-    blend = ((length * f / (2 * math.pi) - low) / (high - low)).clamp(0, 1)
-    f = (1 - blend) * f / factor + blend * f
-    angle = torch.arange(x.shape[-2]).double()[:, None] * f
-    turned = torch.view_as_complex(x.unflatten(-1, (-1, 2)).contiguous()) * torch.polar(torch.ones_like(angle), angle)
-    return torch.view_as_real(turned).flatten(-2)
-
-
-def attend(q, k, v):
-    """softmax(q kᵀ / √d) v for positions up to one's own; heads on axis 1, key heads repeated."""
-    group = q.shape[1] // k.shape[1]
-    k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
-    scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
-    hidden = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1)
-    return (scores.masked_fill(hidden, -math.inf).softmax(-1) @ v).transpose(1, 2).flatten(-2)
-
-
-def split(x, heads):
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
-
-
-class FeedForward(nn.Module):
-    def __init__(self, dim, hidden):
-        super().__init__()
-        self.w1, self.w2, self.w3 = linear(dim, hidden), linear(hidden, dim), linear(dim, hidden)
-
-    def forward(self, x):
-        return self.w2(F.silu(self.w1(x)) * self.w3(x))
-
-
-# ---- llama3
-
-
-class LlamaAttention(nn.Module):
-    HEADS, KV_HEADS, HEAD = 4, 2, 8
-    ROPE = {"theta": 500000.0, "factor": 8.0, "low": 1.0, "high": 4.0, "length": 32}
-
-    def __init__(self):
-        super().__init__()
-        self.wq = linear(DIM, self.HEADS * self.HEAD)
-        self.wk = linear(DIM, self.KV_HEADS * self.HEAD)
-        self.wv = linear(DIM, self.KV_HEADS * self.HEAD)
-        self.wo = linear(self.HEADS * self.HEAD, DIM)
-
-    def forward(self, x):
-        q, k, v = split(self.wq(x), self.HEADS), split(self.wk(x), self.KV_HEADS), split(self.wv(x), self.KV_HEADS)
-        return self.wo(attend(rotate(q, **self.ROPE), rotate(k, **self.ROPE), v))
-
-
-class LlamaLayer(nn.Module):
-    def __init__(self, _layer):
-        super().__init__()
-        self.attention, self.attention_norm = LlamaAttention(), rms_norm(DIM)
-        self.feed_forward, self.ffn_norm = FeedForward(DIM, 48), rms_norm(DIM)
-
-    def forward(self, x):
-        x = x + self.attention(self.attention_norm(x))
-        return x + self.feed_forward(self.ffn_norm(x))
-
-
-class Decoder(nn.Module):
-    def __init__(self, layer):
-        super().__init__()
-        self.tok_embeddings = nn.Embedding(VOCAB, DIM)
-        self.layers = nn.ModuleList([layer(i) for i in range(2)])
-        self.norm, self.output = rms_norm(DIM), linear(DIM, VOCAB)
-
-    def forward(self, tokens):
-        x = self.tok_embeddings(tokens)
-        for layer in self.layers:
-            x = layer(x)
-        return self.output(self.norm(x))
-
-
-# ---- deepseek_v3
-
-
-class LatentAttention(nn.Module):
-    HEADS, RANK, NOPE, ROPE, V = 2, 12, 8, 4, 6
-
-    def __init__(self):
-        super().__init__()
-        self.wq = linear(DIM, self.HEADS * (self.NOPE + self.ROPE))
-        self.wkv_a, self.kv_norm = linear(DIM, self.RANK + self.ROPE), rms_norm(self.RANK)
-        self.wkv_b = linear(self.RANK, self.HEADS * (self.NOPE + self.V))
-        self.wo = linear(self.HEADS * self.V, DIM)
-
-    def forward(self, x):
-        q, q_turned = split(self.wq(x), self.HEADS).split([self.NOPE, self.ROPE], -1)
-        q = torch.cat([q, rotate(q_turned, 10000.0)], -1)
-        latent, k_turned = self.wkv_a(x).split([self.RANK, self.ROPE], -1)
-        k, v = split(self.wkv_b(self.kv_norm(latent)), self.HEADS).split([self.NOPE, self.V], -1)
-        k_turned = rotate(k_turned.unsqueeze(1), 10000.0).expand(-1, self.HEADS, -1, -1)
-        return self.wo(attend(q, torch.cat([k, k_turned], -1), v))
-
-
-class Experts(nn.Module):
-    def __init__(self, experts, dim, hidden):
-        super().__init__()
-        self.w1 = nn.Parameter(torch.randn(experts, dim, hidden) / math.sqrt(dim))
-        self.w2 = nn.Parameter(torch.randn(experts, hidden, dim) / math.sqrt(hidden))
-        self.w3 = nn.Parameter(torch.randn(experts, dim, hidden) / math.sqrt(dim))
-
-
-class MoE(nn.Module):
-    """Token by token, expert by expert."""
-
-    EXPERTS, HIDDEN, TOP, SHARED, BALANCE = 4, 8, 2, 16, 1e-3
-
-    def __init__(self):
-        super().__init__()
-        self.router = nn.Module()
-        self.router.gate = linear(DIM, self.EXPERTS)
-        self.experts, self.shared_experts = Experts(self.EXPERTS, DIM, self.HIDDEN), FeedForward(DIM, self.SHARED)
-        self.register_buffer("expert_bias", 0.1 * torch.randn(self.EXPERTS))
-
-    def forward(self, x):
-        scores = self.router.gate(x).softmax(-1)
-        chosen = (scores + self.expert_bias).topk(self.TOP, -1).indices
-        counts = torch.bincount(chosen.flatten(), minlength=self.EXPERTS).double()
-        y = self.shared_experts(x)
-        for e in range(self.EXPERTS):
-            weight = (scores[..., e] * (chosen == e).any(-1)).unsqueeze(-1)
-            h = F.silu(x @ self.experts.w1[e]) * (x @ self.experts.w3[e])
-            y = y + weight * (h @ self.experts.w2[e])
-        delta = (counts.mean() - counts).sign() * self.BALANCE
-        self.after = self.expert_bias + delta - delta.mean()
-        return y
-
-
-class DeepSeekLayer(nn.Module):
-    def __init__(self, layer):
-        super().__init__()
-        self.attention, self.attention_norm = LatentAttention(), rms_norm(DIM)
-        self.ffn_norm = rms_norm(DIM)
-        if layer == 0:
-            self.feed_forward = FeedForward(DIM, 40)
-        else:
-            self.moe = MoE()
-
-    def forward(self, x):
-        x = x + self.attention(self.attention_norm(x))
-        h = self.ffn_norm(x)
-        return x + (self.moe(h) if hasattr(self, "moe") else self.feed_forward(h))
 
 
 # ---- gpt2
@@ -350,22 +201,10 @@ def model(name: str, module: nn.Module, x: torch.Tensor, target: torch.Tensor) -
 
 def course(name: str, module: nn.Module) -> None:
     """Training as torchtitan's debug models: AdamW, clipping, warm-up, linear decay over the last 80 %."""
-    steps, warmup, decay = 10, 2, 8
+    steps = 10
     tokens = torch.randint(VOCAB, (steps, ROWS, LENGTH + 1))
     tokens[..., 1::2] = tokens[..., ::2][..., : LENGTH // 2] * 5 % VOCAB  # something to learn
-    adam = torch.optim.AdamW(module.parameters(), 8e-4, (0.9, 0.95), 1e-8, 0.1)
-    losses = []
-    for i in range(steps):
-        stable = steps + 1 - decay
-        share = (i + 1) / warmup if i < warmup else min(1.0, 1 - (i + 1 - stable) / decay)
-        for group in adam.param_groups:
-            group["lr"] = 8e-4 * share
-        loss = F.cross_entropy(module(tokens[i, :, :-1]).flatten(0, -2), tokens[i, :, 1:].flatten())
-        adam.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
-        adam.step()
-        losses.append(loss.detach())
+    losses = list(train(module, ((t[:, :-1], t[:, 1:]) for t in tokens), steps))
     store(f"{name}/course.tokens", tokens)
     store(f"{name}/course.loss", torch.stack(losses))
 
@@ -375,9 +214,9 @@ def main() -> None:
     tokens = torch.randint(VOCAB, (ROWS, LENGTH + 1))
     images, labels = torch.randn(3, 3, 16, 16).float().double(), torch.tensor([0, 4, 2])
     model("mlp", Mlp(), torch.randn(6, 3, 2, 2).float().double(), torch.tensor([0, 4, 2, 1, 1, 3]))
-    llama3 = Decoder(LlamaLayer)
+    llama3 = Decoder(LLAMA3)
     model("llama3", llama3, tokens[:, :-1], tokens[:, 1:])
-    model("deepseek_v3", Decoder(DeepSeekLayer), tokens[:, :-1], tokens[:, 1:])
+    model("deepseek_v3", Decoder(DEEPSEEK_V3), tokens[:, :-1], tokens[:, 1:])
     model("gpt2", Gpt2(), tokens[:, :-1], tokens[:, 1:])
     model("resnet", ResNet(Basic), images, labels)
     model("resnet_bottleneck", ResNet(Bottleneck, 4), images, labels)
