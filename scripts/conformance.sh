@@ -1,16 +1,23 @@
 #!/bin/sh
 # The suites that need packages from PyPI: ONNX's own test folders, files of tensors against Python's
-# safetensors, models against ONNX Runtime, and whether the gradients that a unit test compares with are
-# PyTorch's.
+# safetensors, models against ONNX Runtime, training against PyTorch, and whether the gradients that a unit
+# test compares with are PyTorch's.
 # The command must be built; the Python environment is made by tools/venv.sh.
-#     CONFORMANCE_SIZE=small|full|both    which models; default: small, full takes much longer
+#     CONFORMANCE_SIZE=small|full|both    which models; default: small, full takes much longer. Training: 4
+#                                         steps, else 20 and one run of 100
 set -eu
 cd "$(dirname "$0")/.."
+
+size=${CONFORMANCE_SIZE:-small}
+training="--steps 4"
+[ "$size" = small ] || training="--steps 20 --learn"
 
 tools/venv.sh
 status=0
 build/venv/bin/python tests/conformance/run_onnx_suites.py --require 700 || status=1
 build/venv/bin/python tests/conformance/run_safetensors.py || status=1
-build/venv/bin/python tests/conformance/run_models.py --size "${CONFORMANCE_SIZE:-small}" || status=1
+build/venv/bin/python tests/conformance/run_models.py --size "$size" || status=1
+# shellcheck disable=SC2086 # several words
+build/venv/bin/python tests/conformance/run_training.py $training || status=1
 build/venv/bin/python tests/conformance/torch_gradients.py || status=1
 exit "$status"

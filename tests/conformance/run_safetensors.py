@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import ctypes
 import json
-import re
 import sys
 import tempfile
 from pathlib import Path
@@ -21,7 +20,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-ROOT = Path(__file__).resolve().parents[2]
+from library import DTYPES, LIBRARY, Library, Named
 
 TORCH = {
     "f64": torch.float64, "f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16,
@@ -31,15 +30,6 @@ TORCH = {
     "u64": torch.uint64, "u32": torch.uint32, "u16": torch.uint16, "u8": torch.uint8,
     "bool": torch.bool,
 }  # fmt: skip
-
-
-class Error(ctypes.Structure):
-    _fields_ = [("status", ctypes.c_int), ("frames", ctypes.c_int), ("message", ctypes.c_char * 1536),
-                ("frame", (ctypes.c_char * 160) * 8)]  # fmt: skip
-
-
-class Named(ctypes.Structure):
-    _fields_ = [("name", ctypes.c_char_p), ("tensor", ctypes.c_void_p)]
 
 
 class Part(ctypes.Structure):
@@ -55,21 +45,10 @@ class Options(ctypes.Structure):
     _fields_ = [("size", ctypes.c_size_t), ("keep", ctypes.c_int), ("shard_bytes", ctypes.c_uint64)]
 
 
-class Tenon:
-    """As much of the C interface as is needed here."""
-
-    def __init__(self, library: Path) -> None:
-        self.c = ctypes.CDLL(str(library))
+class Tenon(Library):
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
         self.c.tn_tensor_from_at.restype = ctypes.c_void_p
-        rows = re.findall(r"DTYPE\((\w+), \w, \d+\)", (ROOT / "include/tenon/type.h").read_text())
-        self.dtypes = {name: i for i, name in enumerate(rows)}
-        self.context = ctypes.c_void_p()
-        self.call("tn_context_create", None, ctypes.byref(self.context))
-
-    def call(self, name: str, *args) -> None:
-        err = Error()
-        if getattr(self.c, name)(*args, ctypes.byref(err)) != 0:
-            raise RuntimeError(f"{name}: {err.message.decode()}")
 
     def named(self, tensors: dict[str, tuple[str, torch.Tensor]]) -> ctypes.Array:
         out = (Named * len(tensors))()
@@ -77,7 +56,7 @@ class Tenon:
             dims = (ctypes.c_int64 * max(x.dim(), 1))(*x.shape)
             data = ctypes.create_string_buffer(raw(x), max(len(raw(x)), 1))
             handle = self.c.tn_tensor_from_at(
-                b"conformance", self.context, self.dtypes[dtype], x.dim(), dims, data
+                b"conformance", self.context, DTYPES[dtype], x.dim(), dims, data
             )
             out[i] = Named(name.encode(), handle)
         return out
@@ -164,7 +143,7 @@ def checkpoint(tenon: Tenon, folder: Path) -> list[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--library", type=Path, default=ROOT / "build/lib/libtenon.so")
+    parser.add_argument("--library", type=Path, default=LIBRARY)
     tenon = Tenon(parser.parse_args().library)
     tests, failed = (from_tenon, from_python, same_bytes, checkpoint), 0
     with tempfile.TemporaryDirectory() as folder:
