@@ -7,8 +7,7 @@
 The first N losses (default 20) equal those of plain PyTorch (tools/torch_models.py) within 1e-3, from the same
 weights and batches: the initial values are Tenon's, written as safetensors, the batches come from Tenon's loader.
 The first one of llama3_debugmodel lies in 7.9 … 8.3. And the losses depend on all of the model: PyTorch's without
-attention, and
-those without rotary embedding, differ by more than that within N steps.
+attention, and those without rotary embedding, differ by more than that within N steps.
 
 deepseek_v3_debugmodel is compared for at most 10 steps. Its routing is discrete: rounding decides between experts
 whose scores are nearly equal, and the balancing bias moves by the sign of a count, so two right computations part.
