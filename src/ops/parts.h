@@ -77,4 +77,7 @@ tn_value tn_b_move(tn_builder *b, tn_value x, int from, int to);
 /* x reshaped so that its `n` axes from `axis` on become `count` axes of sizes `dim`. */
 tn_value tn_b_regroup(tn_builder *b, tn_value x, int axis, int n, int count, const tn_dim *dim);
 
+/* window_gradient.c */
+tn_vjp_fn tn__window_vjp;
+
 #endif

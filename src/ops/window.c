@@ -2,10 +2,9 @@
  *
  * Padding is the identity of the kind. argmax and argmin give the row-major position in x of the
  * first best element (NaN is best), -1 when a window holds padding only; their result is i64, that
- * of the others `acc`. */
+ * of the others `acc`. Gradients are in window_gradient.c. */
 #include <math.h>
 
-#include "ops/gradient.h"
 #include "ops/parts.h"
 
 static tn_window window_of(const tn_attrs_window_reduce *a, int axis) {
@@ -226,178 +225,6 @@ static tn_lx window_finish(tn_emit *e, const tn_node_info *n, const tn_lx *index
 static const tn_fold_rules window_fold = {window_describe, window_step, window_combine,
                                           window_finish};
 
-/* ---- vjp ------------------------------------------------------------------------------------ */
-
-/* The cotangent with stride - 1 zeros between its elements. */
-static tn_value window_spread(tn_builder *b, const tn_attrs_window_reduce *a, tn_value cotangent) {
-    tn_attrs_pad pad = {0};
-    bool spread = false;
-    for (int s = 0; s < a->window.count; s++) {
-        pad.interior.at[s] = a->stride.at[s] - 1;
-        spread = spread || pad.interior.at[s] > 0;
-    }
-    pad.lo.count = pad.hi.count = pad.interior.count = a->window.count;
-    tn_value zero = tn_b_scalar(b, tn_b_type(b, cotangent).dtype, 0);
-    if (!spread) return cotangent;
-    return tn_b_node(b, TN_OP_pad, (tn_value[]){cotangent, zero}, 2, &pad);
-}
-
-/* Each element of x belongs to the windows that a window of the same size, laid over the spread
- * cotangent, meets. */
-static tn_value window_grad_sum(tn_builder *b, const tn_attrs_window_reduce *a, const tn_shape *x,
-                                tn_value cotangent) {
-    tn_dims *t = b->graph->dims;
-    tn_attrs_window_reduce d = {
-        .kind = TN_REDUCE_sum, .window = a->window, .dilation = a->dilation, .acc = a->acc};
-    cotangent = window_spread(b, a, cotangent);
-    for (int s = 0; s < x->rank && tn_b_ok(b); s++) {
-        int64_t hi = 0;
-        tn_dim behind = tn_dim_sub(t, x->dim[s], tn_b_dim(b, cotangent, s));
-        behind = tn_dim_add(t, behind, tn_dim_const(t, a->pad_lo.at[s]));
-        if (!tn_dim_const_value(t, behind, &hi))
-            return tn_b_fail(b, TN_UNSUPPORTED,
-                             "the gradient of a strided window over axis %d of "
-                             "size %s: bind the size",
-                             s, tn_dim_text(t, x->dim[s]).at);
-        tn_ints_push(&d.stride, 1);
-        tn_ints_push(&d.pad_lo, (a->window.at[s] - 1) * a->dilation.at[s] - a->pad_lo.at[s]);
-        tn_ints_push(&d.pad_hi, hi);
-    }
-    return tn_b_node(b, TN_OP_window_reduce, &cotangent, 1, &d);
-}
-
-/* Windows that an element may lie in, along one axis. */
-static int64_t windows_around(const tn_attrs_window_reduce *a, int axis) {
-    int64_t reach = (a->window.at[axis] - 1) * a->dilation.at[axis] + 1;
-    return (reach + a->stride.at[axis] - 1) / a->stride.at[axis];
-}
-
-/* Of each element of x the value v of a window around it, the `at`-th from the last one that begins before
- * it; `fill` where there is none. */
-static tn_value window_around(tn_builder *b, const tn_attrs_window_reduce *a, const tn_shape *x,
-                              tn_value v, const int64_t *at, tn_value fill) {
-    tn_dims *t = b->graph->dims;
-    for (int s = 0; s < x->rank; s++) {
-        int64_t stride = a->stride.at[s], lo = at[s] * stride - a->pad_lo.at[s];
-        if (stride > 1) { /* each as often as windows are apart */
-            tn_shape wide = tn_b_type(b, v).shape;
-            tn_dim repeated = tn_dim_mul(t, wide.dim[s], tn_dim_const(t, stride));
-            v = tn_b_unsqueeze(b, v, s + 1);
-            tn_shape apart = tn_b_type(b, v).shape;
-            apart.dim[s + 1] = tn_dim_const(t, stride);
-            wide.dim[s] = repeated;
-            v = tn_b_reshape(b, tn_b_expand(b, v, &apart), &wide);
-        }
-        tn_dim first = tn_dim_const(t, lo);
-        tn_dim behind = tn_dim_sub(t, x->dim[s], tn_dim_add(t, tn_b_dim(b, v, s), first));
-        v = tn_b_pad_axis(b, v, s, first, behind, fill);
-    }
-    return v;
-}
-
-/* Each element takes the cotangents of the windows around it that it has won: pointwise work, so that it
- * is fused with what is around, where an element has few windows. */
-static tn_value window_grad_won(tn_builder *b, const tn_attrs_window_reduce *a, const tn_type *x,
-                                tn_value position, tn_value cotangent) {
-    tn_dims *t = b->graph->dims;
-    int64_t at[TN_MAX_RANK] = {0}, around[TN_MAX_RANK], terms = 1;
-    for (int s = 0; s < x->shape.rank; s++) terms *= around[s] = windows_around(a, s);
-    tn_dim all = tn_shape_count(t, &x->shape);
-    tn_shape flat = {.rank = 1, .dim = {all}};
-    tn_dtype index = tn_b_type(b, position).dtype;
-    tn_value own = tn_b_reshape(b, tn_b_iota(b, index, &flat, 0), &x->shape);
-    tn_value none = tn_b_scalar_int(b, index, -1), zero = tn_b_scalar(b, x->dtype, 0), sum = zero;
-    for (int64_t i = 0; i < terms && tn_b_ok(b); i++) {
-        tn_value won = tn_b_eq(b, window_around(b, a, &x->shape, position, at, none), own);
-        tn_value part = window_around(b, a, &x->shape, cotangent, at, zero);
-        part = tn_b_select(b, won, part, tn_b_expand(b, zero, &x->shape));
-        sum = i ? tn_b_add(b, sum, part) : part;
-        tn_index_next(at, x->shape.rank, around);
-    }
-    return sum;
-}
-
-static bool few_windows_around(const tn_attrs_window_reduce *a) {
-    enum { MOST_TERMS = 9 };
-    int64_t terms = 1;
-    for (int s = 0; s < a->window.count && terms <= MOST_TERMS; s++) terms *= windows_around(a, s);
-    return terms <= MOST_TERMS;
-}
-
-/* The cotangent goes to the element that won. */
-static tn_value window_grad_best(tn_builder *b, const tn_attrs_window_reduce *a, tn_value x,
-                                 tn_value cotangent) {
-    tn_dims *t = b->graph->dims;
-    tn_type type = tn_b_type(b, x), y = tn_b_type(b, cotangent);
-    tn_attrs_window_reduce find = *a;
-    find.kind = a->kind == TN_REDUCE_max ? TN_REDUCE_argmax : TN_REDUCE_argmin;
-    tn_value position = tn_b_node(b, TN_OP_window_reduce, &x, 1, &find);
-    tn_dim count = tn_shape_count(t, &y.shape), all = tn_shape_count(t, &type.shape);
-    if (few_windows_around(a) && y.shape.rank < TN_MAX_RANK) {
-        if (tn_dim_hi(t, all) <= INT32_MAX) position = tn_b_cast(b, position, TN_i32);
-        return window_grad_won(b, a, &type, position, cotangent);
-    }
-    position = tn_b_reshape_to(b, position, 2, (tn_dim[]){count, 1});
-    cotangent = tn_b_reshape_to(b, cotangent, 1, &count);
-    tn_type flat = {type.dtype, {.rank = 1, .dim = {all}}};
-    tn_value zeros = tn_b_full(b, flat.dtype, &flat.shape, 0);
-    tn_attrs_scatter add = {.axes = {1, {0}}, .mode = TN_INDEX_fill, .combine = TN_COMBINE_add};
-    tn_value dx = tn_b_node(b, TN_OP_scatter, (tn_value[]){zeros, position, cotangent}, 3, &add);
-    return tn_b_reshape(b, dx, &type.shape);
-}
-
-/* What element `at` of each window is; padding is 1. `whole`: x with its padding. */
-static tn_value window_element(tn_builder *b, const tn_attrs_window_reduce *a, tn_value whole,
-                               const tn_shape *y, const int64_t *at) {
-    tn_attrs_slice s = {.shape = *y};
-    for (int k = 0; k < y->rank; k++) {
-        tn_ints_push(&s.step, a->stride.at[k]);
-        s.start.at[s.start.count++] = at[k] * a->dilation.at[k];
-    }
-    return tn_b_unsqueeze(b, tn_b_node(b, TN_OP_slice, &whole, 1, &s), y->rank);
-}
-
-/* The windows side by side along a last axis, folded by `reduce`: its gradient is known. */
-static void window_grad_prod(tn_builder *b, const tn_attrs_window_reduce *a, tn_value x,
-                             tn_value cotangent, tn_value *dx) {
-    tn_shape y = tn_b_type(b, cotangent).shape;
-    int64_t at[TN_MAX_RANK] = {0}, count = 1;
-    if (y.rank == TN_MAX_RANK) {
-        tn_b_fail(b, TN_UNSUPPORTED, "the gradient of a product over windows of %d axes", y.rank);
-        return;
-    }
-    for (int k = 0; k < y.rank; k++) count *= a->window.at[k];
-    tn_attrs_pad pad = {.lo.count = y.rank, .hi.count = y.rank, .interior.count = y.rank};
-    for (int k = 0; k < y.rank; k++) {
-        pad.lo.at[k] = tn_dim_const(b->graph->dims, a->pad_lo.at[k]);
-        pad.hi.at[k] = tn_dim_const(b->graph->dims, a->pad_hi.at[k]);
-    }
-    tn_value wide = tn_b_cast(b, x, a->acc), one = tn_b_scalar(b, a->acc, 1);
-    tn_value whole = tn_b_node(b, TN_OP_pad, (tn_value[]){wide, one}, 2, &pad);
-    tn_value *part = TN_NEW_N(b->graph->arena, tn_value, count);
-    for (int64_t i = 0; i < count && tn_b_ok(b); i++) {
-        part[i] = window_element(b, a, whole, &y, at);
-        tn_index_next(at, y.rank, a->window.at);
-    }
-    tn_value side = tn_b_concat(b, part, (int)count, y.rank);
-    tn_value folded = tn_b_reduce(b, TN_REDUCE_prod, side, (int[]){y.rank}, 1, false);
-    tn_b_gradient(b, folded, cotangent, &x, 1, dx);
-}
-
-static void window_vjp(tn_builder *b, const tn_graph *g, const tn_node_info *n, const tn_value *in,
-                       const tn_value *out, const tn_value *cotangents, tn_value *grads) {
-    (void)out;
-    const tn_attrs_window_reduce *a = n->attrs;
-    const tn_type *x = tn_node_type(g, n, 0);
-    if (cotangents[0] == TN_NO_VALUE || !tn_dtype_is_float(x->dtype) || kind_finds(a->kind)) return;
-    if (a->kind == TN_REDUCE_sum)
-        grads[0] = tn_b_cast(b, window_grad_sum(b, a, &x->shape, cotangents[0]), x->dtype);
-    else if (a->kind == TN_REDUCE_prod)
-        window_grad_prod(b, a, in[0], cotangents[0], grads);
-    else
-        grads[0] = window_grad_best(b, a, in[0], cotangents[0]);
-}
-
 /* ---- batch, shard --------------------------------------------------------------------------- */
 
 static void list_front(tn_ints *list, int64_t value) {
@@ -440,7 +267,7 @@ const tn_op_rules tn_rules_window_reduce = {
     .eval = window_eval,
     .cost = window_cost,
     .lower = {.kind = TN_LOWER_FOLD, .fold = &window_fold},
-    .vjp = TN_RULE(window_vjp),
+    .vjp = TN_RULE(tn__window_vjp),
     .batch = TN_RULE(window_batch),
     .shard = TN_RULE(window_shard),
 };

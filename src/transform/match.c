@@ -58,9 +58,18 @@ bool tn__is_elementwise(tn_op op) {
            strcmp(family, "convert") == 0;
 }
 
+static bool is_layout_free(const tn_graph *g, tn_value v, int depth) {
+    const tn_node_info *n = tn_graph_producer(g, v);
+    if (n->op == TN_OP_broadcast || n->op == TN_OP_iota || n->op == TN_OP_constant) return true;
+    bool is_free = depth > 0 && tn__is_elementwise(n->op);
+    for (uint32_t i = 0; i < n->in_count && is_free; i++)
+        is_free = is_layout_free(g, n->in[i], depth - 1);
+    return is_free;
+}
+
 bool tn__is_layout_free(const tn_graph *g, tn_value v) {
-    tn_op op = tn_graph_producer(g, v)->op;
-    return op == TN_OP_broadcast || op == TN_OP_iota || op == TN_OP_constant;
+    enum { MOST_DEPTH = 8 };
+    return is_layout_free(g, v, MOST_DEPTH);
 }
 
 /* ---- permutations --------------------------------------------------------------------------- */

@@ -212,6 +212,47 @@ static bool sink_reshape(tn_rewriter *r, const tn_node_info *n, tn_value *out) {
     return tn_b_ok(&r->b);
 }
 
+/* Whether each axis of `to` is one or two of `from`, what `a` broadcasts to, of which the second is new; they
+ * begin at first[i]. */
+static bool merges_new_axes(tn_dims *dims, const tn_attrs_broadcast *a, const tn_shape *to,
+                            int *first) {
+    const tn_shape *from = &a->shape;
+    if (a->axes.count != to->rank) return false;
+    first[to->rank] = from->rank;
+    for (int i = 0; i < to->rank; i++) first[i] = (int)a->axes.at[i];
+    for (int i = 0; i < to->rank; i++) {
+        int count = first[i + 1] - first[i];
+        if (count < 1 || count > 2) return false;
+        tn_dim d = from->dim[first[i]];
+        if (count == 2) d = tn_dim_mul(dims, d, from->dim[first[i] + 1]);
+        if (to->dim[i] != d) return false;
+    }
+    return first[0] == 0;
+}
+
+/* Elements repeated along axes, reshape(broadcast(permute(x))), are permute(reshape(broadcast(x))). */
+static bool sink_repeat(tn_rewriter *r, const tn_node_info *n, tn_value *out) {
+    const tn_node_info *wide = tn__made_by(r->g, n->in[0], TN_OP_broadcast);
+    const tn_ints *perm = wide ? permutation_of(r->g, wide->in[0]) : NULL;
+    const tn_shape *to = tn__shape_of(r->g, n->out);
+    int first[TN_MAX_RANK + 1];
+    if (!perm || !merges_new_axes(r->g->dims, wide->attrs, to, first)) return false;
+    const tn_shape *from = tn__shape_of(r->g, n->in[0]);
+    tn_attrs_broadcast repeat = {.axes.count = to->rank};
+    tn_ints order = *perm, inverse = tn__inverse(perm);
+    tn_shape merged = permute_shape(to, &inverse);
+    for (int x = 0; x < to->rank; x++) { /* axes of x in their own order */
+        int64_t axis = inverse.at[x];
+        repeat.axes.at[x] = repeat.shape.rank;
+        for (int j = first[axis]; j < first[axis + 1]; j++)
+            repeat.shape.dim[repeat.shape.rank++] = from->dim[j];
+    }
+    tn_value x = tn__made_by(r->g, wide->in[0], TN_OP_permute)->in[0];
+    x = tn_b_reshape(&r->b, tn_b_node(&r->b, TN_OP_broadcast, &x, 1, &repeat), &merged);
+    *out = tn__permuted(&r->b, x, &order);
+    return tn_b_ok(&r->b);
+}
+
 static const tn_rewrite rows[] = {
     {"permute_merge", TN_OP_permute, tn__permute_merge, false},
     {"sink_elementwise", TN_OP_COUNT, sink_elementwise, false},
@@ -220,6 +261,7 @@ static const tn_rewrite rows[] = {
     {"sink_top_k", TN_OP_top_k, sink_top_k, false},
     {"sink_cumulative", TN_OP_cumulative, sink_cumulative, false},
     {"sink_reshape", TN_OP_reshape, sink_reshape, false},
+    {"sink_repeat", TN_OP_reshape, sink_repeat, false},
     {"sink_slice", TN_OP_slice, sink_slice, false},
     {"sink_pad", TN_OP_pad, sink_pad, false},
     {"sink_window_reduce", TN_OP_window_reduce, sink_window_reduce, false},

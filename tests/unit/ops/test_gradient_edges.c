@@ -35,6 +35,21 @@ static const edge edges[] = {
      "dilation=[1] pad_lo=[0] pad_hi=[0] acc=f64} output %z }",
      {{3, 3, 1, 2}},
      {{1, 0, 0, 1}}},
+    {"the first NaN of a window wins",
+     "graph { %x = input : f64[4] %z = window_reduce %x {kind=max window=[4] stride=[1] "
+     "dilation=[1] pad_lo=[0] pad_hi=[0] acc=f64} output %z }",
+     {{9, NAN, 1, NAN}},
+     {{0, 1, 0, 0}}},
+    {"padding never wins",
+     "graph { %x = input : f64[4] %z = window_reduce %x {kind=max window=[3] stride=[2] "
+     "dilation=[1] pad_lo=[2] pad_hi=[3] acc=f64} output %z }",
+     {{-INFINITY, -INFINITY, -INFINITY, NAN}},
+     {{2, 0, 0, 1}}},
+    {"padding never wins, the least",
+     "graph { %x = input : f64[3] %z = window_reduce %x {kind=min window=[2] stride=[2] "
+     "dilation=[2] pad_lo=[1] pad_hi=[2] acc=f64} output %z }",
+     {{5, INFINITY, 7}},
+     {{0, 2, 0}}},
     {"the last of a run wins",
      "graph { %x = input : f64[4] %z = cumulative %x {kind=max axis=0} output %z }",
      {{1, 1, 0, 1}},
