@@ -268,6 +268,59 @@ static tn_value conv_grad_w(tn_builder *b, const conv_view *v, tn_value cotangen
     return conv_lead(b, tn_b_squeeze(b, dw, images + 1), v, 0, last - 1); /* C, 1, window…, O */
 }
 
+/* x with its spatial axes (from axis v->x_at on) reversed. */
+static tn_value reversed(tn_builder *b, tn_value x, const conv_view *v) {
+    tn_shape shape = tn_b_type(b, x).shape;
+    tn_attrs_slice turn = {.shape = shape};
+    for (int i = 0; i < v->rank; i++) {
+        bool spatial = i >= v->x_at && i < v->x_at + v->spatial;
+        turn.start.at[i] = spatial ? tn_dim_sub(b->graph->dims, shape.dim[i], 1) : 0;
+        turn.step.at[i] = spatial ? -1 : 1;
+    }
+    turn.start.count = turn.step.count = v->rank;
+    return tn_b_node(b, TN_OP_slice, &x, 1, &turn);
+}
+
+/* dw of a convolution without strides and holes, with the operands' parts exchanged: the cotangent slides over
+ * x, both reversed, with O as images. The result is [O, window…, C], of which a weight stored as [O, C, window…]
+ * has neighbours side by side, where columns of O would be a whole filter apart. */
+static tn_value conv_grad_w_turned(tn_builder *b, const conv_view *v, tn_value cotangent,
+                                   tn_value x) {
+    tn_dims *t = b->graph->dims;
+    tn_type dy = tn_b_type(b, cotangent);
+    tn_attrs_conv d = {.batch = v->attrs->batch, .acc = v->attrs->acc};
+    for (int s = -1; s < v->spatial; s++) {
+        tn_window w = s < 0 ? (tn_window){1, 1, 1, 0, 0} : conv_window(v->attrs, s);
+        tn_ints_push(&d.stride, w.dilation);
+        tn_ints_push(&d.window_dilation, 1);
+        tn_ints_push(&d.base_dilation, 1);
+        if (s < 0) {
+            tn_ints_push(&d.pad_lo, 0);
+            tn_ints_push(&d.pad_hi, 0);
+            continue;
+        }
+        conv_spans c = conv_spans_of(t, v, &dy.shape, s);
+        tn_dim room = tn_dim_sub(t, tn_dim_add(t, c.x, c.w), tn_dim_add(t, c.y, 1));
+        tn_dim lo = tn_dim_add(t, tn_dim_sub(t, c.x, c.y), tn_dim_const(t, w.lo));
+        set_pad(b, &d.pad_lo, lo);
+        set_pad(b, &d.pad_hi, tn_dim_sub(t, room, lo));
+    }
+    int images = v->batch, last = v->spatial + 1;
+    cotangent = conv_lead(b, reversed(b, cotangent, v), v, last, 0);
+    cotangent = tn_b_unsqueeze(b, cotangent, v->rank);       /* O, N, spatial…, 1 */
+    x = tn_b_unsqueeze(b, reversed(b, x, v), images + last); /* N, spatial…, 1, C */
+    tn_value dw = tn_b_node(b, TN_OP_conv, (tn_value[]){cotangent, x}, 2, &d);
+    dw = tn_b_squeeze(b, dw, images + 1); /* O, window…, C */
+    return conv_lead(b, dw, v, 0, last);  /* window…, C, O */
+}
+
+/* Without strides and holes, and with columns of C that fill vectors. */
+static bool may_turn(const tn_graph *g, const conv_view *v) {
+    enum { LEAST_CHANNELS = 16 };
+    return tn_ints_are(&v->attrs->stride, 1) && tn_ints_are(&v->attrs->base_dilation, 1) &&
+           tn_dim_lo(g->dims, v->w->dim[v->rank - 2]) >= LEAST_CHANNELS;
+}
+
 static void conv_vjp(tn_builder *b, const tn_graph *g, const tn_node_info *n, const tn_value *in,
                      const tn_value *out, const tn_value *cotangents, tn_value *grads) {
     (void)out;
@@ -275,7 +328,9 @@ static void conv_vjp(tn_builder *b, const tn_graph *g, const tn_node_info *n, co
     if (cotangents[0] == TN_NO_VALUE || !tn_dtype_is_float(x->dtype)) return;
     conv_view v = conv_view_of_node(g, n);
     grads[0] = tn_b_cast(b, conv_grad_x(b, &v, cotangents[0], in[1]), x->dtype);
-    grads[1] = tn_b_cast(b, conv_grad_w(b, &v, cotangents[0], in[0]), w->dtype);
+    tn_value dw = may_turn(g, &v) ? conv_grad_w_turned(b, &v, cotangents[0], in[0])
+                                  : conv_grad_w(b, &v, cotangents[0], in[0]);
+    grads[1] = tn_b_cast(b, dw, w->dtype);
 }
 
 /* ---- batch ---------------------------------------------------------------------------------- */
