@@ -34,7 +34,7 @@ static tn_status predict(const train_settings *s, tn_module *m, const tn_buffer 
     bool training = tn_module_training(m);
     tn_module_set_training(m, false);
     tn_tensor *input = tn_tensor_from(c, x->dtype, x->rank, x->dim, x->data);
-    tn_status status = read_predictions(tn_model_logits(m, &s->model, input), p, err);
+    tn_status status = read_predictions(cli_train_logits(s, m, input), p, err);
     tn_module_set_training(m, training);
     tn_scope_close(scope);
     return status;

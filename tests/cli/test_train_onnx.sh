@@ -6,7 +6,9 @@ golden=tests/golden/onnx
 
 # Digits upside down: the exported network learns them, and is an ONNX file again.
 expect 0 "$tenon" train $digits --data "$work/digits" --steps 30 --json --train.seed 3 \
-    --train.eval_every 1 --data.transforms '["flip_vertical"]' --optimizer.lr 2e-3 -o "$work/tuned.onnx"
+    --train.eval_every 1 --data.transforms '["flip_vertical"]' --optimizer.lr 2e-3 -o "$work/tuned.onnx" \
+    --report "$work/run.html"
+grep -q '"label":"3","prediction":"' "$work/run.html" || die "the report has no samples"
 json "x[0]['loss'] > 0.5 and x[-1]['loss'] < 0.5 * x[0]['loss']"
 expect 0 "$tenon" run $digits -i $images -o "$work/before"
 expect 0 "$tenon" run "$work/tuned.onnx" -i $images -o "$work/after"

@@ -274,6 +274,26 @@ static void test_init__constants_and_other_types(void **state) {
 
 /* ---- layers --------------------------------------------------------------------------------- */
 
+static void test_module__narrows_for_layers_of_ones_own(void **state) {
+    static const tn_dtype types[] = {TN_f32, TN_f16, TN_f64, TN_i32};
+    static const tn_dtype computed[] = {TN_bf16, TN_f16, TN_bf16, TN_i32};
+    (void)state;
+    tn_context *c = lazy_context(TN_COMPILE_INTERPRET, 1);
+    tn_module *m = module_with(c, 1, false);
+    tn_scope *scope = tn_scope_open(c);
+    for (int narrow = 0; narrow < 2; narrow++) {
+        tn_module_set_compute(m, narrow ? TN_bf16 : TN_f64);
+        for (size_t i = 0; i < TN_COUNT(types); i++) {
+            tn_tensor *x = tn_tensor_from(c, types[i], TN_SHAPE(2), NULL);
+            tn_tensor *y = tn_module_narrow(tn_module_child(m, "a"), x);
+            assert_int_equal(tn_tensor_dtype(y), narrow ? computed[i] : types[i]);
+        }
+    }
+    tn_scope_close(scope);
+    tn_module_release(m);
+    tn_context_release(c);
+}
+
 static void test_layer__wrong_calls(void **state) {
     (void)state;
     tn_context *c = lazy_context(TN_COMPILE_INTERPRET, 1);
@@ -460,6 +480,7 @@ int main(void) {
         cmocka_unit_test(test_init__depends_on_seed_and_name_alone),
         cmocka_unit_test(test_init__distributions),
         cmocka_unit_test(test_init__constants_and_other_types),
+        cmocka_unit_test(test_module__narrows_for_layers_of_ones_own),
         cmocka_unit_test(test_layer__wrong_calls),
         cmocka_unit_test(test_layer__wrong_channels),
         cmocka_unit_test(test_dropout__draws_anew_and_is_resumed),
