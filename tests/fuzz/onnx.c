@@ -50,6 +50,15 @@ static void answer(const tn_import *import, tn_arena *arena, round_of *r) {
         }
 }
 
+/* The same with its weights as inputs. */
+static void import_weights(const uint8_t *data, size_t size) {
+    static const tn_import_options weights = {.weights = true};
+    tn_arena arena;
+    tn_import import;
+    if (import_once(data, size, &weights, &arena, &import) == TN_OK) check(&import);
+    tn_arena_deinit(&arena);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     tn_arena first, second;
     tn_import import, again;
@@ -63,5 +72,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         }
     }
     tn_arena_deinit(&first);
+    import_weights(data, size);
     return 0;
 }

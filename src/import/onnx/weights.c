@@ -62,7 +62,7 @@ void tn_onnx_find_weights(tn_onnx_scope *s, const tn_onnx_graph *g) {
     for (uint32_t i = 0; i < g->initializers.len && tn_b_ok(b); i++) {
         const char *name = g->initializers.data[i]->name;
         const tn_onnx_item *item = tn_onnx_lookup(s, name);
-        if (!roles[i] || !may_be_weight(&item->initializer->type)) continue;
+        if (!item || !roles[i] || !may_be_weight(&item->initializer->type)) continue;
         tn_import_weight w = {.name = tn_arena_strdup(s->im->arena, name),
                               .statistics = roles[i] == AS_STATISTICS};
         b->status = elements_of(s, item->initializer, &w.array, b->err);
