@@ -77,7 +77,7 @@ static tn_status assemble_group(tn__scope *s, uint32_t id, tn_error *err) {
     }
     if (!g->constant) note_reuse(s, g, &l);
     for (uint32_t i = 0; i < l.pack_count; i++, a->position++)
-        packed[i] = tn__assemble_packed(s, &l.packs[i]);
+        packed[i] = tn__assemble_packed(s, g, &l.packs[i]);
     tn_prog_step step = tn__assemble_kernel_step(s, l.kernel, packed);
     step.name = tn__assemble_step_name(s, g);
     step.flops = tn__assemble_flops(s, g);

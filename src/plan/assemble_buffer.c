@@ -164,8 +164,14 @@ typedef enum pack_time {
     PACK_HERE,   /* right before the step that reads it */
 } pack_time;
 
-static pack_time time_of(const tn__scope *s, const tn_loop *k) {
-    pack_time time = k->scalars.len > 0 ? PACK_BEFORE : PACK_ONCE;
+static pack_time time_of(const tn__scope *s, const tn_group *g, const tn_loop *k) {
+    pack_time time = PACK_ONCE;
+    for (uint32_t i = 0; i < tn_group_anchors(g); i++) { /* steady, but perhaps of an open size */
+        tn_node n = tn_group_anchor(g, i).node;
+        tn_node rhs = tn_graph_value(s->g, tn_graph_node(s->g, n)->in[1])->node;
+        if (!s->groups->constant[rhs] && tn_schedule_prepares_rhs(s->groups, g, n))
+            time = PACK_BEFORE;
+    }
     for (uint32_t i = 0; i < k->buffers.len; i++) {
         const tn_lbuffer *b = &k->buffers.data[i];
         if (b->kind != TN_LBUF_INPUT || (b->binding & TN_BIND_PACK)) continue;
@@ -197,9 +203,9 @@ static void push_pack(tn__scope *s, tn_prog_step step, uint32_t buffer, pack_tim
         tn__assemble_push(s, step, time == PACK_ONCE);
 }
 
-uint32_t tn__assemble_packed(tn__scope *s, const tn_pack *pack) {
+uint32_t tn__assemble_packed(tn__scope *s, const tn_group *g, const tn_pack *pack) {
     tn__assembler *a = s->a;
-    pack_time time = time_of(s, pack->kernel);
+    pack_time time = time_of(s, g, pack->kernel);
     tn_prog_buffer b = {.store = time == PACK_ONCE ? TN_STORE_PREPARED : TN_STORE_TEMP,
                         .dtype = pack->dtype,
                         .elements = pack->elements,

@@ -65,7 +65,7 @@ void tn__assemble_push(tn__scope *s, tn_prog_step step, bool prepare);
 void tn__assemble_copy(tn__scope *s, uint32_t from, uint32_t to);
 /* The packed form of an operand: made once in `prepare` if it is constant, before the loop if that does not
  * change it, both shared by all kernels that want the same; else by a step at the present position. */
-uint32_t tn__assemble_packed(tn__scope *s, const tn_pack *pack);
+uint32_t tn__assemble_packed(tn__scope *s, const tn_group *g, const tn_pack *pack);
 
 /* "dot+add+relu" */
 const char *tn__assemble_step_name(const tn__scope *s, const tn_group *g);
