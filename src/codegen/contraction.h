@@ -289,7 +289,9 @@ bool tn__sums_shared(const tn__tile *t);
 bool tn__sums_cut(const tn__tile *t);
 /* How k is cut: once t->merged_k is known. */
 void tn__sums_init(tn__tile *t);
-/* Elements of k of A that a task stages; of a panel of B that it packs at a time. */
+/* Whether a task stages A block by block: a block of k then passes all panels of the task. */
+bool tn__sums_stage_blocks(const tn__tile *t);
+/* Elements of k of A that a task stages at a time; of a panel of B that it packs at a time. */
 tn_lx tn__sums_staged(const tn__tile *t);
 tn_lx tn__sums_packed(const tn__tile *t);
 /* The slots, once t->tasks is known, and the task's part of k. */

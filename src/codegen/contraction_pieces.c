@@ -48,7 +48,12 @@ void tn__sums_init(tn__tile *t) {
     }
 }
 
+bool tn__sums_stage_blocks(const tn__tile *t) {
+    return t->s.k_block > 0 && t->s.lhs == TN_LHS_STAGED && t->m.group->prologue == TN_NO_GROUP;
+}
+
 tn_lx tn__sums_staged(const tn__tile *t) {
+    if (tn__sums_stage_blocks(t)) return tn_l_mul(t->m.k, t->sums.block, t->sums.inner);
     return tn__sums_shared(t) ? tn_l_mul(t->m.k, t->sums.size, t->sums.inner) : t->k_total;
 }
 
@@ -65,12 +70,21 @@ static tn__k_range range_of(const tn__tile *t, tn_lx lo, tn_lx hi) {
                          .count = tn_l_mul(k, tn_l_sub(k, hi, lo), t->sums.inner)};
 }
 
+/* From one row to the next. */
+static tn_lx slot_stride(const tn__tile *t) {
+    tn_loop *k = t->m.k;
+    tn_lx nr = tn_l_int(k, t->s.nr);
+    return tn__sums_shared(t)         ? tn_l_mul(k, t->panels, nr)
+           : tn__sums_stage_blocks(t) ? tn_l_mul(k, t->tasks.panels, nr)
+                                      : nr;
+}
+
 void tn__sums_begin(tn__tile *t) {
     tn_loop *k = t->m.k;
     if (!tn__sums_cut(t)) return;
     tn_lx nr = tn_l_int(k, t->s.nr);
     if (!tn__sums_shared(t)) {
-        tn_lx size = tn_l_mul(k, tn_l_int(k, t->s.m_block), nr);
+        tn_lx size = tn_l_mul(k, tn_l_int(k, t->s.m_block), slot_stride(t));
         t->sums.slots = tn_l_scratch(k, t->c.acc, size, "sums");
         t->k = range_of(t, tn_l_int(k, 0), t->sums.outer);
         return;
@@ -91,16 +105,16 @@ void tn__sums_begin(tn__tile *t) {
 tn_lx tn__sums_slot(const tn__tile *t, tn_lx piece, tn_lx row, tn_lx panel) {
     tn_loop *k = t->m.k;
     tn_lx nr = tn_l_int(k, t->s.nr);
-    if (!tn__sums_shared(t)) return tn_l_mul(k, tn_l_sub(k, row, t->first_row), nr);
+    if (!tn__sums_shared(t)) {
+        tn_lx slot = tn_l_mul(k, tn_l_sub(k, row, t->first_row), slot_stride(t));
+        if (!tn__sums_stage_blocks(t)) return slot;
+        tn_lx first = tn_l_mul(k, t->tasks.range, t->tasks.panels);
+        return tn_l_add(k, slot, tn_l_mul(k, tn_l_sub(k, panel, first), nr));
+    }
     tn_lx rows = tn_l_mul(k, t->tasks.batch, t->tasks.rows);
     tn_lx line = tn_l_add(k, tn_l_mul(k, t->b_linear, t->tasks.rows), row);
     line = tn_l_add(k, tn_l_mul(k, piece, rows), line);
     return tn_l_mul(k, tn_l_add(k, tn_l_mul(k, line, t->panels), panel), nr);
-}
-
-static tn_lx slot_stride(const tn__tile *t) {
-    tn_lx nr = tn_l_int(t->m.k, t->s.nr);
-    return tn__sums_shared(t) ? tn_l_mul(t->m.k, t->panels, nr) : nr;
 }
 
 /* The tile's registers from the slots of a piece, or more by them. */
@@ -155,10 +169,15 @@ void tn__sums_make(tn__tile *t, tn_lx lo, tn_lx hi, tn_lx first, tn_lx last) {
         t->k = range_of(t, from, tn_l_min(k, all.hi, tn_l_add(k, from, t->sums.block)));
         more_blocks = tn_l_lt(k, tn_l_add(k, b.number, one), count);
     }
+    bool stage = tn__sums_stage_blocks(t);
+    if (stage) {
+        t->staged_k = t->k;
+        tn__stage_lhs(t, lo, hi);
+    }
     b.panel = tn_l_for(k, TN_LOOP_SERIAL, first, last, "panel");
     if (t->s.rhs == TN_RHS_PACKED) {
         tn__pack_panel(t, b.panel, t->packed, tn_l_int(k, 0));
-        if (blocks && !tn__sums_shared(t)) tn__prefetch_after(t, b.panel, more_blocks);
+        if (blocks && !stage && !tn__sums_shared(t)) tn__prefetch_after(t, b.panel, more_blocks);
     }
     tn__row_tiles(k, t->s.mr, lo, hi, t->tasks.rows, run_block, &b);
     tn_l_end(k);

@@ -217,12 +217,23 @@ static bool may_cut_k(const tn_grouping *p, const tn_group *g, const analysis *a
     return one || ((a->direct || a->lhs_turned) && (prepared || !a->rhs_turned));
 }
 
+/* Whether the rows of A are one axis, that vectors of a column run along. */
+static bool whole_columns(const tn_grouping *p, const tn_group *g, const analysis *a) {
+    tn_contraction c;
+    const tn_node_info *n = tn_graph_node(p->graph, g->anchor);
+    tn_op_rules_of(n->op)->lower.contraction->describe(p->graph, n, &c);
+    int axes = 0;
+    for (int i = 0; i < c.m; i++) axes += c.m_extent[i] != 1 && !a->merged_m[i];
+    return a->direct && a->lhs_turned && axes == 1;
+}
+
 /* Only groups of one anchor have words or weights in their stored type. */
 static void choose_records(const tn_lower_context *c, uint32_t group, analysis *a) {
     const tn_grouping *p = c->grouping;
     const tn_group *g = &p->groups.data[group];
     uint32_t registers = (uint32_t)c->target->vector_registers;
-    tn_operand_facts facts = {a->direct, a->lhs_turned, a->rhs_unit, may_cut_k(p, g, a)};
+    tn_operand_facts facts = {a->direct, a->lhs_turned, whole_columns(p, g, a), a->rhs_unit,
+                              may_cut_k(p, g, a)};
     a->s =
         tn_schedule_choose_contraction(p, g, (uint32_t)c->target->vector_bytes, registers, &facts);
     if (a->words.lanes)
@@ -371,22 +382,20 @@ static void emit_task(tn__tile *t) {
     tn_lx hi = tn_l_min(k, t->tasks.rows, tn_l_add(k, lo, tn_l_int(k, t->s.m_block)));
     tn_lx first = tn_l_mul(k, t->tasks.range, t->tasks.panels);
     tn_lx last = tn_l_min(k, t->panels, tn_l_add(k, first, t->tasks.panels));
-    if (t->s.lhs == TN_LHS_STAGED) tn__stage_lhs(t, lo, hi);
+    if (t->s.lhs == TN_LHS_STAGED && !tn__sums_stage_blocks(t)) tn__stage_lhs(t, lo, hi);
     if (t->s.digits) tn__digits_make(t, lo, hi);
     tn__siblings_begin(t, lo, hi);
     if (t->s.sweep) {
         tn__sweep_panels(t, first, last);
         return;
     }
-    if (tn__sums_shared(t)) {
-        tn__sums_make(t, lo, hi, first, last);
-        tn__sums_last(t);
-    }
+    if (tn__sums_shared(t) || tn__sums_stage_blocks(t)) tn__sums_make(t, lo, hi, first, last);
+    tn__sums_last(t);
     tn__folds_begin(t, TN_ALONG_ROWS, lo, hi);
     tn__folds_begin(t, TN_ALONG_NOTHING, lo, hi);
     tn_lx panel = tn_l_for(k, TN_LOOP_SERIAL, first, last, "panel");
     tn__siblings_run(t, lo, hi, panel);
-    if (!tn__sums_shared(t) && tn__sums_cut(t))
+    if (!tn__sums_shared(t) && tn__sums_cut(t) && !tn__sums_stage_blocks(t))
         tn__sums_make(t, lo, hi, panel, tn_l_add(k, panel, tn_l_int(k, 1)));
     else if (t->s.rhs == TN_RHS_PACKED && !tn__sums_cut(t)) {
         tn__pack_panel(t, panel, t->packed, tn_l_int(k, 0));

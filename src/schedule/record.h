@@ -105,10 +105,11 @@ tn_schedule tn_schedule_choose_rows(const tn_grouping *p, const tn_group *g, uin
                                     const bool *merged);
 /* What codegen knows of the operands of a contraction. */
 typedef struct tn_operand_facts {
-    bool lhs_direct; /* the left one can be read in place */
-    bool lhs_turned; /* or is contiguous along its rows at least */
-    bool rhs_unit;   /* the right one is contiguous along n */
-    bool k_cut;      /* the sum can be made in parts */
+    bool lhs_direct;  /* the left one can be read in place */
+    bool lhs_turned;  /* or is contiguous along its rows at least */
+    bool lhs_columns; /* both of these, and all rows of a column follow each other */
+    bool rhs_unit;    /* the right one is contiguous along n */
+    bool k_cut;       /* the sum can be made in parts */
 } tn_operand_facts;
 
 /* `registers`: vector registers of the target. */
@@ -229,6 +230,7 @@ typedef struct tn__product_sizes {
     int64_t m, n, k;
     bool fixed_m, fixed_n, fixed_k;
     uint32_t least; /* lanes of a vector at the end of a row of the tile */
+    bool turned;    /* A is read by columns */
 } tn__product_sizes;
 
 /* Sets mr, nr and flat_k; lanes are known. */

@@ -50,7 +50,9 @@ static const product products[] = {
     {0, 1, 1100, 300, 1, "k_pieces=2"},
     {0, 3, 0, 1024, 1, NULL},
     {2, 3, 5, 0, 2, NULL},
-    {0, 34, 1030, 132, 1, "rhs=packed"}, /* the next panel is fetched ahead */
+    {0, 34, 1030, 132, 1, "rhs=packed"},  /* the next panel is fetched ahead */
+    {1, 30, 70, 300, 1, "lhs=staged"},    /* columns of A are put in order: all of k */
+    {1, 130, 128, 1100, 1, "lhs=staged"}, /* or a block of it for all panels of the task */
 };
 
 static plan_case *case_of(graph_test *t, size_t i) {
