@@ -138,6 +138,8 @@ def bench_model(options, driver: Path, model: str) -> dict:
                                         "difference": difference(tenon.first["losses"], losses)}  # fmt: skip
             except PeerError as error:
                 row["engines"][name] = {"error": str(error)}
+        if not peers:
+            return row
         try:
             take_turns(options, tenon, peers, row)
         except PeerError as error:

@@ -27,7 +27,8 @@ from torch.nn import functional as F
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tools"))
 
-from golden_models import Basic, Experts, FeedForward, conv, linear, rms_norm, split  # noqa: E402
+from golden_models import Basic, conv  # noqa: E402
+from torch_models import Experts, FeedForward, linear, rms_norm, split  # noqa: E402
 
 FIRST_STEPS = 5
 
