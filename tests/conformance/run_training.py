@@ -9,8 +9,9 @@ weights and batches: the initial values are Tenon's, written as safetensors, the
 The first one of llama3_debugmodel lies in 7.9 … 8.3. And the losses depend on all of the model: PyTorch's without
 attention, and those without rotary embedding, differ by more than that within N steps.
 
-deepseek_v3_debugmodel is compared for at most 10 steps. Its routing is discrete: rounding decides between experts
-whose scores are nearly equal, and the balancing bias moves by the sign of a count, so two right computations part.
+PyTorch computes deepseek_v3_debugmodel in f64. Its routing is discrete: rounding decides between experts whose
+scores are nearly equal, and the balancing bias moves by the sign of a count. So two computations in f32 part now
+and then where one in f32 beside an exact one does not.
 
 With --learn llama3_debugmodel goes on to step 100, whose loss is below 3.0.
 
@@ -46,7 +47,7 @@ LICENSES = [path for path in sorted(Path("/usr/share/common-licenses").glob("*")
 TEXT = LICENSES or [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 MODELS = {"llama3_debugmodel": Llama3(), "deepseek_v3_debugmodel": DeepSeekV3()}
 ROWS = {"llama3_debugmodel": 8, "deepseek_v3_debugmodel": 2}  # of a batch
-MOST_STEPS = {"deepseek_v3_debugmodel": 10}
+DISCRETE = {"deepseek_v3_debugmodel"}
 Batches = list[tuple[torch.Tensor, torch.Tensor]]
 
 
@@ -132,7 +133,7 @@ def losses_of(options: argparse.Namespace, model: str, text: Path, steps: int) -
 
 def peer_losses(options: Llama3 | DeepSeekV3, values: dict[str, torch.Tensor], batches: Batches) -> Iterator[float]:
     module = Decoder(options)
-    module.load_state_dict(values)
+    module.to(values["tok_embeddings.weight"].dtype).load_state_dict(values)
     yield from map(float, train(module, batches, RUN))
 
 
@@ -165,13 +166,15 @@ def compare(model: str, losses: list[float], values: dict[str, torch.Tensor], ba
 
 
 def run(options: argparse.Namespace, tenon: Library, model: str, folder: Path) -> list[str]:
-    learn, steps = options.learn and model == "llama3_debugmodel", min(options.steps, MOST_STEPS.get(model, RUN))
+    learn, steps = options.learn and model == "llama3_debugmodel", options.steps
     values = initial_values(tenon, model, folder / f"{model}.safetensors")
     batches = batches_of(tenon, folder / "text", model, steps)
     start = time.monotonic()
     losses = losses_of(options, model, folder / "text", RUN if learn else steps)
     print(f"{model}: {len(losses)} steps in {time.monotonic() - start:.1f} s, "
           f"loss {losses[0]:.4f} to {losses[-1]:.4f}", flush=True)  # fmt: skip
+    if model in DISCRETE:
+        values = {name: x.double() for name, x in values.items()}
     problems = compare(model, losses, values, batches)
     if learn and not losses[-1] < 3:
         problems.append(f"step {RUN} is {losses[-1]:.4f}; expected below 3.0")
