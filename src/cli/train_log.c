@@ -115,6 +115,11 @@ static tn_status write_events(train_log *log, const train_record *r, tn_error *e
 
 /* ---- for people ----------------------------------------------------------------------------- */
 
+/* Of the time since the run began that went into waiting for data, in percent. */
+static double waiting(const train_log *log) {
+    return 100 * log->waited / (tn_seconds() - log->begin);
+}
+
 static void print_line(const train_log *log, const train_record *r) {
     cli *c = log->c;
     printf("step %lld  loss %.4f", (long long)r->step, r->loss);
@@ -122,7 +127,7 @@ static void print_line(const train_log *log, const train_record *r) {
     printf("  lr %.3g  %s %s/s  %sFLOP/s", r->lr, cli_si(c, log->items / (r->step_ms * 1e-3)),
            log->unit, cli_si(c, r->flops / (r->step_ms * 1e-3)));
     if (!isnan(r->of_peak)) printf(", %.1f %% of peak", 100 * r->of_peak);
-    printf("  wait %s", cli_time(c, r->wait_ms * 1e-3));
+    printf("  wait %.2f %%", waiting(log));
     if (r->skipped) printf("  skipped %llu", (unsigned long long)r->skipped);
     if (r->evaluated) printf("  held out: loss %.4f", r->eval_loss);
     if (r->evaluated && !isnan(r->accuracy)) printf(", %.2f %% right", 100 * r->accuracy);
@@ -141,7 +146,7 @@ static void draw_bar(const train_log *log, const train_record *r) {
     fprintf(stderr, "] loss %.4f  lr %.3g  %s %s/s", r->loss, r->lr,
             cli_si(c, log->items * (double)log->done / seconds), log->unit);
     if (!isnan(r->of_peak)) fprintf(stderr, "  %.1f %% of peak", 100 * r->of_peak);
-    fprintf(stderr, "  wait %.1f %%  %.0f s left", 100 * log->waited / seconds, left);
+    fprintf(stderr, "  wait %.2f %%  %.0f s left", waiting(log), left);
     fflush(stderr);
 }
 
