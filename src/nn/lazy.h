@@ -44,7 +44,8 @@ struct tn_tensor {
     tn_tensor *previous, *next; /* all of the context */
     tn_scope *scope;            /* NULL: the caller releases it */
     tn_tensor *scope_previous, *scope_next;
-    uint32_t refs;
+    uint32_t refs,
+        replays; /* replays: of the references, those of recordings that can be done again */
     bool failed, variable;
     tn_dtype dtype;
     int rank;
@@ -174,7 +175,8 @@ tn_status tn__tensor_borrow(tn_context *c, const tn_buffer *x, tn_tensor **out, 
 /* `what` names it in messages. */
 tn_status tn__tensor_abstract(tn_context *c, const tn_buffer *type, const char *what,
                               tn_tensor **out, tn_error *err);
-/* A borrowed tensor goes on to this memory; false: it was assigned meanwhile. */
+/* A borrowed tensor goes on to this memory; false: it was assigned meanwhile, or something else reads what
+ * it holds. */
 bool tn__tensor_point(tn_tensor *x, void *data);
 bool tn__tensor_is_pending(const tn_tensor *x);
 /* In between, an assigned tensor keeps what it held, so that it can be restored; what was recorded and
@@ -263,7 +265,8 @@ void tn__replay_capture(tn__replay *r, const tn__run *run, const tn_value *outpu
 bool tn__replay_ready(const tn__replay *r); /* whether something was captured */
 void tn__replay_release(tn__replay *r);     /* NULL: nothing */
 /* Does it again with what the tensors hold now. *ran false, and nothing done: a tensor failed or changed its
- * type, or something recorded waits for it; recording it anew is right then. Without the lock. */
+ * type, nobody else holds an input any more, or something recorded waits for it; recording it anew is right
+ * then. Without the lock. */
 tn_status tn__replay_run(const tn__replay *r, bool *ran, tn_error *err);
 
 /* ---- tensor_trace.c ------------------------------------------------------------------------- */

@@ -54,7 +54,13 @@ static bool add(ports *list, uint32_t number, tn_tensor *x) {
     *p = (port){.x = x, .number = number, .dtype = x->dtype, .rank = x->rank};
     memcpy(p->dim, x->dim, sizeof p->dim);
     x->refs++;
+    x->replays++;
     return true;
+}
+
+/* By somebody who may assign it; what only replays hold stays what it is. */
+static bool is_held(const tn_tensor *x) {
+    return x->refs > x->replays;
 }
 
 /* False too when some input is of no tensor: it was made from memory while this was recorded, and what it
@@ -63,7 +69,7 @@ static bool find_inputs(tn__replay *r, const tn__run *run) {
     for (uint32_t i = 0; i < run->input_count; i++) {
         int before = r->inputs.count;
         for (tn_tensor *x = r->context->first; x; x = x->next)
-            if ((x->storage ? x->storage : x->donor) == run->inputs[i])
+            if ((x->storage ? x->storage : x->donor) == run->inputs[i] && is_held(x))
                 if (!add(&r->inputs, i, x)) return false;
         if (r->inputs.count == before) return false;
     }
@@ -121,11 +127,18 @@ static void release_ports(ports *list) {
     free(list->at);
 }
 
+/* Under the lock. */
+static void leave_ports(const ports *list) {
+    for (int i = 0; i < list->count; i++) list->at[i].x->replays--;
+}
+
 void tn__replay_release(tn__replay *r) {
     if (!r) return;
     tn_context *c = r->context;
     pthread_mutex_lock(&c->lock);
     if (r->program) tn__program_release(r->program);
+    leave_ports(&r->inputs);
+    leave_ports(&r->outputs);
     pthread_mutex_unlock(&c->lock);
     release_ports(&r->inputs);
     release_ports(&r->outputs);
@@ -143,15 +156,16 @@ static bool has_type(const port *p) {
     return same;
 }
 
-/* Whether tensors that were one input still are, and nothing recorded waits for what they hold: then it
- * is recorded, as that knows what has to be kept. */
+/* Whether tensors that were one input still are, somebody else holds them, who may assign them, and nothing
+ * recorded waits for what they hold: then it is recorded, as that knows what has to be kept. */
 static bool fits(const tn__replay *r) {
     const tn_context *c = r->context;
     if (!c->recording || c->error.status != TN_OK) return false;
     for (int i = 0; i < r->inputs.count; i++) {
         const port *p = &r->inputs.at[i];
         const tn__storage *s = p->x->storage;
-        if (!has_type(p) || !s || s->abstract || s->generation == c->recording->generation)
+        if (!has_type(p) || !is_held(p->x) || !s || s->abstract ||
+            s->generation == c->recording->generation)
             return false;
         if (i > 0 && p[-1].number == p->number && p[-1].x->storage != s) return false;
     }

@@ -34,10 +34,10 @@ tn_status tn__tensor_abstract(tn_context *c, const tn_buffer *type, const char *
 
 bool tn__tensor_point(tn_tensor *x, void *data) {
     pthread_mutex_lock(&x->context->lock);
-    bool borrowed = x->storage && x->storage->borrowed;
-    if (borrowed) x->storage->data = data;
+    bool own = x->storage && x->storage->borrowed && x->storage->refs == 1;
+    if (own) x->storage->data = data;
     pthread_mutex_unlock(&x->context->lock);
-    return borrowed;
+    return own;
 }
 
 bool tn__tensor_is_pending(const tn_tensor *x) {

@@ -166,16 +166,14 @@ static void trace_release(const tn_train_step *s, trace *t) {
     free(t);
 }
 
-/* `captures`: so that it can be done again. */
-static tn_status trace_new(tn_train_step *s, const tn_buffer *batch, bool captures, trace **out,
-                           tn_error *err) {
+static tn_status trace_new(tn_train_step *s, const tn_buffer *batch, trace **out, tn_error *err) {
     int n = s->options.batch_count;
     tn_buffer rate = {.dtype = TN_f64, .data = &s->rate, .size = sizeof s->rate};
     trace *t = *out = calloc(1, sizeof *t);
     if (t) t->types = calloc((size_t)n, sizeof *t->types);
     if (t) t->given = calloc((size_t)n + 1, sizeof(tn_tensor *));
-    if (t && captures) t->replay = tn__replay_begin(s->context);
-    if (!t || !t->types || !t->given || (captures && !t->replay))
+    if (t) t->replay = tn__replay_begin(s->context);
+    if (!t || !t->types || !t->given || !t->replay)
         return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
     memcpy(t->types, batch, (size_t)n * sizeof *batch);
     for (int i = 0; i <= n; i++) {
@@ -313,7 +311,7 @@ tn_status tn_train_step_run(tn_train_step *s, const tn_buffer *batch, double rat
     s->rate = rate;
     if (known) TN_CHECK(run_again(s, t, batch, &ran, err));
     if (ran) return finish(s, t, out, err);
-    tn_status status = trace_new(s, batch, !known, &t, err);
+    tn_status status = trace_new(s, batch, &t, err);
     if (t) t->updates = updates;
     if (status == TN_OK) status = run_anew(s, t, err);
     if (status == TN_OK) status = finish(s, t, out, err);

@@ -232,6 +232,72 @@ static void test_train_replay__records_what_is_made_from_memory_each_time(void *
     close_lab(&t);
 }
 
+/* The caller makes a tensor for each step, which the loss finds through its context. */
+static void test_train_replay__records_when_a_tensor_is_replaced(void **state) {
+    (void)state;
+    lab t;
+    double first = 0;
+    open_lab(&t, false);
+    t.factor = tn_keep(tn_tensor_scalar(t.c, TN_f32, 1));
+    compile(&t);
+    for (int i = 0; i < 4; i++) {
+        tn_release(t.factor);
+        t.factor = tn_keep(tn_tensor_scalar(t.c, TN_f32, i ? 1000 * i : 1));
+        double loss = run(&t, 0, ROWS).loss;
+        if (i == 0) first = loss;
+        if (i) assert_true(loss > 100 * i * first && loss < 2000 * i * first);
+        assert_int_equal(t.calls, i + 1);
+    }
+    run(&t, 0, ROWS);
+    assert_int_equal(t.calls, 4); /* it lives on */
+    close_lab(&t);
+}
+
+/* A tensor that shared its elements with a parameter when that was recorded. */
+static void test_train_replay__is_captured_anew(void **state) {
+    (void)state;
+    lab t;
+    tn_error err = TN_ERROR_INIT;
+    open_lab(&t, false);
+    compile(&t);
+    tn_tensor *w = tn_module_find(t.m, "fc1.weight");
+    tn_tensor *was = tn_keep(tn_tensor_from(t.c, TN_f32, TN_SHAPE(7, WIDTH), NULL));
+    must(tn_eval(&was, 1, &err), &err);
+    tn_assign(was, w);
+    for (int i = 0; i < 4; i++) run(&t, i, ROWS);
+    assert_int_equal(t.calls, 2);
+    tn_release(was);
+    close_lab(&t);
+}
+
+/* What is kept of a batch is read before the next step. */
+static tn_tensor *loss_with_sum(void *context, tn_module *m, tn_tensor *const *batch) {
+    lab *t = context;
+    tn_tensor *sum = tn_sum(batch[0], TN_ALL_AXES, false);
+    if (!t->factor) t->factor = tn_keep(sum);
+    return loss_of(&(lab){.c = t->c}, m, batch);
+}
+
+static void test_train_replay__leaves_batches_that_others_read(void **state) {
+    (void)state;
+    lab t;
+    tn_error err = TN_ERROR_INIT;
+    float sum = 0, other[ROWS * WIDTH] = {0};
+    double found = 0;
+    open_lab(&t, false);
+    t.o.loss = loss_with_sum;
+    compile(&t);
+    tn_release(t.factor); /* of the rehearsal */
+    t.factor = NULL;
+    run(&t, 0, ROWS);
+    for (int i = 0; i < ROWS * WIDTH; i++) sum += t.x[i];
+    t.batch[0].data = other;
+    must(tn_train_step_run(t.step, t.batch, 0.01, NULL, &err), &err);
+    must(tn_item(t.factor, &found, &err), &err);
+    assert_float_equal(found, sum, 1e-5);
+    close_lab(&t);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_train_replay__equals_recording),
@@ -240,6 +306,9 @@ int main(void) {
         cmocka_unit_test(test_train_replay__leaves_what_others_need),
         cmocka_unit_test(test_train_replay__reads_tensors_that_live_on),
         cmocka_unit_test(test_train_replay__records_what_is_made_from_memory_each_time),
+        cmocka_unit_test(test_train_replay__records_when_a_tensor_is_replaced),
+        cmocka_unit_test(test_train_replay__is_captured_anew),
+        cmocka_unit_test(test_train_replay__leaves_batches_that_others_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
