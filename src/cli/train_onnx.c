@@ -104,6 +104,8 @@ static tn_status look(const looking *k, tn_error *err) {
     x->tokens = is_tokens(x, &out);
     bool known = tn_dtype_is_float(out.dtype) && (x->tokens || is_images(x, &out));
     if (!known) return refuse_kind(k->c, x, &out, err);
+    if (k->c->options.out_file)
+        TN_TRY(err, tn_import_check_save(i, k->c->options.out_file, err), "--output");
     x->classes = out.dim[out.rank - 1];
     return TN_OK;
 }

@@ -71,6 +71,9 @@ tn_status tn_import_onnx(const char *path, const tn_import_options *options, tn_
  * appears whole, by a rename, the model last; `path` may be the model's own. */
 tn_status tn_import_save_onnx(const tn_import *i, const void *const *value, const char *path,
                               tn_error *err);
+/* What can be told before: a folder that cannot be written, and a path beside the model, which would
+ * take its external data. tn_import_save_onnx refuses the same. */
+tn_status tn_import_check_save(const tn_import *i, const char *path, tn_error *err);
 /* Closes the maps. */
 void tn_import_close(tn_import *i);
 

@@ -4,7 +4,10 @@
  * The wire format is walked only as deep as it has to be, ModelProto.graph.initializer; everything else
  * goes through byte for byte. What is written is a list of places: of the mapped file, of the caller's
  * elements, and of a few bytes (new lengths) in the arena. */
+#include <errno.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "import/import.h"
 #include "import/onnx/model.h"
@@ -201,11 +204,18 @@ static tn_status write_rope(save *s, const char *path, const rope *r, tn_error *
     return tn_file_write_parts(path, part, r->parts.len, true, err);
 }
 
+static const char *location_of(const tn_import *i, uint32_t map) {
+    return i->paths.data[map] + folder_length(i->paths.data[0]);
+}
+
+static const char *data_path(save *s, uint32_t map) {
+    return tn_arena_printf(&s->arena, "%.*s%s", (int)folder_length(s->path), s->path,
+                           location_of(s->import, map));
+}
+
 static tn_status write_data(save *s, uint32_t map, tn_error *err) {
     const tn_import *i = s->import;
-    const char *location = i->paths.data[map] + folder_length(i->paths.data[0]);
-    const char *path =
-        tn_arena_printf(&s->arena, "%.*s%s", (int)folder_length(s->path), s->path, location);
+    const char *path = data_path(s, map);
     size_t folder = folder_length(path);
     rope file = {0};
     if (folder > folder_length(s->path))
@@ -215,10 +225,43 @@ static tn_status write_data(save *s, uint32_t map, tn_error *err) {
     return write_rope(s, path, &file, err);
 }
 
+static bool is_same_file(const char *x, const char *y) {
+    struct stat a, b;
+    return stat(x, &a) == 0 && stat(y, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+/* Another model in the folder of the one that was opened would take its external data away. */
+static tn_status check_guarded(void *argument, tn_error *err) {
+    save *s = argument;
+    const tn_import *i = s->import;
+    const char *folder = tn_arena_printf(&s->arena, "%.*s.", (int)folder_length(s->path), s->path);
+    if (access(folder, W_OK | X_OK) != 0)
+        return tn_error_set(err, TN_IO, "%s: cannot create: %s", s->path, strerror(errno));
+    bool own = is_same_file(s->path, i->paths.data[0]);
+    for (uint32_t m = 1; m < i->maps.len; m++) {
+        const char *path = data_path(s, m);
+        if (strcmp(path, s->path) != 0 && (own || !is_same_file(path, i->paths.data[m]))) continue;
+        return tn_error_set(err, TN_INVALID,
+                            "%s: writing '%s', the external data, would overwrite those of %s; "
+                            "save to another folder, or over the model itself",
+                            s->path, location_of(i, m), i->paths.data[0]);
+    }
+    return TN_OK;
+}
+
+tn_status tn_import_check_save(const tn_import *i, const char *path, tn_error *err) {
+    save s = {.import = i, .path = path};
+    tn_arena_init(&s.arena, tn_allocator_system());
+    tn_status status = tn_guard(check_guarded, &s, err);
+    tn_arena_deinit(&s.arena);
+    return status;
+}
+
 static tn_status save_guarded(void *argument, tn_error *err) {
     save *s = argument;
     const tn_import *i = s->import;
     rope model = {0};
+    TN_CHECK(check_guarded(s, err));
     tn_map_init(&s->ids, &s->arena);
     for (uint32_t k = 0; k < i->weights.len; k++)
         tn_map_put_str(&s->ids, i->weights.data[k].name, k);

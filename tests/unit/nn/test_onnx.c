@@ -1,7 +1,9 @@
 /* ONNX models as functions of lazy tensors: gradients against PyTorch's, training, saving. The golden models
  * are tools/golden_onnx.py's. */
+#include <sys/stat.h>
 #include <tenon/onnx.h>
 #include <tenon/train.h>
+#include <unistd.h>
 
 #include "unit/nn/golden_npz.h"
 #include "unit/nn/lazy_test.h"
@@ -245,6 +247,40 @@ static void test_save__replaces_all_kinds_of_data(void **state) {
     lab_close(&l);
 }
 
+static void copy_file(const char *from, const char *name) {
+    char path[600], bytes[4096];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *in = fopen(from, "rb"), *out = fopen(path, "wb");
+    assert_true(in && out);
+    size_t size = fread(bytes, 1, sizeof bytes, in);
+    assert_true(size < sizeof bytes && fwrite(bytes, 1, size, out) == size);
+    fclose(in);
+    fclose(out);
+}
+
+static void test_save__leaves_the_opened_models_data_alone(void **state) {
+    (void)state;
+    char model[600], beside[600], parts[600];
+    tn_error err = TN_ERROR_INIT;
+    snprintf(model, sizeof model, "%s/model.onnx", folder);
+    snprintf(beside, sizeof beside, "%s/beside.onnx", folder);
+    snprintf(parts, sizeof parts, "%s/parts", folder);
+    mkdir(parts, 0755); /* maybe there */
+    copy_file(GOLDEN "/storage.onnx", "model.onnx");
+    copy_file(GOLDEN "/parts/storage.bin", "parts/storage.bin");
+    lab l = lab_open(model, NULL, TN_COMPILE_INTERPRET);
+    fill_with(&l, "outside", 7);
+    must_fail(tn_onnx_save(l.x, beside, &err), TN_INVALID, &err, "'parts/storage.bin'");
+    assert_int_equal(access(beside, F_OK), -1);
+    snprintf(beside, sizeof beside, "%s/none/beside.onnx", folder);
+    must_fail(tn_onnx_save(l.x, beside, &err), TN_IO, &err, "none/beside.onnx: cannot create");
+    for (int i = 0; i < 2; i++) must(tn_onnx_save(l.x, model, &err), &err);
+    lab again = lab_open(model, NULL, TN_COMPILE_INTERPRET);
+    expect_all(&again, "outside", 7);
+    lab_close(&again);
+    lab_close(&l);
+}
+
 /* ---- training ------------------------------------------------------------------------------- */
 
 enum { SIDE = 8, DIGITS_COUNT = 1797, TRAIN = 1400 };
@@ -405,6 +441,7 @@ int main(void) {
         cmocka_unit_test(test_open__freezes_by_pattern),
         cmocka_unit_test(test_open__takes_what_the_module_has),
         cmocka_unit_test(test_save__replaces_all_kinds_of_data),
+        cmocka_unit_test(test_save__leaves_the_opened_models_data_alone),
         cmocka_unit_test(test_training__improves_an_exported_classifier),
         cmocka_unit_test(test_apply__says_what_is_wrong),
         cmocka_unit_test(test_open__says_what_is_wrong),
