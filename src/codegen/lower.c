@@ -78,6 +78,21 @@ void tn_maker_init_inside(tn_kernel_maker *m, const tn_kernel_maker *outer, uint
     maker_access(m);
 }
 
+void tn_maker_init_behind(tn_kernel_maker *m, const tn_lower_context *c, uint32_t group,
+                          tn_loop *lowered) {
+    maker_of_group(m, c, group);
+    m->bound = TN_NEW(c->arena, tn_kernel_bindings);
+    m->k = lowered;
+    maker_access(m);
+    for (uint32_t i = 0; i < lowered->buffers.len; i++) {
+        const tn_lbuffer *b = &lowered->buffers.data[i];
+        if ((b->kind != TN_LBUF_INPUT && b->kind != TN_LBUF_OUTPUT) || (b->binding & TN_BIND_PACK))
+            continue;
+        tn_vec_push(c->arena, &m->bound->value, b->binding);
+        tn_vec_push(c->arena, &m->bound->buffer, i);
+    }
+}
+
 bool tn_maker_has_buffer(const tn_kernel_maker *m, tn_value v, uint32_t *buffer) {
     v = tn_group_storage(m->context->grouping, v);
     for (uint32_t i = 0; i < m->bound->value.len; i++) {
@@ -222,6 +237,7 @@ tn_status tn_lower_group(const tn_lower_context *c, uint32_t group, tn_lowered *
             !tn_lower_place(c, group, out) && !tn_lower_transpose(c, group, out) &&
             !tn_lower_split(c, group, out))
             tn_lower_rows(c, group, out);
+        tn_lower_scalars(c, group, out);
         break;
     case TN_GROUP_CONTRACTION:
         if (!tn_lower_winograd(c, group, out)) tn_lower_contraction(c, group, out);

@@ -86,6 +86,9 @@ tn_schedule tn_lower_record(const tn_lower_context *c, uint32_t group, tn_schedu
 void tn_maker_init(tn_kernel_maker *m, const tn_lower_context *c, uint32_t group, const char *name);
 /* For the work of another group inside the kernel that `outer` makes. */
 void tn_maker_init_inside(tn_kernel_maker *m, const tn_kernel_maker *outer, uint32_t group);
+/* For more work of the same group at the end of a kernel that is lowered. */
+void tn_maker_init_behind(tn_kernel_maker *m, const tn_lower_context *c, uint32_t group,
+                          tn_loop *lowered);
 /* The type of value `v` in the kernel. */
 tn_dtype tn_maker_dtype(const tn_kernel_maker *m, tn_value v);
 /* The buffer that holds value `v` (looking through reshapes), made on first use. */
@@ -113,6 +116,8 @@ bool tn_lower_depthwise_narrow(const tn_lower_context *c, uint32_t group, tn_low
 /* False: not a window fold, or left to tn_lower_rows. */
 bool tn_lower_windows(const tn_lower_context *c, uint32_t group, tn_lowered *out);
 void tn_lower_rows(const tn_lower_context *c, uint32_t group, tn_lowered *out);
+/* What the group stores besides elements of its space, at the end of the kernel that one of these made. */
+void tn_lower_scalars(const tn_lower_context *c, uint32_t group, tn_lowered *out);
 void tn_lower_contraction(const tn_lower_context *c, uint32_t group, tn_lowered *out);
 void tn_lower_attention(const tn_lower_context *c, uint32_t group, tn_lowered *out);
 void tn_lower_attention_gradient(const tn_lower_context *c, uint32_t group, tn_lowered *out);

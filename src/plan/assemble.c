@@ -25,7 +25,7 @@ static void note_reuse(tn__scope *s, const tn_group *g, const tn_lowered *l) {
         tn_vec_push(s->a->arena, &s->a->taken,
                     ((tn__reuse){s->buffer[l->taken.data[i].to],
                                  tn__assemble_buffer_of(s, l->taken.data[i].from)}));
-    if (g->stores.len != 1) return;
+    if (tn_group_results(g) != 1) return;
     uint32_t to = s->buffer[tn_group_storage(s->groups, g->stores.data[0])];
     for (uint32_t i = 0; i < l->in_place_count; i++)
         tn_vec_push(s->a->arena, &s->a->reuses,
@@ -68,8 +68,8 @@ static tn_status assemble_group(tn__scope *s, uint32_t id, tn_error *err) {
            tn__assemble_step_name(s, g));
     bool tuned = apply_record(s, &context, id, &l);
     uint32_t packed[TN_MOST_PACKS];
-    for (uint32_t i = 0; i < g->stores.len; i++) {
-        tn_value v = tn_group_storage(s->groups, g->stores.data[i]);
+    for (uint32_t i = 0; i < tn_group_results(g); i++) {
+        tn_value v = tn_group_storage(s->groups, tn_group_result(g, i));
         if (s->buffer[v] != NO_BUFFER) continue; /* an output */
         s->buffer[v] = tn__assemble_temp(s, v);
         if (g->constant && s->outside[v])

@@ -76,9 +76,10 @@ void tn__assemble_describe(tn__scope *s, const tn_group *g, const tn_schedule *s
         list_inlined(s, g, n, seen, anchor ? &mainloop : &epilogue, &again);
         tn_str_appendf(to, "%s%s", to->len ? ", " : "", node_label(s, n));
     }
-    for (uint32_t i = 0; i < g->stores.len; i++) {
-        tn_str_appendf(&stores, "%s%%%u ", stores.len ? ", " : "", g->stores.data[i]);
-        tn_type_print(s->g->dims, tn_graph_type(s->g, g->stores.data[i]), &stores);
+    for (uint32_t i = 0; i < tn_group_results(g); i++) {
+        tn_value v = tn_group_result(g, i);
+        tn_str_appendf(&stores, "%s%%%u ", stores.len ? ", " : "", v);
+        tn_type_print(s->g->dims, tn_graph_type(s->g, v), &stores);
     }
     tn_schedule_print(schedule, g->kind, &record);
     if (tuned) tn_str_append(&record, " tuned");

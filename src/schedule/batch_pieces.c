@@ -56,7 +56,7 @@ static double bytes_of(const chooser *c, tn_value v) {
 static int placement_of(const chooser *c, const tn_group *g) {
     const tn_graph *graph = c->p->graph;
     int place = TN_MAX_RANK;
-    if (g->kind == TN_GROUP_CONTROL) return TN_BATCH_WHOLE;
+    if (g->kind == TN_GROUP_CONTROL || g->scalars.len > 0) return TN_BATCH_WHOLE;
     for (uint32_t m = 0; m < g->members.len; m++) {
         const tn_node_info *n = tn_graph_node(graph, g->members.data[m].node);
         for (uint32_t o = 0; o < n->out_count; o++)
@@ -125,8 +125,8 @@ static double product_seconds(const chooser *c, const tn_group *g) {
 }
 
 static void add_stores(chooser *c, uint32_t at, const tn_group *g) {
-    for (uint32_t s = 0; s < g->stores.len; s++) {
-        tn_value v = tn_group_storage(c->p, g->stores.data[s]);
+    for (uint32_t s = 0; s < tn_group_results(g); s++) {
+        tn_value v = tn_group_storage(c->p, tn_group_result(g, s));
         c->made[v] = at;
         if (bytes_of(c, v) < 0) c->of[at].split = false;
         tn_vec_push(c->arena, &c->of[at].stores, v);

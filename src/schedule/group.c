@@ -330,8 +330,7 @@ static bool goes_into_product(const tn_grouping *p, tn_node n) {
 
 /* ---- side by side --------------------------------------------------------------------------- */
 
-/* Work that is placed or looked up, not computed: other work would be in its way. */
-static bool has_own_way(const tn_graph *g, tn_node n) {
+bool tn__has_own_way(const tn_graph *g, tn_node n) {
     tn_op op = g->nodes.data[n].op;
     return op == TN_OP_pad || op == TN_OP_concat || op == TN_OP_gather;
 }
@@ -346,11 +345,11 @@ static bool is_sibling(const tn_grouping *p, uint32_t id, tn_node n) {
         return false;
     for (uint32_t i = 0; i < group->members.len; i++) {
         tn_node member = group->members.data[i].node;
-        if (has_own_way(p->graph, member) ||
+        if (tn__has_own_way(p->graph, member) ||
             (tn__lower_of(p->graph, member)->kind == TN_LOWER_FOLD) != fold)
             return false;
     }
-    return !has_own_way(p->graph, n);
+    return !tn__has_own_way(p->graph, n);
 }
 
 /* The groups that load a whole tensor which `n` loads too. */
@@ -436,15 +435,19 @@ static void store(tn_grouping *p, tn_value v) {
         return;
     }
     tn_group *group = &p->groups.data[p->group_of[node]];
+    const tn_member *m = tn__find_member(group, node);
     tn_value domain = tn__domain_stored_in(p, group, v);
-    tn_vec_push(p->arena, &group->stores, domain == TN_NO_VALUE ? v : domain);
+    if (m && m->scalar)
+        tn_vec_push(p->arena, &group->scalars, v);
+    else
+        tn_vec_push(p->arena, &group->stores, domain == TN_NO_VALUE ? v : domain);
 }
 
 static void add_store_dep(tn_grouping *p, uint32_t id, tn_value v) {
     v = tn_group_storage(p, v);
     for (uint32_t i = 0; i < p->groups.len; i++)
-        for (uint32_t j = 0; j < p->groups.data[i].stores.len; j++)
-            if (tn_group_storage(p, p->groups.data[i].stores.data[j]) == v && i != id)
+        for (uint32_t j = 0; j < tn_group_results(&p->groups.data[i]); j++)
+            if (tn_group_storage(p, tn_group_result(&p->groups.data[i], j)) == v && i != id)
                 tn__add_group(p->arena, &p->groups.data[id].deps, i);
 }
 
@@ -520,6 +523,7 @@ static tn_status form_guarded(void *argument, tn_error *err) {
         else if (!p->inlined[n] && !p->enclosed[n] && p->group_of[n] == TN_NO_GROUP &&
                  tn__lower_of(g, n)->kind != TN_LOWER_SOURCE)
             place_root(p, n);
+    if (p->fuse) tn__join_scalars(p);
     find_stores(p);
     if (p->fuse) tn__find_prologues(p);
     tn__order_groups(p);

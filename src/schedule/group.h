@@ -13,8 +13,8 @@
  *                softmax, norms, reductions, pooling, plain pointwise chains and copies;
  *   NEST         one operation with loops of its own;   CONTROL  if, while, scan: run by the
  * executor. Members of a group read each other only at the index being computed (checked by
- * emitting the index arithmetic), so values between them stay in registers or row scratch. A
- * group's graph has no cycles. Only values read by other groups, or outputs, are stored. */
+ * emitting the index arithmetic), so values between them stay in registers or row scratch; scalars
+ * that only one group of ROWS reads are members of it that have no axes. A group's graph has no cycles. Only values read by other groups, or outputs, are stored. */
 #ifndef TENON_SCHEDULE_GROUP_H
 #define TENON_SCHEDULE_GROUP_H
 
@@ -56,6 +56,7 @@ typedef struct tn_member {
     int8_t axis[TN_MAX_RANK];    /* of its (first) result */
     int8_t operand[TN_MAX_RANK]; /* reduce members: of the operand's axes */
     bool element;                /* runs along folded axes too (or the group folds nothing) */
+    bool scalar;                 /* one element beside a space of more (scalars.c) */
     tn_along along;              /* CONTRACTION */
     uint32_t level;              /* number of folds it waits for, one after another */
 } tn_member;
@@ -91,8 +92,9 @@ typedef struct tn_group {
     bool nested;       /* ROWS: part of products' mainloops, has no kernel of its own */
     bool constant;     /* depends on constants only: runs once, in `prepare` */
     TN_VEC(tn_member) members;
-    tn__value_list stores; /* in the memory of tn_group_storage() of each */
-    tn__group_list deps;   /* groups whose values it reads */
+    tn__value_list stores;  /* in the memory of tn_group_storage() of each */
+    tn__value_list scalars; /* stored as well, of members that are scalars: by one task */
+    tn__group_list deps;    /* groups whose values it reads */
     const char *note;
 } tn_group;
 
@@ -102,6 +104,14 @@ static inline uint32_t tn_group_anchors(const tn_group *g) {
 }
 static inline tn_anchor tn_group_anchor(const tn_group *g, uint32_t number) {
     return number ? g->siblings.data[number - 1] : (tn_anchor){g->anchor, g->domain_value};
+}
+/* What a group stores, by number: elements of its space, then scalars. */
+static inline uint32_t tn_group_results(const tn_group *g) {
+    return g->stores.len + g->scalars.len;
+}
+static inline tn_value tn_group_result(const tn_group *g, uint32_t number) {
+    return number < g->stores.len ? g->stores.data[number]
+                                  : g->scalars.data[number - g->stores.len];
 }
 bool tn_group_has_anchor(const tn_group *g, tn_node n);
 /* Whether `v` is the domain value of an anchor. */

@@ -95,8 +95,8 @@ double tn__group_seconds(tn_grouping *p, uint32_t id) {
     if (group->constant || group->nested) return 0;
     walk w = walk_members(p, id);
     double seconds = p->costs.launch + w.seconds + w.points / p->costs.points;
-    for (uint32_t s = 0; s < group->stores.len; s++)
-        seconds += tn__seconds_of(p, group->stores.data[s]);
+    for (uint32_t s = 0; s < tn_group_results(group); s++)
+        seconds += tn__seconds_of(p, tn_group_result(group, s));
     return group->prologue == TN_NO_GROUP ? seconds : seconds + prologue_seconds(p, group);
 }
 

@@ -1,5 +1,5 @@
-/* Between the files that form groups: group.c, order.c, inlined.c, fit.c, sibling.c, prologue.c, group_cost.c,
- * choose.c. */
+/* Between the files that form groups: group.c, scalars.c, order.c, inlined.c, fit.c, sibling.c, prologue.c,
+ * group_cost.c, choose.c. */
 #ifndef TENON_SCHEDULE_GROUP_INNER_H
 #define TENON_SCHEDULE_GROUP_INNER_H
 
@@ -30,6 +30,14 @@ static inline bool tn__first_visit(const tn_grouping *p, tn_node n, uint32_t mar
 void tn__add_group(tn_arena *arena, tn__group_list *list, uint32_t id);
 /* Whether group `from` waits for group `to`. */
 bool tn__group_depends(tn_grouping *p, uint32_t from, uint32_t to);
+
+/* Work that is placed or looked up, not computed: other work would be in its way. */
+bool tn__has_own_way(const tn_graph *g, tn_node n);
+
+/* ---- scalars.c ------------------------------------------------------------------------------ */
+
+/* Work on one element joins the only group that reads it. */
+void tn__join_scalars(tn_grouping *p);
 
 /* ---- order.c -------------------------------------------------------------------------------- */
 
@@ -72,6 +80,9 @@ bool tn__is_of_bytes(const tn_graph *g, const tn_node_info *n);
 
 /* What an anchor makes, seen through the views after it, where `v` is its memory; else NO_VALUE. */
 tn_value tn__domain_stored_in(const tn_grouping *p, const tn_group *group, tn_value v);
+/* Group `from` becomes part of `into` and is left without members: as if part of another's mainloop, it has
+ * no kernel. */
+void tn__move_group(tn_grouping *p, uint32_t into, uint32_t from);
 /* Brings products that `n` could join, and that may share a group, into one; false: there are none. */
 bool tn__unite_products(tn_grouping *p, tn_node n, const tn__group_list *reads);
 

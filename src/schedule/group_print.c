@@ -22,8 +22,8 @@ void tn_grouping_print(const tn_grouping *p, tn_str *out) {
         tn_str_append(out, ":");
         print_members(p, g, out);
         tn_str_append(out, " -> ");
-        for (uint32_t s = 0; s < g->stores.len; s++)
-            tn_str_appendf(out, "%s%%%u", s ? " " : "", g->stores.data[s]);
+        for (uint32_t s = 0; s < tn_group_results(g); s++)
+            tn_str_appendf(out, "%s%%%u", s ? " " : "", tn_group_result(g, s));
         tn_str_append(out, "\n");
     }
 }

@@ -58,8 +58,8 @@ static bool find_takers(orderer *o) {
     uint32_t *writer = TN_NEW_N(p->arena, uint32_t, g->values.len);
     memset(writer, 0xff, g->values.len * sizeof *writer);
     for (uint32_t id = 0; id < p->groups.len; id++)
-        for (uint32_t i = 0; i < p->groups.data[id].stores.len; i++)
-            writer[tn_group_storage(p, p->groups.data[id].stores.data[i])] = id;
+        for (uint32_t i = 0; i < tn_group_results(&p->groups.data[id]); i++)
+            writer[tn_group_storage(p, tn_group_result(&p->groups.data[id], i))] = id;
     for (uint32_t i = 0; i < g->outputs.len; i++) {
         const tn_graph_output *out = &g->outputs.data[i];
         if (!out->in_place) continue;

@@ -98,24 +98,21 @@ static bool may_unite(tn_grouping *p, uint32_t into, uint32_t from) {
 
 /* ---- bringing them together ----------------------------------------------------------------- */
 
-static void rename_group(const tn_grouping *p, tn__group_list *list, uint32_t from, uint32_t to) {
-    uint32_t kept = 0;
-    bool found = false;
-    for (uint32_t i = 0; i < list->len; i++) {
-        if (list->data[i] == from)
-            found = true;
-        else
-            list->data[kept++] = list->data[i];
-    }
+/* Whether it was there. */
+static bool drop_group(tn__group_list *list, uint32_t id) {
+    uint32_t kept = 0, count = list->len;
+    for (uint32_t i = 0; i < count; i++)
+        if (list->data[i] != id) list->data[kept++] = list->data[i];
     list->len = kept;
-    if (found) tn__add_group(p->arena, list, to);
+    return kept < count;
 }
 
-/* Group `from` is left without members: as if part of another's mainloop, it has no kernel. */
-static void unite(tn_grouping *p, uint32_t into, uint32_t from) {
+static void rename_group(const tn_grouping *p, tn__group_list *list, uint32_t from, uint32_t to) {
+    if (drop_group(list, from)) tn__add_group(p->arena, list, to);
+}
+
+void tn__move_group(tn_grouping *p, uint32_t into, uint32_t from) {
     tn_group *to = &p->groups.data[into], *old = &p->groups.data[from];
-    for (uint32_t i = 0; i < tn_group_anchors(old); i++)
-        tn_vec_push(p->arena, &to->siblings, tn_group_anchor(old, i));
     for (uint32_t i = 0; i < old->members.len; i++)
         tn_vec_push(p->arena, &to->members, old->members.data[i]);
     for (uint32_t i = 0; i < old->deps.len; i++)
@@ -124,12 +121,21 @@ static void unite(tn_grouping *p, uint32_t into, uint32_t from) {
         if (p->group_of[n] == from) p->group_of[n] = into;
     for (uint32_t i = 0; i < p->groups.len; i++)
         if (i != into) rename_group(p, &p->groups.data[i].deps, from, into);
+    drop_group(&to->deps, from);
     for (tn_value v = 0; v < p->graph->values.len; v++) rename_group(p, &p->loaders[v], from, into);
     *old = (tn_group){.kind = TN_GROUP_ROWS,
                       .anchor = TN_NO_NODE,
                       .domain_value = TN_NO_VALUE,
                       .prologue = TN_NO_GROUP,
                       .nested = true};
+}
+
+static void unite(tn_grouping *p, uint32_t into, uint32_t from) {
+    tn_group *to = &p->groups.data[into];
+    const tn_group *old = &p->groups.data[from];
+    for (uint32_t i = 0; i < tn_group_anchors(old); i++)
+        tn_vec_push(p->arena, &to->siblings, tn_group_anchor(old, i));
+    tn__move_group(p, into, from);
 }
 
 bool tn__unite_products(tn_grouping *p, tn_node n, const tn__group_list *reads) {

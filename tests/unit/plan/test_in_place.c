@@ -249,6 +249,64 @@ static taking_graph graphs[] = {
      2,
      0,
      {0}},
+    /* All tasks read the old count, one stores the new one: not where the old one is. */
+    {"test_in_place__a_count_that_all_tasks_read",
+     "graph {\n"
+     "  %0 \"w\" = input : f32[60000]\n"
+     "  %1 \"t\" = input : i64[]\n"
+     "  %2 \"apply\" = input : bool[]\n"
+     "  %3 = constant {data=[1]} : i64[]\n"
+     "  %4 = add %1 %3\n"
+     "  %5 = select %2 %4 %1\n"
+     "  %6 = cast %4 {dtype=f32}\n"
+     "  %7 = sin %6\n"
+     "  %8 = broadcast %7 {shape=[60000]}\n"
+     "  %9 = broadcast %6 {shape=[60000]}\n"
+     "  %10 = mul %0 %8\n"
+     "  %11 = sub %10 %9\n"
+     "  output %11 \"w1\" in place of %0\n"
+     "  output %5 \"t1\" in place of %1\n"
+     "}\n",
+     1,
+     1,
+     {0}},
+    /* Each of two kernels would make the scalar anew. */
+    {"test_in_place__a_count_that_several_kernels_read",
+     "graph {\n"
+     "  %0 \"w\" = input : f32[70]\n"
+     "  %1 \"v\" = input : f32[9]\n"
+     "  %2 \"t\" = input : i64[]\n"
+     "  %3 = constant {data=[1]} : i64[]\n"
+     "  %4 = add %2 %3\n"
+     "  %5 = cast %4 {dtype=f32}\n"
+     "  %6 = sin %5\n"
+     "  %7 = broadcast %6 {shape=[70]}\n"
+     "  %8 = broadcast %6 {shape=[9]}\n"
+     "  %9 = mul %0 %7\n"
+     "  %10 = mul %1 %8\n"
+     "  output %9 \"w1\" in place of %0\n"
+     "  output %10 \"v1\" in place of %1\n"
+     "  output %4 \"t1\" in place of %2\n"
+     "}\n",
+     3,
+     0,
+     {0}},
+    /* Without elements no task would store the count. */
+    {"test_in_place__a_count_beside_nothing",
+     "graph (N in [0,64]) {\n"
+     "  %0 \"w\" = input : f32[N]\n"
+     "  %1 \"t\" = input : i64[]\n"
+     "  %2 = constant {data=[1]} : i64[]\n"
+     "  %3 = add %1 %2\n"
+     "  %4 = cast %3 {dtype=f32}\n"
+     "  %5 = broadcast %4 {shape=[N]}\n"
+     "  %6 = mul %0 %5\n"
+     "  output %6 \"w1\" in place of %0\n"
+     "  output %3 \"t1\" in place of %1\n"
+     "}\n",
+     2,
+     0,
+     {0}},
     /* A running sum goes over its line more than once. */
     {"test_in_place__loops_of_their_own",
      "graph {\n"
