@@ -64,18 +64,40 @@ static bool can_eval(const folder *f, const tn_node_info *n) {
     return cost.flops <= TN_FOLD_FLOPS;
 }
 
-static bool eval_node(folder *f, tn_node id) {
+/* Operands are made. */
+static bool eval_one(folder *f, tn_node id) {
     const tn_node_info *n = tn_graph_node(f->in, id);
     tn_array *in = TN_NEW_N(&f->arena, tn_array, n->in_count);
-    for (uint32_t i = 0; i < n->in_count; i++) {
-        tn_node from = tn_graph_value(f->in, n->in[i])->node;
-        if (!f->made[n->in[i]] && !eval_node(f, from)) return false;
-        in[i] = f->array[n->in[i]];
-    }
+    for (uint32_t i = 0; i < n->in_count; i++) in[i] = f->array[n->in[i]];
     tn_error ignored = TN_ERROR_INIT;
     if (tn_eval_node(f->in, id, in, &f->array[n->out], NULL, &f->arena, &ignored) != TN_OK)
         return false;
     for (uint32_t i = 0; i < n->out_count; i++) f->made[n->out + i] = true;
+    return true;
+}
+
+static bool find_unmade(const folder *f, tn_node id, tn_node *out) {
+    const tn_node_info *n = tn_graph_node(f->in, id);
+    for (uint32_t i = 0; i < n->in_count; i++) {
+        *out = tn_graph_value(f->in, n->in[i])->node;
+        if (!f->made[n->in[i]]) return true;
+    }
+    return false;
+}
+
+/* With what waits before it, which may be a long chain. */
+static bool eval_node(folder *f, tn_node id) {
+    TN_VEC(tn_node) open = {0};
+    tn_vec_push(&f->arena, &open, id);
+    while (open.len) {
+        tn_node last = open.data[open.len - 1], before;
+        if (find_unmade(f, last, &before))
+            tn_vec_push(&f->arena, &open, before);
+        else if (eval_one(f, last))
+            open.len--;
+        else
+            return false;
+    }
     return true;
 }
 

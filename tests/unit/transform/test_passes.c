@@ -152,6 +152,33 @@ static void test_bind__refuses_values_that_do_not_fit(void **state) {
     graph_test_deinit(&t);
 }
 
+/* ---- chains --------------------------------------------------------------------------------- */
+
+/* Large results of small constants stay, until something small is made of the last one. */
+static void test_fold__follows_a_long_chain(void **state) {
+    enum { LENGTH = 5000, WIDTH = 300 };
+    (void)state;
+    graph_test t;
+    graph_test_init(&t);
+    tn_dims dims;
+    tn_dims_init(&dims, &t.arena);
+    tn_graph *g = tn_graph_new(&t.arena, &dims);
+    tn_builder b = tn_builder_of(g, &t.err);
+    int axis = 0;
+    tn_value x = tn_b_expand(&b, tn_b_scalar(&b, TN_f32, 0.5), &(tn_shape){1, {WIDTH}});
+    for (int i = 0; i < LENGTH; i++) x = tn_b_neg(&b, x);
+    tn_graph_add_output(g, tn_b_sum(&b, x, &axis, 1, false), "y");
+    must(&t, tn_b_finish(&b));
+    const tn_pass *fold = &tn_pass_fold;
+    const tn_transform_options options = {.verify = true};
+    const tn_graph *out;
+    tn_array y;
+    must(&t, tn_transform_run(g, &fold, 1, &options, &out, &t.err));
+    assert_true(tn_graph_constant(out, out->outputs.data[0].value, &y));
+    assert_true(*(const float *)y.data == 0.5F * WIDTH);
+    graph_test_deinit(&t);
+}
+
 /* ---- property: random graphs keep their results --------------------------------------------- */
 
 static void add_random_node(tn_builder *b, uint64_t *seed) {
@@ -229,12 +256,13 @@ static void test_standard__keeps_the_results_of_random_graphs(void **state) {
 
 int main(int argc, char **argv) {
     golden_open(&cases, "tests/golden/passes.txt", argc, argv);
-    enum { FIXED = 5 };
+    enum { FIXED = 6 };
     struct CMUnitTest tests[GOLDEN_SECTIONS + FIXED] = {
         cmocka_unit_test(test_run__dumps_after_every_pass),
         cmocka_unit_test(test_run__catches_a_wrong_pass),
         cmocka_unit_test(test_bind__specialises_some_sizes),
         cmocka_unit_test(test_bind__refuses_values_that_do_not_fit),
+        cmocka_unit_test(test_fold__follows_a_long_chain),
         cmocka_unit_test(test_standard__keeps_the_results_of_random_graphs),
     };
     for (int i = 0; i < cases.count; i++)
