@@ -247,6 +247,7 @@ int tn_module_match_trainable(tn_module *m, const char *pattern, bool trainable)
         item *x = &m->root->items.data[i];
         if (x->buffer || !is_below(m, x->name) || strlen(x->name) < skip) continue;
         if (fnmatch(pattern, x->name + skip, 0) != 0) continue;
+        m->root->version += x->frozen == trainable;
         x->frozen = !trainable;
         count++;
     }

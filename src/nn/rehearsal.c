@@ -23,6 +23,10 @@ static tn_status tensor_of(tn_context *c, tn__storage *s, tn_tensor **out, tn_er
 
 tn_status tn__tensor_borrow(tn_context *c, const tn_buffer *x, tn_tensor **out, tn_error *err) {
     TN_CHECK(check_type(x, "a tensor of the batch", err));
+    bool empty = false;
+    for (int a = 0; a < x->rank; a++) empty |= x->dim[a] == 0;
+    if (!x->data && !empty)
+        return tn_error_set(err, TN_INVALID, "a tensor of the batch has no elements: data is NULL");
     return tensor_of(c, tn__storage_borrowed(x->dtype, x->rank, x->dim, x->data), out, err);
 }
 

@@ -224,7 +224,7 @@ void tn_train_step_reset(tn_train_step *s) {
 static tn_status run_again(tn_train_step *s, const trace *t, const tn_buffer *batch, bool *ran,
                            tn_error *err) {
     for (int i = 0; i < s->options.batch_count; i++)
-        if (!tn__tensor_point(t->given[i], batch[i].data)) return TN_OK;
+        if (!batch[i].data || !tn__tensor_point(t->given[i], batch[i].data)) return TN_OK;
     return tn__replay_run(t->replay, ran, err);
 }
 

@@ -298,6 +298,23 @@ static void test_train_replay__leaves_batches_that_others_read(void **state) {
     close_lab(&t);
 }
 
+static void test_train_replay__refuses_a_batch_without_elements(void **state) {
+    (void)state;
+    lab t;
+    open_lab(&t, false);
+    compile(&t);
+    for (int i = 0; i < 2; i++) { /* recorded, replayed */
+        tn_error err = TN_ERROR_INIT;
+        tn_buffer batch[2] = {t.batch[0], t.batch[1]};
+        batch[0].data = NULL;
+        must_fail(tn_train_step_run(t.step, batch, 0.01, NULL, &err), TN_INVALID, &err,
+                  "data is NULL");
+        run(&t, i, ROWS);
+    }
+    assert_int_equal(t.calls, 1);
+    close_lab(&t);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_train_replay__equals_recording),
@@ -309,6 +326,7 @@ int main(void) {
         cmocka_unit_test(test_train_replay__records_when_a_tensor_is_replaced),
         cmocka_unit_test(test_train_replay__is_captured_anew),
         cmocka_unit_test(test_train_replay__leaves_batches_that_others_read),
+        cmocka_unit_test(test_train_replay__refuses_a_batch_without_elements),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
