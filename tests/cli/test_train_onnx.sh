@@ -46,6 +46,6 @@ wrong 1 "model.frozen is for ONNX models; mlp begins with random parameters" \
     mlp --data "$work/digits" --steps 1 --model.frozen "*"
 wrong 2 "--output writes an ONNX model; parameters of mlp are saved with --checkpoint.folder DIR" \
     mlp --data "$work/digits" --steps 1 -o "$work/mlp.onnx"
-wrong 1 "$work/none/tuned.onnx: cannot create: No such file or directory" \
+wrong 1 "--output: $work/none/tuned.onnx: cannot create: No such file or directory" \
     $digits --data "$work/digits" --steps 1000000 -o "$work/none/tuned.onnx"
 wrong 1 "none.onnx: No such file or directory" none.onnx --data "$work/digits" --steps 1
