@@ -140,6 +140,11 @@ class LatentAttention(nn.Module):
         return self.wo(attend(q, torch.cat([k, k_turned], -1), v))
 
 
+@torch.compiler.disable  # its f32 product is known to eager mode alone
+def grouped(rows, weights, ends):
+    return F.grouped_mm(rows, weights, offs=ends)
+
+
 class MoE(nn.Module):
     EXPERTS, TOP, BALANCE = 8, 3, 1e-3
 
@@ -159,9 +164,9 @@ class MoE(nn.Module):
         token, ends = order // self.TOP, counts.cumsum(0).int()
         rows = flat[token]
         e = self.experts
-        h = F.silu(F.grouped_mm(rows, e.w1, offs=ends)) * F.grouped_mm(rows, e.w3, offs=ends)
+        h = F.silu(grouped(rows, e.w1, ends)) * grouped(rows, e.w3, ends)
         weight = scores.gather(1, chosen).flatten()[order]
-        y = F.grouped_mm(h, e.w2, offs=ends) * weight[:, None]
+        y = grouped(h, e.w2, ends) * weight[:, None]
         y = torch.zeros_like(flat).index_add(0, token, y)
         with torch.no_grad():
             delta = (counts.float().mean() - counts).sign() * self.BALANCE
