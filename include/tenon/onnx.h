@@ -64,9 +64,9 @@ TN_API void tn_onnx_apply_at(const char *place, tn_onnx *x, tn_tensor *const *in
                              tn_tensor **out, int out_count);
 
 /* Evaluates the parameters and buffers, and writes the model to `path` with them; all else in the file
- * stays as it is. External data are written beside it under their names. Files appear whole, by a
- * rename; `path` may be the file that was opened. TN_INVALID, and nothing written: it is another one in
- * the same folder, whose external data would be those of the opened one. */
+ * stays as it is. External data are written beside it under their names, over a file of that name only if
+ * it has their size, as an earlier save leaves it. Files appear whole, by a rename; `path` may be the file
+ * that was opened. */
 TN_API tn_status tn_onnx_save(tn_onnx *x, const char *path, tn_error *err) TN_MUST_USE;
 
 #ifdef __cplusplus

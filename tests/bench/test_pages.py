@@ -133,6 +133,18 @@ class Training(unittest.TestCase):
         self.assertIn("f, 2 threads: Tenon failed: crash", text)
 
 
+class Parts(unittest.TestCase):
+    def test_what_is_not_measured_again_stays(self):
+        start = performance_page.page(start=start_data(2000, 20, 0.3))
+        fresh = performance_page.page(start=start_data(3100, 61, 4), old=start)
+        self.assertEqual(fresh, performance_page.page(start=start_data(3100, 61, 4)))
+        both = performance_page.page(None, {"date": "2030-01-02", "machine": MACHINE, "versions": VERSIONS, "rounds": 3,
+                                            "seconds": 0.1, "rows": [row("conv", "c", {"tenon": [1]})]}, old=start)  # fmt: skip
+        self.assertTrue(both.index("| bert_base | 2000 |") < both.index("| c |"))
+        self.assertIn("on 2030-01-02", both)
+        self.assertEqual(performance_page.old_parts(both)["start"], performance_page.old_parts(start)["start"] + [""])
+
+
 class Figures(unittest.TestCase):
     def test_speed_is_median_of_neighbours(self):
         one = row("conv", "c", {"tenon": [1, 2, 4], "torch": [2, 3, 4], "ort": [9, 2, 9]})

@@ -230,6 +230,20 @@ static bool is_same_file(const char *x, const char *y) {
     return stat(x, &a) == 0 && stat(y, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
+/* The file chooses the names of its data, so one that is there already is overwritten only where an earlier
+ * save may have written it, which has the same size. */
+static tn_status check_stranger(const save *s, uint32_t map, const char *path, tn_error *err) {
+    struct stat there;
+    size_t size = s->import->maps.data[map].size;
+    if (stat(path, &there) != 0 || (S_ISREG(there.st_mode) && (size_t)there.st_size == size))
+        return TN_OK;
+    return tn_error_set(
+        err, TN_INVALID,
+        "%s: the model names '%s' as its external data, %zu bytes, but another file "
+        "of that name is there; save to another folder",
+        s->path, location_of(s->import, map), size);
+}
+
 /* Another model in the folder of the one that was opened would take its external data away. */
 static tn_status check_guarded(void *argument, tn_error *err) {
     save *s = argument;
@@ -240,7 +254,10 @@ static tn_status check_guarded(void *argument, tn_error *err) {
     bool own = is_same_file(s->path, i->paths.data[0]);
     for (uint32_t m = 1; m < i->maps.len; m++) {
         const char *path = data_path(s, m);
-        if (strcmp(path, s->path) != 0 && (own || !is_same_file(path, i->paths.data[m]))) continue;
+        if (strcmp(path, s->path) != 0 && (own || !is_same_file(path, i->paths.data[m]))) {
+            if (!own) TN_CHECK(check_stranger(s, m, path, err));
+            continue;
+        }
         return tn_error_set(err, TN_INVALID,
                             "%s: writing '%s', the external data, would overwrite those of %s; "
                             "save to another folder, or over the model itself",

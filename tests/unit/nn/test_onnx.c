@@ -281,6 +281,25 @@ static void test_save__leaves_the_opened_models_data_alone(void **state) {
     lab_close(&l);
 }
 
+/* The file chooses that name. */
+static void test_save__leaves_other_files_alone(void **state) {
+    (void)state;
+    char target[600], sub[600], parts[600];
+    tn_error err = TN_ERROR_INIT;
+    snprintf(sub, sizeof sub, "%s/sub", folder);
+    snprintf(parts, sizeof parts, "%s/sub/parts", folder);
+    snprintf(target, sizeof target, "%s/sub/tuned.onnx", folder);
+    assert_int_equal(mkdir(sub, 0755) | mkdir(parts, 0755), 0);
+    copy_file(GOLDEN "/storage.onnx", "sub/parts/storage.bin");
+    lab l = lab_open(GOLDEN "/storage.onnx", NULL, TN_COMPILE_INTERPRET);
+    must_fail(tn_onnx_save(l.x, target, &err), TN_INVALID, &err,
+              "names 'parts/storage.bin' as its external data");
+    assert_int_equal(access(target, F_OK), -1);
+    copy_file(GOLDEN "/parts/storage.bin", "sub/parts/storage.bin"); /* as of an earlier save */
+    must(tn_onnx_save(l.x, target, &err), &err);
+    lab_close(&l);
+}
+
 /* ---- training ------------------------------------------------------------------------------- */
 
 enum { SIDE = 8, DIGITS_COUNT = 1797, TRAIN = 1400 };
@@ -442,6 +461,7 @@ int main(void) {
         cmocka_unit_test(test_open__takes_what_the_module_has),
         cmocka_unit_test(test_save__replaces_all_kinds_of_data),
         cmocka_unit_test(test_save__leaves_the_opened_models_data_alone),
+        cmocka_unit_test(test_save__leaves_other_files_alone),
         cmocka_unit_test(test_training__improves_an_exported_classifier),
         cmocka_unit_test(test_apply__says_what_is_wrong),
         cmocka_unit_test(test_open__says_what_is_wrong),
