@@ -31,7 +31,7 @@ from bench_models import cases, read_once  # noqa: E402
 from exported import Exported  # noqa: E402
 from host import TenonError, machine, run, versions  # noqa: E402
 from peers import PEERS, PeerError, first_results, names  # noqa: E402
-from performance_page import write_page  # noqa: E402
+from performance_page import write_page_of  # noqa: E402
 from small_models import save_large_model, save_small_models  # noqa: E402
 
 SMALL_MODELS, LARGE_LAYERS, WARM_STARTS = 100, 143, 5
@@ -185,8 +185,7 @@ def main() -> int:
     options.tenon = options.tenon.resolve()
     if not options.render:
         measure(options)
-    write_page(options.page, *(options.folder / f"{name}.json"
-                               for name in ("models", "kernels", "start", "train")))  # fmt: skip
+    write_page_of(options.page, options.folder)
     return 0
 
 

@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 from host import machine, merged, roofs, versions  # noqa: E402
 from peers import INDUCTOR, PeerError, Worker, peak_bytes  # noqa: E402
-from performance_page import write_page  # noqa: E402
+from performance_page import write_page_of  # noqa: E402
 
 MODELS = ("mlp", "cnn", "resnet18", "llama3_debugmodel", "deepseek_v3_debugmodel", "bert_base",
           "lstm")  # fmt: skip
@@ -233,8 +233,7 @@ def main() -> int:
         return 0
     if not options.render:
         measure(options)
-    write_page(options.page, *(options.folder / f"{name}.json"
-                               for name in ("models", "kernels", "start", "train")))  # fmt: skip
+    write_page_of(options.page, options.folder)
     return 0
 
 

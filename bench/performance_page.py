@@ -69,3 +69,8 @@ def write_page(out: Path, models: Path, kernels: Path, start: Path, train: Path)
     old = out.read_text() if out.exists() else ""
     out.write_text(page(read(models), read(kernels), read(start), read(train), old=old))
     print(f"wrote {out}")
+
+
+def write_page_of(out: Path, folder: Path) -> None:
+    """The page of the measurements in one folder."""
+    write_page(out, *(folder / f"{name}.json" for name in ("models", "kernels", "start", "train")))
