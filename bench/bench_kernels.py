@@ -29,7 +29,7 @@ from kernel_engines import (
     LEAST_RUNS, PROCESSES, Engines, Files, TenonRuns, build_blas_peer, write_files,
 )  # fmt: skip
 from page_tables import counted
-from peers import PeerError, numbers
+from peers import PeerError, names, numbers
 from performance_page import write_page
 
 # tables that speak of a roof
@@ -153,25 +153,14 @@ def progress(row: dict) -> None:
 # ---------------------------------------------------------------- main
 
 
-def comma_separated(known):
-    def parse(text: str) -> list[str]:
-        names = text.split(",")
-        unknown = sorted(set(names) - set(known))
-        if unknown:
-            raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}")
-        return names
-
-    return parse
-
-
 def arguments() -> argparse.Namespace:
     out = ROOT / "build" / "bench"
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("--tables", type=comma_separated(TABLES), default=list(TABLES), metavar="A,B",
+    add("--tables", type=names(TABLES), default=list(TABLES), metavar="A,B",
         help=", ".join(TABLES))  # fmt: skip
     add("--cases", type=re.compile, metavar="REGEX", help="only cases whose names hold it")
-    add("--peers", type=comma_separated(PROCESSES), default=list(PROCESSES), metavar="A,B")
+    add("--peers", type=names(PROCESSES), default=list(PROCESSES), metavar="A,B")
     add("--threads", type=numbers, default=[2, 1], metavar="N,M")
     add("--rounds", type=int, default=3)
     add("--seconds", type=float, default=0.15, help="of each measurement")

@@ -133,7 +133,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--models", type=lambda text: text.split(","), metavar="A,B")
     parser.add_argument("--exporter", choices=("legacy", "dynamo"), default="legacy")
     parser.add_argument("--size", choices=("full", "small"), default="full")
-    parser.add_argument("--peers", type=names, default=list(PEERS), metavar="A,B")
+    parser.add_argument("--peers", type=names(PEERS), default=list(PEERS), metavar="A,B")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--zoo", type=Path, default=ROOT / "build" / "zoo", metavar="DIR")

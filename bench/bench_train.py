@@ -29,7 +29,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 from host import machine, merged, roofs, versions  # noqa: E402
-from peers import INDUCTOR, PeerError, Worker, peak_bytes  # noqa: E402
+from peers import INDUCTOR, PeerError, Worker, names, peak_bytes  # noqa: E402
 from performance_page import write_page_of  # noqa: E402
 
 MODELS = ("mlp", "cnn", "resnet18", "llama3_debugmodel", "deepseek_v3_debugmodel", "bert_base",
@@ -163,21 +163,10 @@ def progress(row: dict) -> None:
 # ---------------------------------------------------------------- main
 
 
-def listed(known: tuple[str, ...]):
-    def parse(text: str) -> list[str]:
-        chosen = text.split(",")
-        unknown = sorted(set(chosen) - set(known))
-        if unknown:
-            raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}")
-        return chosen
-
-    return parse
-
-
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--models", type=listed(MODELS), default=list(MODELS), metavar="A,B")
-    parser.add_argument("--peers", type=listed(PEERS), default=list(PEERS), metavar="A,B")
+    parser.add_argument("--models", type=names(MODELS), default=list(MODELS), metavar="A,B")
+    parser.add_argument("--peers", type=names(PEERS), default=list(PEERS), metavar="A,B")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.5, help="of each measurement")

@@ -207,12 +207,17 @@ def first_results(peer: str, exported, threads: int, scratch: Path) -> dict[str,
     return first_ms
 
 
-def names(text: str) -> list[str]:
-    chosen = text.split(",")
-    unknown = sorted(set(chosen) - set(PEERS))
-    if unknown:
-        raise argparse.ArgumentTypeError(f"unknown peer {', '.join(unknown)}")
-    return chosen
+def names(known):
+    """What reads an option: some of the known names, with commas between."""
+
+    def parse(text: str) -> list[str]:
+        chosen = text.split(",")
+        unknown = sorted(set(chosen) - set(known))
+        if unknown:
+            raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}")
+        return chosen
+
+    return parse
 
 
 def numbers(text: str) -> list[int]:
@@ -224,7 +229,7 @@ def main() -> int:
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
-    parser.add_argument("--peers", type=names, default=list(PEERS), metavar="A,B")
+    parser.add_argument("--peers", type=names(PEERS), default=list(PEERS), metavar="A,B")
     parser.add_argument("--threads", type=numbers, default=[2, 1], metavar="N,M")
     parser.add_argument("--seconds", type=float, default=2, help="of each steady measurement")
     options = parser.parse_args()
