@@ -23,7 +23,7 @@ DIRECT = {
     "runtime": ["loop", "machine", "toolchain", "program"],
     "session": ["import", "plan", "runtime"],
     "nn": ["session"],
-    "wide": ["session"],
+    "wide": ["nn"],
     "explore": ["session", "import", "machine"],
     "cli": ["nn", "wide", "explore"],
 }
