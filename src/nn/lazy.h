@@ -47,6 +47,7 @@ struct tn_tensor {
     uint32_t refs,
         replays; /* replays: of the references, those of recordings that can be done again */
     bool failed, variable;
+    bool stands_in; /* for what each member of a population has; assigned only where that records */
     tn_dtype dtype;
     int rank;
     int64_t dim[TN_MAX_RANK];
@@ -165,6 +166,8 @@ tn_tensor *tn__tensor_failed(tn_context *c);
 tn_tensor *tn__scope_pass(tn_scope *s, tn_tensor *x);
 bool tn__tensor_is_ok(const tn_tensor *x);                 /* NULL is not */
 void tn__tensor_set_storage(tn_tensor *x, tn__storage *s); /* takes a reference of its own */
+/* x becomes what `from` is, whatever it was; without checks. */
+void tn__tensor_become(tn_tensor *x, const tn_tensor *from);
 /* x becomes the value of the recording; what it held becomes its donor if it had none and that is a leaf. */
 void tn__tensor_set_value(tn_tensor *x, tn_value v);
 
@@ -274,6 +277,8 @@ tn_status tn__replay_run(const tn__replay *r, bool *ran, tn_error *err);
 /* An error while this thread records a function of the user's, whose tensors have no values;
  * `deed`: "read". */
 tn_status tn__trace_refuse(const tn_context *c, const char *deed, tn_error *err);
+/* Whether this thread may assign x where it is. */
+tn_status tn__trace_check_assign(const tn_tensor *x, tn_error *err);
 
 /* ---- lazy_program.c -------------------------------------------------------------------------- */
 

@@ -16,7 +16,7 @@ enum { NAME_MAX_BYTES = 512 };
 typedef struct item {
     const char *name;
     tn_tensor *tensor;
-    bool buffer, frozen;
+    bool buffer, frozen, random;
 } item;
 
 typedef struct root {
@@ -26,9 +26,11 @@ typedef struct root {
     tn_map item_ids, module_ids; /* by full name */
     TN_VEC(item) items;
     TN_VEC(tn_module *) modules;
-    tn_tensor *failed; /* what a wrong call gives, since results are borrowed */
-    tn_dtype compute;  /* of modules that were told nothing */
-    uint64_t version;  /* see tn__module_version */
+    tn_tensor *failed;    /* what a wrong call gives, since results are borrowed */
+    tn_dtype compute;     /* of modules that were told nothing */
+    uint64_t version;     /* see tn__module_version */
+    tn__item_maker maker; /* make NULL: tensors of this module's own */
+    const void *elements; /* see tn__module_set_elements */
 } root;
 
 struct tn_module {
@@ -256,15 +258,6 @@ int tn_module_match_trainable(tn_module *m, const char *pattern, bool trainable)
 
 /* ---- parameters and buffers ----------------------------------------------------------------- */
 
-typedef struct wanted {
-    const char *place;
-    tn_dtype dtype;
-    int rank;
-    const int64_t *dim;
-    tn_init init;
-    bool buffer, random;
-} wanted;
-
 static void append_type(tn_str *s, tn_dtype dtype, int rank, const int64_t *dim) {
     tn_str_appendf(s, "%s[", tn_dtype_name(dtype));
     for (int a = 0; a < rank; a++) tn_str_appendf(s, "%s%" PRId64, a ? ", " : "", dim[a]);
@@ -273,7 +266,7 @@ static void append_type(tn_str *s, tn_dtype dtype, int rank, const int64_t *dim)
 
 typedef struct mismatch_args {
     const item *have;
-    const wanted *want;
+    const tn__wanted *want;
 } mismatch_args;
 
 static tn_status describe_mismatch(void *argument, tn_error *err) {
@@ -293,14 +286,14 @@ static tn_status describe_mismatch(void *argument, tn_error *err) {
     return TN_INVALID;
 }
 
-static bool matches(const item *have, const wanted *want) {
+static bool matches(const item *have, const tn__wanted *want) {
     const tn_tensor *x = have->tensor;
     bool same = have->buffer == want->buffer && x->dtype == want->dtype && x->rank == want->rank;
     for (int a = 0; same && a < x->rank; a++) same = x->dim[a] == want->dim[a];
     return same;
 }
 
-static tn_status check_wanted(const wanted *w, tn_error *err) {
+static tn_status check_wanted(const tn__wanted *w, tn_error *err) {
     if (w->dtype >= TN_DTYPE_COUNT || w->rank < 0 || w->rank > TN_MAX_RANK)
         return tn_error_set(err, TN_INVALID, "a tensor of type %d with %d axes", (int)w->dtype,
                             w->rank);
@@ -312,30 +305,36 @@ static tn_status check_wanted(const wanted *w, tn_error *err) {
     return tn__init_check(&w->init, w->dtype, w->rank, w->dim, err);
 }
 
-static void fill(const wanted *w, uint64_t key, const tn__storage *s) {
-    tn_array x = {.dtype = s->dtype, .rank = s->rank, .data = s->data};
-    for (int a = 0; a < s->rank; a++) x.dim[a] = s->dim[a];
-    if (w->random)
-        *(uint64_t *)x.data = key;
-    else
+void tn__wanted_fill(const tn__wanted *w, uint64_t seed, const char *name, void *out) {
+    uint64_t id[] = {seed, tn_hash64(name, strlen(name))}, key = tn_hash64(id, sizeof id);
+    tn_array x = {.dtype = w->dtype, .rank = w->rank, .data = out};
+    for (int a = 0; a < w->rank; a++) x.dim[a] = w->dim[a];
+    if (w->elements && tn_array_bytes(&x))
+        memcpy(out, w->elements, tn_array_bytes(&x));
+    else if (w->random)
+        *(uint64_t *)out = key;
+    else if (!w->elements)
         tn__init_fill(&w->init, key, &x);
 }
 
-/* The tensor, kept; NULL when memory runs out. */
-static tn_tensor *make(const root *r, const wanted *w, const char *name) {
+/* The tensor, kept. */
+static tn_tensor *make(const root *r, const tn__wanted *w, const char *name, tn_error *err) {
     tn_context *c = r->context;
+    if (r->maker.make) return r->maker.make(r->maker.user, w, name, err);
     pthread_mutex_lock(&c->lock);
     tn__storage *s = r->options.abstract ? tn__storage_abstract(w->dtype, w->rank, w->dim, name)
                                          : tn__storage_new(c, w->dtype, w->rank, w->dim);
     pthread_mutex_unlock(&c->lock);
-    if (!s) return NULL;
-    uint64_t id[] = {r->options.seed, tn_hash64(name, strlen(name))};
-    if (!s->abstract) fill(w, tn_hash64(id, sizeof id), s);
-    s->ready = true;
-    pthread_mutex_lock(&c->lock);
-    tn_tensor *x = tn__tensor_of_storage(c, s);
-    if (x) x->variable = !w->buffer;
-    pthread_mutex_unlock(&c->lock);
+    tn_tensor *x = NULL;
+    if (s) {
+        if (!s->abstract) tn__wanted_fill(w, r->options.seed, name, s->data);
+        s->ready = true;
+        pthread_mutex_lock(&c->lock);
+        x = tn__tensor_of_storage(c, s);
+        if (x) x->variable = !w->buffer;
+        pthread_mutex_unlock(&c->lock);
+    }
+    if (!x) tn_error_set(err, TN_OUT_OF_MEMORY, "no memory for '%s'", name);
     return tn_keep(x);
 }
 
@@ -351,24 +350,23 @@ static tn_status add_item(void *argument, tn_error *err) {
     return TN_OK;
 }
 
-static tn_tensor *create(const tn_module *m, const wanted *w, const char *name) {
+static tn_tensor *create(const tn_module *m, const tn__wanted *w, const char *name) {
     tn_error err = TN_ERROR_INIT;
     root *r = m->root;
     if (check_wanted(w, &err) != TN_OK) {
         tn_error_push(&err, "'%s'", name);
         return refuse(m, w->place, &err);
     }
-    add_args a = {.root = r, .name = name, .item = {.buffer = w->buffer}};
-    a.item.tensor = make(r, w, name);
-    if (!a.item.tensor)
-        tn_error_set(&err, TN_OUT_OF_MEMORY, "no memory for '%s'", name);
-    else if (tn_guard(add_item, &a, &err) == TN_OK)
-        return a.item.tensor;
+    add_args a = {.root = r, .name = name, .item = {.buffer = w->buffer, .random = w->random}};
+    tn__wanted filled = *w;
+    filled.elements = r->elements;
+    a.item.tensor = make(r, &filled, name, &err);
+    if (a.item.tensor && tn_guard(add_item, &a, &err) == TN_OK) return a.item.tensor;
     tn_release(a.item.tensor);
     return refuse(m, w->place, &err);
 }
 
-static tn_tensor *get(tn_module *m, const char *name, const wanted *w) {
+static tn_tensor *get(tn_module *m, const char *name, const tn__wanted *w) {
     char full[NAME_MAX_BYTES];
     tn_error err = TN_ERROR_INIT;
     uint32_t id;
@@ -386,16 +384,48 @@ static tn_tensor *get(tn_module *m, const char *name, const wanted *w) {
 
 tn_tensor *tn_module_parameter_at(const char *place, tn_module *m, const char *name, tn_dtype dtype,
                                   int rank, const int64_t *dim, tn_init init) {
-    return get(m, name, &(wanted){place, dtype, rank, dim, init, false, false});
+    return get(m, name, &(tn__wanted){place, dtype, rank, dim, init, false, false, NULL});
 }
 
 tn_tensor *tn_module_buffer_at(const char *place, tn_module *m, const char *name, tn_dtype dtype,
                                int rank, const int64_t *dim, tn_init init) {
-    return get(m, name, &(wanted){place, dtype, rank, dim, init, true, false});
+    return get(m, name, &(tn__wanted){place, dtype, rank, dim, init, true, false, NULL});
 }
 
 tn_tensor *tn_module_random_at(const char *place, tn_module *m, const char *name) {
-    return get(m, name, &(wanted){place, TN_u64, 0, NULL, tn_init_zeros(), true, true});
+    return get(m, name, &(tn__wanted){place, TN_u64, 0, NULL, tn_init_zeros(), true, true, NULL});
+}
+
+void tn__module_set_maker(tn_module *m, tn__item_maker maker) {
+    m->root->maker = maker;
+}
+
+void tn__module_set_elements(tn_module *m, const void *elements) {
+    m->root->elements = elements;
+}
+
+static tn_status make_item_like(tn_module *to, const item *x, tn_error *err) {
+    const tn_tensor *t = x->tensor;
+    tn__wanted w = {"tn_population_from", t->dtype,  t->rank,   t->dim,
+                    tn_init_zeros(),      x->buffer, x->random, NULL};
+    if (!tn__tensor_is_ok(get(to, x->name, &w))) return tn_context_error(to->root->context, err);
+    to->root->items.data[to->root->items.len - 1].frozen = x->frozen;
+    return TN_OK;
+}
+
+tn_status tn__module_make_like(tn_module *to, const tn_module *from, tn_error *err) {
+    const root *r = from->root;
+    to->root->compute = r->compute;
+    for (uint32_t i = 0; i < r->modules.len; i++) {
+        const tn_module *like = r->modules.data[i];
+        tn_module *m = i ? child_of(to, like->name) : to;
+        if (!m) return tn_context_error(to->root->context, err);
+        m->training = like->training;
+        m->compute = like->compute;
+    }
+    for (uint32_t i = 0; i < r->items.len; i++)
+        TN_CHECK(make_item_like(to, &r->items.data[i], err));
+    return TN_OK;
 }
 
 /* ---- looking -------------------------------------------------------------------------------- */
@@ -412,10 +442,18 @@ bool tn_module_entry(const tn_module *m, int index, tn_module_item *out) {
     return true;
 }
 
-tn_tensor *tn_module_find(const tn_module *m, const char *name) {
+bool tn__module_is_random(const tn_module *m, int index) {
+    return index >= 0 && index < tn_module_count(m) && m->root->items.data[index].random;
+}
+
+int tn__module_index(const tn_module *m, const char *name) {
     uint32_t id;
-    if (!m || !tn_map_get_str(&m->root->item_ids, name, &id)) return NULL;
-    return m->root->items.data[id].tensor;
+    return m && tn_map_get_str(&m->root->item_ids, name, &id) ? (int)id : -1;
+}
+
+tn_tensor *tn_module_find(const tn_module *m, const char *name) {
+    int i = tn__module_index(m, name);
+    return i >= 0 ? m->root->items.data[i].tensor : NULL;
 }
 
 int64_t tn_module_parameter_elements(const tn_module *m) {

@@ -18,6 +18,35 @@ tn_dtype tn__module_compute_all(tn_module *m, tn_dtype dtype);
 /* The parameter is not trained. */
 void tn__module_freeze(tn_module *m, const tn_tensor *parameter);
 
+/* What a parameter or buffer is to be. */
+typedef struct tn__wanted {
+    const char *place;
+    tn_dtype dtype;
+    int rank;
+    const int64_t *dim;
+    tn_init init;
+    bool buffer, random;  /* random: the number of a stream */
+    const void *elements; /* not NULL: instead of the initial values */
+} tn__wanted;
+/* Fills `out`, of this type, as a module of this seed does. */
+void tn__wanted_fill(const tn__wanted *w, uint64_t seed, const char *full_name, void *out);
+
+/* Makes the tensors of a root module: kept, of the type that is wanted. NULL: err tells. */
+typedef struct tn__item_maker {
+    tn_tensor *(*make)(void *user, const tn__wanted *w, const char *full_name, tn_error *err);
+    void *user;
+} tn__item_maker;
+void tn__module_set_maker(tn_module *root, tn__item_maker maker);
+/* What is made next gets these elements, until it is NULL. */
+void tn__module_set_elements(tn_module *m, const void *elements);
+/* The item of this full name; −1: there is none. */
+int tn__module_index(const tn_module *m, const char *full_name);
+/* Whether the item is the number of a random stream (tn_module_random). */
+bool tn__module_is_random(const tn_module *m, int index);
+/* Makes in the root `to`, which is empty, all modules and items that `from` has, modes and what is frozen
+ * included; the maker of `to` says what they hold. */
+tn_status tn__module_make_like(tn_module *to, const tn_module *from, tn_error *err);
+
 /* A layer's own module: the child of this name, with what its calls need. */
 typedef struct tn__layer {
     const char *place;

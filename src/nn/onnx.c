@@ -22,7 +22,7 @@ typedef struct opening {
     for (int64_t i = 0; i < (count); i++)                                                          \
         if ((((const type *)(data))[i] & (type)(((type)-1) >> 1)) >= (type)(largest)) return true;
 
-static bool is_mask(const tn__storage *s, int64_t count) {
+static bool is_mask(const tn_array *s, int64_t count) {
     if (s->dtype == TN_f32) REACHES(uint32_t, s->data, count, 0x7f7fffffu)
     if (s->dtype == TN_f64) REACHES(uint64_t, s->data, count, 0x7fefffffffffffffu)
     if (s->dtype == TN_f16) REACHES(uint16_t, s->data, count, 0x7bffu)
@@ -41,16 +41,15 @@ static tn_status make_weight(const opening *o, uint32_t i, tn_error *err) {
     const tn_import_weight *w = &o->x->opened.weights.data[i];
     const tn_array *a = &w->array;
     int before = tn_module_count(o->module);
+    tn__module_set_elements(o->module, a->data);
     tn_tensor *t = (w->statistics ? tn_module_buffer_at : tn_module_parameter_at)(
         "tn_onnx_open", o->module, w->name, a->dtype, a->rank, a->dim, tn_init_zeros());
+    tn__module_set_elements(o->module, NULL);
     if (!tn_tensor_ok(t)) return tn_context_error(o->x->context, err);
     o->x->weights[i] = tn_retain(t);
     bool is_new = tn_module_count(o->module) > before, freeze = is_listed(o, w->name);
-    const tn__storage *s = t->storage;
-    if (is_new && !s->abstract && s->bytes) {
-        memcpy(s->data, a->data, s->bytes);
-        freeze = freeze || is_mask(s, tn_tensor_count(t));
-    }
+    if (is_new && (t->stands_in || !t->storage->abstract))
+        freeze = freeze || is_mask(a, tn_tensor_count(t));
     if (freeze) tn__module_freeze(o->module, t);
     return TN_OK;
 }

@@ -268,7 +268,7 @@ tn_tensor *tn_tensor_scalar_at(const char *place, tn_context *c, tn_dtype dtype,
 /* ---- assignment ----------------------------------------------------------------------------- */
 
 static tn_status check_assign(const tn_tensor *x, const tn_tensor *value, tn_error *err) {
-    TN_CHECK(tn__trace_refuse(x->context, "assigned", err));
+    TN_CHECK(tn__trace_check_assign(x, err));
     if (x->context != value->context)
         return tn_error_set(err, TN_INVALID, "assign: the tensors are of two contexts");
     bool same = x->dtype == value->dtype && x->rank == value->rank;
@@ -276,6 +276,14 @@ static tn_status check_assign(const tn_tensor *x, const tn_tensor *value, tn_err
     if (!same && !x->failed && !value->failed)
         return tn_error_set(err, TN_INVALID, "assign: the new value is not of the tensor's type");
     return TN_OK;
+}
+
+void tn__tensor_become(tn_tensor *x, const tn_tensor *from) {
+    if (from->storage)
+        tn__tensor_set_storage(x, from->storage);
+    else
+        tn__tensor_set_value(x, from->value);
+    x->failed = from->failed;
 }
 
 void tn_assign_at(const char *place, tn_tensor *x, const tn_tensor *value) {
@@ -287,12 +295,8 @@ void tn_assign_at(const char *place, tn_tensor *x, const tn_tensor *value) {
     if (!value || check_assign(x, value, &err) != TN_OK) {
         if (err.status != TN_OK) tn__context_fail(c, place, &err);
         x->failed = true;
-    } else if (value->storage) {
-        tn__tensor_set_storage(x, value->storage);
-        x->failed = value->failed;
     } else {
-        tn__tensor_set_value(x, value->value);
-        x->failed = value->failed;
+        tn__tensor_become(x, value);
     }
     pthread_mutex_unlock(&c->lock);
 }

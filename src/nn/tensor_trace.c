@@ -36,6 +36,17 @@ tn_status tn__trace_refuse(const tn_context *c, const char *deed, tn_error *err)
     return TN_OK;
 }
 
+tn_status tn__trace_check_assign(const tn_tensor *x, tn_error *err) {
+    const tn__trace *t = tracing;
+    if (!x->stands_in) return tn__trace_refuse(x->context, "assigned", err);
+    if (t && t->context == x->context && t->assigns) return TN_OK;
+    if (t && t->context == x->context) return tn__trace_refuse(x->context, "assigned", err);
+    return tn_error_set(err, TN_INVALID,
+                        "this tensor stands for one of each member of a population and can be "
+                        "assigned by a member's function alone; tn_population_tensor gives that "
+                        "of all members");
+}
+
 /* Zeros behind a barrier: not a constant, and equal to nothing else. */
 static tn_value build_place(tn_builder *b, const tn_value *in, const void *args) {
     (void)args;

@@ -10,6 +10,7 @@ typedef struct tn__trace {
     struct tn__trace *outer; /* of this thread */
     tn_context *context;
     const char *what; /* "tn_vmap" */
+    bool assigns;     /* what stands in for a member's tensors may be assigned */
     tn_scope *scope;  /* NULL when there was no memory for it */
     uint64_t cuts;    /* of the context when it began */
 } tn__trace;

@@ -57,6 +57,9 @@ void tn_b_batch(tn_builder *b, const tn_batch_inputs *x, const tn_value *y, int 
         }
         if (behind[p] && !given) tn_b_batch_node(b, g, p, x->size, map, carries);
     }
-    for (int i = 0; i < count && tn_b_ok(b); i++)
-        out[i] = tn_batch_operand(b, map[y[i]], carries[y[i]], x->size);
+    for (int i = 0; i < count && tn_b_ok(b); i++) {
+        bool once = x->carries && !carries[y[i]];
+        out[i] = once ? y[i] : tn_batch_operand(b, map[y[i]], carries[y[i]], x->size);
+        if (x->carries) x->carries[i] = !once;
+    }
 }

@@ -18,6 +18,8 @@ typedef struct tn_batch_inputs {
     const tn_value *member, *all;
     int count;
     tn_dim size;
+    bool *
+        carries; /* not NULL: becomes whether y[i] depends on the member; else out[i] is y[i], once */
 } tn_batch_inputs;
 void tn_b_batch(tn_builder *b, const tn_batch_inputs *x, const tn_value *y, int count,
                 tn_value *out);

@@ -1,0 +1,109 @@
+/* A population beside modules of the same seeds, which run alone. */
+#ifndef TENON_POPULATION_LAB_H
+#define TENON_POPULATION_LAB_H
+
+#include <tenon/population.h>
+
+#include "unit/nn/lazy_test.h"
+
+enum { LAB_MEMBERS = 3, LAB_RESULTS = 4, LAB_INPUTS = 4, LAB_SEED = 100 };
+
+typedef struct lab {
+    tn_context *c;
+    tn_population *p;
+    tn_module *alone[LAB_MEMBERS];
+} lab;
+
+static inline tn_module *lab_module(tn_context *c, uint64_t seed) {
+    tn_module_options o = TN_MODULE_OPTIONS_INIT;
+    tn_error err = TN_ERROR_INIT;
+    tn_module *m;
+    o.seed = seed;
+    must(tn_module_create(c, &o, &m, &err), &err);
+    return m;
+}
+
+static inline lab lab_open(tn_compile_mode mode) {
+    lab l = {.c = lazy_context(mode, 2)};
+    tn_population_options o = TN_POPULATION_OPTIONS_INIT;
+    tn_error err = TN_ERROR_INIT;
+    o.members = LAB_MEMBERS;
+    o.seed = LAB_SEED;
+    must(tn_population_create(l.c, &o, &l.p, &err), &err);
+    for (int i = 0; i < LAB_MEMBERS; i++) l.alone[i] = lab_module(l.c, LAB_SEED + (uint64_t)i);
+    return l;
+}
+
+static inline void lab_close(lab *l) {
+    for (int i = 0; i < LAB_MEMBERS; i++) tn_module_release(l->alone[i]);
+    tn_population_release(l->p);
+    tn_context_release(l->c);
+}
+
+static inline void lab_set_training(lab *l, bool training) {
+    tn_module_set_training(tn_population_module(l->p), training);
+    for (int i = 0; i < LAB_MEMBERS; i++) tn_module_set_training(l->alone[i], training);
+}
+
+/* Row i of x along axis 0. */
+static inline tn_tensor *lab_row(tn_tensor *x, int i) {
+    return tn_squeeze(tn_slice(x, 0, i, i + 1, 1), 0);
+}
+
+/* Each element within `tolerance` of want's largest magnitude; 0: bit for bit. */
+static inline void lab_same(const char *what, int member, tn_tensor *have, tn_tensor *want,
+                            double tolerance) {
+    tn_error err = TN_ERROR_INIT;
+    tn_buffer a, b;
+    must(tn_view(have, &a, &err), &err);
+    must(tn_view(want, &b, &err), &err);
+    assert_int_equal(a.dtype, b.dtype);
+    assert_int_equal(a.rank, b.rank);
+    for (int i = 0; i < a.rank; i++) assert_int_equal(a.dim[i], b.dim[i]);
+    size_t bytes = (size_t)tn_tensor_count(have) * tn_dtype_size(a.dtype);
+    if (memcmp(a.data, b.data, bytes) == 0) return;
+    if (tolerance == 0 || a.dtype != TN_f32)
+        fail_msg("%s of member %d differs from that of its module alone", what, member);
+    const float *x = a.data, *y = b.data;
+    int64_t count = tn_tensor_count(have);
+    double top = 0;
+    for (int64_t i = 0; i < count; i++) top = fmax(top, fabs((double)y[i]));
+    for (int64_t i = 0; i < count; i++)
+        if (!(fabs((double)x[i] - (double)y[i]) <= tolerance * top) &&
+            !(isnan(x[i]) && isnan(y[i])))
+            fail_msg("%s of member %d: element %lld is %.9g, alone %.9g (largest %g)", what, member,
+                     (long long)i, (double)x[i], (double)y[i], top);
+}
+
+/* Parameters and buffers of all members against the modules'. */
+static inline void lab_compare_items(lab *l, double tolerance) {
+    tn_module_item item;
+    tn_scope *scope = tn_scope_open(l->c);
+    assert_int_equal(tn_module_count(tn_population_module(l->p)), tn_module_count(l->alone[0]));
+    for (int i = 0; tn_module_entry(l->alone[0], i, &item); i++)
+        for (int k = 0; k < LAB_MEMBERS; k++)
+            lab_same(item.name, k, lab_row(tn_population_tensor(l->p, item.name), k),
+                     tn_module_find(l->alone[k], item.name), tolerance);
+    tn_scope_close(scope);
+}
+
+/* Calls fn for the population and for each module; x are [N, …], or shared. */
+static inline void lab_compare(lab *l, tn_population_call call, double tolerance) {
+    tn_tensor *y[LAB_RESULTS], *one[LAB_INPUTS], *alone[LAB_RESULTS];
+    tn_scope *scope = tn_scope_open(l->c);
+    tn_population_apply(l->p, &call, y);
+    tn_error err = TN_ERROR_INIT;
+    must(tn_context_error(l->c, &err), &err);
+    for (int k = 0; k < LAB_MEMBERS; k++) {
+        for (int i = 0; i < call.x_count; i++)
+            one[i] = call.shared && call.shared[i] ? call.x[i] : lab_row(call.x[i], k);
+        call.fn(call.context, l->alone[k], one, alone);
+        must(tn_context_error(l->c, &err), &err);
+        for (int i = 0; i < call.y_count; i++)
+            lab_same("the result", k, lab_row(y[i], k), alone[i], tolerance);
+    }
+    tn_scope_close(scope);
+    lab_compare_items(l, tolerance);
+}
+
+#endif
