@@ -43,23 +43,34 @@ static tn_status open_model(cli *c, cli_model *m, tn_error *err) {
     return cli_model_bind(c, m, CLI_MISSING_RANDOM, c->options.random, err);
 }
 
+tn_status cli_inspect_bound(cli *c, cli_model *m, tn_session *s, cli_inspection *x, tn_error *err) {
+    *x = (cli_inspection){.model = m, .session = s};
+    x->program = tn_session_artifact(s)->program;
+    TN_CHECK(look_at_graph(c, m, x, err));
+    x->steps = cli_steps_of(c, s);
+    x->peak = cli_peak_bytes(m, s);
+    x->weights = m->data ? x->cost.parameter_bytes : cli_weight_bytes(tn_session_artifact(s));
+    x->memory = tn_instance_memory(tn_session_instance(s));
+    return TN_OK;
+}
+
+tn_status cli_inspect_files(cli *c, cli_inspection *x, tn_session *s, tn_error *err) {
+    const cli_model *m = x->model;
+    if (c->options.html && !m->data) /* the page shows where the time goes */
+        TN_CHECK(cli_steps_profile(&x->steps, s, m, 5, err));
+    if (c->options.dot) TN_CHECK(cli_inspect_dot(c, x, c->options.dot, err));
+    if (c->options.html) TN_CHECK(cli_inspect_html(c, x, c->options.html, err));
+    return TN_OK;
+}
+
 static tn_status inspect(cli *c, cli_model *m, tn_session **s, tn_error *err) {
+    cli_inspection x;
     TN_CHECK(open_model(c, m, err));
     TN_CHECK(tn_session_create(m->model, s, err));
     TN_CHECK(tn_session_bind(*s, m->inputs, m->input_count, err));
     TN_CHECK(cli_dump_check(c, &m->dump, err));
-
-    cli_inspection x = {.model = m, .session = *s};
-    x.program = tn_session_artifact(*s)->program;
-    TN_CHECK(look_at_graph(c, m, &x, err));
-    x.steps = cli_steps_of(c, *s);
-    x.peak = cli_peak_bytes(m, *s);
-    x.weights = m->data ? x.cost.parameter_bytes : cli_weight_bytes(tn_session_artifact(*s));
-    x.memory = tn_instance_memory(tn_session_instance(*s));
-    if (c->options.html && !m->data) /* the page shows where the time goes */
-        TN_CHECK(cli_steps_profile(&x.steps, *s, m, 5, err));
-    if (c->options.dot) TN_CHECK(cli_inspect_dot(c, &x, c->options.dot, err));
-    if (c->options.html) TN_CHECK(cli_inspect_html(c, &x, c->options.html, err));
+    TN_CHECK(cli_inspect_bound(c, m, *s, &x, err));
+    TN_CHECK(cli_inspect_files(c, &x, *s, err));
     if (c->options.json) return cli_json(c, cli_inspect_json(c, &x), err);
     cli_inspect_text(c, &x);
     return TN_OK;

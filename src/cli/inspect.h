@@ -21,6 +21,11 @@ typedef struct cli_inspection {
     tn_memory_use memory;
 } cli_inspection;
 
+/* Of a session that is bound to the model's inputs. */
+tn_status cli_inspect_bound(cli *c, cli_model *m, tn_session *s, cli_inspection *out,
+                            tn_error *err);
+/* Writes what --dot and --html ask for. */
+tn_status cli_inspect_files(cli *c, cli_inspection *x, tn_session *s, tn_error *err);
 json_t *cli_inspect_json(cli *c, const cli_inspection *x);
 void cli_inspect_text(cli *c, const cli_inspection *x);
 tn_status cli_inspect_dot(cli *c, const cli_inspection *x, const char *path, tn_error *err);

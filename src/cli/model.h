@@ -4,7 +4,7 @@
 
 #include <tenon/session.h>
 
-#include "cli/cli.h"
+#include "cli/bind.h"
 #include "session/session.h"
 
 /* What --dump-after asks for and what came by. */
@@ -34,15 +34,10 @@ typedef struct cli_model {
     uint32_t tensors;
 } cli_model;
 
-typedef enum cli_missing {
-    CLI_MISSING_IS_ERROR,
-    CLI_MISSING_RANDOM, /* made up from the seed */
-} cli_missing;
-
 /* A built-in model as a program of the forward pass, and its inputs without elements: it cannot run. */
 tn_status cli_model_open_named(cli *c, const char *name, cli_model *m, tn_error *err);
 tn_status cli_model_open(cli *c, const char *path, cli_model *m, tn_error *err);
-/* Reads the files of -i and finds the input each is for; missing ones are made up or an error. */
+/* As cli_bind. */
 tn_status cli_model_bind(cli *c, cli_model *m, cli_missing missing, const char *seed,
                          tn_error *err);
 void cli_model_close(cli_model *m);

@@ -78,8 +78,7 @@ void cli_table_cell(cli_table *t, const char *format, ...) {
     tn_vec_push(arena, &t->cells, tn_arena_strdup(arena, text));
 }
 
-/* Columns that UTF-8 text takes, as far as it holds no wide characters. */
-static int text_width(const char *text) {
+int cli_text_width(const char *text) {
     int width = 0;
     for (; *text; text++) width += ((unsigned char)*text & 0xC0) != 0x80;
     return width;
@@ -89,12 +88,12 @@ void cli_table_print(const cli_table *t) {
     int width[16] = {0};
     uint32_t columns = (uint32_t)TN_MIN(t->columns, 16);
     for (uint32_t i = 0; i < t->cells.len; i++)
-        width[i % columns] = TN_MAX(width[i % columns], text_width(t->cells.data[i]));
+        width[i % columns] = TN_MAX(width[i % columns], cli_text_width(t->cells.data[i]));
     for (uint32_t i = 0; i < t->cells.len; i++) {
         uint32_t column = i % columns;
         const char *text = t->cells.data[i];
         bool head = t->heading && i < columns, right = t->align[column] == 'r';
-        int blanks = width[column] - text_width(text);
+        int blanks = width[column] - cli_text_width(text);
         if (column + 1 == columns && !right) blanks = 0;
         printf("%s%s%*s%s%*s%s", column ? "  " : "", head ? cli_style_on(t->c, CLI_BOLD) : "",
                right ? blanks : 0, "", text, right ? 0 : blanks, "", head ? CLI_OFF(t->c) : "");

@@ -26,6 +26,9 @@ const char *cli_time(cli *c, double seconds);
 /* "f32[2,3]" */
 const char *cli_type_text(cli *c, tn_dtype dtype, int rank, const int64_t *dim);
 
+/* Columns that UTF-8 text takes, as far as it holds no wide characters. */
+int cli_text_width(const char *text);
+
 /* A table of text; cells are copied, column widths found when it is printed. */
 typedef struct cli_table {
     cli *c;

@@ -22,16 +22,12 @@ static void print_improved(void *context, const tn_tune_site *s) {
             record_text(c, &s->start, s->kind), cli_time(c, s->before), cli_time(c, s->after));
 }
 
-static tn_status tune(cli *c, cli_model *m, cli_missing missing, const char *seed, tn_error *err) {
-    TN_CHECK(cli_model_options(c, &m->options, &m->dump, err));
-    m->options.dump = NULL;
-    TN_CHECK(tn_model_open(m->path, &m->options, &m->model, err));
-    TN_CHECK(cli_model_bind(c, m, missing, seed, err));
+tn_status cli_tune_model(cli *c, tn_model *m, const char *name, const tn_buffer *inputs, int count,
+                         tn_error *err) {
     tn_tune_options options = {c->options.tune, print_improved, c};
     tn_tune_result r;
     double start = tn_seconds();
-    TN_TRY(err, tn_model_tune(m->model, m->inputs, m->input_count, &options, &r, err),
-           "while tuning %s", m->path);
+    TN_TRY(err, tn_model_tune(m, inputs, count, &options, &r, err), "while tuning %s", name);
     if (c->options.quiet) return TN_OK;
     fprintf(stderr, "tuning: %u schedules of %u kernels in %u rounds, %s; %d kept: %s -> %s\n",
             r.tried, r.kernels, r.rounds, cli_time(c, tn_seconds() - start), r.kept,
@@ -39,9 +35,18 @@ static tn_status tune(cli *c, cli_model *m, cli_missing missing, const char *see
     return TN_OK;
 }
 
-tn_status cli_tune_first(cli *c, cli_missing missing, const char *seed, tn_error *err) {
+static tn_status tune(cli *c, cli_model *m, cli_missing missing, const char *seed, tn_error *err) {
+    TN_CHECK(cli_model_options(c, &m->options, &m->dump, err));
+    m->options.dump = NULL;
+    TN_CHECK(tn_model_open(m->path, &m->options, &m->model, err));
+    TN_CHECK(cli_model_bind(c, m, missing, seed, err));
+    return cli_tune_model(c, m->model, m->path, m->inputs, m->input_count, err);
+}
+
+tn_status cli_tune_wanted(cli *c, bool *wanted, tn_error *err) {
     const cli_options *o = &c->options;
-    if (isnan(o->tune)) return TN_OK;
+    *wanted = !isnan(o->tune);
+    if (!*wanted) return TN_OK;
     if (o->tune > 86400) return cli_usage(c, err, "--tune: %g seconds are too many", o->tune);
     if (o->no_cache || o->no_tuned || o->no_opt || o->interpret)
         return cli_usage(c, err, "--tune does not go with --%s",
@@ -49,7 +54,14 @@ tn_status cli_tune_first(cli *c, cli_missing missing, const char *seed, tn_error
                          : o->no_tuned ? "no-tuned"
                          : o->no_opt   ? "no-opt"
                                        : "interpret");
-    cli_model m = {.path = o->positional.at[0]};
+    return TN_OK;
+}
+
+tn_status cli_tune_first(cli *c, cli_missing missing, const char *seed, tn_error *err) {
+    bool wanted;
+    TN_CHECK(cli_tune_wanted(c, &wanted, err));
+    if (!wanted) return TN_OK;
+    cli_model m = {.path = c->options.positional.at[0]};
     tn_status status = tune(c, &m, missing, seed, err);
     cli_model_close(&m);
     return status;

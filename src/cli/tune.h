@@ -7,5 +7,9 @@
 /* Tunes the model of the command line for its inputs, when that is asked for; what is compiled
  * afterwards finds the records in the cache. */
 tn_status cli_tune_first(cli *c, cli_missing missing, const char *seed, tn_error *err);
+/* The parts of it: whether that is asked for (a usage error where it cannot be), and tuning a model. */
+tn_status cli_tune_wanted(cli *c, bool *wanted, tn_error *err);
+tn_status cli_tune_model(cli *c, tn_model *m, const char *name, const tn_buffer *inputs, int count,
+                         tn_error *err);
 
 #endif
