@@ -23,6 +23,7 @@ struct tn_optimizer {
     parameter *parameter;
     tn_tensor *step; /* i64: updates so far; NULL where none are needed */
     bool prepared;
+    tn__optimizer_scalars scalars;
 };
 
 /* ---- making --------------------------------------------------------------------------------- */
@@ -148,7 +149,8 @@ static bool counts_steps(const tn_optimizer *o) {
 static void make_master(const char *place, parameter *p) {
     tn_tensor *master = tn_keep(tn_cast_at(place, p->x.tensor, TN_f32));
     p->state[p->state_count - 1].tensor = master;
-    (void)!tn_eval(&master, 1, NULL); /* an error stays with the context */
+    if (!tn__is_abstract(p->x.tensor))
+        (void)!tn_eval(&master, 1, NULL); /* an error stays with the context */
 }
 
 static void prepare(const char *place, tn_optimizer *o) {
@@ -174,13 +176,23 @@ int tn_optimizer_state(tn_optimizer *o, tn_named_tensor *out, int room) {
     return n;
 }
 
+void tn__optimizer_scalars_set(tn_optimizer *o, const tn__optimizer_scalars *scalars) {
+    o->scalars = *scalars;
+}
+
 /* ---- a step --------------------------------------------------------------------------------- */
 
 typedef struct step_args {
     const tn_optimizer *o;
     const parameter *p;
-    bool apply;
+    bool decay, momentum, apply; /* which scalars there are */
 } step_args;
+
+/* What is the same for all parameters; the first is NULL only where it failed or is not needed, the others
+ * may be. */
+typedef struct common {
+    const tn_tensor *step, *decay, *momentum, *apply;
+} common;
 
 static bool is_scalar(tn_builder *b, const char *what, tn_value v) {
     tn_type type = tn_b_type(b, v);
@@ -201,46 +213,57 @@ static bool check_gradient(tn_builder *b, const parameter *p, tn_value x, tn_val
 }
 
 /* The new x; the moments are replaced. */
-static tn_value update(tn_builder *b, const step_args *a, tn_update *u, tn_value x, tn_value g,
-                       tn_value *moment) {
+static tn_value update(tn_builder *b, const step_args *a, tn_update *u, const tn_coefficient *decay,
+                       tn_value x, tn_value g, tn_value *moment) {
     const tn_optimizer_options *o = &a->o->options;
-    double decay = a->p->settings.weight_decay;
     u->epsilon = o->epsilon;
     u->alpha = o->beta1;
     u->beta = o->beta2;
     switch (o->kind) {
     case TN_OPTIMIZER_SGD:
-        u->norm = decay;
-        u->alpha = o->momentum;
+        u->norm = *decay;
         u->beta = 1;
         return tn_b_momentum(b, x, g, o->momentum != 0 ? moment : NULL, o->nesterov, u);
     case TN_OPTIMIZER_ADAM:
-        u->norm = decay;
+        u->norm = *decay;
         return tn_b_adam(b, x, g, &moment[0], &moment[1], u);
     case TN_OPTIMIZER_ADAMW:
-        u->decoupled = decay;
+        u->decoupled = *decay;
         return tn_b_adam(b, x, g, &moment[0], &moment[1], u);
     case TN_OPTIMIZER_LION:
-        u->decoupled = decay;
+        u->decoupled = *decay;
         return tn_b_lion(b, x, g, &moment[0], u);
     }
     TN_BUG("an optimizer of no kind");
 }
 
-/* in: rate, gradient, x, state …, step if there is one, apply if there is one; out: x, state … */
+static bool check_scalars(tn_builder *b, const tn_value *in, const step_args *a, int at) {
+    static const char *const names[] = {"the weight decay", "the momentum",
+                                        "the flag of what to apply"};
+    const bool given[] = {a->decay, a->momentum, a->apply};
+    if (!is_scalar(b, "the learning rate", in[0])) return false;
+    for (int i = 0; i < 3; i++)
+        if (given[i] && !is_scalar(b, names[i], in[at++])) return false;
+    return true;
+}
+
+/* in: rate, gradient, x, state …, those that there are of step, decay, momentum, apply; out: x, state … */
 static void build_step(tn_builder *b, const tn_value *in, const void *args, tn_value *out) {
     const step_args *a = args;
     const parameter *p = a->p;
     int n = 3 + p->state_count, moments = p->state_count - p->master;
     tn_value x = in[2], old[1 + MOST_STATE], new[1 + MOST_STATE];
     tn_update u = {.rate = in[0], .step = TN_NO_VALUE, .scale = p->settings.rate};
+    tn_coefficient decay = {.number = p->settings.weight_decay, .is_value = a->decay};
+    u.momentum = (tn_coefficient){.number = a->o->options.momentum, .is_value = a->momentum};
     if (a->o->step) u.step = in[n++];
-    if (!is_scalar(b, "the learning rate", in[0]) || !check_gradient(b, p, x, in[1])) return;
-    if (a->apply && !is_scalar(b, "the flag of what to apply", in[n])) return;
+    if (!check_scalars(b, in, a, n) || !check_gradient(b, p, x, in[1])) return;
+    if (a->decay) decay.value = in[n++];
+    if (a->momentum) u.momentum.value = in[n++];
     tn_dtype dtype = tn_b_type(b, x).dtype, wide = tn__wide_float(dtype);
     for (int i = 0; i < moments; i++) old[1 + i] = new[1 + i] = in[3 + i];
     old[0] = p->master ? in[3 + moments] : tn_b_cast(b, x, wide);
-    new[0] = update(b, a, &u, old[0], tn_b_cast(b, in[1], wide), new + 1);
+    new[0] = update(b, a, &u, &decay, old[0], tn_b_cast(b, in[1], wide), new + 1);
     for (int i = 0; i <= moments && a->apply; i++)
         new[i] = tn_b_where(b, tn__truth(b, in[n]), new[i], old[i]);
     out[0] = tn_b_cast(b, new[0], dtype);
@@ -248,16 +271,23 @@ static void build_step(tn_builder *b, const tn_value *in, const void *args, tn_v
     if (p->master) out[1 + moments] = new[0];
 }
 
-/* `shared`: the count, which is NULL only where it failed or is not needed, and the flag. */
+/* Those whose weight decay is another than the optimizer's keep it. */
+static bool follows(const tn_optimizer *o, const parameter *p) {
+    return p->settings.weight_decay == o->options.weight_decay && p->settings.weight_decay != 0;
+}
+
 static void step_parameter(const char *place, tn_optimizer *o, parameter *p, const tn_tensor *rate,
-                           const tn_tensor *gradient, const tn_tensor *const shared[2]) {
-    const tn_tensor *in[3 + MOST_STATE + 2] = {rate, gradient, p->x.tensor};
+                           const tn_tensor *gradient, const common *c) {
+    const tn_tensor *in[3 + MOST_STATE + 4] = {rate, gradient, p->x.tensor};
     tn_tensor *to[1 + MOST_STATE] = {p->x.tensor}, *from[1 + MOST_STATE];
     int n = 3, results = 1 + p->state_count;
     for (int i = 0; i < p->state_count; i++) in[n++] = to[1 + i] = p->state[i].tensor;
-    if (o->step) in[n++] = shared[0];
-    if (shared[1]) in[n++] = shared[1];
-    step_args args = {o, p, shared[1] != NULL};
+    step_args args = {o, p, c->decay && follows(o, p), c->momentum && o->options.momentum != 0,
+                      c->apply != NULL};
+    if (o->step) in[n++] = c->step;
+    if (args.decay) in[n++] = c->decay;
+    if (args.momentum) in[n++] = c->momentum;
+    if (args.apply) in[n++] = c->apply;
     tn__call call = {place, o->context, in, n, results, build_step, &args};
     tn__record(&call, from);
     tn__assign_all(place, to, from, results);
@@ -289,8 +319,8 @@ void tn_optimizer_step_at(const char *place, tn_optimizer *o, const tn_tensor *r
     if (given == 0) return;
     prepare(place, o);
     tn_tensor *step = o->step ? count_step(place, o, apply) : NULL;
-    const tn_tensor *shared[2] = {step, apply};
+    const common c = {step, o->scalars.weight_decay, o->scalars.momentum, apply};
     for (int i = 0; i < o->count; i++)
-        if (gradients[i]) step_parameter(place, o, &o->parameter[i], rate, gradients[i], shared);
+        if (gradients[i]) step_parameter(place, o, &o->parameter[i], rate, gradients[i], &c);
     tn_release(step);
 }

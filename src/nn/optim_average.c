@@ -92,7 +92,9 @@ static tn_value build_start(tn_builder *b, const tn_value *in, const void *args)
 
 /* Averages begin as numbers, not as a graph: a step that is compiled once must find them in memory. */
 static tn_status evaluate(tn__slots *s, tn_error *err) {
-    for (int i = 0; i < s->count; i++) TN_CHECK(tn_eval(&s->state[i].tensor, 1, err));
+    for (int i = 0; i < s->count; i++)
+        if (!tn__is_abstract(s->parameter[i].tensor))
+            TN_CHECK(tn_eval(&s->state[i].tensor, 1, err));
     return TN_OK;
 }
 

@@ -20,13 +20,25 @@ static tn_value sum_of_squares(tn_builder *b, tn_value x) {
 
 typedef struct clip_args {
     int count;
+    bool scalar; /* what limits is an operand, the first */
     double limit;
     bool clips;
 } clip_args;
 
+/* min(1, limit / norm) */
+static tn_value clip_factor(tn_builder *b, tn_value norm, const tn_value *limit,
+                            const clip_args *a) {
+    tn_dtype dtype = tn_b_type(b, norm).dtype;
+    tn_value most = a->scalar ? tn_b_cast(b, *limit, dtype) : tn_b_scalar(b, dtype, a->limit);
+    tn_value scale = tn_b_div(b, most, tn_b_add_scalar(b, norm, 1e-6));
+    return tn_b_min(b, scale, tn_b_scalar(b, dtype, 1));
+}
+
 /* out: the norm, then the clipped ones */
 static void build_norm(tn_builder *b, const tn_value *in, const void *args, tn_value *out) {
     const clip_args *a = args;
+    const tn_value *limit = in;
+    if (a->scalar) in++;
     tn_dtype dtype = TN_f32;
     tn_value sum = TN_NO_VALUE;
     for (int i = 0; i < a->count; i++)
@@ -37,8 +49,7 @@ static void build_norm(tn_builder *b, const tn_value *in, const void *args, tn_v
     }
     out[0] = tn_b_sqrt(b, sum);
     if (!a->clips) return;
-    tn_value scale = tn_b_div(b, tn_b_scalar(b, dtype, a->limit), tn_b_add_scalar(b, out[0], 1e-6));
-    scale = tn_b_min(b, scale, tn_b_scalar(b, dtype, 1));
+    tn_value scale = clip_factor(b, out[0], limit, a);
     for (int i = 0; i < a->count; i++) {
         tn_dtype own = tn_b_type(b, in[i]).dtype, wide = tn__wide_float(own);
         tn_value x = tn_b_mul(b, tn_b_cast(b, in[i], wide), tn_b_cast(b, scale, wide));
@@ -76,7 +87,7 @@ tn_tensor *tn_clip_gradients_norm_at(const char *place, tn_tensor *const *gradie
     if (ok && g.count && !valid) {
         norm = bad_limit(place, &g, "max_norm", max_norm);
     } else if (ok && g.count) {
-        clip_args args = {g.count, max_norm, clips};
+        clip_args args = {.count = g.count, .limit = max_norm, .clips = clips};
         tn__call call = {place,      NULL, g.tensor, g.count, 1 + (clips ? g.count : 0),
                          build_norm, &args};
         tn__record(&call, results);
@@ -86,6 +97,25 @@ tn_tensor *tn_clip_gradients_norm_at(const char *place, tn_tensor *const *gradie
         give(&g, 0, count, results + 1, clipped);
     else if (clipped)
         pass_on(gradients, count, ok && valid, clipped);
+    free(results);
+    tn__given_deinit(&g);
+    return norm;
+}
+
+tn_tensor *tn__clip_gradients_norm(const char *place, tn_tensor *const *gradients, int count,
+                                   const tn_tensor *max_norm, tn_tensor **clipped) {
+    tn__given g;
+    tn_tensor *norm = NULL, **results = calloc((size_t)count + 1, sizeof *results);
+    bool ok = tn__given_init(&g, max_norm, gradients, count) && results;
+    if (ok && g.count > 1) {
+        clip_args args = {.count = g.count - 1, .scalar = true, .clips = true};
+        tn__call call = {place, NULL, g.tensor, g.count, g.count, build_norm, &args};
+        tn__record(&call, results);
+        norm = results[0];
+        give(&g, 1, count, results + 1, clipped);
+    } else {
+        pass_on(gradients, count, ok, clipped);
+    }
     free(results);
     tn__given_deinit(&g);
     return norm;

@@ -68,6 +68,14 @@ tn_tensor *tn__zeros_like(const tn_tensor *x) {
         tn_tensor_from_at("zeros", x->context, tn__wide_float(x->dtype), x->rank, x->dim, NULL));
 }
 
+bool tn__is_abstract(const tn_tensor *x) {
+    tn_context *c = x->context;
+    pthread_mutex_lock(&c->lock);
+    bool abstract = x->storage && x->storage->abstract;
+    pthread_mutex_unlock(&c->lock);
+    return abstract;
+}
+
 tn_tensor *tn__again(const tn_tensor *x) {
     tn_context *c = x->context;
     pthread_mutex_lock(&c->lock);

@@ -32,8 +32,20 @@ tn_status tn__check_parameters(const char *who, const tn_named_tensor *parameter
                                tn_error *err);
 /* Zeros of the parameter's shape, in the type that updates compute in; no scope's. */
 tn_tensor *tn__zeros_like(const tn_tensor *x);
+/* Whether it has a type and no elements. */
+bool tn__is_abstract(const tn_tensor *x);
 /* Another handle of x's value, as it is now. */
 tn_tensor *tn__again(const tn_tensor *x);
+
+/* Scalars that steps read in place of the numbers of the options; NULL: those. The weight decay is that of the
+ * parameters that have the optimizer's, where that is not 0; a momentum of 0 stays that. Borrowed. */
+typedef struct tn__optimizer_scalars {
+    const tn_tensor *weight_decay, *momentum;
+} tn__optimizer_scalars;
+void tn__optimizer_scalars_set(tn_optimizer *o, const tn__optimizer_scalars *scalars);
+/* tn_clip_gradients_norm whose limit is a scalar, which may be infinite. */
+tn_tensor *tn__clip_gradients_norm(const char *place, tn_tensor *const *gradients, int count,
+                                   const tn_tensor *max_norm, tn_tensor **clipped);
 
 /* Assigns each of `from` to the one in `to`, and releases it. */
 void tn__assign_all(const char *place, tn_tensor *const *to, tn_tensor **from, int count);

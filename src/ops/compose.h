@@ -422,16 +422,25 @@ tn_value tn_b_multinomial(tn_builder *b, tn_value x, int64_t samples, tn_dtype d
 /* ---- optimizer steps (compose_optimizer.c) ------------------------------------------------------
  */
 
+/* A number that is structure, or a scalar of the graph. */
+typedef struct tn_coefficient {
+    double number;
+    bool is_value;
+    tn_value value;
+} tn_coefficient;
+
 typedef struct tn_update {
     tn_value rate, step; /* scalars; step i64: updates before this one, of adam with this one */
-    double norm;         /* adds norm · x to the gradient */
+    tn_coefficient norm; /* adds norm · x to the gradient */
     double epsilon;
-    double alpha, beta; /* adam, lion: of the moments; momentum: of the old one, of the gradient */
-    double decay;       /* adagrad: rate / (1 + step · decay) */
-    double norm_post;   /* adam_efficient: the result times 1 − norm_post */
+    double alpha, beta;      /* of adam's and lion's moments; momentum: beta of the gradient */
+    tn_coefficient momentum; /* of momentum: of the old one */
+    double decay;            /* adagrad: rate / (1 + step · decay) */
+    double norm_post;        /* adam_efficient: the result times 1 − norm_post */
     /* of momentum, adam and lion */
-    double decoupled; /* takes away rate · decoupled · x as well (Loshchilov, Hutter 2019) */
-    double scale;     /* multiplies the rate; 0: 1 */
+    tn_coefficient
+        decoupled; /* takes away rate · decoupled · x as well (Loshchilov, Hutter 2019) */
+    double scale;  /* multiplies the rate; 0: 1 */
 } tn_update;
 /* The new x; the running values are replaced by the new ones. Duchi et al. 2011; Kingma, Ba 2015 in the
  * efficient order of §2, as ONNX has it: no correction at step 0; Sutskever et al. 2013 (`momentum`

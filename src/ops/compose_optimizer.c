@@ -5,9 +5,18 @@
 
 #include "ops/compose.h"
 
+static bool is_zero(const tn_coefficient *a) {
+    return !a->is_value && a->number == 0;
+}
+
+static tn_value times(tn_builder *b, tn_value x, const tn_coefficient *a) {
+    if (!a->is_value) return tn_b_mul_scalar(b, x, a->number);
+    return tn_b_mul(b, x, tn_b_cast(b, a->value, tn_b_type(b, x).dtype));
+}
+
 /* g plus the gradient of norm/2 · |x|² */
-static tn_value regularized(tn_builder *b, tn_value x, tn_value g, double norm) {
-    return norm == 0 ? g : tn_b_add(b, tn_b_mul_scalar(b, x, norm), g);
+static tn_value regularized(tn_builder *b, tn_value x, tn_value g, const tn_coefficient *norm) {
+    return is_zero(norm) ? g : tn_b_add(b, times(b, x, norm), g);
 }
 
 static tn_value one_like(tn_builder *b, tn_value x) {
@@ -20,7 +29,7 @@ static tn_value rate_for(tn_builder *b, tn_value x, const tn_update *u) {
 
 /* x − rate · scale · (direction + decoupled · x), without a scalar of its own for each setting */
 static tn_value moved(tn_builder *b, tn_value x, tn_value direction, const tn_update *u) {
-    if (u->decoupled != 0) direction = tn_b_add(b, direction, tn_b_mul_scalar(b, x, u->decoupled));
+    if (!is_zero(&u->decoupled)) direction = tn_b_add(b, direction, times(b, x, &u->decoupled));
     if (u->scale != 0 && u->scale != 1) direction = tn_b_mul_scalar(b, direction, u->scale);
     return tn_b_sub(b, x, tn_b_mul(b, rate_for(b, x, u), direction));
 }
@@ -29,7 +38,7 @@ tn_value tn_b_adagrad(tn_builder *b, tn_value x, tn_value g, tn_value *square, c
     tn_value t = tn_b_cast(b, u->step, tn_b_type(b, x).dtype);
     tn_value slower = tn_b_add(b, one_like(b, x), tn_b_mul_scalar(b, t, u->decay));
     tn_value rate = tn_b_div(b, rate_for(b, x, u), slower);
-    g = regularized(b, x, g, u->norm);
+    g = regularized(b, x, g, &u->norm);
     *square = tn_b_add(b, *square, tn_b_mul(b, g, g));
     tn_value size = tn_b_add_scalar(b, tn_b_sqrt(b, *square), u->epsilon);
     return tn_b_sub(b, x, tn_b_div(b, tn_b_mul(b, rate, g), size));
@@ -49,7 +58,7 @@ tn_value tn_b_adam_efficient(tn_builder *b, tn_value x, tn_value g, tn_value *mo
                              tn_value *square, const tn_update *u) {
     tn_dtype dtype = tn_b_type(b, x).dtype;
     tn_value t = tn_b_cast(b, u->step, dtype), rate = rate_for(b, x, u);
-    g = regularized(b, x, g, u->norm);
+    g = regularized(b, x, g, &u->norm);
     *momentum = blend(b, *momentum, g, u->alpha);
     *square = blend(b, *square, tn_b_mul(b, g, g), u->beta);
     tn_value size = tn_b_add_scalar(b, tn_b_sqrt(b, *square), u->epsilon);
@@ -66,7 +75,7 @@ tn_value tn_b_adam(tn_builder *b, tn_value x, tn_value g, tn_value *momentum, tn
     tn_value t = tn_b_cast(b, u->step, tn_b_type(b, x).dtype);
     tn_value first = tn_b_div(b, one_like(b, x), bias_correction(b, u->alpha, t));
     tn_value second = tn_b_rsqrt(b, bias_correction(b, u->beta, t));
-    g = regularized(b, x, g, u->norm);
+    g = regularized(b, x, g, &u->norm);
     *momentum = blend(b, *momentum, g, u->alpha);
     *square = blend(b, *square, tn_b_mul(b, g, g), u->beta);
     tn_value size = tn_b_mul(b, tn_b_sqrt(b, *square), second);
@@ -76,7 +85,7 @@ tn_value tn_b_adam(tn_builder *b, tn_value x, tn_value g, tn_value *momentum, tn
 
 tn_value tn_b_momentum(tn_builder *b, tn_value x, tn_value g, tn_value *momentum, bool nesterov,
                        const tn_update *u) {
-    g = regularized(b, x, g, u->norm);
+    g = regularized(b, x, g, &u->norm);
     tn_value step = g;
     if (momentum) {
         tn_dtype dtype = tn_b_type(b, x).dtype;
@@ -86,9 +95,9 @@ tn_value tn_b_momentum(tn_builder *b, tn_value x, tn_value g, tn_value *momentum
                                        one_like(b, x));
             step = tn_b_mul(b, beta, g);
         }
-        *momentum = tn_b_add(b, tn_b_mul_scalar(b, *momentum, u->alpha), step);
+        *momentum = tn_b_add(b, times(b, *momentum, &u->momentum), step);
         step = *momentum;
-        if (nesterov) step = tn_b_add(b, g, tn_b_mul_scalar(b, *momentum, u->alpha));
+        if (nesterov) step = tn_b_add(b, g, times(b, *momentum, &u->momentum));
     }
     return moved(b, x, step, u);
 }

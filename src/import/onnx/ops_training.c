@@ -7,12 +7,13 @@
 #include "ops/gradient.h"
 
 static tn_update update_of(tn_o *o) {
-    tn_update p = {.norm = tn_o_float(o, "norm_coefficient", 0),
+    tn_update p = {.norm = {.number = tn_o_float(o, "norm_coefficient", 0)},
                    .epsilon = tn_o_float(o, "epsilon", 1e-6),
                    .alpha = tn_o_float(o, "alpha", 0.9),
                    .beta = tn_o_float(o, "beta", 0.999),
                    .decay = tn_o_float(o, "decay_factor", 0),
                    .norm_post = tn_o_float(o, "norm_coefficient_post", 0)};
+    p.momentum.number = p.alpha;
     p.rate = tn_b_reshape(o->b, tn_o_in(o, 0), &(tn_shape){0});
     p.step = tn_b_reshape(o->b, tn_o_in(o, 1), &(tn_shape){0});
     return p;
