@@ -21,9 +21,9 @@ void tn__train_results_release(tn__train_results *r) {
 
 /* ---- recording ------------------------------------------------------------------------------ */
 
-/* A value of the module's buffers before the loss was recorded. */
+/* What a tensor was before something was recorded. */
 typedef struct kept {
-    tn_tensor *buffer, *old;
+    tn_tensor *x, *old;
 } kept;
 
 static tn_status record_failed(const tn__train *t, tn_error *err) {
@@ -51,34 +51,45 @@ static tn_status call_loss(const tn__train *t, tn_tensor *const *batch, tn_tenso
     return TN_OK;
 }
 
-static int keep_buffers(const tn_module *m, kept *out) {
+static kept keep(tn_tensor *x) {
+    return (kept){x, tn__again(x)};
+}
+
+/* Random streams that members have in common go on in any case. */
+static int keep_buffers(const tn__train *t, kept *out) {
+    const tn__train_member *m = &t->member;
     tn_module_item item;
     int n = 0;
-    for (int i = 0; tn_module_entry(m, i, &item); i++)
-        if (item.buffer) out[n++] = (kept){item.tensor, tn__again(item.tensor)};
+    for (int i = 0; tn_module_entry(t->options.module, i, &item); i++)
+        if (item.buffer && !(m->shares && m->shares(m->owner, i))) out[n++] = keep(item.tensor);
     return n;
 }
 
-/* Those that changed keep their old value where the loss is not finite; no later gradient goes through them. */
-static void guard_buffers(const kept *k, int count, const tn_tensor *applied) {
+/* Those that changed keep their old value where `flag` is false; no later gradient goes through them. */
+static void guard(const kept *k, int count, const tn_tensor *flag) {
     for (int i = 0; i < count; i++)
-        if (tn__tensor_is_pending(k[i].buffer))
-            tn_assign(k[i].buffer, tn_stop_gradient(tn_where(applied, k[i].buffer, k[i].old)));
+        if (tn__tensor_is_pending(k[i].x))
+            tn_assign(k[i].x, tn_stop_gradient(tn_where(flag, k[i].x, k[i].old)));
 }
 
-/* The loss and its gradients; whether the loss is finite. */
+static void also(tn__train_results *r, const tn_tensor *flag) {
+    r->applied = tn_logical_and(r->applied, flag);
+}
+
+/* The loss and its gradients; whether the loss is finite, and the step is to be made. */
 static tn_status record_gradients(tn__train *t, tn_tensor *const *batch, tn__train_results *r,
                                   tn_error *err) {
     int items = tn_module_count(t->options.module);
     tn_tensor *loss = NULL;
     kept *k = calloc((size_t)items + 1, sizeof *k);
     if (!k) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
-    int buffers = keep_buffers(t->options.module, k);
+    int buffers = keep_buffers(t, k);
     tn_status status = call_loss(t, batch, &loss, err);
     if (status == TN_OK) {
         r->loss = tn_retain(loss);
         r->applied = tn_gradients_finite(&loss, 1);
-        guard_buffers(k, buffers, r->applied);
+        if (t->member.active) also(r, t->member.active);
+        guard(k, buffers, r->applied);
         tn_tensor *target = t->scale ? tn_loss_scale_apply(t->scale, loss) : loss;
         tn_grad(target, NULL, t->x, t->count, t->gradient);
     }
@@ -86,8 +97,10 @@ static tn_status record_gradients(tn__train *t, tn_tensor *const *batch, tn__tra
     return status;
 }
 
-static void also(tn__train_results *r, const tn_tensor *finite) {
-    r->applied = tn_logical_and(r->applied, finite);
+static tn_tensor *clip(const tn__train *t, tn_tensor **g) {
+    const tn_tensor *limit = t->member.clip_norm;
+    return limit ? tn__clip_gradients_norm(TN_HERE, g, t->count, limit, g)
+                 : tn_clip_gradients_norm(g, t->count, t->options.clip_norm, g);
 }
 
 static void record_update(tn__train *t, const tn_tensor *rate, tn__train_results *r) {
@@ -97,29 +110,45 @@ static void record_update(tn__train *t, const tn_tensor *rate, tn__train_results
         also(r, finite);
         tn_loss_scale_update(t->scale, finite);
     }
-    if (t->clip_norm || t->options.clip_norm > 0) {
-        r->norm = t->clip_norm ? tn__clip_gradients_norm(TN_HERE, g, t->count, t->clip_norm, g)
-                               : tn_clip_gradients_norm(g, t->count, t->options.clip_norm, g);
+    if (t->options.clip_norm > 0) {
+        r->norm = clip(t, g);
         also(r, tn_gradients_finite(&r->norm, 1));
     }
     tn_optimizer_step(t->optimizer, rate, g, r->applied);
     if (t->average) tn_ema_update(t->average);
-    r->applied = tn_retain(r->applied);
-    r->norm = tn_retain(r->norm);
+}
+
+/* A member whose loss was not finite in one batch of an update does not make it: there is nobody to tell,
+ * as the others go on. */
+static void record_whole(tn__train *t, bool updates, tn__train_results *r) {
+    also(r, t->whole);
+    tn_tensor *next = updates ? tn_full(t->context, TN_bool, 0, NULL, 1) : r->applied;
+    tn_assign(t->whole, next);
+}
+
+static void record_state(tn__train *t, const tn_tensor *rate, bool updates, tn__train_results *r) {
+    int all = TN_MAX(1, t->options.accumulate);
+    if (t->whole) record_whole(t, updates, r);
+    if (t->accumulator) tn_accumulator_add(t->accumulator, t->gradient, 1.0 / all);
+    if (t->accumulator && updates) tn_accumulator_take(t->accumulator, t->gradient);
+    if (updates) record_update(t, rate, r);
+    if (!updates) r->applied = NULL;
 }
 
 /* In a scope, whose end leaves what is kept in `out` and the state. */
 tn_status tn__train_record(tn__train *t, tn_tensor *const *batch, const tn_tensor *rate,
                            bool updates, tn__train_results *out, tn_error *err) {
-    int all = TN_MAX(1, t->options.accumulate);
     TN_CHECK(record_gradients(t, batch, out, err));
-    if (t->accumulator) tn_accumulator_add(t->accumulator, t->gradient, 1.0 / all);
-    if (!updates) {
-        out->applied = NULL;
-        return TN_OK;
-    }
-    if (t->accumulator) tn_accumulator_take(t->accumulator, t->gradient);
-    record_update(t, rate, out);
+    int first = t->optimizer_states, averages = t->state_count - t->averages;
+    kept *k = calloc((size_t)t->state_count + 1, sizeof *k);
+    if (!k) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
+    for (int i = first; i < t->state_count; i++) k[i] = keep(t->state[i].tensor);
+    record_state(t, rate, updates, out);
+    if (t->member.active) guard(k + first, averages - first, t->member.active);
+    guard(k + averages, t->averages, out->applied);
+    free(k);
+    out->applied = tn_retain(out->applied);
+    out->norm = tn_retain(out->norm);
     return TN_OK;
 }
 
@@ -174,8 +203,11 @@ static tn_status rehearse(tn__train *t, tn_error *err) {
     }
     if (status == TN_OK) status = call_loss(t, x, &loss, err);
     if (status == TN_OK) status = find_parameters(t, err);
-    if (status == TN_OK && o->recompute.mode)
-        status = tn__recompute_check(&t->recompute.rule, loss, t->x, t->count, err);
+    if (status == TN_OK && o->recompute.mode) {
+        tn_recompute rule = t->recompute.rule;
+        rule.budget /= TN_MAX(1, t->members);
+        status = tn__recompute_check(&rule, loss, t->x, t->count, err);
+    }
     tn_module_item item;
     for (int i = 0; tn_module_entry(o->module, i, &item); i++) tn__tensor_restore(item.tensor);
     free(x);
@@ -186,12 +218,22 @@ static tn_status rehearse(tn__train *t, tn_error *err) {
 #define APPEND(list, object)                                                                       \
     if (object) n += list(object, n < room ? out + n : NULL, TN_MAX(0, room - n))
 
+static int list_whole(tn_tensor *whole, tn_named_tensor *out, int room) {
+    if (room > 0) out[0] = (tn_named_tensor){"gradients_whole", whole};
+    return 1;
+}
+
+/* That of the optimizer first, averages last. */
 static int list_state(tn__train *t, tn_named_tensor *out, int room) {
     int n = 0;
     APPEND(tn_optimizer_state, t->optimizer);
+    t->optimizer_states = n;
     APPEND(tn_accumulator_state, t->accumulator);
+    APPEND(list_whole, t->whole);
     APPEND(tn_loss_scale_state, t->scale);
+    t->averages = -n;
     APPEND(tn_ema_state, t->average);
+    t->averages += n;
     return n;
 }
 
@@ -204,6 +246,8 @@ static tn_status make_state(tn__train *t, tn_error *err) {
         TN_CHECK(tn_loss_scale_create(t->context, o->loss_scale, &t->scale, err));
     if (o->average > 0)
         TN_CHECK(tn_ema_create(t->parameter, t->count, o->average, &t->average, err));
+    if (t->members && t->accumulator && !t->scale)
+        t->whole = tn_keep(tn_tensor_scalar(t->context, TN_bool, 1));
     t->state_count = list_state(t, NULL, 0);
     t->state = calloc((size_t)t->state_count + 1, sizeof *t->state);
     if (!t->state) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
@@ -244,8 +288,9 @@ static tn_status prepare(tn__train *t, tn_error *err) {
     return make_state(t, err);
 }
 
-tn_status tn__train_init(tn__train *t, const tn_train_options *options, tn_error *err) {
-    *t = (tn__train){.options = TN_TRAIN_OPTIONS_INIT};
+tn_status tn__train_init(tn__train *t, const tn_train_options *options, int members,
+                         tn_error *err) {
+    *t = (tn__train){.options = TN_TRAIN_OPTIONS_INIT, .members = members};
     memcpy(&t->options, options, TN_MIN(options->size, sizeof t->options));
     tn_status status = prepare(t, err);
     if (status != TN_OK) tn__train_deinit(t);
@@ -257,6 +302,7 @@ void tn__train_deinit(tn__train *t) {
     tn_accumulator_release(t->accumulator);
     tn_loss_scale_release(t->scale);
     tn_ema_release(t->average);
+    tn_release(t->whole);
     free(t->parameter);
     free(t->x);
     free(t->gradient);

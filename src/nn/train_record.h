@@ -13,6 +13,14 @@ typedef struct tn__train_results {
 } tn__train_results;
 void tn__train_results_release(tn__train_results *r);
 
+/* What a step of a member has beside the options; all NULL for a module that is none. */
+typedef struct tn__train_member {
+    const tn_tensor *clip_norm; /* scalar in place of the number */
+    const tn_tensor *active;    /* bool scalar; false: the step changes nothing */
+    bool (*shares)(const void *owner, int item); /* whether all members have this buffer in common */
+    const void *owner;
+} tn__train_member;
+
 typedef struct tn__train {
     tn_train_options options;
     tn_context *context;
@@ -24,15 +32,16 @@ typedef struct tn__train {
     tn_loss_scale *scale;
     tn_ema *average;
     tn_named_tensor *state; /* of all of these */
-    int state_count;
+    int state_count, optimizer_states, averages; /* the optimizer's are the first, averages the last */
     tn__recompute recompute;
-    /* Scalars; NULL: the number of the options, and true. `active` false: nothing is applied. */
-    const tn_tensor *clip_norm, *active;
+    int members;
+    tn__train_member member;
+    tn_tensor *whole; /* state of members with sums: no batch of the update failed; else NULL */
 } tn__train;
 
 /* Calls the loss on a batch without elements, and makes the optimizer and what else has state, whose initial
- * values are left to be evaluated. */
-tn_status tn__train_init(tn__train *t, const tn_train_options *options, tn_error *err);
+ * values are left to be evaluated. The module stands for one of `members`; 0: for itself. */
+tn_status tn__train_init(tn__train *t, const tn_train_options *options, int members, tn_error *err);
 void tn__train_deinit(tn__train *t);
 /* Records a batch; what it assigns is the module's tensors and the state. */
 tn_status tn__train_record(tn__train *t, tn_tensor *const *batch, const tn_tensor *rate,

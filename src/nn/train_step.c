@@ -108,7 +108,7 @@ void tn_train_step_reset(tn_train_step *s) {
 /* ---- compiling ------------------------------------------------------------------------------ */
 
 static tn_status fill(tn_train_step *s, const tn_train_options *options, tn_error *err) {
-    TN_CHECK(tn__train_init(&s->train, options, err));
+    TN_CHECK(tn__train_init(&s->train, options, 0, err));
     s->given = calloc((size_t)s->train.options.batch_count + 1, sizeof *s->given);
     if (!s->given) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
     return evaluate(s, NULL, NULL, err); /* so that the first step is recorded as all others */
