@@ -17,7 +17,8 @@ void tn__train_results_release(tn__train_results *r);
 typedef struct tn__train_member {
     const tn_tensor *clip_norm; /* scalar in place of the number */
     const tn_tensor *active;    /* bool scalar; false: the step changes nothing */
-    bool (*shares)(const void *owner, int item); /* whether all members have this buffer in common */
+    bool (*shares)(const void *owner,
+                   int item); /* whether all members have this buffer in common */
     const void *owner;
 } tn__train_member;
 
@@ -32,7 +33,8 @@ typedef struct tn__train {
     tn_loss_scale *scale;
     tn_ema *average;
     tn_named_tensor *state; /* of all of these */
-    int state_count, optimizer_states, averages; /* the optimizer's are the first, averages the last */
+    int state_count, optimizer_states,
+        averages; /* the optimizer's are the first, averages the last */
     tn__recompute recompute;
     int members;
     tn__train_member member;

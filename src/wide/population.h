@@ -50,6 +50,8 @@ tn_status tn__stack_init(tn__stack *s, const tn_population *p, const tn_buffer *
 /* `one`, a tensor with elements, becomes the stand-in; each member begins with what it held. */
 tn_status tn__stack_init_from(tn__stack *s, const tn_population *p, tn_tensor *one,
                               const char *what, tn_error *err);
+/* Makes `one`, of a member's type, the stand-in in place of that it was made with. */
+void tn__stack_stand_in(tn__stack *s, tn_tensor *one);
 void tn__stack_deinit(tn__stack *s);
 /* Memory of row i of a stack, or of what is shared, to be written: evaluates it, and copies it if
  * something else reads it. */

@@ -63,6 +63,15 @@ tn_status tn__stack_init(tn__stack *s, const tn_population *p, const tn_buffer *
     return TN_OK;
 }
 
+void tn__stack_stand_in(tn__stack *s, tn_tensor *one) {
+    tn_release(s->one);
+    s->one = tn_retain(one);
+    pthread_mutex_lock(&one->context->lock);
+    tn__tensor_become(one, s->place);
+    one->stands_in = true;
+    pthread_mutex_unlock(&one->context->lock);
+}
+
 tn_status tn__stack_init_from(tn__stack *s, const tn_population *p, tn_tensor *one,
                               const char *what, tn_error *err) {
     tn_buffer was;
@@ -72,11 +81,7 @@ tn_status tn__stack_init_from(tn__stack *s, const tn_population *p, tn_tensor *o
     size_t bytes = one->storage->bytes;
     for (int i = 0; i < p->count && bytes; i++)
         memcpy((char *)s->all->storage->data + (size_t)i * bytes, was.data, bytes);
-    s->one = tn_retain(one);
-    pthread_mutex_lock(&p->context->lock);
-    tn__tensor_become(one, s->place);
-    one->stands_in = true;
-    pthread_mutex_unlock(&p->context->lock);
+    tn__stack_stand_in(s, one);
     return TN_OK;
 }
 
