@@ -152,10 +152,20 @@ typedef struct tn_lower {
 typedef void tn_vjp_fn(tn_builder *b, const tn_graph *g, const tn_node_info *n, const tn_value *in,
                        const tn_value *out, const tn_value *cotangents, tn_value *grads);
 
-/* Adds the node with a new axis of size `size`: operands with batched[i] carry it as axis 0, and
- * all results shall carry it as axis 0. */
-typedef void tn_batch_fn(tn_builder *b, const tn_graph *g, const tn_node_info *n, tn_dim size,
-                         const tn_value *in, const bool *batched, tn_value *out);
+/* How members become one graph. */
+typedef struct tn_batching {
+    tn_dim size;      /* how many there are */
+    bool independent; /* random bits of a key that all members share differ between them */
+    /* bool[size] of the builder's graph: members whose results are wanted; TN_NO_VALUE: all. The others
+     * (of a loop that is over for them, a branch that they do not take) must end and raise no error. */
+    tn_value live;
+} tn_batching;
+
+/* Adds the node for all members: operands with batched[i] have them along a new axis 0. So shall
+ * results, but those that are the same for all may have the type of one member's. */
+typedef void tn_batch_fn(tn_builder *b, const tn_graph *g, const tn_node_info *n,
+                         const tn_batching *how, const tn_value *in, const bool *batched,
+                         tn_value *out);
 
 /* Placements of a tensor over one mesh axis: split along an axis (>= 0), replicated, or a partial
  * sum that an all-reduce completes. */

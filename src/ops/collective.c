@@ -231,9 +231,10 @@ static void collective_permute_vjp(tn_builder *b, const tn_graph *g, const tn_no
 }
 
 /* The new axis is in front of the axes that the attributes name. */
-static void collective_batch(tn_builder *b, const tn_graph *g, const tn_node_info *n, tn_dim size,
-                             const tn_value *in, const bool *batched, tn_value *out) {
-    (void)g, (void)size, (void)batched;
+static void collective_batch(tn_builder *b, const tn_graph *g, const tn_node_info *n,
+                             const tn_batching *how, const tn_value *in, const bool *batched,
+                             tn_value *out) {
+    (void)g, (void)how, (void)batched;
     union {
         tn_attrs_all_reduce all_reduce;
         tn_attrs_all_gather all_gather;

@@ -337,8 +337,9 @@ static void conv_vjp(tn_builder *b, const tn_graph *g, const tn_node_info *n, co
 
 /* Carried by both operands the new axis is one more batch axis. Carried by x alone it joins N,
  * carried by w alone it joins O: the result has it there and it is split off again. */
-static void conv_batch(tn_builder *b, const tn_graph *g, const tn_node_info *n, tn_dim size,
-                       const tn_value *in, const bool *batched, tn_value *out) {
+static void conv_batch(tn_builder *b, const tn_graph *g, const tn_node_info *n,
+                       const tn_batching *how, const tn_value *in, const bool *batched,
+                       tn_value *out) {
     tn_attrs_conv a = *(const tn_attrs_conv *)n->attrs;
     conv_view v = conv_view_of_node(g, n);
     tn_value x = in[0], w = in[1];
@@ -349,12 +350,12 @@ static void conv_batch(tn_builder *b, const tn_graph *g, const tn_node_info *n, 
     }
     int joint = batched[0] ? v.batch : v.rank - 1;
     tn_dim own = batched[0] ? v.x->dim[joint] : v.w->dim[joint];
-    tn_dim merged = tn_dim_mul(b->graph->dims, size, own);
+    tn_dim merged = tn_dim_mul(b->graph->dims, how->size, own);
     tn_value *carrier = batched[0] ? &x : &w;
     *carrier = tn_b_move(b, *carrier, 0, joint);
     *carrier = tn_b_regroup(b, *carrier, joint, 2, 1, &merged);
     tn_value y = tn_b_node(b, TN_OP_conv, (tn_value[]){x, w}, 2, &a);
-    y = tn_b_regroup(b, y, joint, 1, 2, (tn_dim[]){size, own});
+    y = tn_b_regroup(b, y, joint, 1, 2, (tn_dim[]){how->size, own});
     out[0] = tn_b_move(b, y, joint, 0);
 }
 

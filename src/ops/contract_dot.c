@@ -237,9 +237,10 @@ static void dot_vjp(tn_builder *b, const tn_graph *g, const tn_node_info *n, con
 
 /* Carried by both operands the new axis is one more batch axis; carried by one it is one more free
  * axis, which the result then holds in front of that operand's other free axes. */
-static void dot_batch(tn_builder *b, const tn_graph *g, const tn_node_info *n, tn_dim size,
-                      const tn_value *in, const bool *batched, tn_value *out) {
-    (void)size;
+static void dot_batch(tn_builder *b, const tn_graph *g, const tn_node_info *n,
+                      const tn_batching *how, const tn_value *in, const bool *batched,
+                      tn_value *out) {
+    (void)how;
     tn_attrs_dot a = *(const tn_attrs_dot *)n->attrs;
     dot_axes x = dot_axes_of_node(g, n);
     int at = 0;

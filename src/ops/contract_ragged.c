@@ -308,20 +308,21 @@ static tn_value members_in_a_row(tn_builder *b, tn_value x) {
     return tn_b_regroup(b, x, 0, 2, 1, &count);
 }
 
-static void ragged_batch(tn_builder *b, const tn_graph *g, const tn_node_info *n, tn_dim size,
-                         const tn_value *in, const bool *batched, tn_value *out) {
+static void ragged_batch(tn_builder *b, const tn_graph *g, const tn_node_info *n,
+                         const tn_batching *how, const tn_value *in, const bool *batched,
+                         tn_value *out) {
     const tn_attrs_ragged_dot *a = n->attrs;
     tn_dims *t = b->graph->dims;
     tn_dim rows = tn_node_type(g, n, 0)->shape.dim[0];
     tn_dim groups = tn_node_type(g, n, 2)->shape.dim[0], more = tn_dim_add(t, groups, 1);
     tn_value all[3];
-    for (int p = 0; p < 3; p++) all[p] = tn_batch_operand(b, in[p], batched[p], size);
+    for (int p = 0; p < 3; p++) all[p] = tn_batch_operand(b, in[p], batched[p], how->size);
     tn_value zero = tn_b_scalar(b, tn_b_type(b, all[1]).dtype, 0);
     if (!a->rows) all[1] = tn_b_pad_axis(b, all[1], 1, 0, 1, zero);
     for (int p = 0; p < 2; p++) all[p] = members_in_a_row(b, all[p]);
-    all[2] = all_groups(b, all[2], rows, size);
+    all[2] = all_groups(b, all[2], rows, how->size);
     tn_value y = tn_b_node(b, TN_OP_ragged_dot, all, 3, a);
-    out[0] = tn_b_regroup(b, y, 0, 1, 2, (tn_dim[]){size, a->rows ? more : rows});
+    out[0] = tn_b_regroup(b, y, 0, 1, 2, (tn_dim[]){how->size, a->rows ? more : rows});
     if (a->rows) out[0] = tn_b_slice_axis(b, out[0], 1, 0, groups, 1);
 }
 

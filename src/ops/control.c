@@ -2,7 +2,6 @@
  *
  * Sub-graphs see only their inputs, and share the table of sizes with the graph they are in; so the
  * types of operands and of sub-graph inputs are compared as they are. */
-#include "ops/batch.h"
 #include "ops/control.h"
 #include "ops/eval.h"
 
@@ -313,9 +312,7 @@ uint32_t tn__steady_inputs(const tn_graph *g, const tn_node_info *n) {
     return tn__first_invariant(n);
 }
 
-/* ---- call: batch ---------------------------------------------------------------------------- */
-
-/* vjp and batch put the body's nodes in place of the call and go through their rules one by one. */
+/* ---- bodies in place ------------------------------------------------------------------------ */
 
 void tn__body_copy_node(tn_builder *b, const tn_graph *body, tn_node p, tn_value *map) {
     if (tn_b_ok(b)) b->status = tn_graph_copy_node(b->graph, body, p, map, NULL, b->err);
@@ -327,110 +324,6 @@ tn_value *tn__body_map(tn_builder *b, const tn_graph *body, const tn_value *in) 
     return map;
 }
 
-static void call_batch(tn_builder *b, const tn_graph *g, const tn_node_info *n, tn_dim size,
-                       const tn_value *in, const bool *batched, tn_value *out) {
-    (void)g;
-    const tn_graph *body = ((const tn_attrs_call *)n->attrs)->body;
-    tn_value *map = tn__body_map(b, body, in);
-    bool *carries = TN_NEW_N(b->graph->arena, bool, body->values.len);
-    for (uint32_t p = 0; p < body->inputs.len; p++) carries[body->inputs.data[p]] = batched[p];
-    for (tn_node p = 0; p < body->nodes.len; p++) tn_b_batch_node(b, body, p, size, map, carries);
-    for (uint32_t p = 0; p < body->outputs.len && tn_b_ok(b); p++) {
-        tn_value v = body->outputs.data[p].value;
-        out[p] = tn_batch_operand(b, map[v], carries[v], size);
-    }
-}
-
-/* ---- batch of scan and if ------------------------------------------------------------------------ */
-
-/* The body with the new axis in front of the inputs in `flags` and of all results. */
-static tn_graph *batch_body(tn_builder *b, const tn_graph *body, tn_dim size, const bool *flags) {
-    tn_graph *wide = tn_graph_new_sub(b->graph);
-    tn_builder inner = tn_builder_of(wide, b->err);
-    tn_value *map = TN_NEW_N(wide->arena, tn_value, body->values.len);
-    bool *carries = TN_NEW_N(wide->arena, bool, body->values.len);
-    for (uint32_t p = 0; p < body->inputs.len && tn_b_ok(&inner); p++) {
-        tn_value v = body->inputs.data[p];
-        tn_type type = *tn_graph_type(body, v);
-        if (flags[p] && type.shape.rank == TN_MAX_RANK)
-            tn_b_fail(&inner, TN_UNSUPPORTED, "an input of the body cannot take one more axis");
-        else if (flags[p])
-            type.shape = tn_shape_with_front(&type.shape, size);
-        map[v] = tn_b_input(&inner, NULL, type.dtype, &type.shape);
-        carries[v] = flags[p];
-    }
-    for (tn_node p = 0; p < body->nodes.len; p++)
-        tn_b_batch_node(&inner, body, p, size, map, carries);
-    for (uint32_t p = 0; p < body->outputs.len && tn_b_ok(&inner); p++) {
-        tn_value v = body->outputs.data[p].value;
-        v = tn_batch_operand(&inner, map[v], carries[v], size);
-        if (tn_b_ok(&inner)) tn_graph_add_output(wide, v, NULL);
-    }
-    if (tn_b_ok(b)) b->status = inner.status;
-    return wide;
-}
-
-/* All carries get the axis. What is sliced carries it behind the steps, and so do the stacked
- * results. */
-static void scan_batch(tn_builder *b, const tn_graph *g, const tn_node_info *n, tn_dim size,
-                       const tn_value *in, const bool *batched, tn_value *out) {
-    (void)g;
-    tn_attrs_scan a = *(const tn_attrs_scan *)n->attrs;
-    bool *flags = TN_NEW_N(b->graph->arena, bool, n->in_count);
-    tn_value *all = TN_NEW_N(b->graph->arena, tn_value, n->in_count);
-    for (uint32_t p = 0; p < n->in_count; p++) {
-        bool carry = p < a.carries, slice = !carry && p < a.carries + a.slices;
-        flags[p] = carry || batched[p];
-        all[p] = carry ? tn_batch_operand(b, in[p], batched[p], size) : in[p];
-        if (slice && batched[p]) all[p] = tn_b_move(b, in[p], 0, 1);
-    }
-    a.body = batch_body(b, a.body, size, flags);
-    tn_batch_node(b, n, all, &a, out);
-    for (uint32_t p = (uint32_t)a.carries; p < n->out_count && tn_b_ok(b); p++)
-        out[p] = tn_b_move(b, out[p], 1, 0);
-}
-
-/* A flag for all members chooses between batched branches. Flags that differ need both results, of
- * which each member takes its own: the operations are total, so the other one does no harm. */
-static void if_batch(tn_builder *b, const tn_graph *g, const tn_node_info *n, tn_dim size,
-                     const tn_value *in, const bool *batched, tn_value *out) {
-    (void)g;
-    const tn_attrs_if *a = n->attrs;
-    tn_attrs_if wide = {.then_graph = batch_body(b, a->then_graph, size, batched + 1),
-                        .else_graph = batch_body(b, a->else_graph, size, batched + 1)};
-    if (!batched[0]) {
-        tn_batch_node(b, n, in, &wide, out);
-        return;
-    }
-    tn_attrs_call yes = {.body = wide.then_graph}, no = {.body = wide.else_graph};
-    tn_value x = tn_b_node(b, TN_OP_call, in + 1, n->in_count - 1, &yes);
-    tn_value y = tn_b_node(b, TN_OP_call, in + 1, n->in_count - 1, &no);
-    for (uint32_t p = 0; p < n->out_count && tn_b_ok(b); p++) {
-        tn_type type = tn_b_type(b, x + p);
-        tn_shape flags = {.rank = type.shape.rank, .dim = {size}};
-        for (int i = 1; i < flags.rank; i++) flags.dim[i] = 1;
-        tn_value flag = tn_b_expand(b, tn_b_reshape(b, in[0], &flags), &type.shape);
-        out[p] = tn_b_select(b, flag, x + p, y + p);
-    }
-}
-
-/* Operands that have a gradient carry the axis, so that theirs does. */
-static void custom_batch(tn_builder *b, const tn_graph *g, const tn_node_info *n, tn_dim size,
-                         const tn_value *in, const bool *batched, tn_value *out) {
-    (void)g;
-    tn_attrs_custom a = *(const tn_attrs_custom *)n->attrs;
-    bool *flags = TN_NEW_N(b->graph->arena, bool, n->in_count + 2 * n->out_count);
-    tn_value *all = TN_NEW_N(b->graph->arena, tn_value, n->in_count);
-    for (uint32_t p = 0; p < n->in_count; p++) {
-        flags[p] = batched[p] || p < a.differentiable;
-        all[p] = flags[p] ? tn_batch_operand(b, in[p], batched[p], size) : in[p];
-    }
-    for (uint32_t p = 0; p < 2 * n->out_count; p++) flags[n->in_count + p] = true;
-    a.body = batch_body(b, a.body, size, flags);
-    if (tn_b_ok(b)) a.vjp = batch_body(b, a.vjp, size, flags);
-    tn_batch_node(b, n, all, &a, out);
-}
-
 #define SHARD_REASON "placements are not followed through sub-graphs"
 
 const tn_op_rules tn_rules_if = {
@@ -439,7 +332,7 @@ const tn_op_rules tn_rules_if = {
     .cost = if_cost,
     .lower = {.kind = TN_LOWER_CONTROL},
     .vjp = TN_RULE(tn__if_vjp),
-    .batch = TN_RULE(if_batch),
+    .batch = TN_RULE(tn__if_batch),
     .shard = TN_REFUSE(SHARD_REASON),
 };
 
@@ -449,7 +342,7 @@ const tn_op_rules tn_rules_while = {
     .cost = while_cost,
     .lower = {.kind = TN_LOWER_CONTROL},
     .vjp = TN_RULE(tn__while_vjp),
-    .batch = TN_REFUSE("members may run a different number of iterations"),
+    .batch = TN_RULE(tn__while_batch),
     .shard = TN_REFUSE(SHARD_REASON),
 };
 
@@ -459,7 +352,7 @@ const tn_op_rules tn_rules_scan = {
     .cost = scan_cost,
     .lower = {.kind = TN_LOWER_CONTROL},
     .vjp = TN_RULE(tn__scan_vjp),
-    .batch = TN_RULE(scan_batch),
+    .batch = TN_RULE(tn__scan_batch),
     .shard = TN_REFUSE(SHARD_REASON),
 };
 
@@ -469,7 +362,7 @@ const tn_op_rules tn_rules_call = {
     .cost = call_cost,
     .lower = {.kind = TN_LOWER_CONTROL},
     .vjp = TN_RULE(tn__call_vjp),
-    .batch = TN_RULE(call_batch),
+    .batch = TN_RULE(tn__call_batch),
     .shard = TN_REFUSE(SHARD_REASON),
 };
 
@@ -479,6 +372,6 @@ const tn_op_rules tn_rules_custom = {
     .cost = custom_cost,
     .lower = {.kind = TN_LOWER_CONTROL},
     .vjp = TN_RULE(tn__custom_vjp),
-    .batch = TN_RULE(custom_batch),
+    .batch = TN_RULE(tn__custom_batch),
     .shard = TN_REFUSE(SHARD_REASON),
 };

@@ -1,5 +1,5 @@
-/* What the files about control operations share: control.c (infer, eval, batch), control_gradient.c
- * (if, call, while, custom) and scan_gradient.c. */
+/* What the files about control operations share: control.c (infer, eval), control_gradient.c
+ * (if, call, while, custom), scan_gradient.c and control_batch.c. */
 #ifndef TENON_OPS_CONTROL_H
 #define TENON_OPS_CONTROL_H
 
@@ -40,5 +40,6 @@ bool tn__while_trips(const tn_graph *g, const tn_attrs_while *a, const tn_value 
                      int64_t *trips);
 
 tn_vjp_fn tn__call_vjp, tn__custom_vjp, tn__if_vjp, tn__while_vjp, tn__scan_vjp;
+tn_batch_fn tn__call_batch, tn__custom_batch, tn__if_batch, tn__while_batch, tn__scan_batch;
 
 #endif

@@ -334,9 +334,10 @@ static void scatter_vjp(tn_builder *b, const tn_graph *g, const tn_node_info *n,
 
 /* Both carry the axis: one more batch axis. x alone: it is copied whole, as the first of the rest.
  * The index alone: one more axis of the index. */
-static void gather_batch(tn_builder *b, const tn_graph *g, const tn_node_info *n, tn_dim size,
-                         const tn_value *in, const bool *batched, tn_value *out) {
-    (void)size;
+static void gather_batch(tn_builder *b, const tn_graph *g, const tn_node_info *n,
+                         const tn_batching *how, const tn_value *in, const bool *batched,
+                         tn_value *out) {
+    (void)how;
     tn_attrs_gather a = *(const tn_attrs_gather *)n->attrs;
     int batch = (int)a.batch, index_rank = tn_node_type(g, n, 1)->shape.rank - 1, at = batch;
     tn_value x = in[0], index = in[1];
@@ -354,12 +355,13 @@ static void gather_batch(tn_builder *b, const tn_graph *g, const tn_node_info *n
     out[0] = tn_b_move(b, y, at, 0);
 }
 
-static void scatter_batch(tn_builder *b, const tn_graph *g, const tn_node_info *n, tn_dim size,
-                          const tn_value *in, const bool *batched, tn_value *out) {
+static void scatter_batch(tn_builder *b, const tn_graph *g, const tn_node_info *n,
+                          const tn_batching *how, const tn_value *in, const bool *batched,
+                          tn_value *out) {
     (void)g;
     tn_attrs_scatter a = *(const tn_attrs_scatter *)n->attrs;
     tn_value all[3];
-    for (int i = 0; i < 3; i++) all[i] = tn_batch_operand(b, in[i], batched[i], size);
+    for (int i = 0; i < 3; i++) all[i] = tn_batch_operand(b, in[i], batched[i], how->size);
     a.axes = tn_ints_shifted(&a.axes, 1);
     a.batch++;
     out[0] = tn_b_node(b, TN_OP_scatter, all, 3, &a);

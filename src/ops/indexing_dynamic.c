@@ -172,33 +172,33 @@ static bool batch_has_room(tn_builder *b, const tn_shape *x) {
 }
 
 static void dynamic_slice_batch(tn_builder *b, const tn_graph *g, const tn_node_info *n,
-                                tn_dim size, const tn_value *in, const bool *batched,
+                                const tn_batching *how, const tn_value *in, const bool *batched,
                                 tn_value *out) {
     const tn_shape *x = &tn_node_type(g, n, 0)->shape;
     const tn_shape *block = &((const tn_attrs_dynamic_slice *)n->attrs)->shape;
     if (!batch_has_room(b, x)) return;
     if (!batched[1]) {
-        tn_shape shape = tn_shape_with_front(block, size);
+        tn_shape shape = tn_shape_with_front(block, how->size);
         out[0] = node_slice(b, in[0], start_with_front(b, in[1]), &shape);
         return;
     }
     if (x->rank == 0) {
-        out[0] = tn_batch_operand(b, in[0], batched[0], size);
+        out[0] = tn_batch_operand(b, in[0], batched[0], how->size);
         return;
     }
     tn_attrs_gather a = {.batch = batched[0],
                          .axes = tn_ints_range(batched[0], x->rank + batched[0])};
-    tn_value positions = block_positions(b, in[1], x, block, size);
+    tn_value positions = block_positions(b, in[1], x, block, how->size);
     out[0] = tn_b_node(b, TN_OP_gather, (tn_value[]){in[0], positions}, 2, &a);
 }
 
 static void dynamic_update_batch(tn_builder *b, const tn_graph *g, const tn_node_info *n,
-                                 tn_dim size, const tn_value *in, const bool *batched,
+                                 const tn_batching *how, const tn_value *in, const bool *batched,
                                  tn_value *out) {
     const tn_shape *x = &tn_node_type(g, n, 0)->shape, *block = &tn_node_type(g, n, 1)->shape;
     if (!batch_has_room(b, x)) return;
-    tn_value all = tn_batch_operand(b, in[0], batched[0], size);
-    tn_value blocks = tn_batch_operand(b, in[1], batched[1], size);
+    tn_value all = tn_batch_operand(b, in[0], batched[0], how->size);
+    tn_value blocks = tn_batch_operand(b, in[1], batched[1], how->size);
     if (x->rank == 0) {
         out[0] = blocks;
         return;
@@ -208,7 +208,7 @@ static void dynamic_update_batch(tn_builder *b, const tn_graph *g, const tn_node
         return;
     }
     tn_attrs_scatter a = {.batch = 1, .axes = tn_ints_range(1, x->rank + 1)};
-    tn_value positions = block_positions(b, in[2], x, block, size);
+    tn_value positions = block_positions(b, in[2], x, block, how->size);
     out[0] = tn_b_node(b, TN_OP_scatter, (tn_value[]){all, positions, blocks}, 3, &a);
 }
 

@@ -69,12 +69,13 @@ static void vjp_permute(tn_builder *b, const tn_graph *g, const tn_node_info *n,
     grads[0] = cotangents[0] == TN_NO_VALUE ? TN_NO_VALUE : tn_b_permute(b, cotangents[0], inverse);
 }
 
-static void batch_permute(tn_builder *b, const tn_graph *g, const tn_node_info *n, tn_dim size,
-                          const tn_value *in, const bool *batched, tn_value *out) {
+static void batch_permute(tn_builder *b, const tn_graph *g, const tn_node_info *n,
+                          const tn_batching *how, const tn_value *in, const bool *batched,
+                          tn_value *out) {
     const tn_attrs_permute *a = n->attrs;
     int perm[TN_MAX_RANK] = {0};
     (void)g;
-    tn_value x = tn_batch_operand(b, in[0], batched[0], size);
+    tn_value x = tn_batch_operand(b, in[0], batched[0], how->size);
     for (int k = 0; k < a->perm.count && k + 1 < TN_MAX_RANK; k++)
         perm[k + 1] = (int)a->perm.at[k] + 1;
     out[0] = tn_b_permute(b, x, perm);
@@ -162,16 +163,17 @@ static void vjp_broadcast(tn_builder *b, const tn_graph *g, const tn_node_info *
     grads[0] = tn_b_reshape(b, sum, &x.shape);
 }
 
-static void batch_broadcast(tn_builder *b, const tn_graph *g, const tn_node_info *n, tn_dim size,
-                            const tn_value *in, const bool *batched, tn_value *out) {
+static void batch_broadcast(tn_builder *b, const tn_graph *g, const tn_node_info *n,
+                            const tn_batching *how, const tn_value *in, const bool *batched,
+                            tn_value *out) {
     tn_attrs_broadcast a = *(const tn_attrs_broadcast *)n->attrs, wide = {0};
     (void)g;
     if (a.shape.rank == TN_MAX_RANK) {
         out[0] = no_room(b, n);
         return;
     }
-    tn_value x = tn_batch_operand(b, in[0], batched[0], size);
-    wide.shape = tn_shape_with_front(&a.shape, size);
+    tn_value x = tn_batch_operand(b, in[0], batched[0], how->size);
+    wide.shape = tn_shape_with_front(&a.shape, how->size);
     wide.axes.count = a.axes.count + 1;
     for (int k = 0; k < a.axes.count; k++) wide.axes.at[k + 1] = a.axes.at[k] + 1;
     tn_batch_node(b, n, &x, &wide, out);
@@ -292,14 +294,15 @@ static void vjp_slice(tn_builder *b, const tn_graph *g, const tn_node_info *n, c
     grads[0] = tn_b_node(b, TN_OP_pad, operands, 2, &pad);
 }
 
-static void batch_slice(tn_builder *b, const tn_graph *g, const tn_node_info *n, tn_dim size,
-                        const tn_value *in, const bool *batched, tn_value *out) {
+static void batch_slice(tn_builder *b, const tn_graph *g, const tn_node_info *n,
+                        const tn_batching *how, const tn_value *in, const bool *batched,
+                        tn_value *out) {
     const tn_attrs_slice *a = n->attrs;
     (void)g;
-    tn_value x = tn_batch_operand(b, in[0], batched[0], size);
+    tn_value x = tn_batch_operand(b, in[0], batched[0], how->size);
     if (!tn_b_ok(b)) return;
     int rank = a->shape.rank + 1;
-    tn_attrs_slice wide = {.shape = tn_shape_with_front(&a->shape, size),
+    tn_attrs_slice wide = {.shape = tn_shape_with_front(&a->shape, how->size),
                            .start.count = rank,
                            .step = {.count = rank, .at = {1}}};
     for (int k = 1; k < rank; k++) {
@@ -448,13 +451,14 @@ static void vjp_pad(tn_builder *b, const tn_graph *g, const tn_node_info *n, con
 }
 
 /* A fill value per member is put in afterwards, where a mask says so. */
-static void batch_pad(tn_builder *b, const tn_graph *g, const tn_node_info *n, tn_dim size,
-                      const tn_value *in, const bool *batched, tn_value *out) {
+static void batch_pad(tn_builder *b, const tn_graph *g, const tn_node_info *n,
+                      const tn_batching *how, const tn_value *in, const bool *batched,
+                      tn_value *out) {
     const tn_attrs_pad *a = n->attrs;
     (void)g;
     tn_shape inner = tn_b_type(b, in[0]).shape;
     if (batched[0]) memmove(inner.dim, inner.dim + 1, (size_t)--inner.rank * sizeof(tn_dim));
-    tn_value x = tn_batch_operand(b, in[0], batched[0], size), fill = in[1];
+    tn_value x = tn_batch_operand(b, in[0], batched[0], how->size), fill = in[1];
     if (!tn_b_ok(b)) return;
     int rank = inner.rank + 1;
     tn_attrs_pad wide = {.lo.count = rank, .hi.count = rank, .interior.count = rank};
@@ -562,13 +566,15 @@ static void vjp_concat(tn_builder *b, const tn_graph *g, const tn_node_info *n, 
     }
 }
 
-static void batch_concat(tn_builder *b, const tn_graph *g, const tn_node_info *n, tn_dim size,
-                         const tn_value *in, const bool *batched, tn_value *out) {
+static void batch_concat(tn_builder *b, const tn_graph *g, const tn_node_info *n,
+                         const tn_batching *how, const tn_value *in, const bool *batched,
+                         tn_value *out) {
     const tn_attrs_concat *a = n->attrs;
     tn_attrs_concat wide = {.axis = a->axis + 1};
     tn_value *x = TN_NEW_N(b->graph->arena, tn_value, n->in_count);
     (void)g;
-    for (uint32_t i = 0; i < n->in_count; i++) x[i] = tn_batch_operand(b, in[i], batched[i], size);
+    for (uint32_t i = 0; i < n->in_count; i++)
+        x[i] = tn_batch_operand(b, in[i], batched[i], how->size);
     tn_batch_node(b, n, x, &wide, out);
 }
 

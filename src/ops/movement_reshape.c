@@ -101,17 +101,18 @@ static void vjp_reshape(tn_builder *b, const tn_graph *g, const tn_node_info *n,
     grads[0] = cotangents[0] == TN_NO_VALUE ? TN_NO_VALUE : tn_b_reshape(b, cotangents[0], &shape);
 }
 
-static void batch_reshape(tn_builder *b, const tn_graph *g, const tn_node_info *n, tn_dim size,
-                          const tn_value *in, const bool *batched, tn_value *out) {
+static void batch_reshape(tn_builder *b, const tn_graph *g, const tn_node_info *n,
+                          const tn_batching *how, const tn_value *in, const bool *batched,
+                          tn_value *out) {
     const tn_attrs_reshape *a = n->attrs;
     (void)g;
-    tn_value x = tn_batch_operand(b, in[0], batched[0], size);
+    tn_value x = tn_batch_operand(b, in[0], batched[0], how->size);
     if (a->shape.rank == TN_MAX_RANK) {
         out[0] =
             tn_b_fail(b, TN_UNSUPPORTED, "reshape to %d axes cannot take one more", TN_MAX_RANK);
         return;
     }
-    tn_shape shape = tn_shape_with_front(&a->shape, size);
+    tn_shape shape = tn_shape_with_front(&a->shape, how->size);
     out[0] = tn_b_reshape(b, x, &shape);
 }
 

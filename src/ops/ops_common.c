@@ -307,24 +307,27 @@ void tn_batch_node(tn_builder *b, const tn_node_info *n, const tn_value *in, con
         out[i] = first == TN_NO_VALUE ? TN_NO_VALUE : first + i;
 }
 
-void tn_batch_elementwise(tn_builder *b, const tn_graph *g, const tn_node_info *n, tn_dim size,
-                          const tn_value *in, const bool *batched, tn_value *out) {
+void tn_batch_elementwise(tn_builder *b, const tn_graph *g, const tn_node_info *n,
+                          const tn_batching *how, const tn_value *in, const bool *batched,
+                          tn_value *out) {
     tn_value *wide = TN_NEW_N(b->graph->arena, tn_value, n->in_count);
     (void)g;
     for (uint32_t i = 0; i < n->in_count; i++)
-        wide[i] = tn_batch_operand(b, in[i], batched[i], size);
+        wide[i] = tn_batch_operand(b, in[i], batched[i], how->size);
     tn_batch_node(b, n, wide, n->attrs, out);
 }
 
-void tn_batch_replicate(tn_builder *b, const tn_graph *g, const tn_node_info *n, tn_dim size,
-                        const tn_value *in, const bool *batched, tn_value *out) {
+void tn_batch_replicate(tn_builder *b, const tn_graph *g, const tn_node_info *n,
+                        const tn_batching *how, const tn_value *in, const bool *batched,
+                        tn_value *out) {
     (void)g;
     for (uint32_t i = 0; i < n->in_count; i++)
         if (batched[i])
             tn_b_fail(b, TN_UNSUPPORTED, "operand %u of %s cannot differ between the members", i,
                       tn_op_info_of(n->op)->name);
     tn_batch_node(b, n, in, n->attrs, out);
-    for (uint32_t i = 0; i < n->out_count; i++) out[i] = tn_batch_operand(b, out[i], false, size);
+    for (uint32_t i = 0; i < n->out_count; i++)
+        out[i] = tn_batch_operand(b, out[i], false, how->size);
 }
 
 /* ---- shard ---------------------------------------------------------------------------------- */

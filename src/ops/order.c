@@ -188,20 +188,22 @@ static void top_k_vjp(tn_builder *b, const tn_graph *g, const tn_node_info *n, c
 
 /* ---- batch, shard --------------------------------------------------------------------------- */
 
-static void sort_batch(tn_builder *b, const tn_graph *g, const tn_node_info *n, tn_dim size,
-                       const tn_value *in, const bool *batched, tn_value *out) {
+static void sort_batch(tn_builder *b, const tn_graph *g, const tn_node_info *n,
+                       const tn_batching *how, const tn_value *in, const bool *batched,
+                       tn_value *out) {
     (void)g;
     tn_attrs_sort a = *(const tn_attrs_sort *)n->attrs;
     tn_value *all = TN_NEW_N(b->graph->arena, tn_value, n->in_count);
     for (uint32_t o = 0; o < n->in_count; o++)
-        all[o] = tn_batch_operand(b, in[o], batched[o], size);
+        all[o] = tn_batch_operand(b, in[o], batched[o], how->size);
     a.axis++;
     tn_batch_node(b, n, all, &a, out);
 }
 
-static void top_k_batch(tn_builder *b, const tn_graph *g, const tn_node_info *n, tn_dim size,
-                        const tn_value *in, const bool *batched, tn_value *out) {
-    (void)g, (void)size, (void)batched;
+static void top_k_batch(tn_builder *b, const tn_graph *g, const tn_node_info *n,
+                        const tn_batching *how, const tn_value *in, const bool *batched,
+                        tn_value *out) {
+    (void)g, (void)how, (void)batched;
     tn_attrs_top_k a = *(const tn_attrs_top_k *)n->attrs;
     a.axis++;
     tn_batch_node(b, n, in, &a, out);

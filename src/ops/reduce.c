@@ -286,12 +286,13 @@ static void vjp_reduce(tn_builder *b, const tn_graph *g, const tn_node_info *n, 
 
 /* ---- batch, shard --------------------------------------------------------------------------- */
 
-static void batch_reduce(tn_builder *b, const tn_graph *g, const tn_node_info *n, tn_dim size,
-                         const tn_value *in, const bool *batched, tn_value *out) {
+static void batch_reduce(tn_builder *b, const tn_graph *g, const tn_node_info *n,
+                         const tn_batching *how, const tn_value *in, const bool *batched,
+                         tn_value *out) {
     tn_attrs_reduce a = *(const tn_attrs_reduce *)n->attrs;
     (void)g;
     for (int k = 0; k < a.axes.count; k++) a.axes.at[k]++;
-    tn_value x = tn_batch_operand(b, in[0], batched[0], size);
+    tn_value x = tn_batch_operand(b, in[0], batched[0], how->size);
     tn_batch_node(b, n, &x, &a, out);
 }
 

@@ -210,18 +210,42 @@ static tn_lx lower_random_bits(tn_emit *e, const tn_node_info *n, uint32_t resul
     return tn_l_cast(k, bits, a->dtype, false);
 }
 
-/* Each member has its own stream. */
-static void batch_random_bits(tn_builder *b, const tn_graph *g, const tn_node_info *n, tn_dim size,
-                              const tn_value *in, const bool *batched, tn_value *out) {
+/* The keys of members that share one, u64[members, …]: the key of member i is key ^ mix(i), mix being
+ * the finalizer of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014) after a product with an odd number. That
+ * is a bijection with mix(0) = 0: all keys differ, and member 0 draws what it draws alone. Each axis of
+ * streams has a number of its own, so that members of members differ, too. */
+static tn_value member_keys(tn_builder *b, tn_value key, tn_dim members) {
+    static const uint64_t odd = 0x9e3779b97f4a7c15u, step = 0xd1b54a32d192ed04u,
+                          factor[] = {0xbf58476d1ce4e5b9u, 0x94d049bb133111ebu};
+    static const int shift[] = {30, 27, 31};
+    tn_shape one = {.rank = 1, .dim = {members}};
+    tn_shape all = tn_b_type(b, key).shape;
+    uint64_t level = (uint64_t)all.rank;
+    all = tn_shape_with_front(&all, members);
+    tn_value x = tn_b_iota(b, TN_u64, &one, 0);
+    x = tn_b_mul(b, x, tn_b_scalar_int(b, TN_u64, (int64_t)(odd + level * step)));
+    for (int i = 0; i < 3; i++) {
+        tn_value high = tn_b_shr(b, x, tn_b_scalar_int(b, TN_u64, shift[i]));
+        x = tn_b_xor(b, x, high);
+        if (i < 2) x = tn_b_mul(b, x, tn_b_scalar_int(b, TN_u64, (int64_t)factor[i]));
+    }
+    for (int i = 1; i < all.rank; i++) x = tn_b_unsqueeze(b, x, i);
+    return tn_b_xor(b, tn_b_expand(b, x, &all), tn_batch_operand(b, key, false, members));
+}
+
+static void batch_random_bits(tn_builder *b, const tn_graph *g, const tn_node_info *n,
+                              const tn_batching *how, const tn_value *in, const bool *batched,
+                              tn_value *out) {
     tn_attrs_random_bits a = *(const tn_attrs_random_bits *)n->attrs;
     (void)g;
     if (a.shape.rank == TN_MAX_RANK) {
         out[0] = tn_b_fail(b, TN_UNSUPPORTED, "random_bits has %d axes already", TN_MAX_RANK);
         return;
     }
-    a.shape = tn_shape_with_front(&a.shape, size);
+    a.shape = tn_shape_with_front(&a.shape, how->size);
     tn_value wide[2];
-    for (int i = 0; i < 2; i++) wide[i] = tn_batch_operand(b, in[i], batched[i], size);
+    for (int i = 0; i < 2; i++) wide[i] = tn_batch_operand(b, in[i], batched[i], how->size);
+    if (!batched[0] && how->independent) wide[0] = member_keys(b, in[0], how->size);
     tn_batch_node(b, n, wide, &a, out);
 }
 

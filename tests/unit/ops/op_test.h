@@ -5,6 +5,7 @@
 
 #include "unit/test.h"
 
+#include "ops/batch.h"
 #include "ops/eval.h"
 #include "ops/ops_common.h"
 
@@ -362,6 +363,7 @@ static inline void op_check_batch_of(op_test *t, tn_value v, const bool *batched
     tn_node_info n = *tn_graph_producer(home, v);
     tn_value in[OP_TEST_VALUES], out[OP_TEST_VALUES];
     tn_array inputs[OP_TEST_VALUES], single[OP_TEST_VALUES], want[OP_TEST_VALUES];
+    const tn_batching how = tn_batching_of(OP_TEST_MEMBERS, false);
     t->g = tn_graph_new(&t->arena, &t->dims);
     t->b = tn_builder_of(t->g, &t->err);
     for (uint32_t i = 0; i < n.in_count; i++) {
@@ -370,7 +372,7 @@ static inline void op_check_batch_of(op_test *t, tn_value v, const bool *batched
         in[i] = op_input(t, type.dtype, type.shape);
         inputs[i] = op_small(t, &type);
     }
-    tn_op_rules_of(n.op)->batch.rule(&t->b, home, &n, OP_TEST_MEMBERS, in, batched, out);
+    tn_op_rules_of(n.op)->batch.rule(&t->b, home, &n, &how, in, batched, out);
     for (uint32_t r = 0; r < n.out_count; r++) {
         tn_array wide = op_eval(t, out[r], inputs);
         tn_graph *batched_graph = t->g;

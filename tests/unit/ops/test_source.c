@@ -109,7 +109,8 @@ static void test_source__values_without_operands_repeat_in_a_batch(void **state)
     op_test *t = *state;
     tn_value y = iota_of(t, TN_i32, SHAPE_OF(3), 0), wide;
     tn_node_info n = *tn_graph_producer(t->g, y);
-    tn_op_rules_of(TN_OP_iota)->batch.rule(&t->b, t->g, &n, 2, NULL, NULL, &wide);
+    const tn_batching how = tn_batching_of(2, false);
+    tn_op_rules_of(TN_OP_iota)->batch.rule(&t->b, t->g, &n, &how, NULL, NULL, &wide);
     tn_array a = op_eval(t, wide, NULL);
     EXPECT_NUMBERS(&a, 0, 1, 2, 0, 1, 2);
 }
