@@ -25,7 +25,8 @@ typedef struct tn_import_options {
     uint32_t dim_count;
     const tn_import_value *values;
     uint32_t value_count;
-    /* Weights become inputs of the graph behind those of the model; see tn_import_weight. */
+    /* Weights become inputs of the graph behind those of the model; see tn_import_weight. Then the import
+     * also lists the model's nodes. */
     bool weights;
 } tn_import_options;
 
@@ -44,6 +45,11 @@ typedef struct tn_import_weight {
     bool statistics; /* the running mean or variance of batch norms, and nothing else */
 } tn_import_weight;
 
+/* A node of the model, as those of the graph that it became are named. */
+typedef struct tn_import_node {
+    const char *name, *op;
+} tn_import_node;
+
 typedef struct tn_import {
     /* All of the model's inputs in order, bound ones included (they stay inputs, used or not). NULL
      * when something is needed first. Borrows the bytes of constants from `maps`. */
@@ -52,6 +58,7 @@ typedef struct tn_import {
     TN_VEC(tn_import_port) inputs;
     TN_VEC(tn_import_port) outputs;
     TN_VEC(tn_import_weight) weights; /* if asked for; known with or without a graph */
+    TN_VEC(tn_import_node) nodes;     /* with the weights; a function's where it is called */
     /* Set with TN_OK and graph NULL: what has to be bound. */
     TN_VEC(const char *) need_values; /* names of inputs */
     TN_VEC(const char *) need_dims;   /* names of sizes */

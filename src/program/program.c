@@ -45,6 +45,24 @@ void tn_program_kernel_uses(const tn_program *p, uint8_t *uses) {
     mark_prepare(p, 1, uses);
 }
 
+static void use_block(const tn_prog_block *b, uint8_t *used) {
+    for (uint32_t i = 0; i < b->steps.len; i++) {
+        const tn_prog_step *s = &b->steps.data[i];
+        for (uint32_t k = 0; k < s->buffer_count; k++) used[s->buffers[k]] = 1;
+        if (!s->loop) continue;
+        for (uint32_t k = 0; k < s->loop->states; k++) used[s->loop->initial[k]] = 1;
+        for (uint32_t k = 0; k < s->loop->xs_count; k++) used[s->loop->xs[k]] = 1;
+    }
+}
+
+void tn_program_buffer_uses(const tn_program *p, uint8_t *used) {
+    memset(used, 0, p->buffers.len);
+    for (uint32_t b = 0; b < p->blocks.len; b++)
+        if (b != 1) use_block(&p->blocks.data[b], used);
+    bool has_needs = p->need_values.len || p->need_dims.len;
+    for (uint32_t i = 0; i < p->outputs.len && !has_needs; i++) used[p->outputs.data[i].buffer] = 1;
+}
+
 /* ---- print ---------------------------------------------------------------------------------- */
 
 static void print_buffer(const tn_program *p, uint32_t id, tn_str *out) {

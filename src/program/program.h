@@ -143,6 +143,8 @@ void tn_program_print(const tn_program *p, tn_str *out);
  * as both. */
 enum { TN_USED_BY_RUN = 1, TN_USED_BY_PREPARE = 2 };
 void tn_program_kernel_uses(const tn_program *p, uint8_t *uses);
+/* Whether block 0, what it owns, or a port refers to buffer i: the others are read by `prepare` alone. */
+void tn_program_buffer_uses(const tn_program *p, uint8_t *used);
 /* Position of the last step of `s` and of the blocks it owns. */
 uint32_t tn_program_last_position(const tn_program *p, const tn_prog_step *s);
 

@@ -40,29 +40,6 @@ typedef struct saver {
 
 /* ---- what is still used --------------------------------------------------------------------- */
 
-static void use_all(saver *s, const uint32_t *ids, uint32_t count) {
-    for (uint32_t i = 0; i < count; i++) s->used[ids[i]] = 1;
-}
-
-static void use_block(saver *s, const tn_prog_block *b) {
-    for (uint32_t i = 0; i < b->steps.len; i++) {
-        const tn_prog_step *step = &b->steps.data[i];
-        use_all(s, step->buffers, step->buffer_count);
-        if (!step->loop) continue;
-        use_all(s, step->loop->initial, step->loop->states);
-        use_all(s, step->loop->xs, step->loop->xs_count);
-    }
-}
-
-static void find_used(saver *s) {
-    s->used = tn_arena_alloc(&s->arena, s->p->buffers.len);
-    for (uint32_t b = 0; b < s->p->blocks.len; b++)
-        if (b != 1) use_block(s, &s->p->blocks.data[b]);
-    bool has_needs = s->p->need_values.len || s->p->need_dims.len;
-    for (uint32_t i = 0; i < s->p->outputs.len && !has_needs; i++)
-        s->used[s->p->outputs.data[i].buffer] = 1;
-}
-
 static uint64_t bytes_of(const tn_prog_buffer *b) {
     return (uint64_t)b->elements * tn_dtype_size(b->dtype);
 }
@@ -85,8 +62,10 @@ static tn_status choose_sources(saver *s, tn_error *err) {
     tn_map known;
     tn_map_init(&known, &s->arena);
     s->buffers = tn_arena_dup(&s->arena, p->buffers.data, p->buffers.len * sizeof *s->buffers);
-    for (uint32_t i = 0; i < p->sources.len && s->external; i++)
-        tn_vec_push(&s->arena, &s->sources, p->sources.data[i]);
+    for (uint32_t i = 0; i < p->sources.len && s->external; i++) {
+        tn_prog_source none = {0};
+        tn_vec_push(&s->arena, &s->sources, p->sources.data[i].path ? p->sources.data[i] : none);
+    }
     for (uint32_t i = 0; i < p->buffers.len; i++) {
         tn_prog_buffer *b = &s->buffers[i];
         if (b->store != TN_STORE_WEIGHT) continue;
@@ -345,7 +324,8 @@ static bool write_file(saver *s, uint64_t file_size) {
 
 static tn_status save_guarded(void *argument, tn_error *err) {
     saver *s = argument;
-    find_used(s);
+    s->used = tn_arena_alloc(&s->arena, s->p->buffers.len);
+    tn_program_buffer_uses(s->p, s->used);
     TN_CHECK(choose_sources(s, err));
     choose_kernels(s);
     put_structure(s);

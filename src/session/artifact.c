@@ -21,17 +21,64 @@ tn_artifact *tn_artifact_retain(tn_artifact *a) {
     return a;
 }
 
+static void unmap_block(tn_artifact_block *b) {
+    if (b->data) munmap(b->data, b->size);
+    b->data = NULL;
+}
+
 void tn_artifact_release(tn_artifact *a) {
     if (!a || atomic_fetch_sub(&a->refs, 1) != 1) return;
     (void)tn_artifact_finish(a, NULL);
     tn_kernels_deinit(&a->kernels);
     tn_kernels_deinit(&a->preparers);
     if (a->prepared) munmap(a->prepared, a->prepared_size);
+    for (uint32_t i = 0; i < a->blocks.len; i++) unmap_block(&a->blocks.data[i]);
     tn_program_close(&a->file);
     tn_import_close(&a->import);
     free(a->sources);
     tn_arena_deinit(&a->arena);
     free(a);
+}
+
+/* ---- blocks --------------------------------------------------------------------------------- */
+
+void *tn_artifact_block_new(tn_artifact *a, size_t size) {
+    tn_vec_push(&a->arena, &a->blocks, (tn_artifact_block){0});
+    void *data = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (data == MAP_FAILED) return NULL;
+    a->blocks.data[a->blocks.len - 1] = (tn_artifact_block){data, size};
+    return data;
+}
+
+static bool lies_in(const tn_artifact_block *b, const void *data) {
+    return (const char *)data >= (char *)b->data && (const char *)data < (char *)b->data + b->size;
+}
+
+static tn_status drop_guarded(void *argument, tn_error *err) {
+    tn_artifact *a = argument;
+    const tn_program *p = a->program;
+    (void)err;
+    uint8_t *used = TN_NEW_N(&a->arena, uint8_t, p->buffers.len);
+    uint8_t *read = TN_NEW_N(&a->arena, uint8_t, p->sources.len);
+    tn_program_buffer_uses(p, used);
+    for (uint32_t i = 0; i < p->buffers.len; i++)
+        if (used[i] && p->buffers.data[i].store == TN_STORE_WEIGHT)
+            read[p->buffers.data[i].index] = 1;
+    for (uint32_t i = 0; i < a->blocks.len; i++) {
+        bool needed = false;
+        for (uint32_t s = 0; s < p->sources.len && !needed; s++)
+            needed = read[s] && lies_in(&a->blocks.data[i], a->sources[s]);
+        if (!needed) unmap_block(&a->blocks.data[i]);
+    }
+    return TN_OK;
+}
+
+/* Sources that only `prepare` has read are not read again: neither by runs nor when the program is saved.
+ * Without memory to find out they stay. */
+static void drop_blocks(tn_artifact *a) {
+    if (!a->blocks.len) return;
+    a->import.graph = NULL;
+    (void)tn_guard(drop_guarded, a, NULL);
 }
 
 /* ---- weights -------------------------------------------------------------------------------- */
@@ -45,6 +92,14 @@ static const void *imported_bytes(const tn_artifact *a, const tn_prog_source *s)
     return NULL;
 }
 
+/* A source may be listed for its identity alone. */
+static bool is_referred_to(const tn_program *p, uint32_t source) {
+    for (uint32_t i = 0; i < p->buffers.len; i++)
+        if (p->buffers.data[i].store == TN_STORE_WEIGHT && p->buffers.data[i].index == source)
+            return true;
+    return false;
+}
+
 static tn_status find_sources(tn_artifact *a, tn_error *err) {
     uint32_t n = a->program->sources.len;
     a->sources = calloc(n ? n : 1, sizeof *a->sources);
@@ -53,7 +108,7 @@ static tn_status find_sources(tn_artifact *a, tn_error *err) {
         tn_prog_source *s = &a->program->sources.data[i];
         if (!s->data) s->data = imported_bytes(a, s);
         a->sources[i] = s->data;
-        if (!a->sources[i] && s->size > 0)
+        if (!a->sources[i] && s->size > 0 && is_referred_to(a->program, i))
             return tn_error_set(err, TN_INVALID, "weight file %s is not open",
                                 s->path ? s->path : "(unnamed)");
     }
@@ -208,6 +263,7 @@ tn_status tn_artifact_start(tn_artifact *a, const tn_workshop *w, const tn_graph
     start_compile(a, w);
     tn_status status = prepare(a, a->preparers.functions, err);
     a->stats.prepare = tn_seconds() - start;
+    if (status == TN_OK) drop_blocks(a);
     if (status != TN_OK) (void)tn_artifact_finish(a, NULL);
     return status;
 }

@@ -29,6 +29,13 @@ typedef struct tn_artifact_compile {
     double seconds;
 } tn_artifact_compile;
 
+/* Memory that constants of the graph lie in. What of it runs do not read is given back when the weights
+ * are prepared; so the graph is gone then. */
+typedef struct tn_artifact_block {
+    void *data;
+    size_t size;
+} tn_artifact_block;
+
 typedef struct tn_artifact {
     atomic_int refs;
     tn_arena arena; /* graph and program */
@@ -36,6 +43,7 @@ typedef struct tn_artifact {
     tn_program planned;
     tn_program_file file;
     tn_import import; /* maps that the program's weights lie in */
+    TN_VEC(tn_artifact_block) blocks;
     const void **sources;
     uint8_t *prepared; /* own memory; NULL when it lies in the file's map */
     size_t prepared_size;
@@ -47,6 +55,8 @@ typedef struct tn_artifact {
 
 /* Empty, with one reference; NULL when memory runs out. An import may fill `arena` and `import`. */
 tn_artifact *tn_artifact_new(void);
+/* A new block of zeroed memory of its own pages; NULL when memory runs out. Unwinds as an arena. */
+void *tn_artifact_block_new(tn_artifact *a, size_t size);
 /* How else than usual an artifact is built: for tuning. */
 typedef struct tn_artifact_trial {
     const tn_record_source *records; /* instead of what tuning remembered */

@@ -11,6 +11,7 @@ static void model_release(tn_model *m) {
     for (uint32_t i = 0; i < TN__VARIANTS; i++) tn_artifact_release(m->variants[i].artifact);
     tn_artifact_release(m->signature);
     tn_artifact_release(m->inspected);
+    if (m->maker.release) m->maker.release(m->maker.context);
     tn_workshop_deinit(&m->workshop);
     pthread_mutex_destroy(&m->lock);
     tn_arena_deinit(&m->arena);
@@ -115,6 +116,28 @@ tn_status tn_model_from_graph(const tn_graph *g, const tn_model_options *options
     return status;
 }
 
+tn_status tn_model_from_maker(const tn_model_maker *maker, const tn_model_options *options,
+                              tn_model **out, tn_error *err) {
+    tn_model *m;
+    *out = NULL;
+    tn_status status = model_new(NULL, options, &m, err);
+    if (status != TN_OK) {
+        maker->release(maker->context);
+        return status;
+    }
+    m->maker = *maker;
+    status = open_model(m, err);
+    if (status == TN_OK)
+        *out = m;
+    else
+        model_release(m);
+    return status;
+}
+
+const char *tn__model_name(const tn_model *m) {
+    return m->path ? m->path : m->maker.name ? m->maker.name : "the model";
+}
+
 /* ---- ports ---------------------------------------------------------------------------------- */
 
 int tn_model_input_count(const tn_model *m) {
@@ -210,7 +233,7 @@ static tn_status find_graph(tn_model *m, const tn_buffer *inputs, const int64_t 
         *out = m->given ? m->given : m->graph;
         return TN_OK;
     }
-    if (!m->path || tn_program_is_file(m->path))
+    if (!m->maker.import && (!m->path || tn_program_is_file(m->path)))
         return tn_error_set(err, TN_UNSUPPORTED, "a program file holds no graph");
     if (m->signature->import.graph) {
         *out = m->graph = m->signature->import.graph;
@@ -220,7 +243,7 @@ static tn_status find_graph(tn_model *m, const tn_buffer *inputs, const int64_t 
     if (!a) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
     tn_status status = tn__model_import(m, a, inputs, symbols, err);
     if (status == TN_OK && !a->import.graph)
-        status = tn_error_set(err, TN_INVALID, "%s needs values first: %s", m->path,
+        status = tn_error_set(err, TN_INVALID, "%s needs values first: %s", tn__model_name(m),
                               a->import.need_reason ? a->import.need_reason : "see its inputs");
     if (status != TN_OK) {
         tn_artifact_release(a);
@@ -258,7 +281,7 @@ tn_status tn_model_graph(tn_model *m, const tn_buffer *inputs, int input_count,
 tn_status tn_model_save(tn_model *m, const char *path, tn_error *err) {
     if (tn_model_need_count(m) > 0)
         return tn_error_set(err, TN_INVALID, "%s is compiled once its %s is known; give it first",
-                            m->path ? m->path : "the model", tn_model_need(m, 0));
+                            tn__model_name(m), tn_model_need(m, 0));
     return tn_artifact_save(m->signature, false, path, err);
 }
 

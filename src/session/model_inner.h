@@ -20,8 +20,9 @@ struct tn_model {
     pthread_mutex_t lock; /* over everything below that changes after the open */
     tn_workshop workshop;
     tn_arena arena;   /* texts; changed only while opening, and under the lock */
-    const char *path; /* absolute; NULL: from a graph */
+    const char *path; /* absolute; NULL: from a graph, or a maker */
     const tn_graph *given;
+    tn_model_maker maker;   /* import NULL: none */
     tn_artifact *signature; /* holds `ports`: the open program, or one with needs only */
     const tn_program *ports;
     TN_VEC(const char *) need_values;
@@ -49,6 +50,9 @@ tn_status tn__model_import(tn_model *m, tn_artifact *a, const tn_buffer *inputs,
 
 /* Adds what `p` needs to what the model binds; *grown when something is new. */
 tn_status tn__model_add_needs(tn_model *m, const tn_program *p, bool *grown, tn_error *err);
+
+/* The model in messages. */
+const char *tn__model_name(const tn_model *m);
 
 /* Name of the cache entry for these values. False when there is no use of the cache. */
 bool tn__model_key(const tn_model *m, const tn_buffer *inputs, const int64_t *symbols,

@@ -11,6 +11,25 @@
 tn_status tn_model_from_graph(const tn_graph *g, const tn_model_options *options, tn_model **out,
                               tn_error *err) TN_MUST_USE;
 
+/* Where a model's graphs come from that is not one file: as from an import, what depends on sizes and values
+ * that are not bound yet is asked for. */
+typedef struct tn_model_maker {
+    void *context;
+    const char *name; /* for messages */
+    /* All that the graphs depend on besides the build and the options: files by their identity. Unwinds when
+     * memory runs out. */
+    void (*identify)(const void *context, tn_str *out);
+    /* As tn_import_onnx, into a->arena and a->import; large constants may lie in a->blocks. Called by one
+     * thread at a time. */
+    tn_status (*import)(void *context, const tn_import_options *options, tn_artifact *a,
+                        tn_error *err);
+    void (*release)(void *context);
+} tn_model_maker;
+/* Programs go to the cache. The maker's context becomes the model's: it is released with it, and by a
+ * call that fails. */
+tn_status tn_model_from_maker(const tn_model_maker *maker, const tn_model_options *options,
+                              tn_model **out, tn_error *err) TN_MUST_USE;
+
 /* Inputs or sizes that must be known before the model can be compiled; 0 for an open model. */
 int tn_model_need_count(const tn_model *model);
 /* "input 'shape'" or "size 'N'"; the model's memory. */

@@ -80,7 +80,10 @@ static tn_status key_guarded(void *argument, tn_error *err) {
     const tn_model_options *o = &m->workshop.options;
     tn_str *s = &x->text;
     tn_program_cache_identify(&m->workshop, s);
-    tn_identify_file(m->path, s);
+    if (m->path)
+        tn_identify_file(m->path, s);
+    else
+        m->maker.identify(m->maker.context, s);
     for (int i = 0; i < o->dim_count; i++)
         tn_str_appendf(s, "dim %s %lld\n", o->dims[i].name, (long long)o->dims[i].value);
     for (uint32_t i = 0; x->inputs && i < m->need_dims.len; i++)
@@ -95,7 +98,8 @@ static tn_status key_guarded(void *argument, tn_error *err) {
 
 bool tn__model_key(const tn_model *m, const tn_buffer *inputs, const int64_t *symbols,
                    char out[TN_PROGRAM_CACHE_NAME]) {
-    if (!m->path || !tn_cache_usable(&m->workshop.compiler.cache)) return false;
+    if ((!m->path && !m->maker.import) || !tn_cache_usable(&m->workshop.compiler.cache))
+        return false;
     key_args x = {.m = m, .inputs = inputs, .symbols = symbols};
     tn_str_init(&x.text);
     bool known = tn_guard(key_guarded, &x, NULL) == TN_OK;
@@ -143,6 +147,7 @@ static tn_status import_guarded(void *argument, tn_error *err) {
     }
     tn_import_options options = {
         .dims = dims.data, .dim_count = dims.len, .values = values.data, .value_count = values.len};
+    if (m->maker.import) return m->maker.import(m->maker.context, &options, x->a, err);
     return tn_import_onnx(m->path, &options, arena, &x->a->import, err);
 }
 
@@ -292,7 +297,7 @@ static tn_status specialise(tn_model *m, const tn_buffer *inputs, const int64_t 
     }
     return tn_error_set(err, TN_UNSUPPORTED,
                         "%s: the model's shapes do not follow from its inputs' sizes and values",
-                        m->path);
+                        tn__model_name(m));
 }
 
 tn_status tn__model_artifact(tn_model *m, const tn_buffer *inputs, int count, int64_t *symbols,

@@ -162,11 +162,17 @@ static void add_frame(const tn_o *o) {
     tn_error_push(err, "node '%s' (%s)", o->b->name, o->node->op);
 }
 
+static void note_node(tn_onnx_importer *im, const char *name, const char *op) {
+    tn_import_node node = {tn_arena_strdup(im->arena, name), tn_arena_strdup(im->arena, op)};
+    tn_vec_push(im->arena, &im->result->nodes, node);
+}
+
 static void import_node(tn_onnx_scope *s, const tn_onnx_node *n) {
     tn_builder *b = &s->level->builder;
     tn_o o = {.b = b, .scope = s, .node = n, .dims = b->graph->dims, .scratch = s->im->scratch};
     const char *outer = b->name;
     b->name = n->name[0] ? n->name : n->outputs.len ? n->outputs.data[0] : n->op;
+    if (s->im->options->weights) note_node(s->im, b->name, n->op);
     if (s->im->nodes == 0)
         tn_o_refuse(&o, TN_UNSUPPORTED,
                     "too many nodes, counting those of functions at every call");

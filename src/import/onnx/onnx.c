@@ -246,7 +246,7 @@ static tn_status import_graph(tn_onnx_importer *im, tn_error *err) {
     const tn_onnx_graph *g = im->model->graph;
     tn_import *r = im->result;
     tn_onnx_scope s;
-    r->inputs.len = r->outputs.len = r->weights.len = 0;
+    r->inputs.len = r->outputs.len = r->weights.len = r->nodes.len = 0;
     r->dims = TN_NEW(im->arena, tn_dims);
     tn_dims_init(r->dims, im->arena);
     im->work = work_budget;

@@ -1,0 +1,186 @@
+/* Members of equal structure as groups, each an ordinary model. See wide.h. */
+#include <stdlib.h>
+
+#include "wide/wide.h"
+
+typedef struct grouping {
+    const tn_wide *w;
+    const tn__wide_entry *entries;
+    int count;
+    tn_wide_member *members; /* of the entries; texts are theirs */
+    tn__wide_files files;
+    tn__wide_groups *out;
+    tn_arena arena;
+} grouping;
+
+/* ---- comparing ------------------------------------------------------------------------------ */
+
+/* Models that need values before they have a graph are compared as far as they are known; the rest is
+ * checked when the values are there. */
+static bool differ(grouping *x, const tn__wide_file *a, const tn__wide_file *b, tn_str *out) {
+    const tn_import *p = &a->import, *q = &b->import;
+    (void)x;
+    if (a == b) return false;
+    if (p->graph && q->graph) return tn__structure_difference(&a->structure, &b->structure, out);
+    if (p->graph || q->graph)
+        return tn_str_appendf(out, "needs values before it is compiled: %s",
+                              p->need_reason ? p->need_reason : q->need_reason),
+               true;
+    for (uint32_t i = 0; i < TN_MIN(p->nodes.len, q->nodes.len); i++)
+        if (strcmp(p->nodes.data[i].op, q->nodes.data[i].op) != 0)
+            return tn_str_appendf(out, "node '%s': %s instead of %s", q->nodes.data[i].name,
+                                  q->nodes.data[i].op, p->nodes.data[i].op),
+                   true;
+    if (p->nodes.len != q->nodes.len || p->inputs.len != q->inputs.len ||
+        p->outputs.len != q->outputs.len)
+        return tn_str_appendf(out, "%u nodes, %u inputs and %u outputs instead of %u, %u and %u",
+                              q->nodes.len, q->inputs.len, q->outputs.len, p->nodes.len,
+                              p->inputs.len, p->outputs.len),
+               true;
+    return false;
+}
+
+/* ---- forming -------------------------------------------------------------------------------- */
+
+static tn_status group_add(tn__wide_group *g, int member, uint64_t id, tn_error *err) {
+    int *members = realloc(g->members, sizeof *members * (size_t)(g->count + 1));
+    if (members) g->members = members;
+    uint64_t *ids = realloc(g->ids, sizeof *ids * (size_t)(g->count + 1));
+    if (ids) g->ids = ids;
+    if (!members || !ids) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
+    members[g->count] = member;
+    ids[g->count++] = id;
+    return TN_OK;
+}
+
+static tn_status group_new(tn__wide_groups *out, const char *difference, tn_error *err) {
+    tn__wide_group *at = realloc(out->at, sizeof *at * (size_t)(out->count + 1));
+    if (!at) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
+    out->at = at;
+    at[out->count] = (tn__wide_group){0};
+    if (difference) at[out->count].difference = strdup(difference);
+    if (difference && !at[out->count].difference)
+        return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
+    out->count++;
+    return TN_OK;
+}
+
+static tn_status file_of(grouping *x, int member, tn__wide_file **out, tn_error *err) {
+    const tn_wide_member *m = &x->members[member];
+    return tn__wide_in_member(tn__wide_files_get(&x->files, m->model, out, err), member, m, err);
+}
+
+static tn_status place_member(grouping *x, int member, tn_error *err) {
+    tn__wide_file *file, *first;
+    tn_str text;
+    tn_str_init_with(&text, tn_arena_allocator(&x->arena));
+    TN_CHECK(file_of(x, member, &file, err));
+    for (int g = 0; g < x->out->count; g++) {
+        tn__wide_group *group = &x->out->at[g];
+        tn_str_clear(&text);
+        TN_CHECK(file_of(x, group->members[0], &first, err));
+        if (!differ(x, first, file, &text))
+            return group_add(group, member, x->entries[member].id, err);
+        if (x->w->options.one_group) {
+            tn_error_set(err, TN_INVALID, "%s in member 0 (%s)", tn_str_text(&text),
+                         x->members[0].model);
+            return tn__wide_in_member(TN_INVALID, member, &x->members[member], err);
+        }
+    }
+    if (x->out->count > 1) {
+        tn_str_clear(&text);
+        TN_CHECK(file_of(x, x->out->at[0].members[0], &first, err));
+        differ(x, first, file, &text);
+    }
+    TN_CHECK(group_new(x->out, x->out->count ? tn_str_text(&text) : NULL, err));
+    return group_add(&x->out->at[x->out->count - 1], member, x->entries[member].id, err);
+}
+
+/* ---- models --------------------------------------------------------------------------------- */
+
+static tn__wide_group *same_group(const tn__wide_groups *old, const tn__wide_group *g) {
+    for (int i = 0; i < old->count; i++) {
+        tn__wide_group *o = &old->at[i];
+        if (o->model && o->count == g->count &&
+            memcmp(o->ids, g->ids, sizeof *g->ids * (size_t)g->count) == 0)
+            return o;
+    }
+    return NULL;
+}
+
+static tn_status make_model(grouping *x, tn__wide_group *g, tn_error *err) {
+    tn__wide_recipe *r = tn__wide_recipe_new(x->members, g->members, g->count, &x->w->options);
+    if (!r) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
+    tn_model_maker maker = tn__wide_maker(r);
+    r->files = &x->files;
+    TN_CHECK(tn_model_from_maker(&maker, &x->w->options.compile, &g->model, err));
+    r->files = NULL;
+    g->recipe = r;
+    return tn_session_create(g->model, &g->session, err);
+}
+
+static tn_status make_guarded(void *argument, tn_error *err) {
+    grouping *x = argument;
+    const tn_model_options *o = &x->w->options.compile;
+    tn_import_dim *dims = TN_NEW_N(&x->arena, tn_import_dim, o->dim_count);
+    for (int i = 0; i < o->dim_count; i++)
+        dims[i] = (tn_import_dim){o->dims[i].name, o->dims[i].value};
+    tn_import_options options = {
+        .dims = dims, .dim_count = (uint32_t)o->dim_count, .weights = true};
+    x->files.options = &options;
+    x->members = TN_NEW_N(&x->arena, tn_wide_member, x->count);
+    for (int i = 0; i < x->count; i++) x->members[i] = x->entries[i].member;
+    for (int i = 0; i < x->count; i++) TN_CHECK(place_member(x, i, err));
+    for (int i = 0; i < x->out->count; i++)
+        if (!same_group(&x->w->groups, &x->out->at[i]))
+            TN_CHECK(make_model(x, &x->out->at[i], err));
+    return TN_OK;
+}
+
+/* Nothing can fail any more. */
+static void take_old(tn__wide_groups *old, tn__wide_groups *out) {
+    for (int i = 0; i < out->count; i++) {
+        tn__wide_group *g = &out->at[i], *o = g->model ? NULL : same_group(old, g);
+        if (!o) continue;
+        g->model = o->model;
+        g->session = o->session;
+        g->recipe = o->recipe;
+        g->memory = o->memory;
+        g->capacity = o->capacity;
+        o->model = NULL;
+        o->session = NULL;
+        o->memory = NULL;
+        o->capacity = NULL;
+    }
+}
+
+tn_status tn__wide_groups_make(tn_wide *w, const tn__wide_entry *entries, int count,
+                               tn__wide_groups *out, tn_error *err) {
+    grouping x = {.w = w, .entries = entries, .count = count, .out = out};
+    *out = (tn__wide_groups){0};
+    tn_arena_init(&x.arena, tn_allocator_system());
+    tn_status status = tn_guard(make_guarded, &x, err);
+    tn__wide_files_deinit(&x.files);
+    tn_arena_deinit(&x.arena);
+    if (status == TN_OK)
+        take_old(&w->groups, out);
+    else
+        tn__wide_groups_free(out, 0);
+    return status;
+}
+
+void tn__wide_groups_free(tn__wide_groups *g, int ports) {
+    for (int i = 0; i < g->count; i++) {
+        tn__wide_group *x = &g->at[i];
+        tn_session_release(x->session);
+        tn_model_release(x->model);
+        for (int k = 0; x->memory && k < ports; k++) free(x->memory[k]);
+        free(x->memory);
+        free(x->capacity);
+        free(x->members);
+        free(x->ids);
+        free(x->difference);
+    }
+    free(g->at);
+    *g = (tn__wide_groups){0};
+}

@@ -1,0 +1,36 @@
+/* The graph of a group: one member's graph with a new first axis, weights stacked along it. */
+#ifndef TENON_WIDE_MERGE_H
+#define TENON_WIDE_MERGE_H
+
+#include "session/session.h"
+#include "wide/source.h"
+
+/* What all graphs of a group depend on; owned by the group's model. */
+typedef struct tn__wide_recipe {
+    tn_wide_member *members; /* with texts of its own */
+    int count;
+    tn_wide_layout layout;
+    char **shared; /* names of inputs */
+    int shared_count;
+    bool share_all, same_randoms;
+    tn__wide_files *files; /* imported already, where nothing is bound; NULL: none are */
+    int64_t own_weights, shared_weights; /* of the last graph: elements; -1: there was none */
+} tn__wide_recipe;
+
+/* Copies texts. NULL: out of memory. `members` are the numbers of the group's. */
+tn__wide_recipe *tn__wide_recipe_new(const tn_wide_member *members, const int *numbers, int count,
+                                     const tn_wide_options *options);
+void tn__wide_recipe_free(tn__wide_recipe *r);
+/* The maker of a group's model; takes the recipe. */
+tn_model_maker tn__wide_maker(tn__wide_recipe *r);
+
+void tn__wide_recipe_identify(const void *recipe, tn_str *out);
+
+/* Copies of a member's texts; false when memory runs out. */
+bool tn__wide_member_copy(const tn_wide_member *from, tn_wide_member *to);
+void tn__wide_member_free(tn_wide_member *m);
+
+/* Whether all members read this input as one. Inputs whose values decide shapes are so too. */
+bool tn__wide_is_shared(const tn__wide_recipe *r, const tn_import *i, const char *input);
+
+#endif

@@ -1,0 +1,217 @@
+/* Reading the weights of members. See source.h. */
+#include "wide/source.h"
+
+#include <stdlib.h>
+
+#include "import/safetensors.h"
+#include "nn/init.h"
+#include "ops/ops_common.h"
+
+/* ---- model files ---------------------------------------------------------------------------- */
+
+static void file_release(tn__wide_file *f) {
+    tn_import_close(&f->import);
+    tn_arena_deinit(&f->arena);
+    free(f->path);
+    free(f);
+}
+
+void tn__wide_files_deinit(tn__wide_files *f) {
+    while (f->first) {
+        tn__wide_file *file = f->first;
+        f->first = file->next;
+        file_release(file);
+    }
+}
+
+typedef struct importing {
+    tn__wide_file *file;
+    const tn_import_options *options;
+} importing;
+
+static tn_status import_guarded(void *argument, tn_error *err) {
+    const importing *x = argument;
+    tn__wide_file *f = x->file;
+    TN_CHECK(tn_import_onnx(f->path, x->options, &f->arena, &f->import, err));
+    if (f->import.graph) tn__structure_of(&f->import, &f->arena, &f->structure);
+    return TN_OK;
+}
+
+tn_status tn__wide_files_get(tn__wide_files *f, const char *path, tn__wide_file **out,
+                             tn_error *err) {
+    for (tn__wide_file *k = f->first; k; k = k->next)
+        if (strcmp(k->path, path) == 0) {
+            *out = k;
+            return TN_OK;
+        }
+    tn__wide_file *file = calloc(1, sizeof *file);
+    if (file) file->path = strdup(path);
+    if (!file || !file->path) {
+        free(file);
+        return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
+    }
+    tn_arena_init(&file->arena, tn_allocator_system());
+    tn_status status = tn_guard(import_guarded, &(importing){file, f->options}, err);
+    if (status != TN_OK) {
+        file_release(file);
+        return status;
+    }
+    file->next = f->first;
+    f->first = file;
+    *out = file;
+    return TN_OK;
+}
+
+/* ---- files of weights ----------------------------------------------------------------------- */
+
+static uint32_t weight_named(const tn_import *i, const char *name) {
+    for (uint32_t k = 0; k < i->weights.len; k++)
+        if (strcmp(i->weights.data[k].name, name) == 0) return k;
+    return UINT32_MAX;
+}
+
+static tn_type type_of(const tn_array *a) {
+    tn_type t = {.dtype = a->dtype, .shape = {.rank = a->rank}};
+    for (int i = 0; i < a->rank; i++) t.shape.dim[i] = a->dim[i];
+    return t;
+}
+
+/* Takes an array of the file for the weight of its name. */
+static tn_status take_array(tn__wide_values *v, const char *name, const tn_array *a,
+                            tn_error *err) {
+    const tn_import *i = &v->file->import;
+    uint32_t k = weight_named(i, name);
+    if (k == UINT32_MAX)
+        return tn_error_set(err, TN_INVALID,
+                            "%s: the model has no weight '%s'; its weights are "
+                            "'%s' and %u more",
+                            v->member->weights, name, i->weights.len ? i->weights.data[0].name : "",
+                            i->weights.len ? i->weights.len - 1 : 0);
+    const tn_array *want = &i->weights.data[k].array;
+    tn_type have = type_of(a), expected = type_of(want);
+    bool same = a->dtype == want->dtype && a->rank == want->rank;
+    for (int d = 0; same && d < a->rank; d++) same = a->dim[d] == want->dim[d];
+    if (!same)
+        return tn_error_set(err, TN_INVALID, "%s: weight '%s' is %s; the model's is %s",
+                            v->member->weights, name, tn_type_text(i->dims, &have).at,
+                            tn_type_text(i->dims, &expected).at);
+    if (v->data[k])
+        return tn_error_set(err, TN_INVALID, "%s: weight '%s' is there twice", v->member->weights,
+                            name);
+    v->data[k] = a->data;
+    return TN_OK;
+}
+
+static tn_status take_safetensors(tn__wide_values *v, tn_error *err) {
+    tn_safetensors s;
+    TN_CHECK(tn_safetensors_open(v->member->weights, &v->arena, &s, err));
+    v->map = s.map;
+    for (uint32_t i = 0; i < s.tensors.len; i++) {
+        const tn_safetensor *t = &s.tensors.data[i];
+        tn_array a = {.dtype = t->dtype, .rank = t->rank, .data = (void *)(uintptr_t)t->data};
+        memcpy(a.dim, t->dim, sizeof a.dim);
+        TN_CHECK(take_array(v, t->name, &a, err));
+    }
+    return TN_OK;
+}
+
+static tn_status take_npz(tn__wide_values *v, tn_error *err) {
+    tn_import_entries entries = {0};
+    TN_CHECK(tn_import_npz(v->member->weights, &v->arena, &entries, err));
+    for (uint32_t i = 0; i < entries.len; i++)
+        TN_CHECK(take_array(v, entries.data[i].name, &entries.data[i].array, err));
+    return TN_OK;
+}
+
+static bool ends_with(const char *text, const char *end) {
+    size_t n = strlen(text), k = strlen(end);
+    return n >= k && strcmp(text + n - k, end) == 0;
+}
+
+static tn_status read_guarded(void *argument, tn_error *err) {
+    tn__wide_values *v = argument;
+    const tn_import *i = &v->file->import;
+    const char *path = v->member->weights;
+    v->data = TN_NEW_N(&v->arena, const void *, i->weights.len);
+    for (uint32_t k = 0; k < i->weights.len && !path; k++)
+        v->data[k] = i->weights.data[k].array.data;
+    if (!path) return TN_OK;
+    if (ends_with(path, ".npz"))
+        TN_CHECK(take_npz(v, err));
+    else if (ends_with(path, ".safetensors"))
+        TN_CHECK(take_safetensors(v, err));
+    else
+        return tn_error_set(err, TN_INVALID,
+                            "%s: weights are read from .safetensors and .npz files", path);
+    for (uint32_t k = 0; k < i->weights.len; k++)
+        if (!v->data[k])
+            return tn_error_set(
+                err, TN_INVALID, "%s: weight '%s' (%s) of the model is missing", path,
+                i->weights.data[k].name,
+                tn_type_text(i->dims, &(tn_type){type_of(&i->weights.data[k].array).dtype,
+                                                 type_of(&i->weights.data[k].array).shape})
+                    .at);
+    return TN_OK;
+}
+
+tn_status tn__wide_values_open(tn__wide_values *v, const tn__wide_file *file,
+                               const tn_wide_member *member, tn_error *err) {
+    *v = (tn__wide_values){.file = file, .member = member};
+    tn_arena_init(&v->arena, tn_allocator_system());
+    tn_status status = tn_guard(read_guarded, v, err);
+    if (status != TN_OK) tn__wide_values_close(v);
+    return status;
+}
+
+void tn__wide_values_close(tn__wide_values *v) {
+    if (v->map.data) tn_file_map_close(&v->map);
+    tn_arena_deinit(&v->arena);
+    *v = (tn__wide_values){0};
+}
+
+/* ---- elements ------------------------------------------------------------------------------- */
+
+void tn__wide_values_copy(const tn__wide_values *v, uint32_t weight, void *out) {
+    const tn_import_weight *w = &v->file->import.weights.data[weight];
+    size_t bytes = tn_array_bytes(&w->array);
+    if (bytes) memcpy(out, v->data[weight], bytes);
+    if (!v->member->perturbed) return;
+    tn_array x = w->array;
+    x.data = out;
+    tn__wide_perturb(w->name, v->member->seed, &x);
+}
+
+bool tn__wide_values_equal(const tn__wide_values *a, uint32_t weight, const tn__wide_values *b,
+                           uint32_t other) {
+    size_t bytes = tn_array_bytes(&a->file->import.weights.data[weight].array);
+    if (a->member->perturbed || b->member->perturbed) return false;
+    return a->data[weight] == b->data[other] || bytes == 0 ||
+           memcmp(a->data[weight], b->data[other], bytes) == 0;
+}
+
+enum {
+    STRETCH = 1024
+}; /* elements drawn at once; part of what a seed means, since streams restart */
+
+void tn__wide_perturb(const char *name, uint64_t seed, tn_array *x) {
+    double drawn[STRETCH];
+    const tn_init normal = tn_init_normal(1, 0.01);
+    int64_t count = tn_array_count(x);
+    tn_hash128 name_hash = tn_hash128_of(name, strlen(name));
+    for (int64_t done = 0; done < count; done += STRETCH) {
+        const uint64_t place[] = {name_hash.lo, name_hash.hi, seed, (uint64_t)done};
+        int64_t n = TN_MIN(count - done, STRETCH);
+        tn_array part = {.dtype = TN_f64, .rank = 1, .dim = {n}, .data = drawn};
+        tn__init_fill(&normal, tn_hash128_of(place, sizeof place).lo, &part);
+        for (int64_t i = 0; i < n; i++) {
+            double value = tn_array_get(x, done + i).f;
+            tn_array_set(x, done + i, tn_cell_of(x->dtype, value * drawn[i]));
+        }
+    }
+}
+
+tn_status tn__wide_in_member(tn_status status, int number, const tn_wide_member *member,
+                             tn_error *err) {
+    if (status != TN_OK) tn_error_push(err, "member %d (%s)", number, member->model);
+    return status;
+}
