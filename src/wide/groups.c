@@ -17,9 +17,8 @@ typedef struct grouping {
 
 /* Models that need values before they have a graph are compared as far as they are known; the rest is
  * checked when the values are there. */
-static bool differ(grouping *x, const tn__wide_file *a, const tn__wide_file *b, tn_str *out) {
+static bool differ(const tn__wide_file *a, const tn__wide_file *b, tn_str *out) {
     const tn_import *p = &a->import, *q = &b->import;
-    (void)x;
     if (a == b) return false;
     if (p->graph && q->graph) return tn__structure_difference(&a->structure, &b->structure, out);
     if (p->graph || q->graph)
@@ -79,7 +78,7 @@ static tn_status place_member(grouping *x, int member, tn_error *err) {
         tn__wide_group *group = &x->out->at[g];
         tn_str_clear(&text);
         TN_CHECK(file_of(x, group->members[0], &first, err));
-        if (!differ(x, first, file, &text))
+        if (!differ(first, file, &text))
             return group_add(group, member, x->entries[member].id, err);
         if (x->w->options.one_group) {
             tn_error_set(err, TN_INVALID, "%s in member 0 (%s)", tn_str_text(&text),
@@ -90,10 +89,56 @@ static tn_status place_member(grouping *x, int member, tn_error *err) {
     if (x->out->count > 1) {
         tn_str_clear(&text);
         TN_CHECK(file_of(x, x->out->at[0].members[0], &first, err));
-        differ(x, first, file, &text);
+        differ(first, file, &text);
     }
     TN_CHECK(group_new(x->out, x->out->count ? tn_str_text(&text) : NULL, err));
     return group_add(&x->out->at[x->out->count - 1], member, x->entries[member].id, err);
+}
+
+/* ---- ports ---------------------------------------------------------------------------------- */
+
+static const char *size_text(tn__wide_ports *p, const tn_dims *dims, tn_dim d) {
+    tn_str text;
+    tn_str_init_with(&text, tn_arena_allocator(&p->arena));
+    tn_dim_print(dims, d, &text);
+    return tn_str_text(&text);
+}
+
+static tn_status describe_port(grouping *x, const tn_import *i, const tn_import_port *port,
+                               bool shared, tn_port_info *out, tn_error *err) {
+    tn__wide_ports *p = &x->out->ports;
+    tn_shape shape = port->type.shape;
+    if (port->typed && !shared)
+        TN_CHECK(tn__wide_widen(x->w->options.layout, x->count, i->dims, port, &shape, err));
+    *out = (tn_port_info){.name = tn_arena_strdup(&p->arena, port->name),
+                          .dtype = port->type.dtype,
+                          .rank = port->typed ? shape.rank : -1};
+    for (int a = 0; a < out->rank; a++) {
+        bool known = tn_dim_is_const(shape.dim[a]);
+        out->dim[a] = known ? shape.dim[a] : -1;
+        if (!known) out->symbol[a] = size_text(p, i->dims, shape.dim[a]);
+    }
+    return TN_OK;
+}
+
+/* As the first member's model says. */
+static tn_status describe_ports(grouping *x, tn_error *err) {
+    tn__wide_ports *p = &x->out->ports;
+    tn__wide_file *file;
+    TN_CHECK(file_of(x, 0, &file, err));
+    const tn_import *i = &file->import;
+    p->in_count = (int)i->inputs.len;
+    p->out_count = (int)i->outputs.len;
+    p->in = TN_NEW_N(&p->arena, tn_port_info, p->in_count);
+    p->out = TN_NEW_N(&p->arena, tn_port_info, p->out_count);
+    p->shared = TN_NEW_N(&p->arena, bool, p->in_count);
+    for (int k = 0; k < p->in_count; k++) {
+        p->shared[k] = tn__wide_is_shared(&x->w->options, i, i->inputs.data[k].name);
+        TN_TRY(err, describe_port(x, i, &i->inputs.data[k], p->shared[k], &p->in[k], err), "input");
+    }
+    for (int k = 0; k < p->out_count; k++)
+        TN_TRY(err, describe_port(x, i, &i->outputs.data[k], false, &p->out[k], err), "output");
+    return TN_OK;
 }
 
 /* ---- models --------------------------------------------------------------------------------- */
@@ -131,9 +176,16 @@ static tn_status make_guarded(void *argument, tn_error *err) {
     x->members = TN_NEW_N(&x->arena, tn_wide_member, x->count);
     for (int i = 0; i < x->count; i++) x->members[i] = x->entries[i].member;
     for (int i = 0; i < x->count; i++) TN_CHECK(place_member(x, i, err));
-    for (int i = 0; i < x->out->count; i++)
-        if (!same_group(&x->w->groups, &x->out->at[i]))
-            TN_CHECK(make_model(x, &x->out->at[i], err));
+    TN_CHECK(describe_ports(x, err));
+    x->out->ports.results =
+        calloc((size_t)x->out->ports.out_count + 1, sizeof *x->out->ports.results);
+    if (!x->out->ports.results) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
+    for (int i = 0; i < x->out->count; i++) {
+        tn__wide_group *g = &x->out->at[i];
+        g->gathered = calloc((size_t)x->out->ports.in_count + 1, sizeof *g->gathered);
+        if (!g->gathered) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
+        if (!same_group(&x->w->groups, g)) TN_CHECK(make_model(x, g, err));
+    }
     return TN_OK;
 }
 
@@ -145,12 +197,8 @@ static void take_old(tn__wide_groups *old, tn__wide_groups *out) {
         g->model = o->model;
         g->session = o->session;
         g->recipe = o->recipe;
-        g->memory = o->memory;
-        g->capacity = o->capacity;
         o->model = NULL;
         o->session = NULL;
-        o->memory = NULL;
-        o->capacity = NULL;
     }
 }
 
@@ -158,6 +206,7 @@ tn_status tn__wide_groups_make(tn_wide *w, const tn__wide_entry *entries, int co
                                tn__wide_groups *out, tn_error *err) {
     grouping x = {.w = w, .entries = entries, .count = count, .out = out};
     *out = (tn__wide_groups){0};
+    tn_arena_init(&out->ports.arena, tn_allocator_system());
     tn_arena_init(&x.arena, tn_allocator_system());
     tn_status status = tn_guard(make_guarded, &x, err);
     tn__wide_files_deinit(&x.files);
@@ -165,22 +214,24 @@ tn_status tn__wide_groups_make(tn_wide *w, const tn__wide_entry *entries, int co
     if (status == TN_OK)
         take_old(&w->groups, out);
     else
-        tn__wide_groups_free(out, 0);
+        tn__wide_groups_free(out);
     return status;
 }
 
-void tn__wide_groups_free(tn__wide_groups *g, int ports) {
+void tn__wide_groups_free(tn__wide_groups *g) {
     for (int i = 0; i < g->count; i++) {
         tn__wide_group *x = &g->at[i];
         tn_session_release(x->session);
         tn_model_release(x->model);
-        for (int k = 0; x->memory && k < ports; k++) free(x->memory[k]);
-        free(x->memory);
-        free(x->capacity);
+        for (int k = 0; x->gathered && k < g->ports.in_count; k++) free(x->gathered[k].data);
+        free(x->gathered);
         free(x->members);
         free(x->ids);
         free(x->difference);
     }
+    for (int k = 0; g->ports.results && k < g->ports.out_count; k++) free(g->ports.results[k].data);
+    free(g->ports.results);
     free(g->at);
+    tn_arena_deinit(&g->ports.arena);
     *g = (tn__wide_groups){0};
 }

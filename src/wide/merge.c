@@ -22,33 +22,39 @@ typedef struct merging {
 
 /* ---- ports ---------------------------------------------------------------------------------- */
 
-bool tn__wide_is_shared(const tn__wide_recipe *r, const tn_import *i, const char *input) {
-    if (r->share_all) return true;
-    for (int k = 0; k < r->shared_count; k++)
-        if (strcmp(r->shared[k], input) == 0) return true;
+bool tn__wide_is_shared(const tn_wide_options *o, const tn_import *i, const char *input) {
+    if (o->share_all) return true;
+    for (int k = 0; k < o->shared_count; k++)
+        if (strcmp(o->shared[k], input) == 0) return true;
     for (uint32_t k = 0; k < i->need_values.len; k++)
         if (strcmp(i->need_values.data[k], input) == 0) return true;
     return false;
 }
 
-static tn_status widen_shape(const merging *m, tn_dims *dims, const char *what, const char *name,
-                             tn_shape *shape, tn_error *err) {
-    int n = m->r->count;
-    if (m->r->layout == TN_WIDE_STACKED && shape->rank < TN_MAX_RANK) {
-        *shape = tn_shape_with_front(shape, n);
+tn_status tn__wide_widen(tn_wide_layout layout, int count, tn_dims *dims,
+                         const tn_import_port *port, tn_shape *out, tn_error *err) {
+    const tn_shape shape = port->type.shape, *one = &shape; /* which *out may be */
+    *out = shape;
+    if (one->rank >= TN_MAX_RANK)
+        return tn_error_set(err, TN_UNSUPPORTED,
+                            "'%s' has %d axes already; there is none left for the members",
+                            port->name, one->rank);
+    if (layout == TN_WIDE_STACKED) {
+        *out = tn_shape_with_front(one, count);
         return TN_OK;
     }
-    if (m->r->layout == TN_WIDE_STACKED)
-        return tn_error_set(err, TN_UNSUPPORTED,
-                            "%s '%s' has %d axes already; there is none left for the members", what,
-                            name, shape->rank);
-    if (shape->rank < 2)
+    if (one->rank < 2)
         return tn_error_set(err, TN_INVALID,
-                            "%s '%s' is %s; members lie side by side along axis 1, which it lacks; "
-                            "use the stacked layout",
-                            what, name, tn_shape_text(dims, shape).at);
-    shape->dim[1] = tn_dim_mul(dims, shape->dim[1], tn_dim_const(dims, n));
+                            "'%s' is %s; members lie side by side along axis 1, which it lacks; "
+                            "use the stacked layout, or share it",
+                            port->name, tn_shape_text(dims, one).at);
+    out->dim[1] = tn_dim_mul(dims, one->dim[1], tn_dim_const(dims, count));
     return TN_OK;
+}
+
+static tn_status widen(const merging *m, tn_import_port *port, tn_error *err) {
+    return tn__wide_widen(m->r->options.layout, m->r->count, m->a->import.dims, port,
+                          &port->type.shape, err);
 }
 
 static bool is_bound(const merging *m, const char *input) {
@@ -58,7 +64,7 @@ static bool is_bound(const merging *m, const char *input) {
 }
 
 static bool is_shared(const merging *m, const char *input) {
-    return is_bound(m, input) || tn__wide_is_shared(m->r, &m->a->import, input);
+    return is_bound(m, input) || tn__wide_is_shared(&m->r->options, &m->a->import, input);
 }
 
 /* Of a model that needs values first. */
@@ -66,12 +72,11 @@ static tn_status widen_ports(merging *m, tn_error *err) {
     tn_import *i = &m->a->import;
     for (uint32_t k = 0; k < i->inputs.len; k++) {
         tn_import_port *p = &i->inputs.data[k];
-        if (p->typed && !is_shared(m, p->name))
-            TN_CHECK(widen_shape(m, i->dims, "input", p->name, &p->type.shape, err));
+        if (p->typed && !is_shared(m, p->name)) TN_CHECK(widen(m, p, err));
     }
     for (uint32_t k = 0; k < i->outputs.len; k++) {
         tn_import_port *p = &i->outputs.data[k];
-        if (p->typed) TN_CHECK(widen_shape(m, i->dims, "output", p->name, &p->type.shape, err));
+        if (p->typed) TN_CHECK(widen(m, p, err));
     }
     return TN_OK;
 }
@@ -258,8 +263,6 @@ static void add_weights(batching *x) {
 static tn_value unpack(tn_builder *b, tn_value v, const tn_shape *one, tn_dim n) {
     tn_dim dim[TN_MAX_RANK];
     int perm[TN_MAX_RANK];
-    if (one->rank + 1 > TN_MAX_RANK)
-        return tn_b_fail(b, TN_UNSUPPORTED, "%d axes leave none for the members", one->rank);
     for (int a = 0; a < one->rank; a++) dim[a + (a > 0)] = one->dim[a];
     dim[1] = n;
     for (int a = 0; a <= one->rank; a++) perm[a] = a;
@@ -280,9 +283,9 @@ static tn_status add_inputs(batching *x, tn_error *err) {
         tn_import_port *port = &i->inputs.data[k];
         const tn_shape one = port->type.shape;
         bool shared = is_shared(m, port->name);
-        if (!shared) TN_CHECK(widen_shape(m, i->dims, "input", port->name, &port->type.shape, err));
+        if (!shared) TN_CHECK(widen(m, port, err));
         tn_value in = tn_b_input(&x->b, port->name, port->type.dtype, &port->type.shape);
-        bool packed = !shared && m->r->layout == TN_WIDE_PACKED;
+        bool packed = !shared && m->r->options.layout == TN_WIDE_PACKED;
         x->map[v] = packed ? unpack(&x->b, in, &one, m->r->count) : in;
         x->carries[v] = !shared;
     }
@@ -297,8 +300,8 @@ static tn_status add_outputs(batching *x, tn_error *err) {
         tn_import_port *port = &i->outputs.data[k];
         tn_value v = tn_batch_operand(&x->b, x->map[o->value], x->carries[o->value], m->r->count);
         TN_CHECK(tn_b_finish(&x->b));
-        TN_CHECK(widen_shape(m, i->dims, "output", o->name, &port->type.shape, err));
-        if (m->r->layout == TN_WIDE_PACKED) v = pack(&x->b, v, &port->type.shape);
+        TN_CHECK(widen(m, port, err));
+        if (m->r->options.layout == TN_WIDE_PACKED) v = pack(&x->b, v, &port->type.shape);
         TN_CHECK(tn_b_finish(&x->b));
         tn_graph_add_output(x->b.graph, v, o->name);
     }

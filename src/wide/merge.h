@@ -9,11 +9,8 @@
 typedef struct tn__wide_recipe {
     tn_wide_member *members; /* with texts of its own */
     int count;
-    tn_wide_layout layout;
-    char **shared; /* names of inputs */
-    int shared_count;
-    bool share_all, same_randoms;
-    tn__wide_files *files; /* imported already, where nothing is bound; NULL: none are */
+    tn_wide_options options; /* layout, shared inputs with texts of its own, random numbers */
+    tn__wide_files *files;   /* imported already, where nothing is bound; NULL: none are */
     int64_t own_weights, shared_weights; /* of the last graph: elements; -1: there was none */
 } tn__wide_recipe;
 
@@ -30,7 +27,10 @@ void tn__wide_recipe_identify(const void *recipe, tn_str *out);
 bool tn__wide_member_copy(const tn_wide_member *from, tn_wide_member *to);
 void tn__wide_member_free(tn_wide_member *m);
 
+/* The shape of a port with the members. */
+tn_status tn__wide_widen(tn_wide_layout layout, int count, tn_dims *dims,
+                         const tn_import_port *port, tn_shape *out, tn_error *err);
 /* Whether all members read this input as one. Inputs whose values decide shapes are so too. */
-bool tn__wide_is_shared(const tn__wide_recipe *r, const tn_import *i, const char *input);
+bool tn__wide_is_shared(const tn_wide_options *o, const tn_import *i, const char *input);
 
 #endif

@@ -19,26 +19,28 @@ void tn__wide_member_free(tn_wide_member *m) {
     *m = (tn_wide_member){0};
 }
 
-static bool copy_names(tn__wide_recipe *r, const tn_wide_options *o) {
-    r->shared = calloc((size_t)TN_MAX(o->shared_count, 0) + 1, sizeof *r->shared);
-    for (int i = 0; r->shared && i < o->shared_count; i++) {
-        r->shared[i] = strdup(o->shared[i]);
-        if (!r->shared[i]) return false;
-        r->shared_count++;
+static bool copy_names(tn_wide_options *to, const tn_wide_options *from) {
+    char **names = calloc((size_t)TN_MAX(from->shared_count, 0) + 1, sizeof *names);
+    to->shared = (const char *const *)names;
+    for (int i = 0; names && i < from->shared_count; i++) {
+        names[i] = strdup(from->shared[i]);
+        if (!names[i]) return false;
+        to->shared_count++;
     }
-    return r->shared != NULL;
+    return names != NULL;
 }
 
 tn__wide_recipe *tn__wide_recipe_new(const tn_wide_member *members, const int *numbers, int count,
                                      const tn_wide_options *options) {
     tn__wide_recipe *r = calloc(1, sizeof *r);
     if (!r) return NULL;
-    r->layout = options->layout;
-    r->share_all = options->share_all;
-    r->same_randoms = options->same_randoms;
+    r->options = (tn_wide_options)TN_WIDE_OPTIONS_INIT;
+    r->options.layout = options->layout;
+    r->options.share_all = options->share_all;
+    r->options.same_randoms = options->same_randoms;
     r->own_weights = r->shared_weights = -1;
     r->members = calloc((size_t)count, sizeof *r->members);
-    bool sound = r->members && copy_names(r, options);
+    bool sound = r->members && copy_names(&r->options, options);
     for (int i = 0; sound && i < count; i++) {
         sound = tn__wide_member_copy(&members[numbers[i]], &r->members[i]);
         r->count += sound;
@@ -51,9 +53,9 @@ tn__wide_recipe *tn__wide_recipe_new(const tn_wide_member *members, const int *n
 void tn__wide_recipe_free(tn__wide_recipe *r) {
     if (!r) return;
     for (int i = 0; i < r->count; i++) tn__wide_member_free(&r->members[i]);
-    for (int i = 0; i < r->shared_count; i++) free(r->shared[i]);
+    for (int i = 0; i < r->options.shared_count; i++) free((void *)(uintptr_t)r->options.shared[i]);
+    free((void *)(uintptr_t)r->options.shared);
     free(r->members);
-    free(r->shared);
     free(r);
 }
 
@@ -61,9 +63,10 @@ void tn__wide_recipe_free(tn__wide_recipe *r) {
  * which are compared when it is loaded. */
 void tn__wide_recipe_identify(const void *context, tn_str *out) {
     const tn__wide_recipe *r = context;
-    tn_str_appendf(out, "wide %d layout %d randoms %d shared %d\n", r->count, (int)r->layout,
-                   r->same_randoms, r->share_all);
-    for (int i = 0; i < r->shared_count; i++) tn_str_appendf(out, "shared %s\n", r->shared[i]);
+    const tn_wide_options *o = &r->options;
+    tn_str_appendf(out, "wide %d layout %d randoms %d shared %d\n", r->count, (int)o->layout,
+                   o->same_randoms, o->share_all);
+    for (int i = 0; i < o->shared_count; i++) tn_str_appendf(out, "shared %s\n", o->shared[i]);
     for (int i = 0; i < r->count; i++) {
         const tn_wide_member *m = &r->members[i];
         tn_identify_file(m->model, out);

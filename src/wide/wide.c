@@ -95,7 +95,6 @@ tn_status tn_wide_open(const tn_wide_member *members, int count, const tn_wide_o
     tn_wide *w = calloc(1, sizeof *w);
     if (!w) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
     tn_arena_init(&w->arena, tn_allocator_system());
-    tn_arena_init(&w->port_arena, tn_allocator_system());
     tn_status status = tn_guard(copy_options, &(opening){w, options}, err);
     if (status == TN_OK) status = add_members(w, members, count, err);
     if (status == TN_OK) status = tn__wide_groups_make(w, w->entries, w->count, &w->groups, err);
@@ -108,13 +107,9 @@ tn_status tn_wide_open(const tn_wide_member *members, int count, const tn_wide_o
 
 void tn_wide_release(tn_wide *w) {
     if (!w) return;
-    tn__wide_groups_free(&w->groups, w->input_count + w->output_count);
+    tn__wide_groups_free(&w->groups);
     for (int i = 0; i < w->count; i++) tn__wide_member_free(&w->entries[i].member);
-    for (int i = 0; w->memory && i < w->output_count; i++) free(w->memory[i]);
-    free(w->memory);
-    free(w->capacity);
     free(w->entries);
-    tn_arena_deinit(&w->port_arena);
     tn_arena_deinit(&w->arena);
     free(w);
 }

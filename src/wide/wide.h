@@ -9,6 +9,12 @@ typedef struct tn__wide_entry {
     uint64_t id;           /* of this place of a member: tells whether a group is still the same */
 } tn__wide_entry;
 
+/* Memory that grows. */
+typedef struct tn__wide_room {
+    void *data;
+    size_t size;
+} tn__wide_room;
+
 typedef struct tn__wide_group {
     int *members; /* numbers, in ascending order */
     uint64_t *ids;
@@ -17,13 +23,22 @@ typedef struct tn__wide_group {
     tn_model *model;
     tn_session *session;
     const tn__wide_recipe *recipe; /* the model's */
-    void **memory; /* where several groups run: per input, then per output, what had to be copied */
-    size_t *capacity;
+    tn__wide_room *gathered;       /* per input, where several groups run */
 } tn__wide_group;
+
+/* Ports over all members. */
+typedef struct tn__wide_ports {
+    tn_arena arena;
+    tn_port_info *in, *out;
+    bool *shared; /* per input */
+    int in_count, out_count;
+    tn__wide_room *results; /* per output, where several groups run and the caller gave no memory */
+} tn__wide_ports;
 
 typedef struct tn__wide_groups {
     tn__wide_group *at;
     int count;
+    tn__wide_ports ports;
 } tn__wide_groups;
 
 struct tn_wide {
@@ -33,23 +48,13 @@ struct tn_wide {
     int count;
     uint64_t next_id;
     tn__wide_groups groups;
-    tn_arena port_arena;
-    tn_port_info *inputs, *outputs;
-    bool *shared; /* per input */
-    int input_count, output_count;
-    void **memory; /* per output, where several groups run and the caller gave none */
-    size_t *capacity;
 };
 
 /* Groups of these members. Those that w has already, of the same members, are taken from there, in the
  * end, when nothing can fail any more. */
 tn_status tn__wide_groups_make(tn_wide *w, const tn__wide_entry *entries, int count,
                                tn__wide_groups *out, tn_error *err);
-/* `ports`: inputs and outputs that a group may have memory for. */
-void tn__wide_groups_free(tn__wide_groups *g, int ports);
+void tn__wide_groups_free(tn__wide_groups *g);
 tn_status tn__wide_entry_make(tn_wide *w, int number, const tn_wide_member *m, tn__wide_entry *out,
                               tn_error *err);
-/* Ports over all members, as the first one's model says. */
-tn_status tn__wide_describe(tn_wide *w, tn_error *err);
-
 #endif

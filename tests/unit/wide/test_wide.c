@@ -1,49 +1,160 @@
-/* Wide models beside their members alone: inputs, outputs, shared and own weights. */
+/* Wide models beside their members alone: inputs, outputs, layouts, shared and own weights. */
 #include "unit/test_folder.h"
 #include "unit/wide/wide_lab.h"
 
-/* x → Gemm → activation → Gemm, with weights of this seed. */
-static const char *mlp(const char *name, const char *activation, uint64_t seed) {
-    wire g = {.len = 0};
-    char node[64];
-    wire_input(&g, "x", W_FLOAT, "B,6");
-    wire_weight(&g, "w1", DIMS(6, 10), 0.5f, &seed);
-    wire_weight(&g, "b1", DIMS(10), 0.5f, &seed);
-    wire_weight(&g, "w2", DIMS(10, 3), 0.5f, &seed);
-    wire_add_node(&g, "Gemm x w1 b1 > h");
-    snprintf(node, sizeof node, "%s h > a", activation);
-    wire_add_node(&g, node);
-    wire_add_node(&g, "MatMul a w2 > y");
-    wire_output(&g, "y", W_FLOAT, "B,3");
-    const char *path = in_folder(name);
-    write_model(&g, 20, path);
-    return path;
+enum { MEMBERS = 7 };
+
+static const char *paths[MEMBERS];
+static tn_wide_member members[MEMBERS];
+
+static void write_mlps(bool shared) {
+    char name[32];
+    for (int i = 0; i < MEMBERS; i++) {
+        snprintf(name, sizeof name, "mlp%d%d.onnx", i, shared);
+        paths[i] = write_mlp(name, "Relu", (uint64_t)i, shared);
+        members[i] = (tn_wide_member){.model = paths[i]};
+    }
 }
+
+/* ---- values ------------------------------------------------------------------------------------- */
 
 static void test_wide__equals_members_alone(void **state) {
     (void)state;
-    char name[7][32];
-    const char *paths[7];
-    tn_wide_member members[7] = {0};
-    for (int i = 0; i < 7; i++) {
-        snprintf(name[i], sizeof name[i], "mlp%d.onnx", i);
-        paths[i] = members[i].model = mlp(name[i], "Relu", (uint64_t)i);
-    }
-    static const int counts[] = {1, 2, 3, 7};
+    static const int counts[] = {1, 2, MEMBERS};
+    write_mlps(false);
     for (size_t c = 0; c < TN_COUNT(counts); c++) {
         tn_wide_options o = lab_options();
         uint64_t seed = 77;
-        tn_buffer x = floats_of(&seed, DIMS(counts[c], 4, 6));
         tn_wide *w = open_wide(members, counts[c], &o);
-        expect_as_alone(w, paths, &x, 1, NULL, 1);
-        free(x.data);
+        for (int rows = 1; rows < 5; rows += 3) {
+            tn_buffer x = floats_of(&seed, DIMS(counts[c], rows, 6));
+            expect_as_alone(w, paths, &x, 1, NULL, 1);
+            free(x.data);
+        }
         tn_wide_release(w);
     }
+}
+
+static void test_wide__equal_weights_and_inputs_are_shared(void **state) {
+    (void)state;
+    tn_wide_options o = lab_options();
+    uint64_t seed = 5;
+    tn_wide_group_info info;
+    tn_port_info port;
+    write_mlps(true);
+    o.share_all = true;
+    tn_wide *w = open_wide(members, 3, &o);
+    assert_int_equal(tn_wide_group(w, 0, &info), TN_OK);
+    assert_int_equal(info.own_weights, 70);
+    assert_int_equal(info.shared_weights, 30);
+    assert_int_equal(tn_wide_input(w, 0, &port), TN_OK);
+    assert_int_equal(port.rank, 2);
+    assert_int_equal(tn_wide_output(w, 0, &port), TN_OK);
+    assert_int_equal(port.rank, 3);
+    assert_int_equal(port.dim[0], 3);
+    assert_string_equal(port.symbol[1], "B");
+    tn_buffer x = floats_of(&seed, DIMS(4, 6));
+    expect_as_alone(w, paths, &x, 1, &(bool){true}, 1);
+    free(x.data);
+    tn_wide_release(w);
+}
+
+/* The outputs' bits where another member is disturbed. */
+static void test_wide__members_are_isolated(void **state) {
+    (void)state;
+    tn_error err = TN_ERROR_INIT;
+    tn_wide_options o = lab_options();
+    uint64_t seed = 6;
+    write_mlps(false);
+    tn_wide *w = open_wide(members, 3, &o);
+    tn_buffer x = floats_of(&seed, DIMS(3, 4, 6)), y = {0};
+    check(tn_wide_run(w, &x, 1, &y, 1, &err), &err);
+    float before[3 * 4 * 3];
+    memcpy(before, y.data, sizeof before);
+    for (int i = 0; i < 24; i++) ((float *)x.data)[24 + i] = (float)NAN;
+    check(tn_wide_run(w, &x, 1, &y, 1, &err), &err);
+    assert_memory_equal(y.data, before, 12 * sizeof(float));
+    assert_memory_equal((float *)y.data + 24, before + 24, 12 * sizeof(float));
+    tn_wide_release(w);
+    free(x.data);
+}
+
+/* ---- layouts ------------------------------------------------------------------------------------ */
+
+static void test_wide__packed_is_stacked_side_by_side(void **state) {
+    (void)state;
+    tn_error err = TN_ERROR_INIT;
+    tn_wide_options o = lab_options();
+    uint64_t seed = 9;
+    tn_port_info port;
+    write_mlps(false);
+    tn_wide *stacked = open_wide(members, 3, &o);
+    o.layout = TN_WIDE_PACKED;
+    tn_wide *packed = open_wide(members, 3, &o);
+    assert_int_equal(tn_wide_input(packed, 0, &port), TN_OK);
+    assert_int_equal(port.dim[1], 18);
+    tn_buffer x = floats_of(&seed, DIMS(3, 4, 6)), y = {0}, part[3], z = {0};
+    check(tn_wide_run(stacked, &x, 1, &y, 1, &err), &err);
+    float side[4 * 18], alone[3][12];
+    tn_buffer p = {.data = side, .size = sizeof side};
+    for (int i = 0; i < 3; i++) part[i] = part_of(&x, i);
+    check(tn_wide_pack(part, 3, &p, &err), &err);
+    check(tn_wide_run(packed, &p, 1, &z, 1, &err), &err);
+    for (int i = 0; i < 3; i++) part[i] = (tn_buffer){.data = alone[i], .size = sizeof alone[i]};
+    check(tn_wide_unpack(&z, part, 3, &err), &err);
+    for (int i = 0; i < 3; i++) {
+        tn_buffer want = part_of(&y, i);
+        expect_close(&part[i], &want, 1e-6);
+    }
+    free(x.data);
+    tn_wide_release(packed);
+    tn_wide_release(stacked);
+}
+
+/* ---- errors ------------------------------------------------------------------------------------- */
+
+static void test_wide__refuses_what_is_no_wide_model(void **state) {
+    (void)state;
+    tn_error err = TN_ERROR_INIT;
+    tn_wide *w;
+    tn_wide_options o = lab_options();
+    write_mlps(false);
+    expect_error(tn_wide_open(members, 0, &o, &w, &err), &err, "0 members; it needs at least one");
+    expect_error(tn_wide_open(members, -2, &o, &w, &err), &err, "-2 members");
+    tn_wide_member broken[3] = {members[0], {.model = "none.onnx"}, members[2]};
+    expect_error(tn_wide_open(broken, 3, &o, &w, &err), &err, "member 1: none.onnx: No such file");
+    broken[1] = (tn_wide_member){.model = paths[1], .weights = "none.npz"};
+    expect_error(tn_wide_open(broken, 3, &o, &w, &err), &err, "member 1: none.npz: No such file");
+    assert_null(w);
+}
+
+static void test_wide__refuses_other_inputs(void **state) {
+    (void)state;
+    tn_error err = TN_ERROR_INIT;
+    tn_wide_options o = lab_options();
+    uint64_t seed = 1;
+    write_mlps(false);
+    tn_wide *w = open_wide(members, 3, &o);
+    tn_buffer x = floats_of(&seed, DIMS(3, 4, 6)), y = {0};
+    x.dim[0] = 2;
+    expect_error(tn_wide_run(w, &x, 1, &y, 1, &err), &err,
+                 "3 members, stacked [N, …]: input 'x': axis 0 has size 2, expected 3 (got "
+                 "f32[2,4,6], expected f32[3,B,6])");
+    x.dim[0] = 3;
+    x.dtype = TN_i32;
+    expect_error(tn_wide_run(w, &x, 1, &y, 1, &err), &err, "wrong data type (got i32[3,4,6]");
+    free(x.data);
+    tn_wide_release(w);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_wide__equals_members_alone),
+        cmocka_unit_test(test_wide__equal_weights_and_inputs_are_shared),
+        cmocka_unit_test(test_wide__members_are_isolated),
+        cmocka_unit_test(test_wide__packed_is_stacked_side_by_side),
+        cmocka_unit_test(test_wide__refuses_what_is_no_wide_model),
+        cmocka_unit_test(test_wide__refuses_other_inputs),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -43,11 +43,37 @@ static inline void write_model(const wire *graph, int64_t opset, const char *pat
 }
 
 static inline const char *in_folder(const char *name) {
-    static char path[8][512];
+    static char path[64][512];
     static int next;
-    char *p = path[next++ % 8];
+    char *p = path[next++ % 64];
     snprintf(p, sizeof path[0], "%s/%s", folder, name);
     return p;
+}
+
+/* x → Gemm → activation → MatMul, [B,6] → [B,3], with weights of this seed; `shared`: the second layer's
+ * weights are the same for all seeds. */
+static inline const char *write_mlp(const char *name, const char *activation, uint64_t seed,
+                                    bool shared) {
+    wire g = {.len = 0};
+    char node[64];
+    uint64_t other = shared ? 1000 : seed + 1000;
+    wire_input(&g, "x", W_FLOAT, "B,6");
+    wire_weight(&g, "w1", DIMS(6, 10), 0.5f, &seed);
+    wire_weight(&g, "b1", DIMS(10), 0.5f, &seed);
+    wire_weight(&g, "w2", DIMS(10, 3), 0.5f, &other);
+    wire fc = wire_node("Gemm x w1 b1 > h"), act, out = wire_node("MatMul a w2 > y");
+    wire_text(&fc, 3, "fc1");
+    wire_put(&g, 1, &fc);
+    snprintf(node, sizeof node, "%s h > a", activation);
+    act = wire_node(node);
+    wire_text(&act, 3, "act1");
+    wire_put(&g, 1, &act);
+    wire_text(&out, 3, "fc2");
+    wire_put(&g, 1, &out);
+    wire_output(&g, "y", W_FLOAT, "B,3");
+    const char *path = in_folder(name);
+    write_model(&g, 20, path);
+    return path;
 }
 
 /* ---- arrays ------------------------------------------------------------------------------------- */
@@ -122,6 +148,13 @@ static inline void run_alone(const char *path, const tn_buffer *inputs, int inpu
     check(tn_session_create(model, keep, &err), &err);
     check(tn_session_run(*keep, inputs, input_count, outputs, output_count, &err), &err);
     tn_model_release(model);
+}
+
+static inline void expect_error(tn_status status, const tn_error *err, const char *part) {
+    char text[2048];
+    tn_error_format(err, text, sizeof text);
+    if (status == TN_OK || !strstr(text, part))
+        fail_msg("%s; expected: %s", status == TN_OK ? "no error" : text, part);
 }
 
 /* Runs all members as one, stacked, and each alone from the file it is extracted to or came from. */
