@@ -169,6 +169,12 @@ TN_API tn_tensor *tn_embedding_at(const char *place, tn_module *m, const char *n
 #define tn_dropout(...) tn_dropout_at(TN_HERE, __VA_ARGS__)
 TN_API tn_tensor *tn_dropout_at(const char *place, tn_module *m, const char *name,
                                 const tn_tensor *x, double p);
+/* The same with a probability that is data, a float scalar: a buffer that changes in training, or that the
+ * members of a population have different values of. Outside of [0, 1] the result is NaN. No gradient
+ * goes to p. */
+#define tn_dropout_by(...) tn_dropout_by_at(TN_HERE, __VA_ARGS__)
+TN_API tn_tensor *tn_dropout_by_at(const char *place, tn_module *m, const char *name,
+                                   const tn_tensor *x, const tn_tensor *p);
 
 /* ---- convolution ---------------------------------------------------------------------------- */
 

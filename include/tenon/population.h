@@ -37,7 +37,7 @@ typedef struct tn_population_options {
     bool
         shared_parameters; /* one model: parameters and buffers are one for all members, only the random
                                numbers are each member's (Monte Carlo dropout; Gal, Ghahramani 2016) */
-    bool same_randoms;     /* random numbers are the same for all members */
+    bool same_randoms; /* random numbers are the same for all members: those of the first seed */
 } tn_population_options;
 #define TN_POPULATION_OPTIONS_INIT                                                                 \
     { .size = sizeof(tn_population_options), .dtype = TN_f32 }
@@ -45,8 +45,9 @@ typedef struct tn_population_options {
 TN_API tn_status tn_population_create(tn_context *context, const tn_population_options *options,
                                       tn_population **out, tn_error *err) TN_MUST_USE;
 /* Of modules (roots of one context) with parameters and buffers of equal names and types, which are
- * copied. The first difference is an error that names member and parameter. `options.members` and seeds
- * are not looked at; with shared_parameters there is one module, and `members` of it. */
+ * copied. The first difference is an error that names member and parameter. `options` may be NULL; members
+ * and seeds are not looked at. With shared_parameters there is one module, and `members` of it, whose
+ * random numbers are those of the seeds. Modes and what is trainable are those of the first module. */
 TN_API tn_status tn_population_from(tn_module *const *modules, int count,
                                     const tn_population_options *options, tn_population **out,
                                     tn_error *err) TN_MUST_USE;
@@ -62,9 +63,12 @@ TN_API tn_module *tn_population_module(tn_population *p);
  * NULL: there is none. Borrowed; may be read and assigned. */
 TN_API tn_tensor *tn_population_tensor(const tn_population *p, const char *full_name);
 
-/* fn for every member: y[i] are its results along a new axis 0. Inputs have the members along axis 0, but
- * those that shared[i] says all of them read; shared NULL: none, y is NULL where it failed. Buffers that fn
- * assigns (running statistics, random streams) are assigned for all members. */
+/* fn for every member: y[i] are its results along a new axis 0, or failed. Inputs have the members along
+ * axis 0, but those that shared[i] says all of them read; shared NULL: none. Parameters and buffers that fn
+ * assigns (running statistics, random streams) are assigned for all members; what they share must not
+ * differ then. Random numbers of the context are each member's own too, unless same_randoms. fn records
+ * operations, tn_grad, tn_vmap and tn_scan included; nothing in it can be read. What does not depend on the
+ * member is computed once. Errors stick to the context. */
 typedef void tn_member_function(void *context, tn_module *m, tn_tensor *const *x, tn_tensor **y);
 typedef struct tn_population_call {
     size_t size; /* sizeof(tn_population_call) */
@@ -80,14 +84,16 @@ typedef struct tn_population_call {
 TN_API void tn_population_apply_at(const char *place, tn_population *p,
                                    const tn_population_call *call, tn_tensor **y);
 
-/* Copies member i into a module with parameters and buffers of these names and types, or into an empty
- * root module, which gets them; and back. Bit for bit. */
+/* Copies member i into a root module with parameters and buffers of these names and types, or into an empty
+ * one, which gets them; and back. Bit for bit. So a member becomes an ordinary file: that of the module
+ * (tenon/checkpoint.h), or of a module that an ONNX file was opened on (tenon/onnx.h). What all members
+ * share is not set; with shared_parameters nothing can be. */
 TN_API tn_status tn_population_get(tn_population *p, int member, tn_module *out,
                                    tn_error *err) TN_MUST_USE;
 TN_API tn_status tn_population_set(tn_population *p, int member, const tn_module *from,
                                    tn_error *err) TN_MUST_USE;
 /* Members behind `at` move up; at = count appends. Steps that were compiled for the population have to be
- * compiled again: they refuse to run. */
+ * compiled again: they refuse to run. On failure nothing has changed. */
 TN_API tn_status tn_population_insert(tn_population *p, int at, const tn_module *from,
                                       tn_error *err) TN_MUST_USE;
 TN_API tn_status tn_population_remove(tn_population *p, int member, tn_error *err) TN_MUST_USE;

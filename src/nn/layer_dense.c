@@ -49,14 +49,47 @@ static tn_value build_next(tn_builder *b, const tn_value *in, const void *args) 
 
 /* The stream's number is raised before it is used, so that its new value is connected with what it
  * drew and is evaluated with it. */
+static const tn_tensor *draw(const tn__layer *l, tn_tensor *stream) {
+    tn_tensor *next = tn__call1(l->place, stream, build_next, NULL);
+    tn_assign_at(l->place, stream, next);
+    tn_release(next);
+    return stream;
+}
+
 tn_tensor *tn_dropout_at(const char *place, tn_module *m, const char *name, const tn_tensor *x,
                          double p) {
     tn__layer l = tn__layer_begin(place, m, name, x);
     tn_tensor *stream = tn__layer_random(&l, "random");
     if (!l.ok) return tn__layer_failed(&l);
     if (!tn_module_training(l.module) || p == 0) return tn__call1(place, x, build_same, NULL);
-    tn_tensor *next = tn__call1(place, stream, build_next, NULL);
-    tn_assign_at(place, stream, next);
-    tn_release(next);
-    return tn_dropout_with_at(place, x, stream, p);
+    return tn_dropout_with_at(place, x, draw(&l, stream), p);
+}
+
+/* in: x, the stream, p. The factor is computed in f64, so that an f64 p gives the bits of a double. */
+static tn_value build_dropout(tn_builder *b, const tn_value *in, const void *args) {
+    (void)args;
+    tn_type type = tn_b_type(b, tn__float_operand(b, "dropout", in[0]));
+    tn_value p = tn__stopped(b, tn_b_cast(b, in[2], TN_f64)), one = tn_b_scalar(b, TN_f64, 1);
+    tn_value valid = tn_b_and(b, tn_b_ge(b, p, tn_b_scalar(b, TN_f64, 0)), tn_b_le(b, p, one));
+    tn_value some = tn_b_lt(b, p, one), none = tn_b_scalar(b, TN_f64, 0);
+    tn_value factor = tn_b_div(b, one, tn_b_where(b, some, tn_b_sub(b, one, p), one));
+    factor = tn_b_where(b, some, factor, none);
+    tn_value u = tn_b_random_uniform(b, TN_f32, &type.shape, in[1], 0, 1);
+    tn_value kept = tn_b_ge(b, u, tn_b_cast(b, p, TN_f32));
+    tn_value scaled = tn_b_mul(b, in[0], tn_b_cast(b, factor, type.dtype));
+    tn_value y = tn_b_where(b, kept, scaled, tn_b_scalar(b, type.dtype, 0));
+    return tn_b_where(b, valid, y, tn_b_scalar(b, type.dtype, (double)NAN));
+}
+
+tn_tensor *tn_dropout_by_at(const char *place, tn_module *m, const char *name, const tn_tensor *x,
+                            const tn_tensor *p) {
+    tn__layer l = tn__layer_begin(place, m, name, x);
+    tn_tensor *stream = tn__layer_random(&l, "random");
+    if (!tn_tensor_ok(p)) l.ok = false;
+    if (tn_tensor_rank(p) != 0 || !tn_dtype_is_float(tn_tensor_dtype(p)))
+        tn__layer_refuse(&l, "the probability is of type %s with %d axes; expected a float scalar",
+                         tn_dtype_name(tn_tensor_dtype(p)), tn_tensor_rank(p));
+    if (!l.ok) return tn__layer_failed(&l);
+    if (!tn_module_training(l.module)) return tn__call1(place, x, build_same, NULL);
+    return tn__call3(place, x, draw(&l, stream), p, build_dropout, NULL);
 }

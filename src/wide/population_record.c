@@ -95,7 +95,8 @@ static bool call_member(record *r, tn_tensor **y) {
     return ok;
 }
 
-/* Takes references of all that the batching needs, out of the trace's scope. */
+/* Takes references of all that the batching needs, out of the trace's scope; of results and of what was
+ * assigned new ones, since stand-ins become what they were. */
 static bool collect(record *r, tn_tensor *const *y) {
     const tn__member_call *call = r->call;
     int stacks = stack_count(r), all = 2 * (stacks + call->x_count) + call->y_count + stacks, n = 0;
@@ -117,7 +118,7 @@ static bool collect(record *r, tn_tensor *const *y) {
         r->in[r->places + n++] = tn_retain(call->x[i]);
     }
     n = 2 * r->places;
-    for (int i = 0; i < call->y_count; i++) r->in[n++] = tn_retain(y[i]);
+    for (int i = 0; i < call->y_count; i++) r->in[n++] = tn_keep(tn__again(y[i]));
     for (int i = 0; i < stacks; i++) {
         tn__stack *s = stack_at(r, i);
         if (!is_assigned(s)) continue;
@@ -168,6 +169,7 @@ static void build(tn_builder *b, const tn_value *in, const void *args, tn_value 
                          .all = in + r->places,
                          .count = r->places,
                          .size = r->p->count,
+                         .independent = !r->p->options.same_randoms,
                          .carries = carries};
     tn__trace_check_values(b, r->p->context, r->trace.cuts, y, results);
     if (tn_b_ok(b)) tn_b_batch(b, &x, y, results, out);
@@ -236,8 +238,9 @@ void tn_population_apply_at(const char *place, tn_population *p, const tn_popula
                            .shared = o.shared,
                            .x_count = o.x_count,
                            .y_count = o.y_count};
-    if (!o.fn)
-        tn__refuse(p->context, place, "tn_population_apply: there is no function");
-    else
+    for (int i = 0; i < o.y_count; i++) y[i] = NULL;
+    if (o.fn)
         tn__population_record(p, &all, y);
+    else
+        tn__refuse(p->context, place, "tn_population_apply: there is no function");
 }

@@ -1,23 +1,406 @@
-/* Populations: what members begin with, functions of a member, members taken out and put back. */
+/* Populations: what members begin with, functions of a member, what they share, errors. */
 #include "unit/wide/population_lab.h"
 
-static void mlp(void *context, tn_module *m, tn_tensor *const *x, tn_tensor **y) {
+static tn_population_call call_of(tn_member_function *fn, tn_tensor *const *x, int count) {
+    return (tn_population_call){
+        .size = sizeof(tn_population_call), .fn = fn, .x = x, .x_count = count, .y_count = 1};
+}
+
+static tn_population *population(tn_context *c, tn_population_options o) {
+    tn_error err = TN_ERROR_INIT;
+    tn_population *p;
+    o.size = sizeof o;
+    o.dtype = TN_f32;
+    must(tn_population_create(c, &o, &p, &err), &err);
+    return p;
+}
+
+static void net(void *context, tn_module *m, tn_tensor *const *x, tn_tensor **y) {
     (void)context;
-    tn_tensor *h = tn_relu(tn_linear(m, "fc1", x[0], 8));
+    tn_tensor *h = tn_relu(tn_batch_norm(m, "bn", tn_linear(m, "fc1", x[0], 8)));
     y[0] = tn_linear(m, "fc2", tn_dropout(m, "drop", h, 0.4), 3);
 }
 
+/* ---- as modules of the same seeds ----------------------------------------------------------- */
+
 static void test_apply__equals_modules_of_the_same_seeds(void **state) {
+    (void)state;
+    lab l = lab_open(TN_COMPILE_AUTO);
+    tn_scope *scope = tn_scope_open(l.c);
+    tn_tensor *x = some_numbers(l.c, TN_f32, TN_SHAPE(LAB_MEMBERS, 5, 4), 1);
+    uint64_t compiles = 0;
+    for (int i = 0; i < 6; i++) {
+        lab_compare(&l, call_of(net, &x, 1), 1e-6);
+        if (i == 1) compiles = statistics(l.c).compiles;
+    }
+    assert_int_equal(statistics(l.c).compiles, compiles);
+    lab_set_training(&l, false);
+    for (int i = 0; i < 2; i++) lab_compare(&l, call_of(net, &x, 1), 1e-6);
+    tn_scope_close(scope);
+    lab_close(&l);
+}
+
+static void test_apply__reads_shared_inputs_once(void **state) {
     (void)state;
     lab l = lab_open(TN_COMPILE_INTERPRET);
     tn_scope *scope = tn_scope_open(l.c);
+    tn_tensor *x = some_numbers(l.c, TN_f32, TN_SHAPE(5, 4), 1), *y[1];
+    tn_population_call call = call_of(net, &x, 1);
+    tn_error err = TN_ERROR_INIT;
+    call.shared = (bool[]){true};
+    lab_compare(&l, call, 1e-6);
+    tn_population_apply(l.p, &call, y);
+    uint64_t before = statistics(l.c).bytes;
+    must(tn_eval(y, 1, &err), &err);
+    assert_in_range(statistics(l.c).bytes - before, 0, LAB_MEMBERS * 5 * 3 * 4 + 64);
+    tn_scope_close(scope);
+    lab_close(&l);
+}
+
+/* Of parameters, buffers and what a member does not change. */
+static void several(void *context, tn_module *m, tn_tensor *const *x, tn_tensor **y) {
+    (void)x;
+    (void)context;
+    tn_tensor *count = tn_module_buffer(m, "count", TN_f32, TN_SCALAR_SHAPE, tn_init_constant(2));
+    tn_tensor *next = tn_add_scalar(count, 1);
+    tn_assign(count, next);
+    tn_assign(count, tn_add_scalar(count, 1)); /* twice */
+    tn_tensor *zero = tn_module_buffer(m, "zero", TN_f32, TN_SHAPE(2), tn_init_normal(0, 1));
+    tn_assign(zero, tn_full(tn_module_context(m), TN_f32, TN_SHAPE(2), 7)); /* never read */
+    y[0] = count;
+    y[1] = next;
+    y[2] = tn_full(tn_module_context(m), TN_f32, TN_SHAPE(2), 3);
+    y[3] = zero;
+}
+
+static void test_apply__assigns_what_the_function_assigns(void **state) {
+    (void)state;
+    lab l = lab_open(TN_COMPILE_INTERPRET);
+    tn_population_call call = call_of(several, NULL, 0);
+    call.y_count = 4;
+    for (int i = 0; i < 3; i++) lab_compare(&l, call, 0);
+    EXPECT_NUMBERS(tn_population_tensor(l.p, "count"), 8, 8, 8);
+    EXPECT_NUMBERS(tn_population_tensor(l.p, "zero"), 7, 7, 7, 7, 7, 7);
+    assert_null(tn_population_tensor(l.p, "other"));
+    lab_close(&l);
+}
+
+/* The program of a step knows stacks as tensors like others: gradients go to them. */
+static void test_tensor__can_be_differentiated_and_assigned(void **state) {
+    (void)state;
+    lab l = lab_open(TN_COMPILE_INTERPRET);
+    tn_scope *scope = tn_scope_open(l.c);
+    tn_tensor *x = some_numbers(l.c, TN_f32, TN_SHAPE(LAB_MEMBERS, 5, 4), 1), *y, *grad, *one[1];
+    tn_population_call call = call_of(net, &x, 1);
+    for (int i = 0; i < 3; i++) {
+        tn_population_apply(l.p, &call, &y);
+        tn_tensor *w = tn_population_tensor(l.p, "fc2.weight");
+        tn_grad(tn_sum(tn_sin(y), TN_ALL_AXES, false), NULL, &w, 1, &grad);
+        tn_assign(w, tn_sub(w, tn_mul_scalar(grad, 0.1)));
+        for (int k = 0; k < LAB_MEMBERS; k++) {
+            tn_tensor *in = lab_row(x, k);
+            net(NULL, l.alone[k], &in, one);
+            w = tn_module_find(l.alone[k], "fc2.weight");
+            tn_grad(tn_sum(tn_sin(one[0]), TN_ALL_AXES, false), NULL, &w, 1, &grad);
+            tn_assign(w, tn_sub(w, tn_mul_scalar(grad, 0.1)));
+        }
+        lab_compare_items(&l, 1e-6);
+    }
+    tn_scope_close(scope);
+    lab_close(&l);
+}
+
+/* ---- random numbers ------------------------------------------------------------------------- */
+
+static void drop(void *context, tn_module *m, tn_tensor *const *x, tn_tensor **y) {
+    y[0] = tn_dropout(m, "drop", x[0], *(const double *)context);
+}
+
+enum { ELEMENTS = 20000 };
+
+static tn_tensor *ones(tn_context *c) {
+    return tn_full(c, TN_f32, TN_SHAPE(ELEMENTS), 1);
+}
+
+static double zeros_of(const float *y) {
+    int zeros = 0;
+    for (int i = 0; i < ELEMENTS; i++) zeros += y[i] == 0;
+    return (double)zeros / ELEMENTS;
+}
+
+static int differences(const float *x, const float *y) {
+    int n = 0;
+    for (int i = 0; i < ELEMENTS; i++) n += x[i] != y[i];
+    return n;
+}
+
+/* 3σ of the fraction of zeros; two independent masks differ in 2p(1 − p) of the places. */
+static void test_dropout__has_streams_of_its_own(void **state) {
+    (void)state;
+    double p = 0.3, sigma = sqrt(p * (1 - p) / ELEMENTS);
+    lab l = lab_open(TN_COMPILE_INTERPRET);
+    tn_scope *scope = tn_scope_open(l.c);
+    tn_tensor *x = ones(l.c), *y;
+    tn_population_call call = call_of(drop, &x, 1);
+    static float mask[LAB_MEMBERS][ELEMENTS];
+    call.context = &p;
+    call.shared = (bool[]){true};
+    tn_population_apply(l.p, &call, &y);
+    read_into(y, mask, sizeof mask);
+    for (int k = 0; k < LAB_MEMBERS; k++) {
+        expect_near(zeros_of(mask[k]), p, 3 * sigma);
+        for (int i = 0; i < ELEMENTS; i++)
+            if (mask[k][i] != 0) expect_near((double)mask[k][i], 1 / (1 - p), 1e-6);
+        double other = (double)differences(mask[k], mask[(k + 1) % LAB_MEMBERS]) / ELEMENTS;
+        expect_near(other, 2 * p * (1 - p), 0.02);
+    }
+    tn_module_set_training(tn_population_module(l.p), false);
+    tn_population_apply(l.p, &call, &y);
+    read_into(y, mask, sizeof mask);
+    for (int k = 0; k < LAB_MEMBERS; k++)
+        for (int i = 0; i < ELEMENTS; i++) assert_true(mask[k][i] == 1);
+    tn_scope_close(scope);
+    lab_close(&l);
+}
+
+static void test_same_randoms__are_those_of_the_first_seed(void **state) {
+    (void)state;
+    double p = 0.5;
+    tn_context *c = lazy_context(TN_COMPILE_INTERPRET, 1);
+    tn_population *same = population(
+        c, (tn_population_options){.members = 3, .seed = LAB_SEED, .same_randoms = true});
+    tn_module *alone = lab_module(c, LAB_SEED);
+    tn_scope *scope = tn_scope_open(c);
+    tn_tensor *x = ones(c), *y, *one;
+    static float mask[3][ELEMENTS], want[ELEMENTS];
+    tn_population_call call = call_of(drop, &x, 1);
+    call.context = &p;
+    call.shared = (bool[]){true};
+    for (int i = 0; i < 2; i++) {
+        tn_population_apply(same, &call, &y);
+        drop(&p, alone, &x, &one);
+        read_into(y, mask, sizeof mask);
+        read_into(one, want, sizeof want);
+        for (int k = 0; k < 3; k++) assert_int_equal(differences(mask[k], want), 0);
+    }
+    assert_int_equal(tn_tensor_rank(tn_population_tensor(same, "drop.random")), 0);
+    tn_scope_close(scope);
+    tn_module_release(alone);
+    tn_population_release(same);
+    tn_context_release(c);
+}
+
+/* ---- a rate of dropout for each member ------------------------------------------------------ */
+
+/* y and the gradient of Σ sin(y); the rate is the buffer, or the number of the context. */
+static void drop_by(void *context, tn_module *m, tn_tensor *const *x, tn_tensor **y) {
+    tn_tensor *p = tn_module_buffer(m, "rate", TN_f64, TN_SCALAR_SHAPE, tn_init_zeros());
+    const double *number = context;
+    y[0] = number ? tn_dropout(m, "drop", x[0], *number) : tn_dropout_by(m, "drop", x[0], p);
+    tn_tensor *to[] = {x[0], p};
+    tn_grad(tn_sum(tn_sin(y[0]), TN_ALL_AXES, false), NULL, to, 2, y + 1);
+}
+
+static void test_dropout_by__is_dropout_with_each_members_rate(void **state) {
+    (void)state;
+    static const double rate[LAB_MEMBERS] = {0.3, 1, 0.75};
+    lab l = lab_open(TN_COMPILE_INTERPRET);
+    tn_scope *scope = tn_scope_open(l.c);
+    tn_tensor *x = some_numbers(l.c, TN_f32, TN_SHAPE(LAB_MEMBERS, 50, 4), 1), *y[3], *one[3];
+    tn_population_call call = call_of(drop_by, &x, 1);
+    call.y_count = 3;
+    tn_population_apply(l.p, &call, y); /* makes the buffer; with the rate 0 */
+    for (int k = 0; k < LAB_MEMBERS; k++) lab_same("x", k, lab_row(y[0], k), lab_row(x, k), 0);
+    tn_assign(tn_population_tensor(l.p, "rate"),
+              tn_tensor_from(l.c, TN_f64, TN_SHAPE(LAB_MEMBERS), rate));
+    for (int k = 0; k < LAB_MEMBERS; k++) {
+        tn_tensor *in = lab_row(x, k);
+        drop_by((void *)(uintptr_t)&rate[k], l.alone[k], &in, one); /* as many draws */
+    }
+    for (int turn = 0; turn < 2; turn++) {
+        tn_population_apply(l.p, &call, y);
+        tn_error err = TN_ERROR_INIT;
+        must(tn_eval(y, 3, &err), &err);
+        for (int k = 0; k < LAB_MEMBERS; k++) {
+            tn_tensor *in = lab_row(x, k);
+            drop_by((void *)(uintptr_t)&rate[k], l.alone[k], &in, one);
+            for (int i = 0; i < 3; i++) lab_same("dropout", k, lab_row(y[i], k), one[i], 0);
+        }
+    }
+    EXPECT_NUMBERS(y[2], 0, 0, 0);
+    tn_module_set_training(tn_population_module(l.p), false);
+    tn_population_apply(l.p, &call, y);
+    for (int k = 0; k < LAB_MEMBERS; k++) lab_same("x", k, lab_row(y[0], k), lab_row(x, k), 0);
+    tn_scope_close(scope);
+    lab_close(&l);
+}
+
+static void test_dropout_by__tells_wrong_rates(void **state) {
+    (void)state;
+    tn_context *c = lazy_context(TN_COMPILE_INTERPRET, 1);
+    tn_module *m = lab_module(c, 1);
+    tn_scope *scope = tn_scope_open(c);
+    tn_tensor *x = some_numbers(c, TN_f32, TN_SHAPE(4), 1);
+    static const double wrong[] = {-0.1, 1.1, (double)NAN};
+    for (int i = 0; i < 3; i++) {
+        tn_tensor *y = tn_dropout_by(m, "d", x, tn_tensor_scalar(c, TN_f32, wrong[i]));
+        double *got = numbers_of(y);
+        for (int k = 0; k < 4; k++) assert_true(isnan(got[k]));
+        free(got);
+    }
+    tn_dropout_by(m, "d", x, x);
+    refused(c, "'d': the probability is of type f32 with 1 axes; expected a float scalar");
+    tn_dropout_by(m, "d", x, tn_tensor_scalar(c, TN_i32, 1));
+    refused(c, "type i32 with 0 axes");
+    tn_scope_close(scope);
+    tn_module_release(m);
+    tn_context_release(c);
+}
+
+/* ---- errors --------------------------------------------------------------------------------- */
+
+static void test_create__refuses_bad_options(void **state) {
+    (void)state;
+    tn_context *c = lazy_context(TN_COMPILE_INTERPRET, 1);
+    tn_error err = TN_ERROR_INIT;
+    tn_population *p = (tn_population *)c;
+    tn_population_options o = TN_POPULATION_OPTIONS_INIT;
+    must_fail(tn_population_create(c, &o, &p, &err), TN_INVALID, &err, "a population of 0 members");
+    assert_null(p);
+    o.members = -3;
+    must_fail(tn_population_create(c, &o, &p, &err), TN_INVALID, &err, "of -3 members");
+    o.members = 2, o.dtype = TN_i32;
+    must_fail(tn_population_create(c, &o, &p, &err), TN_INVALID, &err, "expected a float");
+    o.size = 0;
+    must_fail(tn_population_create(c, &o, &p, &err), TN_INVALID, &err,
+              "tn_population_options.size is not set");
+    assert_int_equal(tn_population_count(NULL), 0);
+    assert_null(tn_population_module(NULL));
+    tn_population_release(NULL);
+    tn_context_release(c);
+}
+
+static tn_tensor *outside; /* a tensor that is nobody's */
+
+static void wrong_assign(void *context, tn_module *m, tn_tensor *const *x, tn_tensor **y) {
+    (void)m;
+    (void)context;
+    tn_assign(outside, x[0]);
+    y[0] = outside;
+}
+static void wrong_read(void *context, tn_module *m, tn_tensor *const *x, tn_tensor **y) {
+    tn_error err = TN_ERROR_INIT;
+    (void)m;
+    must_fail(tn_read(x[0], context, 8, &err), TN_INVALID, &err, "input 0 of a member");
+    y[0] = tn_relu(x[0]);
+    must_fail(tn_read(y[0], context, 8, &err), TN_INVALID, &err,
+              "inside a function given to tn_population_apply nothing can be read");
+}
+static void wrong_result(void *context, tn_module *m, tn_tensor *const *x, tn_tensor **y) {
+    (void)m;
+    (void)x;
+    (void)y;
+    (void)context;
+}
+static void wrong_layer(void *context, tn_module *m, tn_tensor *const *x, tn_tensor **y) {
+    (void)context;
+    y[0] = tn_conv2d(tn_module_child(m, "block"), "conv", x[0], 4, .kernel = 3);
+}
+static void step(tn_tensor *const *carry, tn_tensor *const *x, tn_tensor **next, tn_tensor **y,
+                 void *user) {
+    (void)x;
+    (void)y;
+    tn_assign(tn_module_buffer(user, "b", TN_f32, TN_SCALAR_SHAPE, tn_init_zeros()), carry[0]);
+    next[0] = carry[0];
+}
+/* A buffer cannot become what a step of a loop stands for. */
+static void wrong_scan(void *context, tn_module *m, tn_tensor *const *x, tn_tensor **y) {
+    (void)context;
+    tn_tensor *carry = tn_sum(x[0], TN_ALL_AXES, false);
+    tn_scan_loop loop = TN_SCAN_LOOP_INIT;
+    loop.step = step, loop.user = m, loop.carry = &carry, loop.carry_count = 1, loop.length = 2;
+    tn_scan(&loop, y);
+}
+static void applies_itself(void *context, tn_module *m, tn_tensor *const *x, tn_tensor **y) {
+    tn_population_call call = call_of(net, x, 1);
+    (void)m;
+    tn_population_apply(context, &call, y);
+}
+
+static void test_apply__tells_what_is_wrong(void **state) {
+    (void)state;
+    lab l = lab_open(TN_COMPILE_INTERPRET);
+    tn_scope *scope = tn_scope_open(l.c);
+    tn_tensor *x = some_numbers(l.c, TN_f32, TN_SHAPE(LAB_MEMBERS, 2), 1), *y;
+    static const struct {
+        tn_member_function *fn;
+        const char *words[2];
+    } wrong[] = {
+        {NULL, {"tn_population_apply: there is no function", "test_population.c:"}},
+        {wrong_assign, {"nothing can be assigned", "tn_population_apply"}},
+        {wrong_result, {"tn_population_apply: the function left result 0 empty", ""}},
+        {wrong_layer, {"'block.conv': x has 1 axes", "test_population.c:"}},
+        {wrong_scan, {"inside a function given to tn_scan nothing can be assigned", ""}},
+        {applies_itself, {"a function of a member applies the population", ""}},
+    };
+    outside = tn_tensor_from(l.c, TN_f32, TN_SHAPE(2), NULL);
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        tn_population_call call = call_of(wrong[i].fn, &x, 1);
+        call.context = l.p;
+        tn_error err = TN_ERROR_INIT;
+        tn_population_apply(l.p, &call, &y);
+        must_fail(tn_context_error(l.c, &err), TN_INVALID, &err, wrong[i].words[0]);
+        refused(l.c, wrong[i].words[1]);
+        assert_false(tn_tensor_ok(y));
+    }
+    float data[2];
+    tn_population_call call = call_of(wrong_read, &x, 1);
+    call.context = data;
+    tn_population_apply(l.p, &call, &y);
+    assert_true(tn_tensor_ok(y));
+    tn_scope_close(scope);
+    lab_close(&l);
+}
+
+static void test_apply__tells_wrong_inputs(void **state) {
+    (void)state;
+    lab l = lab_open(TN_COMPILE_INTERPRET);
+    tn_scope *scope = tn_scope_open(l.c);
+    tn_tensor *x[] = {some_numbers(l.c, TN_f32, TN_SHAPE(LAB_MEMBERS, 5, 4), 1),
+                      some_numbers(l.c, TN_f32, TN_SHAPE(5, 4), 1),
+                      tn_tensor_scalar(l.c, TN_f32, 1)},
+              *y;
+    tn_population_call call = call_of(net, x, 2);
+    tn_population_apply(l.p, &call, &y);
+    refused(l.c, "input 1 has 5 members along axis 0; the population has 3");
+    call.x_count = 3, call.shared = (bool[]){false, true, false};
+    tn_population_apply(l.p, &call, &y);
+    refused(l.c, "input 2 has 0 members along axis 0");
+    call.size = 0;
+    tn_population_apply(l.p, &call, &y);
+    refused(l.c, "the size of the options is not set");
+    /* A failed call leaves the members as they are. */
+    lab_compare(&l, call_of(net, x, 1), 1e-6);
+    tn_scope_close(scope);
+    lab_close(&l);
+}
+
+static void test_module__stands_for_members(void **state) {
+    (void)state;
+    lab l = lab_open(TN_COMPILE_INTERPRET);
+    tn_scope *scope = tn_scope_open(l.c);
+    tn_error err = TN_ERROR_INIT;
     tn_tensor *x = some_numbers(l.c, TN_f32, TN_SHAPE(LAB_MEMBERS, 5, 4), 1);
-    for (int i = 0; i < 3; i++)
-        lab_compare(
-            &l,
-            (tn_population_call){
-                .size = sizeof(tn_population_call), .fn = mlp, .x = &x, .x_count = 1, .y_count = 1},
-            0);
+    lab_compare(&l, call_of(net, &x, 1), 1e-6);
+    tn_module *m = tn_population_module(l.p);
+    tn_tensor *w = tn_module_find(m, "fc1.weight");
+    float data[8 * 4];
+    assert_int_equal(tn_tensor_rank(w), 2);
+    assert_int_equal(tn_tensor_rank(tn_population_tensor(l.p, "fc1.weight")), 3);
+    must_fail(tn_read(w, data, sizeof data, &err), TN_INVALID, &err, "'fc1.weight' of a member");
+    tn_assign(w, tn_full(l.c, TN_f32, TN_SHAPE(8, 4), 1));
+    refused(l.c, "tn_population_tensor gives that of all members");
+    assert_int_equal(tn_module_match_trainable(m, "fc1.*", false), 2);
     tn_scope_close(scope);
     lab_close(&l);
 }
@@ -25,6 +408,17 @@ static void test_apply__equals_modules_of_the_same_seeds(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_apply__equals_modules_of_the_same_seeds),
+        cmocka_unit_test(test_apply__reads_shared_inputs_once),
+        cmocka_unit_test(test_apply__assigns_what_the_function_assigns),
+        cmocka_unit_test(test_tensor__can_be_differentiated_and_assigned),
+        cmocka_unit_test(test_dropout__has_streams_of_its_own),
+        cmocka_unit_test(test_same_randoms__are_those_of_the_first_seed),
+        cmocka_unit_test(test_dropout_by__is_dropout_with_each_members_rate),
+        cmocka_unit_test(test_dropout_by__tells_wrong_rates),
+        cmocka_unit_test(test_create__refuses_bad_options),
+        cmocka_unit_test(test_apply__tells_what_is_wrong),
+        cmocka_unit_test(test_apply__tells_wrong_inputs),
+        cmocka_unit_test(test_module__stands_for_members),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
