@@ -1,0 +1,26 @@
+/* The state of making a group's graph, for merge.c and merge_graph.c. */
+#ifndef TENON_WIDE_MERGE_INNER_H
+#define TENON_WIDE_MERGE_INNER_H
+
+#include "wide/merge.h"
+
+typedef struct tn__merging {
+    tn__wide_recipe *r;
+    const tn_import_options *options;
+    tn_artifact *a;
+    tn__wide_files files;
+    tn__wide_values values[2]; /* of the first member, and of another one */
+    tn__structure structure;   /* of the artifact's import */
+    bool *own;                 /* per weight that is read: members differ in it */
+    bool *own_setting;         /* per setting */
+    void **
+        stacked; /* per weight that is read, then per setting: of all members; of the first one where
+                       they are equal, if its file does not stay open; NULL: as in the import */
+} tn__merging;
+
+/* Gives the ports of a model that needs values first the members. */
+tn_status tn__merge_ports(tn__merging *m, tn_error *err);
+/* The import's graph and ports become those of all members; weights become constants. */
+tn_status tn__merge_graph(tn__merging *m, tn_error *err);
+
+#endif
