@@ -118,11 +118,12 @@ TN_API tn_status tn_population_step_compile(const tn_population_train_options *o
                                             tn_population_step **out, tn_error *err) TN_MUST_USE;
 TN_API void tn_population_step_release(tn_population_step *step);
 
-/* Numbers of a member, which may change between steps; nothing is compiled again. */
+/* Numbers of a member, which may change between steps; nothing is compiled again. What the options do not
+ * have (a momentum of 0) the step has no place for: setting it is an error. */
 typedef enum tn_member_setting {
     TN_SETTING_RATE,         /* factor of the step's learning rate; 1 at first */
-    TN_SETTING_WEIGHT_DECAY, /* of the optimizer, for parameters that have one */
-    TN_SETTING_MOMENTUM,     /* of SGD */
+    TN_SETTING_WEIGHT_DECAY, /* of parameters whose decay is the optimizer's; that is not 0 there */
+    TN_SETTING_MOMENTUM,     /* of SGD, where train.optimizer.momentum is not 0 */
     TN_SETTING_CLIP_NORM, /* infinity: not clipped; to be used, train.clip_norm is not 0 at the compile */
     TN_SETTING_LOSS_SCALE, /* the present one; train.loss_scale must be there at the compile */
     TN_SETTING_COUNT
@@ -137,21 +138,24 @@ TN_API tn_status tn_population_step_set_active(tn_population_step *step, int mem
                                                tn_error *err) TN_MUST_USE;
 
 /* One batch at this learning rate, times each member's factor. metrics: one for each member, or NULL. A
- * member whose loss or gradients are not finite is left as it is, and its metrics tell; that is no
- * error. A member that is not active has its loss, and no update. */
+ * member whose loss is not finite, or whose gradients are not where they are clipped or scaled, is left as it
+ * is, and its metrics tell; that is no error. Over several batches of an update, one such loss leaves
+ * the update out. A member that is not active has its loss, and no update. */
 TN_API tn_status tn_population_step_run(tn_population_step *step, const tn_buffer *batch,
                                         double rate, tn_train_metrics *metrics,
                                         tn_error *err) TN_MUST_USE;
-/* Optimizer and all other state, [N, …] each; as tn_train_step_state. */
+/* Settings of members, optimizer and all other state, [N, …] each; as tn_train_step_state. */
 TN_API int tn_population_step_state(tn_population_step *step, tn_named_tensor *out, int room);
 
 /* Member `to` becomes what `from` is: parameters, buffers, state, settings; its random streams stay its
  * own. The step of population-based training (Jaderberg et al. 2017). from[i] is the member that i is to
- * become (i: it stays). */
+ * become (i: it stays). Whether it is active stays, too. */
 TN_API tn_status tn_population_step_copy(tn_population_step *step, const int *from,
                                          tn_error *err) TN_MUST_USE;
-/* Keeps parameters and buffers of each member whose score is the highest it had so far; the best are put back
- * by restore. Scores that are NaN are not kept. kept[i] (may be NULL) says what was. */
+/* Keeps parameters and buffers (but no random streams) of each member whose score is the highest it had so far;
+ * restore puts the best back and tells their scores (may be NULL; NaN: nothing was kept, it stays as it is).
+ * Scores that are NaN are not kept. kept[i] (may be NULL) says what was. Inserting or removing members
+ * forgets what was kept. */
 TN_API tn_status tn_population_keep_best(tn_population *p, const double *scores, bool *kept,
                                          tn_error *err) TN_MUST_USE;
 TN_API tn_status tn_population_restore_best(tn_population *p, double *scores,
