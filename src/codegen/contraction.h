@@ -92,6 +92,7 @@ struct tn__tile {
         tn_lx count, number; /* of parts of the result; the task's */
     } tasks;
     TN_VEC(tn__tile_fold) folds;
+    uint32_t first_ticket; /* of those along each product of a batch */
     tn_merge_probe *probe;
     struct tn__reads *reads; /* of the epilogue, while they are looked for */
     tn__words words;

@@ -4,12 +4,15 @@
  * panel, over everything into one that lives as long as the task, over columns into a row of scratch
  * per row of the task. Partial results go to numbered slots; the task that takes the last ticket
  * combines the slots of each result in the order of their numbers, so bits do not depend on who
- * computed what, and stores the folds and what follows from them.
+ * computed what, and stores the folds and what follows from them. What is folded over each product
+ * of a batch has a ticket for each, so that many members are not left to the last task.
  *
- *   over            slots of one result                       results
- *   columns (ROWS)     ranges of panels                       batch, row
- *   rows (COLUMNS)     batch, block of rows                   column
- *   all (NOTHING)      tasks                                  one */
+ *   over                              slots of one result          results
+ *   columns (ROWS)                    ranges of panels             batch, row
+ *   batch and rows (COLUMNS)          batch, block of rows         column
+ *   all (NOTHING)                     tasks                        one
+ *   rows (BATCH_COLUMNS)              blocks of rows               batch, column
+ *   rows and columns (BATCH)          tasks of the product         batch */
 #include "codegen/contraction.h"
 #include "loop/strips.h"
 
@@ -28,38 +31,62 @@ void tn__tile_find_folds(tn__tile *t) {
     }
 }
 
-/* Slots of all results, one after another for each slot number. */
+static bool in_batch(tn_along along) {
+    return along == TN_ALONG_BATCH_COLUMNS || along == TN_ALONG_BATCH;
+}
+
+static bool over_columns(tn_along along) {
+    return along == TN_ALONG_NOTHING || along == TN_ALONG_BATCH;
+}
+
+/* Results that the task with the last ticket puts together. */
 static tn_lx results_of(const tn__tile *t, tn_along along) {
     tn_loop *k = t->m.k;
-    if (along == TN_ALONG_NOTHING) return tn_l_int(k, 1);
-    if (along == TN_ALONG_COLUMNS) return t->n_total;
+    if (over_columns(along)) return tn_l_int(k, 1);
+    if (along != TN_ALONG_ROWS) return t->n_total;
     return tn_l_mul(k, t->tasks.batch, t->tasks.rows);
+}
+
+/* Slots of all results, one after another for each slot number. */
+static tn_lx all_results_of(const tn__tile *t, tn_along along) {
+    tn_lx results = results_of(t, along);
+    return in_batch(along) ? tn_l_mul(t->m.k, t->tasks.batch, results) : results;
 }
 
 static tn_lx slots_of(const tn__tile *t, tn_along along) {
     if (along == TN_ALONG_NOTHING) return t->tasks.count;
     if (along == TN_ALONG_COLUMNS) return tn_l_mul(t->m.k, t->tasks.batch, t->tasks.blocks);
+    if (along == TN_ALONG_BATCH_COLUMNS) return t->tasks.blocks;
+    if (along == TN_ALONG_BATCH) return tn_l_mul(t->m.k, t->tasks.ranges, t->tasks.blocks);
     return t->tasks.ranges;
 }
 
 /* At least slots_of(), in terms that sizes of buffers may have. */
 static tn_lx most_slots(const tn__tile *t, tn_along along) {
     tn_loop *k = t->m.k;
-    if (!t->s.ranges[0] || along == TN_ALONG_COLUMNS) return slots_of(t, along);
+    if (!t->s.ranges[0] || along == TN_ALONG_COLUMNS || along == TN_ALONG_BATCH_COLUMNS)
+        return slots_of(t, along);
     tn_lx ranges = tn_l_int(k, t->s.ranges[0]);
     if (along == TN_ALONG_ROWS) return ranges;
-    return tn_l_mul(k, ranges, tn_l_mul(k, t->tasks.batch, t->tasks.blocks));
+    tn_lx tasks = tn_l_mul(k, ranges, t->tasks.blocks);
+    return along == TN_ALONG_BATCH ? tasks : tn_l_mul(k, tasks, t->tasks.batch);
 }
 
 static tn_lx slot_number(const tn__tile *t, tn_along along) {
     tn_loop *k = t->m.k;
     if (along == TN_ALONG_NOTHING) return t->tasks.number;
     if (along == TN_ALONG_ROWS) return t->tasks.range;
+    if (along == TN_ALONG_BATCH_COLUMNS) return t->tasks.block;
+    if (along == TN_ALONG_BATCH)
+        return tn_l_add(k, tn_l_mul(k, t->tasks.range, t->tasks.blocks), t->tasks.block);
     return tn_l_add(k, tn_l_mul(k, t->b_linear, t->tasks.blocks), t->tasks.block);
 }
 
 static tn_lx slot(const tn__tile *t, tn_along along, tn_lx number, tn_lx result) {
-    return tn_l_add(t->m.k, tn_l_mul(t->m.k, number, results_of(t, along)), result);
+    tn_loop *k = t->m.k;
+    tn_lx first = tn_l_mul(k, number, all_results_of(t, along));
+    if (in_batch(along)) first = tn_l_add(k, first, tn_l_mul(k, t->b_linear, results_of(t, along)));
+    return tn_l_add(k, first, result);
 }
 
 void tn__tile_make_folds(tn__tile *t) {
@@ -74,10 +101,16 @@ void tn__tile_make_folds(tn__tile *t) {
                 f->rows[i] = tn_l_scratch(k, dtype, tn_l_int(k, t->s.m_block * t->s.nr), "parts");
             f->work[i] = tn_l_buffer(k, TN_LBUF_WORK, dtype, "slots");
             k->buffers.data[f->work[i]].size =
-                tn_l_mul(k, most_slots(t, along), results_of(t, along));
+                tn_l_mul(k, most_slots(t, along), all_results_of(t, along));
         }
         k->counters = TN_MAX(k->counters, 1);
     }
+    int64_t batch = 0;
+    t->first_ticket = k->counters;
+    for (uint32_t j = 0; j < t->folds.len && !batch; j++)
+        if (in_batch(t->folds.data[j].member->along))
+            TN_ASSERT(tn_l_is_const_int(k, t->tasks.batch, &batch)); /* tn__fits has seen to it */
+    k->counters += (uint32_t)batch;
 }
 
 /* ---- folding -------------------------------------------------------------------------------- */
@@ -174,9 +207,10 @@ static void fold_lanes(tn__tile *t, const tn__tile_fold *f, tn_lx *out) {
 
 static void keep_columns(tn__tile *t, const tn__tile_fold *f, tn_lx n0) {
     tn_loop *k = t->m.k;
+    tn_along along = f->member->along;
     tn_lx lane, limit = tn__columns_exact(t) ? TN_LX_NONE : t->n_total;
     tn_lx column = tn_strip_open(k, n0, t->s.nr, limit, &lane);
-    tn_lx at = slot(t, TN_ALONG_COLUMNS, slot_number(t, TN_ALONG_COLUMNS), column);
+    tn_lx at = slot(t, along, slot_number(t, along), column);
     for (int i = 0; i < f->fold.registers; i++)
         tn_l_store(k, f->work[i], at, tn_l_get(k, f->reg[i], lane));
     tn_strip_close(k, limit);
@@ -198,10 +232,11 @@ static void keep_rows(tn__tile *t, const tn__tile_fold *f, tn_lx lo, tn_lx hi) {
 }
 
 static void keep_one(tn__tile *t, const tn__tile_fold *f) {
+    tn_along along = f->member->along;
     tn_lx value[TN_FOLD_REGISTERS];
     fold_lanes(t, f, value);
-    for (int i = 0; i < f->fold.registers; i++)
-        tn_l_store(t->m.k, f->work[i], t->tasks.number, value[i]);
+    tn_lx at = slot(t, along, slot_number(t, along), tn_l_int(t->m.k, 0));
+    for (int i = 0; i < f->fold.registers; i++) tn_l_store(t->m.k, f->work[i], at, value[i]);
 }
 
 void tn__folds_keep(tn__tile *t, tn_along along, tn_lx lo, tn_lx hi) {
@@ -210,7 +245,7 @@ void tn__folds_keep(tn__tile *t, tn_along along, tn_lx lo, tn_lx hi) {
         if (f->member->along != along) continue;
         if (along == TN_ALONG_ROWS)
             keep_rows(t, f, lo, hi);
-        else if (along == TN_ALONG_COLUMNS)
+        else if (!over_columns(along))
             keep_columns(t, f, lo);
         else
             keep_one(t, f);
@@ -247,7 +282,8 @@ static void result_point(const finish *e, tn_lx x) {
     tn_loop *k = t->m.k;
     tn_lx rows = t->tasks.rows, index[TN_MAX_RANK];
     for (int i = 0; i < TN_MAX_RANK; i++) t->at[i] = tn_l_int(k, 0);
-    if (e->along == TN_ALONG_COLUMNS) {
+    if (in_batch(e->along)) memcpy(t->at, t->b_index, sizeof(tn_lx) * (size_t)t->c.b);
+    if (e->along == TN_ALONG_COLUMNS || e->along == TN_ALONG_BATCH_COLUMNS) {
         tn__split_plain(k, x, t->c.n_extent, t->c.n, index);
         memcpy(t->at + t->c.b + t->c.m, index, sizeof(tn_lx) * (size_t)t->c.n);
     } else if (e->along == TN_ALONG_ROWS) {
@@ -298,13 +334,13 @@ static void finish_strip(void *context, tn_lx base, uint32_t width, tn_lx limit)
     tn_strip_close(k, limit);
 }
 
-void tn__folds_finish(tn__tile *t) {
+/* The last task of `count` with this counter puts together what is folded along first … last. */
+static void finish_with_ticket(tn__tile *t, tn_lx counter, tn_lx count, tn_along first,
+                               tn_along last) {
     tn_loop *k = t->m.k;
-    if (t->folds.len == 0) return;
-    tn_lx last = tn_l_sub(k, t->tasks.count, tn_l_int(k, 1)),
-          ticket = tn_l_ticket(k, tn_l_int(k, 0));
-    tn_l_if(k, tn_l_le(k, last, ticket));
-    for (tn_along along = TN_ALONG_ROWS; along <= TN_ALONG_NOTHING; along++) {
+    tn_lx ticket = tn_l_ticket(k, counter);
+    tn_l_if(k, tn_l_le(k, tn_l_sub(k, count, tn_l_int(k, 1)), ticket));
+    for (tn_along along = first; along <= last; along++) {
         finish e = {.t = t, .along = along};
         bool any = false;
         for (uint32_t j = 0; j < t->folds.len; j++) any |= t->folds.data[j].member->along == along;
@@ -312,4 +348,21 @@ void tn__folds_finish(tn__tile *t) {
             tn_strips(k, t->s.lanes, 1, tn_l_int(k, 0), results_of(t, along), finish_strip, &e);
     }
     tn_l_end(k);
+}
+
+void tn__folds_finish(tn__tile *t) {
+    tn_loop *k = t->m.k;
+    bool whole = false, batch = false;
+    for (uint32_t j = 0; j < t->folds.len; j++) {
+        bool own = in_batch(t->folds.data[j].member->along);
+        batch |= own;
+        whole |= !own;
+    }
+    if (batch) {
+        tn_lx counter = tn_l_add(k, tn_l_int(k, t->first_ticket), t->b_linear);
+        tn_lx count = tn_l_mul(k, t->tasks.ranges, t->tasks.blocks);
+        finish_with_ticket(t, counter, count, TN_ALONG_BATCH_COLUMNS, TN_ALONG_BATCH);
+    }
+    if (whole)
+        finish_with_ticket(t, tn_l_int(k, 0), t->tasks.count, TN_ALONG_ROWS, TN_ALONG_NOTHING);
 }

@@ -393,6 +393,7 @@ static void emit_task(tn__tile *t) {
     tn__sums_last(t);
     tn__folds_begin(t, TN_ALONG_ROWS, lo, hi);
     tn__folds_begin(t, TN_ALONG_NOTHING, lo, hi);
+    tn__folds_begin(t, TN_ALONG_BATCH, lo, hi);
     tn_lx panel = tn_l_for(k, TN_LOOP_SERIAL, first, last, "panel");
     tn__siblings_run(t, lo, hi, panel);
     if (!tn__sums_shared(t) && tn__sums_cut(t) && !tn__sums_stage_blocks(t))
@@ -402,11 +403,14 @@ static void emit_task(tn__tile *t) {
         tn__prefetch_after(t, panel, TN_LX_NONE);
     }
     tn__folds_begin(t, TN_ALONG_COLUMNS, lo, hi);
+    tn__folds_begin(t, TN_ALONG_BATCH_COLUMNS, lo, hi);
     run_panel(t, lo, hi, panel);
     tn__folds_keep(t, TN_ALONG_COLUMNS, tn_l_mul(k, panel, nr), TN_LX_NONE);
+    tn__folds_keep(t, TN_ALONG_BATCH_COLUMNS, tn_l_mul(k, panel, nr), TN_LX_NONE);
     tn_l_end(k);
     tn__folds_keep(t, TN_ALONG_ROWS, lo, hi);
     tn__folds_keep(t, TN_ALONG_NOTHING, lo, hi);
+    tn__folds_keep(t, TN_ALONG_BATCH, lo, hi);
     tn__folds_finish(t);
     tn__sums_end(t);
 }

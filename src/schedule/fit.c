@@ -95,14 +95,34 @@ static bool match_axes(const tn_shape *shape, const tn_space *space, bool rows_o
     return true;
 }
 
-/* The axes of the space that a member of a CONTRACTION group is folded over. */
-static void folded_along(const tn_grouping *p, const tn_group *group, tn_along along,
-                         bool folded[TN_MAX_RANK]) {
+static tn_contraction contraction_of(const tn_grouping *p, const tn_group *group) {
     const tn_node_info *n = tn_graph_node(p->graph, group->anchor);
     tn_contraction c;
     tn_op_rules_of(n->op)->lower.contraction->describe(p->graph, n, &c);
+    return c;
+}
+
+/* The axes of the space that a member of a CONTRACTION group is folded over. */
+static void folded_along(const tn_grouping *p, const tn_group *group, tn_along along,
+                         bool folded[TN_MAX_RANK]) {
+    bool batch = along == TN_ALONG_COLUMNS || along == TN_ALONG_NOTHING;
+    bool rows = along != TN_ALONG_ROWS;
+    bool columns = along != TN_ALONG_COLUMNS && along != TN_ALONG_BATCH_COLUMNS;
+    tn_contraction c = contraction_of(p, group);
     for (int i = 0; i < c.b + c.m + c.n; i++)
-        folded[i] = along == TN_ALONG_NOTHING || (along == TN_ALONG_ROWS) == (i >= c.b + c.m);
+        folded[i] = i < c.b ? batch : i < c.b + c.m ? rows : columns;
+}
+
+/* Whether results of each product of a batch can have a ticket of their own. */
+static bool has_tickets(const tn_grouping *p, const tn_group *group) {
+    enum { MOST_TICKETS = 1 << 16 };
+    tn_contraction c = contraction_of(p, group);
+    int64_t batch = 1;
+    for (int i = 0; i < c.b && batch <= MOST_TICKETS; i++) {
+        if (!tn_dim_is_const(c.b_extent[i]) || c.b_extent[i] > MOST_TICKETS) return false;
+        batch *= c.b_extent[i];
+    }
+    return batch <= MOST_TICKETS;
 }
 
 /* A fold over whole kinds of axes of the tile; with views behind the anchor they are not apart. A
@@ -115,12 +135,12 @@ static bool tile_fold_fits(const tn_grouping *p, const tn_group *group, const bo
         return false;
     for (int i = 0; i < s->rank; i++) /* without elements there would be no task to finish it */
         if (tn_dim_lo(p->graph->dims, s->dim[i]) < 1) return false;
-    for (tn_along along = TN_ALONG_ROWS; along <= TN_ALONG_NOTHING; along++) {
+    for (tn_along along = TN_ALONG_ROWS; along < TN_ALONG_COUNT; along++) {
         bool wanted[TN_MAX_RANK] = {false}, same = true;
         folded_along(p, group, along, wanted);
         for (int i = 0; i < s->rank; i++) same &= s->dim[i] == 1 || wanted[i] == folded[i];
         m->along = along;
-        if (same) return true;
+        if (same) return along <= TN_ALONG_NOTHING || has_tickets(p, group);
     }
     return false;
 }

@@ -45,10 +45,13 @@ typedef struct tn_space {
 
 /* What a member of a CONTRACTION group runs along. */
 typedef enum tn_along {
-    TN_ALONG_SPACE,   /* every element */
-    TN_ALONG_ROWS,    /* folded over the columns, and what follows from such folds */
-    TN_ALONG_COLUMNS, /* folded over batch and rows */
-    TN_ALONG_NOTHING, /* folded over everything */
+    TN_ALONG_SPACE,         /* every element */
+    TN_ALONG_ROWS,          /* folded over the columns, and what follows from such folds */
+    TN_ALONG_COLUMNS,       /* folded over batch and rows */
+    TN_ALONG_NOTHING,       /* folded over everything */
+    TN_ALONG_BATCH_COLUMNS, /* folded over the rows of each product of a batch */
+    TN_ALONG_BATCH,         /* folded over all of each product of a batch */
+    TN_ALONG_COUNT
 } tn_along;
 
 typedef struct tn_member {
