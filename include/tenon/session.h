@@ -56,6 +56,9 @@ typedef struct tn_model_options {
     const char *dump_after;
     void *dump_context;
     bool no_tuned; /* do not use what tuning found; see docs/cli.md */
+    const tn_model
+        *threads_of; /* runs on that model's threads, for models that run in turn; `threads` is
+                                   not looked at. NULL: on its own */
 } tn_model_options;
 #define TN_MODEL_OPTIONS_INIT                                                                      \
     { .size = sizeof(tn_model_options) }

@@ -14,6 +14,7 @@
 #define DENSE_SECONDS 200e-6
 
 struct tn_pool {
+    atomic_int owners;
     pthread_mutex_t busy;
     pthreadpool_t threads; /* NULL until first needed */
     int count;
@@ -30,13 +31,19 @@ struct tn_pool {
 tn_pool *tn_pool_create(int threads) {
     tn_pool *pool = calloc(1, sizeof *pool);
     if (!pool) return NULL;
+    atomic_init(&pool->owners, 1);
     pool->count = threads > 0 ? threads : tn_cores();
     pthread_mutex_init(&pool->busy, NULL);
     return pool;
 }
 
+tn_pool *tn_pool_share(tn_pool *pool) {
+    atomic_fetch_add(&pool->owners, 1);
+    return pool;
+}
+
 void tn_pool_release(tn_pool *pool) {
-    if (!pool) return;
+    if (!pool || atomic_fetch_sub(&pool->owners, 1) != 1) return;
     if (pool->threads) pthreadpool_destroy(pool->threads);
     pthread_mutex_destroy(&pool->busy);
     free(pool);

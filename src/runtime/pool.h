@@ -1,4 +1,4 @@
-/* The threads of a model: one pool, made when first needed, given back at release.
+/* The threads of a model, or of several: one pool, made when first needed, given back at its last release.
  *
  * One run at a time holds the pool; a run that finds it busy works on its own thread. */
 #ifndef TENON_RUNTIME_POOL_H
@@ -11,6 +11,8 @@ typedef void tn_pool_work(void *context, size_t worker);
 
 /* `threads` 0: tn_cores(). NULL when memory runs out. */
 tn_pool *tn_pool_create(int threads);
+/* One more owner of it. */
+tn_pool *tn_pool_share(tn_pool *pool);
 void tn_pool_release(tn_pool *pool);
 /* Threads that work on a run, the caller included. */
 int tn_pool_threads(const tn_pool *pool);

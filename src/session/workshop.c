@@ -1,6 +1,8 @@
 /* Options, compiler and threads. See workshop.h. */
 #include "session/workshop.h"
 
+#include "session/model_inner.h"
+
 typedef struct copy_args {
     tn_workshop *w;
     const tn_model_options *options;
@@ -40,7 +42,9 @@ tn_status tn_workshop_init(tn_workshop *w, const tn_model_options *options, tn_e
     tn_status status = tn_guard(copy_options, &copy, err);
     if (status == TN_OK) status = tn_compiler_init(&w->compiler, &w->options, err);
     if (status == TN_OK) {
-        w->pool = tn_pool_create(w->options.threads);
+        const tn_model *of = w->options.threads_of;
+        w->pool = of ? tn_pool_share(of->workshop.pool) : tn_pool_create(w->options.threads);
+        w->options.threads_of = NULL; /* it may go first */
         if (!w->pool) status = tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
     }
     if (status != TN_OK) tn_workshop_deinit(w);

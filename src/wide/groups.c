@@ -158,7 +158,13 @@ static tn_status make_model(grouping *x, tn__wide_group *g, tn_error *err) {
     if (!r) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
     tn_model_maker maker = tn__wide_maker(r);
     r->files = &x->files;
-    TN_CHECK(tn_model_from_maker(&maker, &x->w->options.compile, &g->model, err));
+    tn_model_options options = x->w->options.compile;
+    const tn_wide *w = x->w; /* groups run in turn */
+    if (w->groups.count)
+        options.threads_of = w->groups.at[0].model;
+    else if (g != x->out->at)
+        options.threads_of = x->out->at[0].model;
+    TN_CHECK(tn_model_from_maker(&maker, &options, &g->model, err));
     r->files = NULL;
     g->recipe = r;
     return tn_session_create(g->model, &g->session, err);

@@ -300,6 +300,34 @@ static void test_model__is_shared_by_eight_threads(void **state) {
     free_graph(&f);
 }
 
+/* The threads stay for the second model when the first is gone. */
+static void test_model__takes_the_threads_of_another(void **state) {
+    (void)state;
+    fixture f;
+    tn_model *first, *m;
+    tn_session *s, *t;
+    tn_model_options o = TN_MODEL_OPTIONS_INIT;
+    o.threads = 3;
+    make_graph(&f);
+    check(tn_model_from_graph(f.g, &o, &first, &f.err), &f.err);
+    o.threads = 1;
+    o.threads_of = first;
+    check(tn_model_from_graph(f.g, &o, &m, &f.err), &f.err);
+    assert_int_equal(tn_model_threads(m), 3);
+    check(tn_session_create(first, &s, &f.err), &f.err);
+    check(tn_session_create(m, &t, &f.err), &f.err);
+    for (int64_t rows = 1; rows < 40; rows += 6) {
+        run_rows(s, rows);
+        run_rows(t, rows);
+    }
+    tn_session_release(s);
+    tn_model_release(first);
+    run_rows(t, 20);
+    tn_session_release(t);
+    tn_model_release(m);
+    free_graph(&f);
+}
+
 static void test_open__says_what_is_wrong(void **state) {
     (void)state;
     tn_error err = TN_ERROR_INIT;
@@ -323,6 +351,7 @@ int main(void) {
         cmocka_unit_test(test_run__writes_where_the_caller_says),
         cmocka_unit_test(test_run__steady_runs_allocate_nothing),
         cmocka_unit_test(test_model__is_shared_by_eight_threads),
+        cmocka_unit_test(test_model__takes_the_threads_of_another),
         cmocka_unit_test(test_open__says_what_is_wrong),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
