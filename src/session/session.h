@@ -17,7 +17,7 @@ typedef struct tn_model_maker {
     void *context;
     const char *name; /* for messages */
     /* All that the graphs depend on besides the build and the options: files by their identity. Unwinds when
-     * memory runs out. */
+     * memory runs out. NULL: programs are not kept in the cache (their kernels are). */
     void (*identify)(const void *context, tn_str *out);
     /* As tn_import_onnx, into a->arena and a->import; large constants may lie in a->blocks. Called by one
      * thread at a time. */

@@ -98,7 +98,7 @@ static tn_status key_guarded(void *argument, tn_error *err) {
 
 bool tn__model_key(const tn_model *m, const tn_buffer *inputs, const int64_t *symbols,
                    char out[TN_PROGRAM_CACHE_NAME]) {
-    if ((!m->path && !m->maker.import) || !tn_cache_usable(&m->workshop.compiler.cache))
+    if ((!m->path && !m->maker.identify) || !tn_cache_usable(&m->workshop.compiler.cache))
         return false;
     key_args x = {.m = m, .inputs = inputs, .symbols = symbols};
     tn_str_init(&x.text);

@@ -10,6 +10,7 @@ typedef struct tn__wide_recipe {
     tn_wide_member *members; /* with texts of its own */
     int count;
     tn_wide_options options; /* layout, shared inputs with texts of its own, random numbers */
+    bool alone;              /* one member as it is: no axis is added */
     tn__wide_files *files;   /* imported already, where nothing is bound; NULL: none are */
     int64_t own_weights, shared_weights; /* of the last graph: elements; -1: there was none */
 } tn__wide_recipe;

@@ -39,6 +39,7 @@ tn_status tn__wide_widen(tn_wide_layout layout, int count, tn_dims *dims,
 }
 
 static tn_status widen(const tn__merging *m, tn_import_port *port, tn_error *err) {
+    if (m->r->alone) return TN_OK;
     return tn__wide_widen(m->r->options.layout, m->r->count, m->a->import.dims, port,
                           &port->type.shape, err);
 }
@@ -216,7 +217,8 @@ tn_status tn__merge_graph(tn__merging *m, tn_error *err) {
     tn_graph *one, *filled;
     tn_batched all;
     TN_CHECK(lift(m, &one, err));
-    TN_CHECK(batch(m, one, &all, err));
+    all.graph = one;
+    if (!m->r->alone) TN_CHECK(batch(m, one, &all, err));
     TN_CHECK(fill(m, all.graph, &filled, err));
     take_ports(m, filled);
     m->a->import.graph = filled;

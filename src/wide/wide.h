@@ -50,6 +50,10 @@ struct tn_wide {
     tn__wide_groups groups;
 };
 
+/* A member's model as an ordinary one, on the threads of w: the oracle of tests and what wide models are
+ * measured against. Its programs are not kept in the cache. */
+tn_status tn__wide_alone(const tn_wide *w, int member, tn_model **out, tn_error *err);
+
 /* Groups of these members. Those that w has already, of the same members, are taken from there, in the
  * end, when nothing can fail any more. */
 tn_status tn__wide_groups_make(tn_wide *w, const tn__wide_entry *entries, int count,
