@@ -253,7 +253,7 @@ def main() -> int:
     if not options.render:
         with tempfile.TemporaryDirectory() as scratch:
             measure_all(options, Path(scratch))
-    write_page(options.page, options.models, options.data, options.start, options.train)
+    write_page(options.page, models=options.models, kernels=options.data, start=options.start, train=options.train)
     return 0
 
 

@@ -235,7 +235,7 @@ def measure(options) -> dict:
 def main() -> int:
     options = arguments()
     data = json.loads(options.data.read_text()) if options.render else measure(options)
-    write_page(options.page, options.data, options.kernels, options.start, options.train)
+    write_page(options.page, models=options.data, kernels=options.kernels, start=options.start, train=options.train)
     return 0 if data["rows"] else 1
 
 

@@ -55,7 +55,7 @@ class Engine(Worker):
 
 def build_driver(options) -> Path:
     out = options.folder / "train_steps"
-    sources = [ROOT / "bench" / name for name in ("train_steps.c", "train_models.c")]
+    sources = [ROOT / "bench" / name for name in ("train_steps.c", "train_models.c", "steady.c")]
     subprocess.run(
         [os.environ.get("CC", "cc"), "-O2", *sources, f"-I{ROOT / 'include'}", "-o", out,
          f"-L{options.library}", f"-Wl,-rpath,{options.library}", "-ltenon", "-lm"],

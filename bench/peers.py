@@ -47,13 +47,16 @@ class PeerError(Exception):
 # ---------------------------------------------------------------- worker side
 
 
-def ort_session(model: str, threads: int):
+def ort_session(model: str, threads: int, spin: bool = True):
+    """spin: its threads wait for work by spinning, which disturbs other sessions."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    if not spin:
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 

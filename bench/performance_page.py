@@ -9,6 +9,7 @@ import kernels_page
 import models_page
 import start_page
 import train_page
+import wide_page
 
 
 def machine_lines(data: dict) -> list[str]:
@@ -24,7 +25,8 @@ def machine_lines(data: dict) -> list[str]:
     ]
 
 
-TOPICS = {"models": models_page, "train": train_page, "start": start_page, "kernels": kernels_page}
+TOPICS = {"models": models_page, "train": train_page, "wide": wide_page, "start": start_page,
+          "kernels": kernels_page}  # fmt: skip
 
 
 def mark(topic: str) -> str:
@@ -45,10 +47,10 @@ def old_parts(text: str) -> dict[str, list[str]]:
 
 def page(
     models: dict | None = None, kernels: dict | None = None, start: dict | None = None, train: dict | None = None,
-    *, old: str = "",
+    wide: dict | None = None, *, old: str = "",
 ) -> str:  # fmt: skip
     """Parts without data are those of the old page, or missing; the machine is that of the newest data."""
-    given = {"models": models, "train": train, "start": start, "kernels": kernels}
+    given = {"models": models, "train": train, "wide": wide, "start": start, "kernels": kernels}
     measured = {topic: data for topic, data in given.items() if data}
     parts = old_parts(old) | {topic: ["", *TOPICS[topic].sections(data)] for topic, data in measured.items()}
     newest = max(measured.values(), key=lambda data: data["date"])
@@ -64,13 +66,17 @@ def read(path: Path) -> dict | None:
     return json.loads(path.read_text()) if path.exists() else None
 
 
-def write_page(out: Path, models: Path, kernels: Path, start: Path, train: Path) -> None:
+def write_page(out: Path, **measurements: Path) -> None:
+    """measurements: files by topic, of which some may not be there."""
+    measured = {topic: read(path) for topic, path in measurements.items()}
+    if not any(measured.values()):
+        return
     out.parent.mkdir(parents=True, exist_ok=True)
     old = out.read_text() if out.exists() else ""
-    out.write_text(page(read(models), read(kernels), read(start), read(train), old=old))
+    out.write_text(page(**measured, old=old))
     print(f"wrote {out}")
 
 
 def write_page_of(out: Path, folder: Path) -> None:
     """The page of the measurements in one folder."""
-    write_page(out, *(folder / f"{name}.json" for name in ("models", "kernels", "start", "train")))
+    write_page(out, **{topic: folder / f"{topic}.json" for topic in TOPICS})

@@ -11,11 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <tenon/checkpoint.h>
-#include <time.h>
 
+#include "steady.h"
 #include "train_models.h"
 
-enum { FIRST_STEPS = 5, LEAST_RUNS = 3, MOST_RUNS = 100000 };
+enum { FIRST_STEPS = 5, LEAST_RUNS = 3 };
 enum { MAX_TENSORS = 1024, MAX_KERNELS = 4096, SEED = 7 };
 #define WARM_UP_SECONDS 0.3
 
@@ -27,12 +27,6 @@ typedef struct training {
     tn_train_step *step;
     tn_buffer batch[2];
 } training;
-
-static double seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* ---- the batch -------------------------------------------------------------------------------- */
 
@@ -130,28 +124,22 @@ static tn_status first_steps(const training *t, tn_error *err) {
     return TN_OK;
 }
 
-static int ascending(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
+typedef struct measured {
+    const training *training;
+    double loss;
+} measured;
+
+static tn_status measured_step(void *context, tn_error *err) {
+    measured *m = context;
+    return step(m->training, &m->loss, err);
 }
 
 static tn_status measure(const training *t, double length, tn_error *err) {
-    static double ms[MOST_RUNS];
-    double loss, end = seconds() + WARM_UP_SECONDS;
-    int count = 0;
-    do TN_TRY(err, step(t, &loss, err), "while warming up");
-    while (seconds() < end);
-    end = seconds() + length;
-    while (count < MOST_RUNS && (count < LEAST_RUNS || seconds() < end)) {
-        double begin = seconds();
-        TN_TRY(err, step(t, &loss, err), "while measuring");
-        ms[count++] = (seconds() - begin) * 1e3;
-    }
-    qsort(ms, (size_t)count, sizeof *ms, ascending);
-    printf("{\"latency_ms\": {\"min\": %.6g, \"median\": %.6g, \"p95\": %.6g, \"runs\": %d}, "
-           "\"loss\": %.9g}\n",
-           ms[0], (ms[count / 2] + ms[(count - 1) / 2]) / 2, ms[(count - 1) * 95 / 100], count,
-           loss);
+    measured m = {.training = t};
+    steady_options how = {.warm_up = WARM_UP_SECONDS, .length = length, .least = LEAST_RUNS};
+    printf("{");
+    TN_TRY(err, steady_latency(measured_step, &m, how, err), "in steps");
+    printf(", \"loss\": %.9g}\n", m.loss);
     fflush(stdout);
     return TN_OK;
 }
@@ -177,11 +165,11 @@ static void print_kernels(const training *t, double steps) {
 }
 
 static tn_status profile(const training *t, double length, tn_error *err) {
-    double loss, end = seconds() + length;
+    double loss, end = steady_seconds() + length;
     int steps = 0;
     TN_TRY(err, step(t, &loss, err), "while warming up");
     tn_context_profile(t->context, true);
-    for (; steps < LEAST_RUNS || seconds() < end; steps++)
+    for (; steps < LEAST_RUNS || steady_seconds() < end; steps++)
         TN_TRY(err, step(t, &loss, err), "while measuring");
     tn_context_profile(t->context, false);
     print_kernels(t, steps);
@@ -203,13 +191,6 @@ static tn_status work(training *t, const char *path, int threads, tn_error *err)
     return TN_OK;
 }
 
-static int fail(const tn_error *err) {
-    char text[4096];
-    tn_error_format(err, text, sizeof text);
-    fprintf(stderr, "%s\n", text);
-    return EXIT_FAILURE;
-}
-
 int main(int argc, char **argv) {
     tn_error err = TN_ERROR_INIT;
     training t = {0};
@@ -226,5 +207,5 @@ int main(int argc, char **argv) {
     tn_context_release(t.context);
     free(t.batch[0].data);
     free(t.batch[1].data);
-    return status == TN_OK ? EXIT_SUCCESS : fail(&err);
+    return status == TN_OK ? EXIT_SUCCESS : steady_fail(&err);
 }
