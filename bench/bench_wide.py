@@ -231,7 +231,7 @@ def write(options, data: dict) -> None:
 def measure(options) -> None:
     (options.folder / "wide-cache").mkdir(mode=0o700, parents=True, exist_ok=True)
     if set(OURS) & set(options.engines):
-        for program in ("wide_steps", "wide_train"):
+        for program in sorted({"wide_train" if model in TRAINED else "wide_steps" for model in options.models}):
             build_driver(options, program)
     data = start_data(options)
     with tempfile.TemporaryDirectory() as scratch:

@@ -69,10 +69,10 @@ def member_step(adam: bool):
     def adam_step(parameters, state, rate, x, target):
         grads, loss = torch.func.grad_and_value(loss_of)(parameters, x, target)
         m, v, powers = state
-        (a, b), powers = BETAS, powers * torch.tensor(BETAS)
+        (a, b), powers = BETAS, powers * torch.tensor(BETAS, dtype=torch.float64)
         m = [a * old + (1 - a) * g for old, g in zip(m, grads)]
         v = [b * old + (1 - b) * g * g for old, g in zip(v, grads)]
-        size, root = rate / (1 - powers[0]), (1 - powers[1]).sqrt()
+        size, root = (rate / (1 - powers[0])).float(), (1 - powers[1]).sqrt().float()
         new = [p - size * mean / (square.sqrt() / root + EPSILON) for p, mean, square in zip(parameters, m, v)]
         return new, (m, v, powers), loss
 
@@ -81,7 +81,7 @@ def member_step(adam: bool):
 
 def new_state(parameters, adam: bool, shape=()):
     zeros = [torch.zeros_like(p) for p in parameters]
-    return (zeros, [z.clone() for z in zeros], torch.ones(*shape, 2)) if adam else ()
+    return (zeros, [z.clone() for z in zeros], torch.ones(*shape, 2, dtype=torch.float64)) if adam else ()
 
 
 class Engine:
