@@ -31,12 +31,13 @@ test:
 conformance: all
 	@scripts/conformance.sh
 
-# docs/performance.md: the models, training them, starting them, and the kernels, beside their peers.
+# docs/performance.md: the models, training them, N as one, starting them, and the kernels, beside their peers.
 bench: all
 	@scripts/setup.sh --bench || echo "bench: without the peers that are not installed" >&2
 	@tools/venv.sh
 	@$(PYTHON) bench/bench_models.py
 	@$(PYTHON) bench/bench_train.py
+	@$(PYTHON) bench/bench_wide.py
 	@$(PYTHON) bench/bench_start.py
 	@$(PYTHON) bench/bench_kernels.py
 

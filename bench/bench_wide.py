@@ -77,7 +77,8 @@ def build_driver(options, name: str) -> Path:
     out = options.folder / name
     subprocess.run(
         [os.environ.get("CC", "cc"), "-O2", ROOT / "bench" / f"{name}.c", f"-I{ROOT / 'include'}", "-o", out,
-         ROOT / "bench" / "steady.c", f"-L{options.library}", f"-Wl,-rpath,{options.library}", "-ltenon", "-lm"],
+         ROOT / "bench" / "steady.c", f"-L{options.library}", f"-Wl,-rpath,{options.library}", "-ltenon",
+         "-lm", *os.environ.get("LDFLAGS", "").split()],
         check=True,
     )  # fmt: skip
     return out

@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
 import kernels_page
 import page_tables
 import performance_page
+import wide_page
 
 MACHINE = {"virtual": False, "cpu": "CPU", "cores": 2, "memory_gib": 4, "isa": ["avx2"],
            "os": "Linux", "kernel": "6.1", "load_before": 0.1}  # fmt: skip
@@ -131,6 +132,71 @@ class Training(unittest.TestCase):
         text = train_text(train_row("m", 10, 20, 16, (50, 100, 200)), failing)
         self.assertIn("geometric mean 1.60, goal 1.25: **not met**", text)
         self.assertIn("f, 2 threads: Tenon failed: crash", text)
+
+
+def wide_row(model, n, **times):
+    """Milliseconds of a run of all members, by engine."""
+    engines = {e: {"latency_ms": {"median": ms}, "difference": 1e-7, "bytes": 2e6} for e, ms in times.items()}
+    ratios = {e: ms / times["wide"] for e, ms in times.items() if e != "wide"}
+    return {"model": model, "n": n, "engines": engines, "ratios": ratios}
+
+
+def wide_data(*rows):
+    return {"date": "2030-01-01", "machine": MACHINE, "versions": VERSIONS, "rounds": 3, "seconds": 1,
+            "threads": 2, "rows": list(rows)}  # fmt: skip
+
+
+def wide_text(*rows):
+    return performance_page.page(wide=wide_data(*rows))
+
+
+class Wide(unittest.TestCase):
+    def test_goals_met(self):
+        text = wide_text(wide_row("mlp_b8", 1, wide=0.002, loop=0.002, eager=0.02, vmap=0.03),
+                         wide_row("mlp_b8", 100, wide=0.1, loop=0.15, eager=2, vmap=0.3),
+                         wide_row("train_sgd", 32, wide=1, loop=2, eager=5))  # fmt: skip
+        self.assertIn("| mlp_b8 | 100 | 1.00 | 1.50 | 20.0 | – | 3.00 | – | 1.50 | 3.00 | 1e-07 |", text)
+        self.assertIn("geometric mean 3.00 (3.00 at 100), goal 1.5: **met**", text)
+        self.assertIn("mlp_b8, N = 100: 20.0× PyTorch's eager loop, goal 10: **met**", text)
+        self.assertIn("train_sgd, 32 members: 5.0× the throughput", text)
+        self.assertNotIn("not met", text)
+
+    def test_slower_than_the_loop(self):
+        text = wide_text(wide_row("lstm", 16, wide=1.1, loop=1, eager=2))
+        self.assertIn("never slower than Tenon's loop, but lstm at 16 (0.91): **not met**", text)
+
+    def test_time_of_a_member_rises(self):
+        rows = [wide_row("lstm", n, wide=ms, loop=9, eager=9) for n, ms in ((1, 1), (4, 3), (8, 7))]
+        self.assertEqual(wide_page.rises(rows), [8])
+        self.assertIn("but not lstm at 8: **not met**", wide_text(*rows))
+
+    def test_wrong_results_count_for_nothing(self):
+        row = wide_row("m", 16, wide=1, eager=3, vmap=2)
+        row["engines"]["vmap"]["difference"] = 1e-3
+        self.assertEqual(wide_page.speed(row), 3)
+        row["engines"]["wide"]["difference"] = 1e-3
+        self.assertIsNone(wide_page.speed(row))
+        text = wide_text(row)
+        self.assertIn("| m | 16 | wrong |", text)
+        self.assertIn("vmap, compiled: results are off by 1.0e-03", text)
+
+    def test_failure_is_not_met(self):
+        row = wide_row("m", 16, eager=3, wide=1)
+        row["engines"]["wide"] = {"error": "no | kernel"}
+        row["ratios"] = {}
+        text = wide_text(row)
+        self.assertIn("| m | 16 | failed |", text)
+        self.assertIn("Tenon wide failed: no \\| kernel", text)
+        self.assertIn("but m at 16 (–): **not met**", text)
+
+    def test_growth_by_model(self):
+        import check_wide
+
+        rows = [wide_row("a", n, wide=ms, loop=9, eager=9) for n, ms in ((1, 1), (4, 2))]
+        rows += [wide_row("b", n, wide=ms, loop=3, eager=9) for n, ms in ((1, 1), (4, 4))]
+        failures = dict(check_wide.verdicts(wide_data(*rows)))
+        self.assertEqual(failures["a"], [])
+        self.assertEqual(len(failures["b"]), 2)
 
 
 class Parts(unittest.TestCase):
