@@ -283,11 +283,15 @@ static void ragged_vjp(tn_builder *b, const tn_graph *g, const tn_node_info *n, 
 
 /* ---- batch ---------------------------------------------------------------------------------- */
 
-/* Where the groups of each member end, clipped to its rows: i64[members, G]. */
+/* The rows of the groups, between 0 and all there are: i64[members, G]. */
+static tn_value clipped_sizes(tn_builder *b, tn_value sizes, tn_value rows) {
+    return tn_b_min(b, tn_b_max(b, sizes, tn_b_scalar_int(b, TN_i64, 0)), rows);
+}
+
+/* Where the groups of each member end: i64[members, G]. */
 static tn_value group_ends(tn_builder *b, tn_value sizes, tn_value rows) {
     tn_attrs_cumulative a = {.kind = TN_REDUCE_sum, .axis = 1};
-    tn_value size = tn_b_max(b, sizes, tn_b_scalar_int(b, TN_i64, 0));
-    size = tn_b_min(b, size, rows);
+    tn_value size = clipped_sizes(b, sizes, rows);
     return tn_b_min(b, tn_b_node(b, TN_OP_cumulative, &size, 1, &a), rows);
 }
 
@@ -301,6 +305,18 @@ static tn_value all_groups(tn_builder *b, tn_value sizes, tn_dim rows, tn_dim me
     tn_value to = tn_b_concat(b, (tn_value[]){ends, last}, 2, 1);
     tn_dim count = tn_dim_mul(b->graph->dims, members, tn_b_dim(b, to, 1));
     return tn_b_regroup(b, tn_b_sub(b, to, from), 0, 2, 1, &count);
+}
+
+/* y [members, M, N] with 0 in rows that belong to no group: times the zeros of their matrix an infinity
+ * is none. */
+static tn_value rows_of_groups(tn_builder *b, tn_value y, tn_value sizes, tn_dim rows) {
+    tn_type type = tn_b_type(b, y);
+    tn_shape first = {.rank = 3, .dim = {type.shape.dim[0], 1, 1}};
+    tn_value end = tn_b_dim_value(b, rows, TN_i64);
+    tn_value last = tn_b_sum(b, clipped_sizes(b, sizes, end), (int[]){1}, 1, false);
+    last = tn_b_expand(b, tn_b_reshape(b, last, &first), &type.shape);
+    tn_value row = tn_b_iota(b, TN_i64, &type.shape, 1);
+    return tn_b_select(b, tn_b_lt(b, row, last), y, tn_b_full_like(b, y, 0));
 }
 
 static tn_value members_in_a_row(tn_builder *b, tn_value x) {
@@ -320,10 +336,12 @@ static void ragged_batch(tn_builder *b, const tn_graph *g, const tn_node_info *n
     tn_value zero = tn_b_scalar(b, tn_b_type(b, all[1]).dtype, 0);
     if (!a->rows) all[1] = tn_b_pad_axis(b, all[1], 1, 0, 1, zero);
     for (int p = 0; p < 2; p++) all[p] = members_in_a_row(b, all[p]);
-    all[2] = all_groups(b, all[2], rows, how->size);
+    tn_value sizes = all[2];
+    all[2] = all_groups(b, sizes, rows, how->size);
     tn_value y = tn_b_node(b, TN_OP_ragged_dot, all, 3, a);
     out[0] = tn_b_regroup(b, y, 0, 1, 2, (tn_dim[]){how->size, a->rows ? more : rows});
-    if (a->rows) out[0] = tn_b_slice_axis(b, out[0], 1, 0, groups, 1);
+    out[0] = a->rows ? tn_b_slice_axis(b, out[0], 1, 0, groups, 1)
+                     : rows_of_groups(b, out[0], sizes, rows);
 }
 
 const tn_op_rules tn_rules_ragged_dot = {

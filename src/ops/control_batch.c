@@ -152,15 +152,6 @@ void tn__scan_batch(tn_builder *b, const tn_graph *g, const tn_node_info *n, con
         if (carried[p]) out[p] = tn_b_move(b, out[p], 1, 0);
 }
 
-/* flag[members] for each element of a result of all members: flag ? x : y. */
-static tn_value select_members(tn_builder *b, tn_value flag, tn_value x, tn_value y) {
-    tn_type type = tn_b_type(b, x);
-    tn_shape flags = {.rank = type.shape.rank};
-    for (int i = 0; i < flags.rank; i++) flags.dim[i] = i == 0 ? type.shape.dim[0] : 1;
-    flag = tn_b_expand(b, tn_b_reshape(b, flag, &flags), &type.shape);
-    return tn_b_select(b, flag, x, y);
-}
-
 static tn_value any_member(tn_builder *b, tn_value flag) {
     return tn_b_reduce(b, TN_REDUCE_max, flag, (int[]){0}, 1, false);
 }
@@ -196,7 +187,7 @@ static tn_graph *while_step(tn_builder *b, const tn_attrs_while *a, const tn_bat
     for (uint32_t p = 0; p < states && tn_b_ok(&w.b); p++) {
         if (flags[p]) {
             out[p] = tn_batch_operand(&w.b, out[p], found[p], how->size);
-            out[p] = select_members(&w.b, w.how.live, out[p], w.in[p]);
+            out[p] = tn_batch_select(&w.b, w.how.live, out[p], w.in[p]);
         }
         next[p] = out[p];
     }
@@ -267,7 +258,7 @@ static tn_value gate(tn_builder *b, tn_value flag, tn_value x) {
     tn_value wanted = tn_b_input(&back, NULL, TN_bool, &flags.shape);
     tn_b_input(&back, NULL, type.dtype, &type.shape);
     tn_value d = tn_b_input(&back, NULL, type.dtype, &type.shape);
-    d = select_members(&back, wanted, d, tn_b_full(&back, type.dtype, &type.shape, 0));
+    d = tn_batch_select(&back, wanted, d, tn_b_full(&back, type.dtype, &type.shape, 0));
     if (tn_b_ok(&back)) tn_graph_add_output(a.vjp, d, NULL);
     if (tn_b_ok(b)) b->status = tn_b_ok(&body) ? back.status : body.status;
     return tn_b_node(b, TN_OP_custom, (tn_value[]){x, flag}, 2, &a);
@@ -302,7 +293,7 @@ static void if_apart(tn_builder *b, const tn_node_info *n, const tn_batching *ho
     if (tn_b_ok(b))
         batch_branch(b, a->else_graph, how, tn_b_not(b, in[0]), in + 1, batched + 1, no);
     for (uint32_t p = 0; p < n->out_count && tn_b_ok(b); p++)
-        out[p] = select_members(b, in[0], out[p], no[p]);
+        out[p] = tn_batch_select(b, in[0], out[p], no[p]);
 }
 
 /* A flag for all members chooses between batched branches. */

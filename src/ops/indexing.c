@@ -332,17 +332,26 @@ static void scatter_vjp(tn_builder *b, const tn_graph *g, const tn_node_info *n,
 
 /* ---- batch ---------------------------------------------------------------------------------- */
 
+/* The index, at 0 for members that are not live, so that it is no error there. */
+static tn_value live_index(tn_builder *b, const tn_batching *how, tn_index_mode mode,
+                           tn_value index, bool *batched) {
+    if (mode != TN_INDEX_error || how->live == TN_NO_VALUE) return index;
+    index = tn_batch_operand(b, index, *batched, how->size);
+    *batched = true;
+    return tn_batch_select(b, how->live, index, tn_b_full_like(b, index, 0));
+}
+
 /* Both carry the axis: one more batch axis. x alone: it is copied whole, as the first of the rest.
  * The index alone: one more axis of the index. */
 static void gather_batch(tn_builder *b, const tn_graph *g, const tn_node_info *n,
                          const tn_batching *how, const tn_value *in, const bool *batched,
                          tn_value *out) {
-    (void)how;
     tn_attrs_gather a = *(const tn_attrs_gather *)n->attrs;
     int batch = (int)a.batch, index_rank = tn_node_type(g, n, 1)->shape.rank - 1, at = batch;
-    tn_value x = in[0], index = in[1];
+    bool own_index = batched[1];
+    tn_value x = in[0], index = live_index(b, how, a.mode, in[1], &own_index);
     if (batched[0]) a.axes = tn_ints_shifted(&a.axes, 1);
-    if (batched[0] && batched[1]) {
+    if (batched[0] && own_index) {
         a.batch++;
         at = 0;
     } else if (batched[0]) {
@@ -361,7 +370,11 @@ static void scatter_batch(tn_builder *b, const tn_graph *g, const tn_node_info *
     (void)g;
     tn_attrs_scatter a = *(const tn_attrs_scatter *)n->attrs;
     tn_value all[3];
-    for (int i = 0; i < 3; i++) all[i] = tn_batch_operand(b, in[i], batched[i], how->size);
+    bool own_index = batched[1];
+    tn_value index = live_index(b, how, a.mode, in[1], &own_index);
+    all[0] = tn_batch_operand(b, in[0], batched[0], how->size);
+    all[1] = tn_batch_operand(b, index, own_index, how->size);
+    all[2] = tn_batch_operand(b, in[2], batched[2], how->size);
     a.axes = tn_ints_shifted(&a.axes, 1);
     a.batch++;
     out[0] = tn_b_node(b, TN_OP_scatter, all, 3, &a);

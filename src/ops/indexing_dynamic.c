@@ -146,28 +146,47 @@ static tn_value start_with_front(tn_builder *b, tn_value start) {
     return tn_b_concat(b, (tn_value[]){tn_b_full(b, TN_i64, &one, 0), start}, 2, 0);
 }
 
-/* Starts that differ: positions [members, block…, rank] of every element of each member's block. */
+/* The axes that a block with a start of its own moves along: those that it does not cover whole. */
+static tn_ints moving_axes(const tn_shape *x, const tn_shape *block) {
+    tn_ints axes = {0};
+    for (int p = 0; p < x->rank; p++)
+        if (x->dim[p] != block->dim[p]) tn_ints_push(&axes, p);
+    return axes;
+}
+
+/* Starts that differ: positions [members, block along `axes`…, axes] of each member's block. */
 static tn_value block_positions(tn_builder *b, tn_value start, const tn_shape *x,
-                                const tn_shape *block, tn_dim members) {
+                                const tn_shape *block, const tn_ints *axes, tn_dim members) {
     tn_dims *t = b->graph->dims;
-    tn_shape full = tn_shape_with_front(block, members), first = {.rank = full.rank};
+    tn_shape full = {.rank = 1 + axes->count, .dim = {members}}, first = full;
     tn_value part[TN_MAX_RANK];
-    for (int p = 0; p < first.rank; p++) first.dim[p] = p == 0 ? members : 1;
-    for (int p = 0; p < x->rank; p++) {
+    for (int i = 0; i < axes->count; i++) {
+        full.dim[i + 1] = block->dim[axes->at[i]];
+        first.dim[i + 1] = 1;
+    }
+    for (int i = 0; i < axes->count; i++) {
+        int p = (int)axes->at[i];
         tn_value at = tn_b_slice_axis(b, start, 1, p, 1, 1);
         tn_value room = tn_b_dim_value(b, tn_dim_sub(t, x->dim[p], block->dim[p]), TN_i64);
         at = tn_b_max(b, tn_b_min(b, at, room), tn_b_scalar_int(b, TN_i64, 0));
         at = tn_b_expand(b, tn_b_reshape(b, at, &first), &full);
-        at = tn_b_add(b, at, tn_b_iota(b, TN_i64, &full, p + 1));
-        part[p] = tn_b_unsqueeze(b, at, full.rank);
+        at = tn_b_add(b, at, tn_b_iota(b, TN_i64, &full, i + 1));
+        part[i] = tn_b_unsqueeze(b, at, full.rank);
     }
-    return tn_b_concat(b, part, x->rank, full.rank);
+    return tn_b_concat(b, part, axes->count, full.rank);
 }
 
-/* Room for the new axis, and for the axis that holds the positions. */
+/* Axis p of a block is axis perm[p] of what is gathered: members, moving axes, the rest. */
+static void gathered_axes(const tn_shape *x, const tn_ints *axes, int *perm) {
+    int moving = 1, rest = 1 + axes->count;
+    perm[0] = 0;
+    for (int p = 0; p < x->rank; p++) perm[p + 1] = tn_ints_have(axes, p) ? moving++ : rest++;
+}
+
+/* Room for the new axis. */
 static bool batch_has_room(tn_builder *b, const tn_shape *x) {
-    if (x->rank + 2 > TN_MAX_RANK)
-        tn_b_fail(b, TN_UNSUPPORTED, "a block of %d axes cannot take two more", x->rank);
+    if (x->rank == TN_MAX_RANK)
+        tn_b_fail(b, TN_UNSUPPORTED, "a block of %d axes cannot take one more", x->rank);
     return tn_b_ok(b);
 }
 
@@ -176,39 +195,47 @@ static void dynamic_slice_batch(tn_builder *b, const tn_graph *g, const tn_node_
                                 tn_value *out) {
     const tn_shape *x = &tn_node_type(g, n, 0)->shape;
     const tn_shape *block = &((const tn_attrs_dynamic_slice *)n->attrs)->shape;
+    tn_ints axes = moving_axes(x, block);
+    int perm[TN_MAX_RANK];
     if (!batch_has_room(b, x)) return;
     if (!batched[1]) {
         tn_shape shape = tn_shape_with_front(block, how->size);
         out[0] = node_slice(b, in[0], start_with_front(b, in[1]), &shape);
         return;
     }
-    if (x->rank == 0) {
-        out[0] = tn_batch_operand(b, in[0], batched[0], how->size);
+    if (axes.count == 0) {
+        out[0] = in[0];
         return;
     }
-    tn_attrs_gather a = {.batch = batched[0],
-                         .axes = tn_ints_range(batched[0], x->rank + batched[0])};
-    tn_value positions = block_positions(b, in[1], x, block, how->size);
-    out[0] = tn_b_node(b, TN_OP_gather, (tn_value[]){in[0], positions}, 2, &a);
+    tn_value positions = block_positions(b, in[1], x, block, &axes, how->size);
+    tn_attrs_gather a = {.batch = batched[0], .axes = tn_ints_shifted(&axes, batched[0])};
+    tn_value y = tn_b_node(b, TN_OP_gather, (tn_value[]){in[0], positions}, 2, &a);
+    gathered_axes(x, &axes, perm);
+    out[0] = tn_b_permute(b, y, perm);
 }
 
 static void dynamic_update_batch(tn_builder *b, const tn_graph *g, const tn_node_info *n,
                                  const tn_batching *how, const tn_value *in, const bool *batched,
                                  tn_value *out) {
     const tn_shape *x = &tn_node_type(g, n, 0)->shape, *block = &tn_node_type(g, n, 1)->shape;
+    tn_ints axes = moving_axes(x, block);
+    int perm[TN_MAX_RANK], back[TN_MAX_RANK];
+    if (axes.count == 0) { /* the block is the result */
+        out[0] = in[1];
+        return;
+    }
     if (!batch_has_room(b, x)) return;
     tn_value all = tn_batch_operand(b, in[0], batched[0], how->size);
     tn_value blocks = tn_batch_operand(b, in[1], batched[1], how->size);
-    if (x->rank == 0) {
-        out[0] = blocks;
-        return;
-    }
     if (!batched[2]) {
         out[0] = node_update(b, all, blocks, start_with_front(b, in[2]));
         return;
     }
-    tn_attrs_scatter a = {.batch = 1, .axes = tn_ints_range(1, x->rank + 1)};
-    tn_value positions = block_positions(b, in[2], x, block, how->size);
+    tn_value positions = block_positions(b, in[2], x, block, &axes, how->size);
+    gathered_axes(x, &axes, perm);
+    for (int p = 0; p <= x->rank; p++) back[perm[p]] = p;
+    blocks = tn_b_permute(b, blocks, back);
+    tn_attrs_scatter a = {.batch = 1, .axes = tn_ints_shifted(&axes, 1)};
     out[0] = tn_b_node(b, TN_OP_scatter, (tn_value[]){all, positions, blocks}, 3, &a);
 }
 

@@ -607,6 +607,14 @@ static void vjp_barrier(tn_builder *b, const tn_graph *g, const tn_node_info *n,
     if (!a->stop) tn_vjp_identity(b, g, n, in, out, cotangents, grads);
 }
 
+/* What must come before is not read, so its members do not matter. */
+static void batch_barrier(tn_builder *b, const tn_graph *g, const tn_node_info *n,
+                          const tn_batching *how, const tn_value *in, const bool *batched,
+                          tn_value *out) {
+    (void)g, (void)how, (void)batched;
+    tn_batch_node(b, n, in, n->attrs, out);
+}
+
 /* What must come before is whole: it belongs to no part of the result. */
 static bool shard_barrier(const tn_graph *g, const tn_node_info *n, tn_shard *s) {
     return n->in_count == 1 ? tn_shard_linear(g, n, s) : tn_shard_replicated(g, n, s);
@@ -618,6 +626,6 @@ const tn_op_rules tn_rules_barrier = {
     .cost = tn_cost_move,
     .lower = TN_LOWER_BY(tn_lower_identity),
     .vjp = TN_RULE(vjp_barrier),
-    .batch = TN_RULE(tn_batch_elementwise),
+    .batch = TN_RULE(batch_barrier),
     .shard = TN_RULE(shard_barrier),
 };

@@ -300,6 +300,14 @@ tn_value tn_batch_operand(tn_builder *b, tn_value v, bool batched, tn_dim size) 
     return tn_b_expand(b, v, &shape);
 }
 
+tn_value tn_batch_select(tn_builder *b, tn_value flag, tn_value x, tn_value y) {
+    tn_type type = tn_b_type(b, x);
+    tn_shape flags = {.rank = type.shape.rank};
+    for (int i = 0; i < flags.rank; i++) flags.dim[i] = i == 0 ? type.shape.dim[0] : 1;
+    flag = tn_b_expand(b, tn_b_reshape(b, flag, &flags), &type.shape);
+    return tn_b_select(b, flag, x, y);
+}
+
 void tn_batch_node(tn_builder *b, const tn_node_info *n, const tn_value *in, const void *attrs,
                    tn_value *out) {
     tn_value first = tn_b_node(b, n->op, in, n->in_count, attrs);

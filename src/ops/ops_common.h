@@ -120,6 +120,8 @@ tn_value tn_b_full_like(tn_builder *b, tn_value like, double value);
 
 /* The operand with the new axis in front: itself, or broadcast along it. */
 tn_value tn_batch_operand(tn_builder *b, tn_value v, bool batched, tn_dim size);
+/* For each element of x and y, which carry the axis: flag[member] ? x : y. */
+tn_value tn_batch_select(tn_builder *b, tn_value flag, tn_value x, tn_value y);
 /* Adds the node with other operands and attributes; its results go to out[0 … out_count). */
 void tn_batch_node(tn_builder *b, const tn_node_info *n, const tn_value *in, const void *attrs,
                    tn_value *out);

@@ -256,6 +256,13 @@ static void cost_random_bits(const tn_graph *g, const tn_node_info *n, const int
     out->flops *= 100.0 / (double)per_block(tn_graph_type(g, n->out)->dtype);
 }
 
+/* Legal along an axis of streams; within a stream the position is that in the whole. */
+static bool shard_random_bits(const tn_graph *g, const tn_node_info *n, tn_shard *s) {
+    (void)g, (void)n;
+    s->out[0] = s->in[0];
+    return s->in[0] == s->in[1] && s->in[0] != TN_PLACE_PARTIAL;
+}
+
 const tn_op_rules tn_rules_random_bits = {
     .infer = infer_random_bits,
     .eval = eval_random_bits,
@@ -263,7 +270,7 @@ const tn_op_rules tn_rules_random_bits = {
     .lower = TN_LOWER_BY(lower_random_bits),
     .vjp = TN_RULE(tn_vjp_none),
     .batch = TN_RULE(batch_random_bits),
-    .shard = TN_RULE(tn_shard_replicated),
+    .shard = TN_RULE(shard_random_bits),
 };
 
 /* ---- axis_index ----------------------------------------------------------------------------- */

@@ -236,7 +236,7 @@ static void list_front(tn_ints *list, int64_t value) {
 static void window_batch(tn_builder *b, const tn_graph *g, const tn_node_info *n,
                          const tn_batching *how, const tn_value *in, const bool *batched,
                          tn_value *out) {
-    (void)how->size, (void)batched;
+    (void)how, (void)batched;
     tn_attrs_window_reduce a = *(const tn_attrs_window_reduce *)n->attrs;
     if (a.window.count == TN_MAX_RANK) {
         tn_b_fail(b, TN_UNSUPPORTED, "a tensor of %d axes cannot take one more", TN_MAX_RANK);

@@ -28,7 +28,7 @@ typedef struct traffic {
 typedef struct chooser {
     tn_grouping *p;
     tn_arena *arena;
-    const tn_batch *batch;
+    const tn_batch_axes *batch;
     tn_batch_loops *loops;
     int64_t images, forced; /* in the batch; per piece, or 0 */
     uint32_t count;
@@ -335,7 +335,7 @@ tn_status tn_batch_in_pieces(const tn_graph *g, const tn_costs *costs, int64_t p
                              const tn_graph **out, tn_error *err) {
     *out = g;
     if (piece == TN_PIECE_NEVER) return TN_OK;
-    tn_batch batch = tn_batch_find(g);
+    tn_batch_axes batch = tn_batch_axes_find(g);
     if (batch.size == 1) return TN_OK;
     uint8_t *choices = TN_NEW_N(g->arena, uint8_t, g->nodes.len);
     tn_batch_loops loops = {0};

@@ -1,6 +1,6 @@
 /* N members of one graph as one graph, by the batch rules of the operations (ir/rules.h).
  *
- * Not to be mixed up with batch_axis.h and batch_loop.h, which cut the batch that a graph has already
+ * batch_axis.h and batch_loop.h are something else: they cut the batch that a graph has already
  * into pieces. Two batchings nest; which is done first does not matter to the values but of independent
  * random bits. Gradients may be taken before or after. */
 #ifndef TENON_TRANSFORM_BATCH_H

@@ -5,7 +5,7 @@
 
 typedef struct finder {
     const tn_graph *g;
-    tn_batch batch;
+    tn_batch_axes batch;
     bool *read; /* per value: read as it is by something, and so not to be split any more */
 } finder;
 
@@ -75,7 +75,7 @@ static void place_results(finder *f, const tn_node_info *n) {
                                                               : TN_BATCH_FREE);
 }
 
-tn_batch tn_batch_find(const tn_graph *g) {
+tn_batch_axes tn_batch_axes_find(const tn_graph *g) {
     finder f = {.g = g, .batch = {.size = batch_size(g)}};
     f.batch.axis = TN_NEW_N(g->arena, int8_t, g->values.len);
     f.read = TN_NEW_N(g->arena, bool, g->values.len);

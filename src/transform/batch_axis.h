@@ -12,13 +12,13 @@ enum {
     TN_BATCH_WHOLE = -2, /* made from several images at once, or not known to be otherwise */
 };
 
-typedef struct tn_batch {
+typedef struct tn_batch_axes {
     tn_dim
         size; /* of the axis: the first size of the first input that is not a scalar; 1: no batch */
     int8_t *axis; /* per value: the axis, or one of the above */
-} tn_batch;
+} tn_batch_axes;
 
 /* In the graph's arena. */
-tn_batch tn_batch_find(const tn_graph *g);
+tn_batch_axes tn_batch_axes_find(const tn_graph *g);
 
 #endif

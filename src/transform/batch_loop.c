@@ -6,7 +6,7 @@
 typedef struct looper {
     const tn_graph *in;
     tn_graph *out;
-    const tn_batch *batch;
+    const tn_batch_axes *batch;
     tn_batch_loops *loops;
     uint32_t *places; /* per node: a bit for each place that holds it */
     uint32_t *needed; /* per value: a bit for each place that reads it */
@@ -227,7 +227,7 @@ static tn_status rebuild(looper *l) {
     return TN_OK;
 }
 
-tn_status tn_batch_loop(const tn_graph *g, const tn_batch *batch, tn_batch_loops *loops,
+tn_status tn_batch_loop(const tn_graph *g, const tn_batch_axes *batch, tn_batch_loops *loops,
                         const tn_graph **out, tn_error *err) {
     looper l = {.in = g, .batch = batch, .loops = loops, .err = err};
     l.places = TN_NEW_N(g->arena, uint32_t, g->nodes.len);

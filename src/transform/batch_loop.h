@@ -19,7 +19,7 @@ typedef struct tn_batch_loops {
 
 /* *out: a new graph, or `g` when no loop is left: one that would have to be handed something that is not
  * split along its first axis, or is not ready before it, is left out. Changes `loops`. */
-tn_status tn_batch_loop(const tn_graph *g, const tn_batch *batch, tn_batch_loops *loops,
+tn_status tn_batch_loop(const tn_graph *g, const tn_batch_axes *batch, tn_batch_loops *loops,
                         const tn_graph **out, tn_error *err);
 
 #endif

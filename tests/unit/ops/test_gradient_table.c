@@ -5,6 +5,7 @@
 
 #include "ops/gradient.h"
 #include "unit/graph_test.h"
+#include "unit/sample_values.h"
 
 /* ---- operations without a gradient ---------------------------------------------------------- */
 
@@ -53,51 +54,18 @@ typedef struct sample {
     const char *name;
     tn_graph *g;
     tn_builder b;
-    uint64_t seed;
-    int apart; /* how many numbers of that kind were given out */
+    sample_values values;
     tn_value x[MAX_XS];
     int x_count;
     tn_array in[MAX_INPUTS]; /* of each input of the graph */
 } sample;
 
-/* From -2 to 3, at least 0.05 from 0, no two the same for the first 101. */
-static double apart(sample *s) {
-    return (double)(s->apart++ * 37 % 101) * 0.05 - 2.02;
-}
-
-static void fill_listed(sample *s, const char *list, tn_array *a) {
-    for (int64_t i = 0; i < tn_array_count(a); i++) {
-        char *end;
-        double value = strtod(list, &end);
-        if (end == list) fail_msg("%s: an input has too few numbers", s->name);
-        tn_array_set(a, i, tn_cell_of(a->dtype, value));
-        list = end;
-    }
-}
-
-static void fill(sample *s, const char *kind, tn_array *a) {
-    double lo = -1, hi = 1;
-    if (kind) kind = strchr(kind, ':');
-    if (kind) kind += strspn(kind, ": ");
-    if (kind && kind[0] == '=') {
-        fill_listed(s, kind + 1, a);
-        return;
-    }
-    assert_true(a->dtype == TN_f64);
-    bool spread = kind && !strcmp(kind, "apart");
-    if (kind && !spread && sscanf(kind, "%lf to %lf", &lo, &hi) != 2)
-        fail_msg("%s: an input holds '%s'", s->name, kind);
-    for (int64_t i = 0; i < tn_array_count(a); i++) {
-        double unit = (double)(test_random(&s->seed) >> 11) * 0x1p-53;
-        tn_array_set(a, i, (tn_cell){.f = spread ? apart(s) : lo + (hi - lo) * unit});
-    }
-}
-
 static void fill_input(sample *s, uint32_t at, const char *kind) {
     assert_true(at < MAX_INPUTS);
     const tn_type *type = tn_graph_type(s->g, s->g->inputs.data[at]);
     s->in[at] = tn_array_new(&s->t.arena, type->dtype, type->shape.rank, type->shape.dim);
-    fill(s, kind, &s->in[at]);
+    assert_true(type->dtype == TN_f64 || sample_is_list(kind));
+    sample_fill(&s->values, kind, &s->in[at]);
 }
 
 static void note_operations(const tn_graph *g) {
@@ -109,7 +77,7 @@ static void note_operations(const tn_graph *g) {
 }
 
 static void sample_open(sample *s, const golden_section *section) {
-    *s = (sample){.name = section->name, .seed = 7};
+    *s = (sample){.name = section->name, .values.seed = 7};
     graph_test_init(&s->t);
     s->g = graph_of_n(&s->t, section->part[0], section->len[0]);
     s->b = tn_builder_of(s->g, &s->t.err);
