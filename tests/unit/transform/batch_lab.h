@@ -16,10 +16,11 @@ typedef void batch_fill_fn(batch_lab *t, const char *name, tn_array *a, uint64_t
 
 struct batch_lab {
     graph_test t;
-    tn_batched made;     /* by the last check */
-    batch_fill_fn *fill; /* of inputs; NULL: multiples of 1/8 */
-    double tolerance;    /* relative; 0: equal bits but for NaN, which equals NaN */
-    const char *label;   /* for messages */
+    tn_batched made;         /* by the last check */
+    batch_fill_fn *fill;     /* of inputs; NULL: multiples of 1/8 */
+    double tolerance;        /* relative; 0: equal bits but for NaN, which equals NaN */
+    const char *label;       /* for messages */
+    const int64_t *bindings; /* NULL: some_bindings */
     uint64_t seed;
 };
 
@@ -41,6 +42,10 @@ static inline int batch_lab_teardown(void **state) {
 
 static inline const char *batch_type_text(batch_lab *t, const tn_graph *g, tn_value v) {
     return tn_arena_strdup(&t->t.arena, tn_type_text(g->dims, tn_graph_type(g, v)).at);
+}
+
+static inline const int64_t *batch_bindings(batch_lab *t, const tn_graph *g) {
+    return t->bindings ? t->bindings : some_bindings(&t->t, g);
 }
 
 /* ---- members in tensors --------------------------------------------------------------------- */
@@ -94,7 +99,7 @@ typedef struct batch_values {
 
 static inline void batch_assemble(batch_lab *t, const tn_graph *g, const tn_graph *made,
                                   const tn_batch_spec *spec, int members, batch_values *v) {
-    const int64_t *bindings = some_bindings(&t->t, g);
+    const int64_t *bindings = batch_bindings(t, g);
     v->wide = TN_NEW_N(&t->t.arena, tn_array, g->inputs.len);
     for (uint32_t i = 0; i < g->inputs.len; i++) {
         v->wide[i] = batch_new_array(t, made, made->inputs.data[i], bindings);
@@ -105,7 +110,7 @@ static inline void batch_assemble(batch_lab *t, const tn_graph *g, const tn_grap
 
 static inline batch_values batch_random_values(batch_lab *t, const tn_graph *g,
                                                const tn_batch_spec *spec, int members) {
-    const int64_t *bindings = some_bindings(&t->t, g);
+    const int64_t *bindings = batch_bindings(t, g);
     batch_values v = {0};
     uint64_t state = t->seed;
     for (int m = 0; m < members; m++) v.in[m] = TN_NEW_N(&t->t.arena, tn_array, g->inputs.len);
@@ -138,7 +143,7 @@ static inline void batch_expect(batch_lab *t, const tn_array *have, const tn_arr
 /* The outputs of `made` for these inputs. */
 static inline tn_array *batch_run(batch_lab *t, const tn_graph *made, const tn_array *wide) {
     tn_array *out = TN_NEW_N(&t->t.arena, tn_array, made->outputs.len);
-    const int64_t *bindings = some_bindings(&t->t, made);
+    const int64_t *bindings = batch_bindings(t, made);
     must(&t->t, tn_eval_graph(made, wide, bindings, out, &t->t.arena, &t->t.err));
     return out;
 }
@@ -185,6 +190,25 @@ static inline tn_batch_port *batch_own(batch_lab *t, const tn_graph *g, unsigned
 static inline void batch_check(batch_lab *t, const tn_graph *g, unsigned own, int members) {
     const tn_batch_spec spec = {.members = members, .inputs = batch_own(t, g, own)};
     batch_check_spec(t, g, &spec, members);
+}
+
+/* Members along any axis of what is in `own`, which may be joined. */
+static inline tn_batch_port *batch_random_ports(batch_lab *t, const tn_graph *g, const tn_value *v,
+                                                uint32_t count, const bool *own) {
+    tn_batch_port *ports = TN_NEW_N(&t->t.arena, tn_batch_port, count);
+    for (uint32_t i = 0; i < count; i++) {
+        int rank = tn_graph_type(g, v[i])->shape.rank;
+        ports[i].joined = rank > 0 && test_random(&t->seed) % 4 == 0;
+        ports[i].axis = (int)(test_random(&t->seed) % (uint64_t)(rank + !ports[i].joined));
+        if (own && !own[i]) ports[i] = (tn_batch_port){.axis = -1};
+    }
+    return ports;
+}
+
+static inline const tn_value *batch_output_values(batch_lab *t, const tn_graph *g) {
+    tn_value *v = TN_NEW_N(&t->t.arena, tn_value, g->outputs.len);
+    for (uint32_t i = 0; i < g->outputs.len; i++) v[i] = g->outputs.data[i].value;
+    return v;
 }
 
 #endif

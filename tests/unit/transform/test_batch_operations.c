@@ -43,25 +43,6 @@ static void lab_end(batch_lab *t) {
 
 /* ---- alone ---------------------------------------------------------------------------------- */
 
-/* Members along any axis of what is in `own`, which may be joined. */
-static tn_batch_port *random_ports(batch_lab *t, const tn_graph *g, const tn_value *v,
-                                   uint32_t count, const bool *own) {
-    tn_batch_port *ports = TN_NEW_N(&t->t.arena, tn_batch_port, count);
-    for (uint32_t i = 0; i < count; i++) {
-        int rank = tn_graph_type(g, v[i])->shape.rank;
-        ports[i].joined = rank > 0 && test_random(&t->seed) % 4 == 0;
-        ports[i].axis = (int)(test_random(&t->seed) % (uint64_t)(rank + !ports[i].joined));
-        if (own && !own[i]) ports[i] = (tn_batch_port){.axis = -1};
-    }
-    return ports;
-}
-
-static const tn_value *output_values(batch_lab *t, const tn_graph *g) {
-    tn_value *v = TN_NEW_N(&t->t.arena, tn_value, g->outputs.len);
-    for (uint32_t i = 0; i < g->outputs.len; i++) v[i] = g->outputs.data[i].value;
-    return v;
-}
-
 static bool *own_of(batch_lab *t, const tn_graph *g, uint64_t set) {
     bool *own = TN_NEW_N(&t->t.arena, bool, g->inputs.len);
     for (uint32_t i = 0; i < g->inputs.len; i++) own[i] = set >> i & 1;
@@ -83,8 +64,8 @@ static void test_operations__are_those_of_members_alone(void **state) {
         int members = 1 + (i + (int)g->nodes.len) % 3;
         bool *own = own_of(t, g, subset(t, g, i));
         tn_batch_spec spec = {.members = members, .same_randoms = true};
-        spec.inputs = random_ports(t, g, g->inputs.data, g->inputs.len, own);
-        spec.outputs = random_ports(t, g, output_values(t, g), g->outputs.len, NULL);
+        spec.inputs = batch_random_ports(t, g, g->inputs.data, g->inputs.len, own);
+        spec.outputs = batch_random_ports(t, g, batch_output_values(t, g), g->outputs.len, NULL);
         batch_check_spec(t, g, &spec, members);
     }
     lab_end(t);

@@ -1,0 +1,125 @@
+/* Random graphs of random shapes and sizes that may be open, for many members: evaluated, each member bit
+ * for bit as it is alone; planned and compiled, as the reference evaluates the batched graph.
+ *
+ * TENON_RANDOM=FIRST[-LAST] checks these seeds instead of the usual ones. */
+#include "unit/transform/batch_lab.h"
+
+#include "unit/plan/random_graph.h"
+
+enum { EVALUATED = 300, PLANNED = 24, COMPILED = 6, SYMBOLS = RANDOM_SYMBOLS + 1 };
+
+static const int64_t bindings[SYMBOLS] = {5, 16, 3};
+
+static void fill_inputs(batch_lab *t, const char *name, tn_array *a, uint64_t *state) {
+    (void)t, (void)name;
+    fill_small(a, test_random(state));
+}
+
+/* Whether the sizes fit; an operation may refuse a window that does not. */
+static bool is_possible(batch_lab *t, const tn_graph *g, const tn_array *in) {
+    tn_array *out = TN_NEW_N(&t->t.arena, tn_array, g->outputs.len);
+    tn_error err = TN_ERROR_INIT;
+    return tn_eval_graph(g, in, bindings, out, &t->t.arena, &err) == TN_OK;
+}
+
+static tn_batch_spec random_spec(batch_lab *t, const tn_graph *g, int members) {
+    bool *own = TN_NEW_N(&t->t.arena, bool, g->inputs.len);
+    bool open = g->dims->symbols.len == RANDOM_SYMBOLS && members == 3;
+    for (uint32_t i = 0; i < g->inputs.len; i++) own[i] = test_random(&t->seed) % 3 > 0;
+    return (tn_batch_spec){
+        .members = open ? tn_dim_of_symbol(g->dims, "M") : members,
+        .inputs = batch_random_ports(t, g, g->inputs.data, g->inputs.len, own),
+        .outputs = batch_random_ports(t, g, batch_output_values(t, g), g->outputs.len, NULL),
+        .same_randoms = true};
+}
+
+static batch_lab *lab_of(uint64_t seed, random_maker **m) {
+    void *made;
+    batch_lab_setup(&made);
+    batch_lab *t = made;
+    t->fill = fill_inputs;
+    t->bindings = bindings;
+    t->label = tn_arena_printf(&t->t.arena, "seed %llu", (unsigned long long)seed);
+    t->seed = seed;
+    *m = random_graph(&t->t.arena, seed);
+    return t;
+}
+
+static void lab_end(batch_lab *t) {
+    void *made = t;
+    batch_lab_teardown(&made);
+}
+
+static void check_evaluated(uint64_t seed) {
+    random_maker *m;
+    batch_lab *t = lab_of(seed, &m);
+    int members = 1 + (int)(seed % 3);
+    tn_batch_spec spec = random_spec(t, m->g, members);
+    batch_values v = batch_random_values(t, m->g, &spec, members);
+    if (is_possible(t, m->g, v.in[0])) batch_check_spec(t, m->g, &spec, members);
+    lab_end(t);
+}
+
+static void test_random_graphs__are_members_alone(void **state) {
+    const char *range = getenv("TENON_RANDOM");
+    unsigned long long first = 1, last = EVALUATED;
+    (void)state;
+    if (range && sscanf(range, "%llu-%llu", &first, &last) == 1) last = first;
+    for (uint64_t seed = first; seed <= last; seed++) check_evaluated(seed);
+}
+
+/* ---- planned -------------------------------------------------------------------------------- */
+
+/* Bounds of the differences are those of one member. NULL: sizes do not fit. */
+static plan_case *planned_case(batch_lab *t, const random_maker *m, uint64_t seed) {
+    tn_batch_spec spec = random_spec(t, m->g, 2 + (int)(seed % 2));
+    plan_case *c = TN_NEW(&t->t.arena, plan_case);
+    double *bounds = TN_NEW_N(&t->t.arena, double, m->g->outputs.len);
+    for (uint32_t i = 0; i < m->g->outputs.len; i++)
+        bounds[i] = m->bound[m->g->outputs.data[i].value];
+    *c = (plan_case){.arena = &t->t.arena,
+                     .graph = batch_make(t, m->g, &spec).graph,
+                     .label = t->label,
+                     .symbols = bindings,
+                     .bound = bounds};
+    if (plan_case_init(c, true)) return c;
+    if (!strstr(c->why, "a size is -")) fail_msg("%s", c->why);
+    return NULL;
+}
+
+static void test_random_graphs__are_planned(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed <= PLANNED; seed++) {
+        random_maker *m;
+        batch_lab *t = lab_of(10000 + seed, &m);
+        plan_case *c = planned_case(t, m, seed);
+        if (c && !plan_interpret(c)) fail_msg("%s", c->why);
+        lab_end(t);
+    }
+}
+
+static void test_random_graphs__are_compiled(void **state) {
+    batch_lab *t[COMPILED];
+    plan_case *cases[COMPILED];
+    uint32_t count = 0;
+    const char *why = NULL;
+    (void)state;
+    if (!plan_has_compiler()) skip();
+    for (uint64_t i = 0; i < COMPILED; i++) {
+        random_maker *m;
+        t[i] = lab_of(20000 + i, &m);
+        plan_case *c = planned_case(t[i], m, i);
+        if (c) cases[count++] = c;
+    }
+    if (!plan_compile(cases, count, &t[0]->t.arena, &why)) fail_msg("%s", why);
+    for (int i = 0; i < COMPILED; i++) lab_end(t[i]);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_random_graphs__are_members_alone),
+        cmocka_unit_test(test_random_graphs__are_planned),
+        cmocka_unit_test(test_random_graphs__are_compiled),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
