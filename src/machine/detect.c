@@ -124,7 +124,7 @@ static uint64_t meminfo(const char *key) {
 
 static void detect_memory(tn_machine *m) {
     m->memory = meminfo("MemTotal");
-    m->memory_free = meminfo("MemAvailable");
+    m->memory_free = tn_memory_available();
     static const char *const limits[] = {"/sys/fs/cgroup/memory.max",
                                          "/sys/fs/cgroup/memory/memory.limit_in_bytes"};
     for (size_t i = 0; i < TN_COUNT(limits); i++) {

@@ -47,4 +47,8 @@ typedef struct tn_machine_part {
 /* Opens what Tenon can use and asks it for its version; at most TN_MACHINE_PARTS entries. */
 int tn_machine_parts(tn_machine_part out[TN_MACHINE_PARTS]);
 
+/* Bytes that this process can take before memory is short: what the system has free or can free, within the
+ * limits of its cgroups. */
+uint64_t tn_memory_available(void);
+
 #endif

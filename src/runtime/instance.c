@@ -294,6 +294,50 @@ tn_status tn_instance_bind(tn_instance *i, const int64_t *symbols, tn_error *err
     return TN_OK;
 }
 
+/* ---- measuring ------------------------------------------------------------------------------ */
+
+static size_t scratch_of(tn_instance *i, const tn_prog_step *s) {
+    const tn_loop *k = i->x->program->kernels.data[s->kernel];
+    int64_t *scalars = TN_NEW_N(&i->arena, int64_t, s->scalar_count);
+    for (uint32_t n = 0; n < s->scalar_count; n++) scalars[n] = eval(i, s->scalars[n]);
+    return (tn_loop_scratch_bytes(k, scalars) + 63) & ~(size_t)63;
+}
+
+static tn_status measure_guarded(void *argument, tn_error *err) {
+    bind_args *a = argument;
+    tn_instance *i = a->i;
+    const tn_program *p = i->x->program;
+    tn_memory_plan plan;
+    i->symbols = tn_arena_dup(&i->arena, a->symbols, p->dims->symbols.len * sizeof *a->symbols);
+    TN_CHECK(evaluate_sizes(i, err));
+    tn_memory_place(p, i->bytes, &i->arena, &plan);
+    i->use.temporaries = plan.total;
+    i->use.outputs = place_outputs(i, plan.offset, plan.total) - plan.total;
+    for (uint32_t b = 0; b < p->blocks.len; b++)
+        for (uint32_t n = 0; b != 1 && n < p->blocks.data[b].steps.len; n++) {
+            const tn_prog_step *s = &p->blocks.data[b].steps.data[n];
+            if (s->kind == TN_STEP_KERNEL)
+                i->scratch_stride = TN_MAX(i->scratch_stride, scratch_of(i, s));
+        }
+    size_t total, workers = i->x->pool ? (size_t)tn_pool_threads(i->x->pool) : 1;
+    if (!tn_size_mul(i->scratch_stride, workers, &total)) tn_out_of_memory();
+    i->use.scratch = total;
+    return TN_OK;
+}
+
+tn_status tn_instance_measure(const tn_executable *x, const int64_t *symbols, tn_memory_use *out,
+                              tn_error *err) {
+    tn_instance i = {.x = x};
+    *out = (tn_memory_use){0};
+    TN_CHECK(check_symbols(x->program, symbols, err));
+    tn_arena_init(&i.arena, tn_allocator_system());
+    bind_args a = {&i, symbols};
+    tn_status status = tn_guard(measure_guarded, &a, err);
+    tn_arena_deinit(&i.arena);
+    *out = i.use;
+    return status;
+}
+
 /* ---- runs ----------------------------------------------------------------------------------- */
 
 void tn_instance_set_input(tn_instance *i, uint32_t input, const void *data) {

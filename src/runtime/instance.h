@@ -28,6 +28,14 @@ void tn_instance_release(tn_instance *i);
  * With `symbols` NULL only block 1 is bound: it depends on constants alone. */
 tn_status tn_instance_bind(tn_instance *i, const int64_t *symbols, tn_error *err) TN_MUST_USE;
 
+/* Bytes of temporaries, outputs and scratch. */
+typedef struct tn_memory_use {
+    uint64_t temporaries, outputs, scratch;
+} tn_memory_use;
+/* What a bind to these symbols would take, which is not taken. */
+tn_status tn_instance_measure(const tn_executable *x, const int64_t *symbols, tn_memory_use *out,
+                              tn_error *err) TN_MUST_USE;
+
 /* Addresses for the next run: input i must be set; output i defaults to memory of the instance. Of an output
  * in place of an input, memory other than the input's is filled with the input first, which stays as it is;
  * with the input's own memory the run overwrites it. */
@@ -42,10 +50,7 @@ tn_status tn_instance_run(tn_instance *i, uint32_t block, tn_error *err) TN_MUST
 /* The state is loaded anew (a program without states has none to load). */
 void tn_instance_reset(tn_instance *i);
 
-/* Bytes of temporaries, outputs and scratch of the current binding. */
-typedef struct tn_memory_use {
-    uint64_t temporaries, outputs, scratch;
-} tn_memory_use;
+/* Of the current binding. */
 tn_memory_use tn_instance_memory(const tn_instance *i);
 
 /* Times of each step, collected while switched on; a bind and switching on forget them. Steps of control

@@ -285,6 +285,9 @@ tn_status tn_model_save(tn_model *m, const char *path, tn_error *err) {
     return tn_artifact_save(m->signature, false, path, err);
 }
 
+const tn_artifact *tn_model_artifact(const tn_model *m) {
+    return tn_model_need_count(m) ? NULL : m->signature;
+}
 const tn_compiler *tn_model_compiler(const tn_model *m) {
     return &m->workshop.compiler;
 }

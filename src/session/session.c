@@ -85,13 +85,29 @@ static bool artifact_fits(tn_session *s, const tn_buffer *inputs, int count) {
     return bound.lo == s->bound.lo && bound.hi == s->bound.hi;
 }
 
+static tn_status find_artifact(tn_session *s, const tn_buffer *inputs, int count, tn_error *err) {
+    tn_hash128 bound;
+    tn_artifact *a;
+    if (artifact_fits(s, inputs, count)) return TN_OK;
+    TN_CHECK(tn__model_artifact(s->model, inputs, count, s->port_symbols, &bound, &a, err));
+    return set_artifact(s, a, bound, err);
+}
+
+tn_status tn_session_measure(tn_session *s, const tn_buffer *inputs, int count, tn_memory_use *out,
+                             tn_error *err) {
+    *out = (tn_memory_use){0};
+    TN_CHECK(find_artifact(s, inputs, count, err));
+    const tn_program *p = s->artifact->program;
+    int64_t *symbols = calloc(p->dims->symbols.len + 1, sizeof *symbols);
+    if (!symbols) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
+    tn_status status = tn_ports_bind(p, inputs, count, symbols, err);
+    if (status == TN_OK) status = tn_instance_measure(&s->artifact->executable, symbols, out, err);
+    free(symbols);
+    return status;
+}
+
 tn_status tn_session_bind(tn_session *s, const tn_buffer *inputs, int count, tn_error *err) {
-    if (!artifact_fits(s, inputs, count)) {
-        tn_hash128 bound;
-        tn_artifact *a;
-        TN_CHECK(tn__model_artifact(s->model, inputs, count, s->port_symbols, &bound, &a, err));
-        TN_CHECK(set_artifact(s, a, bound, err));
-    }
+    TN_CHECK(find_artifact(s, inputs, count, err));
     TN_CHECK(tn_ports_bind(s->artifact->program, inputs, count, s->symbols, err));
     return tn_instance_bind(s->instance, s->symbols, err);
 }

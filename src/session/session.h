@@ -43,6 +43,8 @@ tn_status tn_model_graph(tn_model *model, const tn_buffer *inputs, int input_cou
 /* Writes the program file of an open model: weights included, kernels as loop IR. A model with needs
  * has to be opened with these bound (sizes), or is refused. */
 tn_status tn_model_save(tn_model *model, const char *path, tn_error *err) TN_MUST_USE;
+/* Of an open model; else NULL: it is compiled when its inputs are known. */
+const tn_artifact *tn_model_artifact(const tn_model *model);
 /* What kernels are compiled for, and with. */
 const tn_compiler *tn_model_compiler(const tn_model *model);
 int tn_model_threads(const tn_model *model);
@@ -50,6 +52,10 @@ int tn_model_threads(const tn_model *model);
 /* Compiles and binds for these inputs without running. */
 tn_status tn_session_bind(tn_session *session, const tn_buffer *inputs, int input_count,
                           tn_error *err) TN_MUST_USE;
+/* Compiles for these inputs, as a bind does, and tells what that would take for activations, without
+ * taking it. */
+tn_status tn_session_measure(tn_session *session, const tn_buffer *inputs, int input_count,
+                             tn_memory_use *out, tn_error *err) TN_MUST_USE;
 /* Writes the program file of the current binding: of a model with needs, for these values only. */
 tn_status tn_session_save(tn_session *session, const char *path, tn_error *err) TN_MUST_USE;
 /* After a bind or a run: program, weights, how long each part of the compile took. */

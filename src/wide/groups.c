@@ -1,7 +1,7 @@
 /* Members of equal structure as groups, each an ordinary model. See wide.h. */
 #include <stdlib.h>
 
-#include "wide/wide.h"
+#include "wide/budget.h"
 
 typedef struct grouping {
     const tn_wide *w;
@@ -170,6 +170,23 @@ static tn_status make_model(grouping *x, tn__wide_group *g, tn_error *err) {
     return tn_session_create(g->model, &g->session, err);
 }
 
+static bool is_new(const grouping *x, const tn__wide_group *g) {
+    return same_group(&x->w->groups, g) == NULL;
+}
+
+/* Before anything large is allocated. What other groups hold is not free any more. */
+static tn_status check_memory(grouping *x, tn_error *err) {
+    tn__wide_budget budget = {.w = x->w,
+                              .members = x->members,
+                              .count = x->count,
+                              .files = &x->files,
+                              .arena = &x->arena};
+    budget.groups = TN_NEW_N(&x->arena, const tn__wide_group *, x->out->count);
+    for (int i = 0; i < x->out->count; i++)
+        if (is_new(x, &x->out->at[i])) budget.groups[budget.group_count++] = &x->out->at[i];
+    return tn__wide_budget_check(&budget, err);
+}
+
 static tn_status make_guarded(void *argument, tn_error *err) {
     grouping *x = argument;
     const tn_model_options *o = &x->w->options.compile;
@@ -183,6 +200,7 @@ static tn_status make_guarded(void *argument, tn_error *err) {
     for (int i = 0; i < x->count; i++) x->members[i] = x->entries[i].member;
     for (int i = 0; i < x->count; i++) TN_CHECK(place_member(x, i, err));
     TN_CHECK(describe_ports(x, err));
+    TN_CHECK(check_memory(x, err));
     x->out->ports.results =
         calloc((size_t)x->out->ports.out_count + 1, sizeof *x->out->ports.results);
     if (!x->out->ports.results) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
@@ -190,7 +208,7 @@ static tn_status make_guarded(void *argument, tn_error *err) {
         tn__wide_group *g = &x->out->at[i];
         g->gathered = calloc((size_t)x->out->ports.in_count + 1, sizeof *g->gathered);
         if (!g->gathered) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
-        if (!same_group(&x->w->groups, g)) TN_CHECK(make_model(x, g, err));
+        if (is_new(x, g)) TN_CHECK(make_model(x, g, err));
     }
     return TN_OK;
 }

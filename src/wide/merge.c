@@ -7,70 +7,6 @@ enum { BLOCK = 1 << 16 }; /* bytes; stacked weights from here on have pages of t
 
 /* ---- weights -------------------------------------------------------------------------------- */
 
-static tn_status check_structure(const tn__merging *m, const tn__wide_file *file, tn_error *err) {
-    tn_str text;
-    if (!file->import.graph)
-        return tn_error_set(err, TN_INVALID, "needs values that the first member does not need: %s",
-                            file->import.need_reason ? file->import.need_reason : "");
-    tn_str_init_with(&text, tn_arena_allocator(&m->a->arena));
-    if (!tn__structure_difference(&m->structure, &file->structure, &text)) return TN_OK;
-    return tn_error_set(err, TN_INVALID, "%s in member 0 (%s), for these inputs",
-                        tn_str_text(&text), m->r->members[0].model);
-}
-
-static tn_status open_values(tn__merging *m, int member, tn__wide_values *out, tn_error *err) {
-    tn__wide_file *file;
-    const tn_wide_member *x = &m->r->members[member];
-    tn_status status = tn__wide_files_get(&m->files, x->model, &file, err);
-    if (status == TN_OK) status = check_structure(m, file, err);
-    if (status == TN_OK) status = tn__wide_values_open(out, file, x, err);
-    return tn__wide_in_member(status, member, x, err);
-}
-
-static void close_values(tn__wide_values *v) {
-    if (!v->file) return;
-    for (uint32_t i = 0; i < v->file->import.maps.len; i++)
-        tn_file_map_drop(&v->file->import.maps.data[i]);
-    tn__wide_values_close(v);
-}
-
-static void setting_of(const tn__wide_file *file, uint32_t k, tn_array *out) {
-    tn_graph_constant(file->import.graph, file->structure.settings.data[k], out);
-}
-
-/* Notes what of the second values differs from the first. */
-static bool compare(tn__merging *m) {
-    const tn__wide_values *p = &m->values[0], *q = &m->values[1];
-    const tn__structure *s = &p->file->structure, *t = &q->file->structure;
-    bool all = true;
-    for (uint32_t k = 0; k < s->weights.len; k++) {
-        if (!m->own[k])
-            m->own[k] = !tn__wide_values_equal(p, s->weights.data[k], q, t->weights.data[k]);
-        all = all && m->own[k];
-    }
-    for (uint32_t k = 0; k < s->settings.len; k++) {
-        tn_array x, y;
-        setting_of(p->file, k, &x);
-        setting_of(q->file, k, &y);
-        size_t bytes = tn_array_bytes(&x);
-        if (!m->own_setting[k]) m->own_setting[k] = bytes && memcmp(x.data, y.data, bytes) != 0;
-    }
-    return all && s->settings.len == 0;
-}
-
-static tn_status find_own(tn__merging *m, tn_error *err) {
-    m->own = TN_NEW_N(&m->a->arena, bool, m->structure.weights.len);
-    m->own_setting = TN_NEW_N(&m->a->arena, bool, m->structure.settings.len);
-    TN_CHECK(open_values(m, 0, &m->values[0], err));
-    for (uint32_t k = 0; k < m->structure.weights.len; k++) m->own[k] = m->r->members[0].perturbed;
-    for (int i = 1; i < m->r->count; i++) {
-        TN_CHECK(open_values(m, i, &m->values[1], err));
-        compare(m);
-        close_values(&m->values[1]);
-    }
-    return TN_OK;
-}
-
 /* Room for so many members' elements. */
 static void *stack_new(tn__merging *m, const tn_array *one, int count) {
     size_t bytes;
@@ -86,38 +22,39 @@ static void stack_member(const tn__merging *m, const tn__wide_values *v, int mem
     for (uint32_t k = 0; k < s->weights.len; k++) {
         uint32_t w = s->weights.data[k];
         size_t bytes = tn_array_bytes(&v->file->import.weights.data[w].array);
-        if (m->own[k]) tn__wide_values_copy(v, w, (char *)m->stacked[k] + (size_t)member * bytes);
+        if (m->shares.weight[k])
+            tn__wide_values_copy(v, w, (char *)m->stacked[k] + (size_t)member * bytes);
     }
     for (uint32_t k = 0; k < s->settings.len; k++) {
         tn_array x;
         void *to = m->stacked[s->weights.len + k];
-        setting_of(v->file, k, &x);
+        tn__wide_setting(v->file, k, &x);
         size_t bytes = tn_array_bytes(&x);
         if (to && bytes) memcpy((char *)to + (size_t)member * bytes, x.data, bytes);
     }
 }
 
 static tn_status stack_all(tn__merging *m, tn_error *err) {
-    const tn__structure *s = &m->values[0].file->structure;
+    const tn__wide_values *first = &m->reader.first;
+    const tn__structure *s = &first->file->structure;
+    int count = m->r->count;
     m->stacked = TN_NEW_N(&m->a->arena, void *, s->weights.len + s->settings.len);
-    m->r->own_weights = m->r->shared_weights = 0;
     for (uint32_t k = 0; k < s->weights.len; k++) {
-        const tn_array *x = &m->values[0].file->import.weights.data[s->weights.data[k]].array;
-        *(m->own[k] ? &m->r->own_weights : &m->r->shared_weights) += tn_array_count(x);
-        bool copied = !m->own[k] && m->r->members[0].weights;
-        if (m->own[k] || copied) m->stacked[k] = stack_new(m, x, copied ? 1 : m->r->count);
-        if (copied) tn__wide_values_copy(&m->values[0], s->weights.data[k], m->stacked[k]);
+        const tn_array *x = &first->file->import.weights.data[s->weights.data[k]].array;
+        bool own = m->shares.weight[k], copied = !own && first->member->weights;
+        if (own || copied) m->stacked[k] = stack_new(m, x, copied ? 1 : count);
+        if (copied) tn__wide_values_copy(first, s->weights.data[k], m->stacked[k]);
     }
     for (uint32_t k = 0; k < s->settings.len; k++) {
         tn_array x;
-        setting_of(m->values[0].file, k, &x);
-        if (m->own_setting[k]) m->stacked[s->weights.len + k] = stack_new(m, &x, m->r->count);
+        tn__wide_setting(first->file, k, &x);
+        if (m->shares.setting[k]) m->stacked[s->weights.len + k] = stack_new(m, &x, count);
     }
-    close_values(&m->values[0]);
-    for (int i = 0; i < m->r->count; i++) {
-        TN_CHECK(open_values(m, i, &m->values[1], err));
-        stack_member(m, &m->values[1], i);
-        close_values(&m->values[1]);
+    tn__wide_read_done(&m->reader.first);
+    for (int i = 0; i < count; i++) {
+        TN_CHECK(tn__wide_read(&m->reader, i, &m->reader.other, err));
+        stack_member(m, &m->reader.other, i);
+        tn__wide_read_done(&m->reader.other);
     }
     return TN_OK;
 }
@@ -159,7 +96,11 @@ static tn_status merge_guarded(void *argument, tn_error *err) {
     TN_CHECK(tn__wide_in_member(status, 0, &m->r->members[0], err));
     if (!a->import.graph) return tn__merge_ports(m, err);
     tn__structure_of(&a->import, &a->arena, &m->structure);
-    TN_CHECK(find_own(m, err));
+    m->reader.structure = &m->structure;
+    TN_CHECK(tn__wide_compare(&m->reader, &a->arena, &m->shares, err));
+    m->r->counted = true;
+    m->r->own_weights = m->shares.own;
+    m->r->shared_weights = m->shares.shared;
     TN_CHECK(stack_all(m, err));
     TN_CHECK(tn__merge_graph(m, err));
     return add_sources(m, err);
@@ -171,14 +112,50 @@ static tn_status merge(void *context, const tn_import_options *options, tn_artif
     with.weights = true;
     tn__merging m = {.r = context, .options = &with, .a = a};
     bool ready = m.r->files && options->value_count == 0;
+    m.reader = (tn__wide_reader){.files = &m.files, .members = m.r->members, .count = m.r->count};
     m.files = ready ? *m.r->files : (tn__wide_files){.options = &with};
     tn_status status = tn_guard(merge_guarded, &m, err);
-    close_values(&m.values[0]);
-    close_values(&m.values[1]);
+    tn__wide_read_done(&m.reader.first);
+    tn__wide_read_done(&m.reader.other);
     if (ready)
         *m.r->files = m.files;
     else
         tn__wide_files_deinit(&m.files);
+    return status;
+}
+
+/* ---- counting ------------------------------------------------------------------------------- */
+
+typedef struct counting {
+    tn__wide_reader reader;
+    tn_arena arena;
+    tn__wide_shares shares;
+} counting;
+
+static tn_status count_guarded(void *argument, tn_error *err) {
+    counting *x = argument;
+    tn__wide_file *file;
+    TN_CHECK(tn__wide_files_get(x->reader.files, x->reader.members[0].model, &file, err));
+    if (!file->import.graph)
+        return tn_error_set(err, TN_INVALID, "%s needs values first", x->reader.members[0].model);
+    x->reader.structure = &file->structure;
+    return tn__wide_compare(&x->reader, &x->arena, &x->shares, err);
+}
+
+tn_status tn__wide_recipe_count(tn__wide_recipe *r, tn_error *err) {
+    if (r->counted) return TN_OK;
+    const tn_import_options options = {.weights = true};
+    tn__wide_files files = {.options = &options};
+    counting x = {.reader = {.files = &files, .members = r->members, .count = r->count}};
+    tn_arena_init(&x.arena, tn_allocator_system());
+    tn_status status = tn_guard(count_guarded, &x, err);
+    tn__wide_read_done(&x.reader.first);
+    tn__wide_read_done(&x.reader.other);
+    tn__wide_files_deinit(&files);
+    tn_arena_deinit(&x.arena);
+    r->counted = status == TN_OK;
+    r->own_weights = x.shares.own;
+    r->shared_weights = x.shares.shared;
     return status;
 }
 

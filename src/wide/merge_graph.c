@@ -111,7 +111,7 @@ static uint32_t operands(const tn__merging *m) {
 static tn_value operand_at(const tn__merging *m, uint32_t k, bool *own) {
     const tn__structure *s = &m->structure;
     bool weight = k < s->weights.len;
-    *own = weight ? m->own[k] : m->own_setting[k - s->weights.len];
+    *own = weight ? m->shares.weight[k] : m->shares.setting[k - s->weights.len];
     if (!weight) return s->settings.data[k - s->weights.len];
     return m->a->import.graph->inputs.data[m->a->import.inputs.len + s->weights.data[k]];
 }

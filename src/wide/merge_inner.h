@@ -2,6 +2,7 @@
 #ifndef TENON_WIDE_MERGE_INNER_H
 #define TENON_WIDE_MERGE_INNER_H
 
+#include "wide/compare.h"
 #include "wide/merge.h"
 
 typedef struct tn__merging {
@@ -9,10 +10,9 @@ typedef struct tn__merging {
     const tn_import_options *options;
     tn_artifact *a;
     tn__wide_files files;
-    tn__wide_values values[2]; /* of the first member, and of another one */
-    tn__structure structure;   /* of the artifact's import */
-    bool *own;                 /* per weight that is read: members differ in it */
-    bool *own_setting;         /* per setting */
+    tn__wide_reader reader;
+    tn__structure structure; /* of the artifact's import */
+    tn__wide_shares shares;
     void **
         stacked; /* per weight that is read, then per setting: of all members; of the first one where
                        they are equal, if its file does not stay open; NULL: as in the import */

@@ -38,7 +38,6 @@ tn__wide_recipe *tn__wide_recipe_new(const tn_wide_member *members, const int *n
     r->options.layout = options->layout;
     r->options.share_all = options->share_all;
     r->options.same_randoms = options->same_randoms;
-    r->own_weights = r->shared_weights = -1;
     r->members = calloc((size_t)count, sizeof *r->members);
     bool sound = r->members && copy_names(&r->options, options);
     for (int i = 0; sound && i < count; i++) {

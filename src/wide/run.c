@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 #include "session/ports.h"
-#include "wide/wide.h"
+#include "wide/budget.h"
 
 /* ---- ports ---------------------------------------------------------------------------------- */
 
@@ -116,6 +116,30 @@ static tn_status gather(const tn_wide *w, tn__wide_group *g, int input, const tn
     return TN_OK;
 }
 
+/* ---- one group ------------------------------------------------------------------------------ */
+
+static tn_hash128 sizes_of(const tn_buffer *inputs, int count) {
+    tn_hash128 h = {0};
+    for (int i = 0; i < count; i++) {
+        int rank = TN_MAX(0, TN_MIN(inputs[i].rank, TN_MAX_RANK));
+        tn_hash128 both[2] = {h, tn_hash128_of(inputs[i].dim, sizeof(int64_t) * (size_t)rank)};
+        h = tn_hash128_of(both, sizeof both);
+    }
+    return h;
+}
+
+/* Memory is counted where sizes are new. */
+static tn_status run_session(const tn_wide *w, tn__wide_group *g, const tn_buffer *inputs,
+                             tn_buffer *outputs, int output_count, tn_error *err) {
+    int count = w->groups.ports.in_count;
+    tn_hash128 sizes = sizes_of(inputs, count);
+    if (!g->counted || sizes.lo != g->sizes.lo || sizes.hi != g->sizes.hi)
+        TN_CHECK(tn__wide_budget_run(w, g, inputs, count, err));
+    g->counted = true;
+    g->sizes = sizes;
+    return tn_session_run(g->session, inputs, count, outputs, output_count, err);
+}
+
 /* ---- several groups ------------------------------------------------------------------------- */
 
 /* The results of all groups, group by group. */
@@ -132,7 +156,7 @@ static tn_status run_group(const run *r, int group, tn_error *err) {
     tn_buffer *results = r->results + group * p->out_count;
     for (int i = 0; i < p->in_count; i++)
         TN_CHECK(gather(w, g, i, &r->inputs[i], &r->part[i], err));
-    tn_status status = tn_session_run(g->session, r->part, p->in_count, results, p->out_count, err);
+    tn_status status = run_session(w, g, r->part, results, p->out_count, err);
     if (status != TN_OK)
         tn_error_push(err, "group %d (member %d and %d more)", group, g->members[0], g->count - 1);
     return status;
@@ -211,18 +235,16 @@ static tn_status run_groups(const run *r, tn_buffer *outputs, tn_error *err) {
 tn_status tn_wide_run(tn_wide *w, const tn_buffer *inputs, int input_count, tn_buffer *outputs,
                       int output_count, tn_error *err) {
     const tn__wide_ports *p = &w->groups.ports;
-    if (w->groups.count == 1) {
-        TN_TRY(err,
-               tn_session_run(w->groups.at[0].session, inputs, input_count, outputs, output_count,
-                              err),
-               "%d members, %s", w->count,
-               w->options.layout == TN_WIDE_PACKED ? "packed [B, N·F, …]" : "stacked [N, …]");
-        return TN_OK;
-    }
     if (input_count != p->in_count || output_count != p->out_count)
         return tn_error_set(err, TN_INVALID,
                             "%d inputs and %d outputs given; the model has %d and %d", input_count,
                             output_count, p->in_count, p->out_count);
+    if (w->groups.count == 1) {
+        TN_TRY(err, run_session(w, &w->groups.at[0], inputs, outputs, output_count, err),
+               "%d members, %s", w->count,
+               w->options.layout == TN_WIDE_PACKED ? "packed [B, N·F, …]" : "stacked [N, …]");
+        return TN_OK;
+    }
     size_t results = (size_t)p->out_count * (size_t)w->groups.count;
     run r = {.w = w, .inputs = inputs};
     r.part = calloc((size_t)p->in_count + results + 1, sizeof *r.part);

@@ -1,8 +1,9 @@
 /* Opening wide models and describing them. See tenon/wide.h, wide.h. */
-#include "wide/wide.h"
 
 #include <errno.h>
 #include <stdlib.h>
+
+#include "wide/budget.h"
 
 /* ---- options -------------------------------------------------------------------------------- */
 
@@ -130,7 +131,10 @@ tn_status tn_wide_group(const tn_wide *w, int group, tn_wide_group_info *out) {
     const tn__wide_group *g = &w->groups.at[group];
     *out = (tn_wide_group_info){
         .members = g->members, .count = g->count, .difference = g->difference, .model = g->model};
-    out->shared_weights = g->recipe->shared_weights;
-    out->own_weights = g->recipe->own_weights;
+    if (tn__wide_recipe_count(g->recipe, NULL) == TN_OK) {
+        out->shared_weights = g->recipe->shared_weights;
+        out->own_weights = g->recipe->own_weights;
+    }
+    out->bytes = tn__wide_group_bytes(g);
     return TN_OK;
 }

@@ -22,8 +22,10 @@ typedef struct tn__wide_group {
     char *difference; /* to group 0; NULL for that */
     tn_model *model;
     tn_session *session;
-    const tn__wide_recipe *recipe; /* the model's */
-    tn__wide_room *gathered;       /* per input, where several groups run */
+    tn__wide_recipe *recipe; /* the model's */
+    tn__wide_room *gathered; /* per input, where several groups run */
+    bool counted;
+    tn_hash128 sizes; /* of the inputs that memory was last counted for */
 } tn__wide_group;
 
 /* Ports over all members. */

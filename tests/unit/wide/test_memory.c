@@ -1,0 +1,116 @@
+/* What does not fit is refused before it is taken; what was made once is not made again. */
+#include "session/session.h"
+#include "unit/test_folder.h"
+#include "unit/wide/wide_lab.h"
+
+enum { MEMBERS = 6 };
+
+static tn_wide_member members[MEMBERS];
+
+static void write_members(bool shared) {
+    char name[32];
+    for (int i = 0; i < MEMBERS; i++) {
+        snprintf(name, sizeof name, "m%d%d.onnx", i, shared);
+        members[i].model = write_mlp(name, "Relu", (uint64_t)i, shared);
+    }
+}
+
+/* 100 weights of 4 bytes, twice while they are packed. */
+static void test_memory__too_many_members_are_refused(void **state) {
+    (void)state;
+    tn_error err = TN_ERROR_INIT;
+    tn_wide_options o = lab_options();
+    tn_wide *w;
+    write_members(false);
+    o.memory = 3300; /* 4 members: 800 bytes each, and the activations of 4 rows of one */
+    tn_status status = tn_wide_open(members, MEMBERS, &o, &w, &err);
+    assert_int_equal(status, TN_OUT_OF_MEMORY);
+    expect_error(status, &err,
+                 "6 members take 4.7 KiB (weights 2.3 KiB, twice while they are packed");
+    expect_error(status, &err, "3.2 KiB may be taken: at most 4 members fit");
+    w = open_wide(members, 4, &o);
+    tn_wide_release(w);
+    o.memory = 10;
+    expect_error(tn_wide_open(members, 1, &o, &w, &err), &err, "at most 0 members fit");
+}
+
+/* Weights that are equal count once: 70 of 100 are own. */
+static void test_memory__counts_shared_weights_once(void **state) {
+    (void)state;
+    tn_error err = TN_ERROR_INIT;
+    tn_wide_options o = lab_options();
+    tn_wide *w;
+    write_members(true);
+    o.memory = 4096;
+    tn_wide_release(open_wide(members, MEMBERS, &o));
+    o.memory = 2048;
+    expect_error(tn_wide_open(members, MEMBERS, &o, &w, &err), &err, "at most 3 members fit");
+    tn_wide_member same[MEMBERS];
+    for (int i = 0; i < MEMBERS; i++) same[i] = members[0];
+    tn_wide_release(open_wide(same, MEMBERS, &o));
+}
+
+static void test_memory__large_inputs_are_refused(void **state) {
+    (void)state;
+    tn_error err = TN_ERROR_INIT;
+    tn_wide_options o = lab_options();
+    uint64_t seed = 1;
+    write_members(false);
+    o.memory = 1 << 20;
+    tn_wide *w = open_wide(members, 4, &o);
+    tn_buffer x = floats_of(&seed, DIMS(4, 20000, 6)), y = {0};
+    tn_status status = tn_wide_run(w, &x, 1, &y, 1, &err);
+    assert_int_equal(status, TN_OUT_OF_MEMORY);
+    expect_error(status, &err, "for inputs of these sizes");
+    expect_error(status, &err, "members fit");
+    x.dim[1] = 10;
+    check(tn_wide_run(w, &x, 1, &y, 1, &err), &err);
+    tn_wide_group_info info;
+    assert_int_equal(tn_wide_group(w, 0, &info), TN_OK);
+    assert_true(info.bytes >= 4 * 100 * 4 && info.bytes < o.memory);
+    tn_wide_release(w);
+    free(x.data);
+}
+
+static void test_memory__programs_come_from_the_cache(void **state) {
+    (void)state;
+    tn_error err = TN_ERROR_INIT;
+    tn_wide_options o = lab_options();
+    tn_wide_group_info info;
+    char cache[512];
+    snprintf(cache, sizeof cache, "%s/cache", folder);
+    o.compile.cache = cache;
+    write_members(true);
+    for (int again = 0; again < 2; again++) {
+        tn_wide *w = open_wide(members, 3, &o);
+        assert_int_equal(tn_wide_group(w, 0, &info), TN_OK);
+        assert_int_equal(info.own_weights, 70);
+        assert_int_equal(tn_model_artifact(info.model)->stats.program_cached, again);
+        tn_wide_release(w);
+    }
+    write_mlp("m11.onnx", "Relu", 99, true); /* another file of that name */
+    tn_wide *w = open_wide(members, 3, &o);
+    assert_int_equal(tn_wide_group(w, 0, &info), TN_OK);
+    assert_false(tn_model_artifact(info.model)->stats.program_cached);
+    tn_wide_release(w);
+    members[1].perturbed = true;
+    for (uint64_t seed = 0; seed < 4; seed++) {
+        members[1].seed = seed / 2;
+        w = open_wide(members, 3, &o);
+        assert_int_equal(tn_wide_group(w, 0, &info), TN_OK);
+        assert_int_equal(tn_model_artifact(info.model)->stats.program_cached, seed % 2);
+        tn_wide_release(w);
+    }
+    members[1].perturbed = false;
+    (void)err;
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_memory__too_many_members_are_refused),
+        cmocka_unit_test(test_memory__counts_shared_weights_once),
+        cmocka_unit_test(test_memory__large_inputs_are_refused),
+        cmocka_unit_test(test_memory__programs_come_from_the_cache),
+    };
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}
