@@ -242,5 +242,6 @@ int main(void) {
         cmocka_unit_test(test_members__extract_insert_replace_remove),
         cmocka_unit_test(test_members__failures_change_nothing),
     };
+    lab_mode = TN_COMPILE_INTERPRET;
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

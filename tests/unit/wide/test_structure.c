@@ -64,8 +64,8 @@ static const char *write_variant(const char *file, const variant *v, uint64_t se
     wire_weight(&g, "bias", DIMS(v->channels), 1, &seed);
     wire_weight(&g, "mean", DIMS(v->channels), 0.1f, &seed);
     float variance[8] = {1, 2, 1, 2, 1, 2, 1, 2};
-    wire t = wire_tensor("var", W_FLOAT, 1, &v->channels, variance,
-                         (size_t)v->channels * sizeof(float));
+    wire t =
+        wire_tensor("var", W_FLOAT, 1, &v->channels, variance, (size_t)v->channels * sizeof(float));
     wire_put(&g, 5, &t);
     wire_ints(&g, "shape", 2, shape);
     int64_t flat = v->channels * (v->stride == 1 ? 9 : 1);
@@ -74,7 +74,8 @@ static const char *write_variant(const char *file, const variant *v, uint64_t se
     scalar(&g, "slope", v->slope);
     scalar(&g, "low", 0);
     scalar(&g, "high", v->clip);
-    wire conv = named("Conv x cw > c", "conv1"), bn = named("BatchNormalization c scale bias mean var > n", "bn1");
+    wire conv = named("Conv x cw > c", "conv1"),
+         bn = named("BatchNormalization c scale bias mean var > n", "bn1");
     attr_ints(&conv, "strides", v->stride, v->stride);
     attr_float(&bn, "epsilon", v->epsilon);
     wire_put(&g, 1, &conv);
@@ -112,7 +113,6 @@ static void expect_difference(const variant *v, const char *message) {
     tn_wide_options o = lab_options();
     tn_error err = TN_ERROR_INIT;
     tn_wide_group_info info;
-    o.compile.mode = TN_COMPILE_INTERPRET;
     o.compile.no_cache = true;
     const char *a = write_variant("usual.onnx", &usual, 1), *b = write_variant("other.onnx", v, 2);
     tn_wide_member members[3] = {{.model = a}, {.model = b}, {.model = a}};
@@ -150,7 +150,8 @@ static void test_structure__names_the_first_difference(void **state) {
                           "f32[4,2,3,3]");
     v = usual;
     v.columns = 5;
-    expect_difference(&v, "node 'left' (MatMul): its weight 'fa' is f32[36,5] instead of f32[36,3]");
+    expect_difference(&v,
+                      "node 'left' (MatMul): its weight 'fa' is f32[36,5] instead of f32[36,3]");
     v = usual;
     v.more = true;
     expect_difference(&v, "node 'last' (Neg) is one more");
@@ -189,5 +190,6 @@ int main(void) {
         cmocka_unit_test(test_structure__names_the_first_difference),
         cmocka_unit_test(test_structure__is_what_is_computed),
     };
+    lab_mode = TN_COMPILE_INTERPRET;
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

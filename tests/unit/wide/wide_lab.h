@@ -123,9 +123,12 @@ static inline void expect_close(const tn_buffer *got, const tn_buffer *want, dou
 
 /* ---- comparing ---------------------------------------------------------------------------------- */
 
+static tn_compile_mode lab_mode; /* interpreting takes less than compiling small models */
+
 static inline tn_wide_options lab_options(void) {
     tn_wide_options o = TN_WIDE_OPTIONS_INIT;
     o.compile.threads = 2;
+    o.compile.mode = lab_mode;
     return o;
 }
 
@@ -143,6 +146,7 @@ static inline void run_alone(const char *path, const tn_buffer *inputs, int inpu
     tn_error err = TN_ERROR_INIT;
     tn_model_options o = TN_MODEL_OPTIONS_INIT;
     o.threads = 2;
+    o.mode = lab_mode;
     tn_model *model;
     check(tn_model_open(path, &o, &model, &err), &err);
     check(tn_session_create(model, keep, &err), &err);
