@@ -26,7 +26,7 @@ static inline tn_module *lab_module(tn_context *c, uint64_t seed) {
 }
 
 static inline lab lab_open(tn_compile_mode mode) {
-    lab l = {.c = lazy_context(mode, 2)};
+    lab l = {.c = lazy_context(mode, 1)};
     tn_population_options o = TN_POPULATION_OPTIONS_INIT;
     tn_error err = TN_ERROR_INIT;
     o.members = LAB_MEMBERS;
