@@ -30,9 +30,27 @@ static tn__stack *stack_at(const record *r, int i) {
     return i < items ? &r->p->items[i] : r->call->own[i - items];
 }
 
-static bool out_of_memory(const record *r) {
-    tn__refuse(r->p->context, r->call->place, "%s: out of memory", r->call->what);
+static bool tell(const record *r, const tn_error *err) {
+    tn_context *c = r->p->context;
+    pthread_mutex_lock(&c->lock);
+    tn__context_fail(c, r->call->place, err);
+    pthread_mutex_unlock(&c->lock);
     return false;
+}
+
+/* Tensors for which there is no memory are NULL, and nobody says so. */
+static void tell_silent(const record *r) {
+    tn_error err = TN_ERROR_INIT;
+    if (tn_context_error(r->p->context, NULL) != TN_OK) return;
+    tn_error_set(&err, TN_OUT_OF_MEMORY,
+                 "%s: out of memory, or a tensor failed whose error was cleared", r->call->what);
+    tell(r, &err);
+}
+
+static bool out_of_memory(const record *r) {
+    tn_error err = TN_ERROR_INIT;
+    tn_error_set(&err, TN_OUT_OF_MEMORY, "%s: out of memory", r->call->what);
+    return tell(r, &err);
 }
 
 /* ---- stand-ins ------------------------------------------------------------------------------ */
@@ -79,8 +97,7 @@ static bool make_input(record *r, int i) {
     tn_buffer type = {.dtype = x->dtype, .rank = x->rank - 1};
     for (int a = 1; a < x->rank; a++) type.dim[a - 1] = x->dim[a];
     snprintf(what, sizeof what, "input %d of a member", i);
-    if (tn__tensor_abstract(c, &type, what, &r->x[i], &err) == TN_OK) return true;
-    return out_of_memory(r);
+    return tn__tensor_abstract(c, &type, what, &r->x[i], &err) == TN_OK || tell(r, &err);
 }
 
 /* ---- recording ------------------------------------------------------------------------------ */
@@ -216,6 +233,7 @@ bool tn__population_record(tn_population *p, const tn__member_call *call, tn_ten
     free(r.in);
     free(r.out);
     free(r.assigned);
+    if (!ok) tell_silent(&r);
     return ok;
 }
 
