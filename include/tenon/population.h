@@ -60,7 +60,8 @@ TN_API int tn_population_count(const tn_population *p);
  * for a member's and cannot be read. Borrowed. */
 TN_API tn_module *tn_population_module(tn_population *p);
 /* Parameter or buffer of all members, [N, …] (shared ones without the axis), by its name in the module;
- * NULL: there is none. Borrowed; may be read and assigned. */
+ * NULL: there is none. Borrowed; may be read and assigned. A buffer that is made in tn_population_module, such
+ * as a probability for tn_dropout_by, is a setting that each member has for itself. */
 TN_API tn_tensor *tn_population_tensor(const tn_population *p, const char *full_name);
 
 /* fn for every member: y[i] are its results along a new axis 0, or failed. Inputs have the members along

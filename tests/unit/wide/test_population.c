@@ -40,6 +40,27 @@ static void test_apply__equals_modules_of_the_same_seeds(void **state) {
     lab_close(&l);
 }
 
+static void test_create__takes_a_seed_of_each(void **state) {
+    (void)state;
+    static const uint64_t seeds[] = {9, 5, 9};
+    tn_context *c = lazy_context(TN_COMPILE_INTERPRET, 1);
+    tn_population *p = population(c, (tn_population_options){.members = 3, .seeds = seeds});
+    int64_t n = 6;
+    tn_tensor *one =
+        tn_module_parameter(tn_population_module(p), "w", TN_f32, 1, &n, tn_init_normal(0, 1));
+    assert_int_equal(tn_tensor_rank(one), 1);
+    tn_scope *scope = tn_scope_open(c);
+    for (int i = 0; i < 3; i++) {
+        tn_module *m = lab_module(c, seeds[i]);
+        lab_same("w", i, lab_row(tn_population_tensor(p, "w"), i),
+                 tn_module_parameter(m, "w", TN_f32, 1, &n, tn_init_normal(0, 1)), 0);
+        tn_module_release(m);
+    }
+    tn_scope_close(scope);
+    tn_population_release(p);
+    tn_context_release(c);
+}
+
 static void test_apply__reads_shared_inputs_once(void **state) {
     (void)state;
     lab l = lab_open(TN_COMPILE_INTERPRET);
@@ -408,6 +429,7 @@ static void test_module__stands_for_members(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_apply__equals_modules_of_the_same_seeds),
+        cmocka_unit_test(test_create__takes_a_seed_of_each),
         cmocka_unit_test(test_apply__reads_shared_inputs_once),
         cmocka_unit_test(test_apply__assigns_what_the_function_assigns),
         cmocka_unit_test(test_tensor__can_be_differentiated_and_assigned),

@@ -86,10 +86,10 @@ static tn_tensor *transformer_block(tn_module *m, tn_tensor *x) {
 }
 
 static tn_tensor *small_resnet(tn_module *m, tn_tensor *x) {
-    x = tn_conv2d(m, "conv1", x, 3, .kernel = 7, .stride = 2, .padding = 3);
+    x = tn_conv2d(m, "conv1", x, 3, .kernel = 7, .stride = 2, .padding = 3, .no_bias = true);
     x = tn_max_pool(tn_relu(tn_batch_norm(m, "bn1", x)), .kernel = 3, .stride = 2, .padding = 1);
-    tn_tensor *h =
-        tn_relu(tn_batch_norm(m, "bn2", tn_conv2d(m, "conv2", x, 3, .kernel = 3, .padding = 1)));
+    tn_tensor *h = tn_relu(tn_batch_norm(
+        m, "bn2", tn_conv2d(m, "conv2", x, 3, .kernel = 3, .padding = 1, .no_bias = true)));
     x = tn_relu(tn_add(x, h));
     x = tn_reshape(tn_global_average_pool(x), TN_SHAPE(tn_tensor_dim(x, 0), -1));
     return tn_linear(m, "fc", x, 3);

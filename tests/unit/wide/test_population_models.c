@@ -128,6 +128,8 @@ static void check_model(size_t i) {
     tn_tensor *x[2];
     tn_scope *scope = tn_scope_open(l.c);
     lab_case = models[i].model;
+    tn_error err = TN_ERROR_INIT;
+    if (i % 2) must(tn_model_declare(tn_population_module(l.p), &config, &err), &err);
     make_batch(l.c, &config, x);
     tn_population_call call = TN_POPULATION_CALL_INIT;
     call.fn = gradients, call.context = &config, call.x = x, call.x_count = 2;
