@@ -70,6 +70,23 @@ static tn_tensor *twice(tn_module *m, tn_tensor *x) {
     return dx;
 }
 
+static void scaled_branch(tn_tensor *const *x, tn_tensor **y, void *user) {
+    y[0] = tn_tanh(tn_mul(x[0], user));
+}
+static void other_branch(tn_tensor *const *x, tn_tensor **y, void *user) {
+    (void)user;
+    y[0] = tn_square(x[0]);
+}
+
+/* Members decide for themselves. */
+static tn_tensor *branches(tn_module *m, tn_tensor *x) {
+    tn_tensor *w = tn_module_parameter(m, "w", TN_f32, TN_SCALAR_SHAPE, tn_init_normal(1, 1)), *y;
+    tn_tensor *sum = tn_sum(x, TN_ALL_AXES, false);
+    tn_branches both = {scaled_branch, other_branch, w};
+    tn_cond(tn_greater(sum, tn_mul_scalar(sum, 0)), &both, &x, 1, &y, 1);
+    return y;
+}
+
 /* Both ends of axis 2 meet. */
 static tn_tensor *circular(tn_module *m, tn_tensor *x) {
     int64_t n = tn_tensor_dim(x, 2);
@@ -159,7 +176,8 @@ static tn_tensor *small_resnet(tn_module *m, tn_tensor *x) {
     R(transformer_block, F(2, 3, 4), NONE, transformer_block(m, x)) \
     R(small_resnet, F(2, 2, 8, 8), NONE, small_resnet(m, x)) \
     R(vmap_inside, F(4, 3), NONE, vmapped(m, x)) \
-    R(gradient_inside, F(3, 4), NONE, twice(m, x))
+    R(gradient_inside, F(3, 4), NONE, twice(m, x)) \
+    R(branches, F(2, 2), NONE, branches(m, x))
 /* clang-format on */
 CASES(CASE)
 #define ROW(one, in0, in1, ...) {#one, call_##one, {in0, in1, NONE, NONE}},
