@@ -138,10 +138,14 @@ static void record_state(tn__train *t, const tn_tensor *rate, bool updates, tn__
 /* In a scope, whose end leaves what is kept in `out` and the state. */
 tn_status tn__train_record(tn__train *t, tn_tensor *const *batch, const tn_tensor *rate,
                            bool updates, tn__train_results *out, tn_error *err) {
-    TN_CHECK(record_gradients(t, batch, out, err));
     int first = t->optimizer_states, averages = t->state_count - t->averages;
     kept *k = calloc((size_t)t->state_count + 1, sizeof *k);
     if (!k) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
+    tn_status status = record_gradients(t, batch, out, err);
+    if (status != TN_OK) {
+        free(k);
+        return status;
+    }
     for (int i = first; i < t->state_count; i++) k[i] = keep(t->state[i].tensor);
     record_state(t, rate, updates, out);
     if (t->member.active) guard(k + first, averages - first, t->member.active);
@@ -281,7 +285,8 @@ static tn_status prepare(tn__train *t, tn_error *err) {
     TN_CHECK(tn__recompute_rule(&t->options.recompute, &t->recompute.rule, err));
     tn__rehearsal_begin(t->context);
     tn_scope *scope = tn_scope_open(t->context);
-    tn_status status = rehearse(t, err);
+    tn_status status =
+        scope ? rehearse(t, err) : tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
     tn_scope_close(scope);
     tn__rehearsal_end(t->context);
     TN_TRY(err, status, "while recording the loss");

@@ -89,6 +89,7 @@ static tn_status run_again(const trace *t, const tn__traces_call *call, bool *ra
 
 static tn_status run_anew(trace *t, const tn__traces_call *call, tn_error *err) {
     tn_scope *scope = tn_scope_open(tn_module_context(call->module));
+    if (!scope) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
     tn_status status = call->record(call->owner, t->given, t->updates, &t->r, err);
     tn_scope_close(scope);
     t->version = tn__module_version(call->module);

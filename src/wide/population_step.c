@@ -291,6 +291,7 @@ static tn_status fill(tn_population_step *s, const tn_population_train_options *
     train.module = s->population->module;
     train.batch = types;
     tn_scope *scope = tn_scope_open(s->population->context);
+    if (!scope && status == TN_OK) status = tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
     if (status == TN_OK) status = begin(s, &train, err);
     tn_scope_close(scope);
     s->train.options.batch = NULL;

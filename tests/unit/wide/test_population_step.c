@@ -72,6 +72,32 @@ static void test_run__is_one_program_of_as_many_kernels(void **state) {
     step_lab_close(&t);
 }
 
+/* The gradients of all parameters of a member. */
+static void gradients_of(void *context, tn_module *m, tn_tensor *const *x, tn_tensor **y) {
+    tn_tensor *parameter[8], *loss = step_lab_loss(context, m, x);
+    tn_module_item item;
+    int n = 0;
+    for (int i = 0; tn_module_entry(m, i, &item); i++)
+        if (item.trainable && n < 4) parameter[n++] = item.tensor;
+    tn_grad(loss, NULL, parameter, n, y);
+}
+
+static void test_gradients__equal_those_of_each_member(void **state) {
+    (void)state;
+    step_lab t;
+    step_lab_open(&t, TN_COMPILE_INTERPRET, true);
+    tn_scope *scope = tn_scope_open(t.l.c);
+    tn_tensor *x[] = {
+        tn_tensor_from(t.l.c, TN_f32, TN_SHAPE(LAB_MEMBERS, ROWS, WIDTH), t.x),
+        tn_tensor_from(t.l.c, TN_i32, TN_SHAPE(LAB_MEMBERS, ROWS), t.y),
+    };
+    tn_population_call call = TN_POPULATION_CALL_INIT;
+    call.fn = gradients_of, call.x = x, call.x_count = 2, call.y_count = 4;
+    lab_compare(&t.l, call, 1e-6);
+    tn_scope_close(scope);
+    step_lab_close(&t);
+}
+
 /* ---- precision ------------------------------------------------------------------------------ */
 
 static void test_run__computes_in_narrow_floats(void **state) {
@@ -207,6 +233,7 @@ int main(void) {
         cmocka_unit_test(test_run__equals_separate_training),
         cmocka_unit_test(test_run__accumulates_clips_and_averages),
         cmocka_unit_test(test_run__is_one_program_of_as_many_kernels),
+        cmocka_unit_test(test_gradients__equal_those_of_each_member),
         cmocka_unit_test(test_run__computes_in_narrow_floats),
         cmocka_unit_test(test_run__has_a_loss_scale_for_each_member),
         cmocka_unit_test(test_run__recomputes_as_it_is_told),
