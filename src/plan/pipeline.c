@@ -14,6 +14,7 @@
 #include "transform/inline_constants.h"
 #include "transform/narrow_permute.h"
 #include "transform/pass.h"
+#include "transform/raise_permute.h"
 #include "transform/sink.h"
 
 static void dump(const tn_plan_options *o, const char *stage, const char *text) {
@@ -53,10 +54,16 @@ tn_status tn_plan(const tn_graph *g, const tn_plan_options *options, tn_arena *a
     transform.context = (void *)(uintptr_t)options;
     dump_graph(transform.context, "import", g);
     if (!options->no_opt) {
-        const tn_pass *const late[] = {
-            &tn_pass_inline_constants, &tn_pass_explicit_pad,   &tn_pass_sink,
-            &tn_pass_exchange,         &tn_pass_sink,           &tn_pass_channels_last,
-            &tn_pass_column_parts,     &tn_pass_narrow_permute, &tn_pass_dce};
+        const tn_pass *const late[] = {&tn_pass_inline_constants,
+                                       &tn_pass_explicit_pad,
+                                       &tn_pass_sink,
+                                       &tn_pass_exchange,
+                                       &tn_pass_sink,
+                                       &tn_pass_channels_last,
+                                       &tn_pass_column_parts,
+                                       &tn_pass_narrow_permute,
+                                       &tn_pass_raise_permute,
+                                       &tn_pass_dce};
         TN_TRY(err, tn_transform_standard(g, &transform, &g, err), "while simplifying");
         TN_TRY(err, tn_transform_run(g, late, TN_COUNT(late), &transform, &g, err),
                "while simplifying");

@@ -127,6 +127,17 @@ static tn_value permuted_iota(tn_builder *b, const tn_node_info *n, const tn_int
     return tn_b_iota(b, a->dtype, &shape, (int)inverse.at[a->axis]);
 }
 
+tn_value tn__only_operand(const tn_graph *g, const tn_node_info *n) {
+    tn_value found = TN_NO_VALUE;
+    if (!tn__is_elementwise(n->op) || n->out_count != 1) return TN_NO_VALUE;
+    for (uint32_t i = 0; i < n->in_count; i++) {
+        if (tn__is_layout_free(g, n->in[i]) || n->in[i] == found) continue;
+        if (found != TN_NO_VALUE) return TN_NO_VALUE;
+        found = n->in[i];
+    }
+    return found;
+}
+
 tn_value tn__permuted(tn_builder *b, tn_value v, const tn_ints *perm) {
     if (!tn_b_ok(b) || tn__is_identity(perm)) return v;
     tn_node_info n = *tn_graph_producer(b->graph, v);

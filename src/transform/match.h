@@ -43,6 +43,9 @@ bool tn__is_elementwise(tn_op op);
 /* Whether a permute of `v` costs nothing: it only relabels what `v` repeats or counts. */
 bool tn__is_layout_free(const tn_graph *g, tn_value v);
 
+/* The operand that has a layout of its own, of pointwise work with one such; NO_VALUE: it is not so. */
+tn_value tn__only_operand(const tn_graph *g, const tn_node_info *n);
+
 /* Result axis i is operand axis perm[i]. Merges with a permute, broadcast or iota that makes `v`.
  */
 tn_value tn__permuted(tn_builder *b, tn_value v, const tn_ints *perm);

@@ -31,18 +31,6 @@ static facts find_facts(const tn_graph *g) {
     return r;
 }
 
-/* The operand that has a layout of its own, of pointwise work with one such; NO_VALUE: it is not so. */
-static tn_value only_operand(const tn_graph *g, const tn_node_info *n) {
-    tn_value found = TN_NO_VALUE;
-    if (!tn__is_elementwise(n->op) || n->out_count != 1) return TN_NO_VALUE;
-    for (uint32_t i = 0; i < n->in_count; i++) {
-        if (tn__is_layout_free(g, n->in[i]) || n->in[i] == found) continue;
-        if (found != TN_NO_VALUE) return TN_NO_VALUE;
-        found = n->in[i];
-    }
-    return found;
-}
-
 static int bits_of(const tn_graph *g, tn_value v) {
     return tn_dtype_bits(tn_graph_type(g, v)->dtype);
 }
@@ -53,7 +41,7 @@ static tn_value narrowest(const tn_graph *g, const facts *r, tn_value v) {
     tn_value best = v;
     for (;;) {
         if (r->nodes[v] != 1 || r->outputs[v]) return best;
-        v = only_operand(g, tn_graph_producer(g, v));
+        v = tn__only_operand(g, tn_graph_producer(g, v));
         if (v == TN_NO_VALUE) return best;
         if (bits_of(g, v) < bits_of(g, best)) best = v;
     }

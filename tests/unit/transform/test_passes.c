@@ -12,6 +12,7 @@
 #include "transform/exchange.h"
 #include "transform/fold.h"
 #include "transform/narrow_permute.h"
+#include "transform/raise_permute.h"
 #include "transform/shapes.h"
 #include "transform/simplify.h"
 #include "transform/sink.h"
@@ -19,9 +20,10 @@
 static golden cases;
 
 static const tn_pass *const known[] = {
-    &tn_pass_loops,        &tn_pass_dce,           &tn_pass_cse,      &tn_pass_fold,
-    &tn_pass_simplify,     &tn_pass_sink,          &tn_pass_exchange, &tn_pass_channels_last,
-    &tn_pass_column_parts, &tn_pass_narrow_permute};
+    &tn_pass_loops,          &tn_pass_dce,           &tn_pass_cse,
+    &tn_pass_fold,           &tn_pass_simplify,      &tn_pass_sink,
+    &tn_pass_exchange,       &tn_pass_channels_last, &tn_pass_column_parts,
+    &tn_pass_narrow_permute, &tn_pass_raise_permute};
 
 static const tn_graph *transform(graph_test *t, const tn_graph *in, const char *section) {
     const tn_transform_options options = {.verify = true};
