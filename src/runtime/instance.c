@@ -10,10 +10,11 @@
  * is covered by the second. */
 #define FLOPS_PER_SECOND 40e9
 #define BYTES_PER_SECOND 10e9
-/* Waking sleeping workers costs 15-25 us, a launch on waiting ones 0.4 us (pthreadpool, measured).
+/* Waking sleeping workers costs 15-25 us, a launch on waiting ones 0.4 us (pthreadpool, measured), and the rates above
+ * are a third of what small runs reach.
  */
 #define PARALLEL_STEP 2e-6
-#define PARALLEL_RUN  50e-6
+#define PARALLEL_RUN  100e-6
 #define SMALL_RUN     10e-6 /* which may have the pool while it is awake */
 #define GUESSED_WHILE 16    /* iterations of a while, for estimates */
 
