@@ -78,6 +78,7 @@ static tn_status open_loop(bench *b, int count, tn_error *err) {
     options.threads = b->threads;
     for (b->count = 0; b->count < count; b->count++) {
         program *p = &b->each[b->count];
+        options.threads_of = b->each[0].model; /* pools of their own would compete */
         TN_TRY(err, tn_model_open(b->path[b->count], &options, &p->model, err), "while opening");
         TN_TRY(err, tn_session_create(p->model, &p->session, err), "while opening");
         TN_TRY(err, tn_model_input(p->model, 0, &port), "while opening");
