@@ -11,7 +11,7 @@ TRAINED = ("train_sgd", "train_adam")
 LARGE = ("resnet18",)  # not in the geometric mean
 TOLERANCE = 1e-5  # of a result, of the largest one
 LEVEL = 1.05  # what counts as not slower
-DISTURBED = 2.0  # slowest over fastest round of one engine
+DISTURBED, NAMED = 2.0, 5  # slowest over fastest round of one engine; how many of them are named
 MANY, GOAL = 16, 1.5  # from how many members on; the best peer's time over the wide program's, geometric mean
 EAGER_GOALS = {("mlp_b8", 100): 10, ("mlp", 100): 4}
 TRAINING_GOAL = 4  # the eager loop's time over the wide step's
@@ -146,21 +146,29 @@ def goals(data: dict) -> list[str]:
     return lines
 
 
+def disturbances(data: dict) -> list[str]:
+    spreads = [(figures.get("latency_ms", {}).get("spread", 1), f"{row['model']} at {row['n']}, {ENGINES[engine]}")
+               for row in data["rows"] for engine, figures in row["engines"].items()]  # fmt: skip
+    disturbed = sorted((s for s in spreads if s[0] > DISTURBED), reverse=True)
+    if not disturbed:
+        return []
+    worst = ", ".join(f"{where} ({spread:.1f}×)" for spread, where in disturbed[:NAMED])
+    return [f"- In {len(disturbed)} of {len(spreads)} measurements the slowest round took over {DISTURBED:g}× the fastest: "
+            f"{worst}{' …' if len(disturbed) > NAMED else ''}."]  # fmt: skip
+
+
 def notes(data: dict) -> list[str]:
-    lines, said = [], set()
+    lines, said = disturbances(data), set()
     behind = [f"{row['model']} at {row['n']} ({ratio(speed(row))})" for row in data["rows"] if (speed(row) or 1) < 1]
     if behind:
         lines.append(f"- The best peer is faster than the wide program for {', '.join(behind)}.")
     for row in data["rows"]:
         for engine, figures in row["engines"].items():
             where = f"{row['model']}, N = {row['n']}, {ENGINES[engine]}"
-            spread = figures.get("latency_ms", {}).get("spread", 1)
             if "error" in figures:
                 lines.append(f"- {where} failed: {short(figures['error'])}")
             elif wrong(row, engine):
                 lines.append(f"- {where}: results are off by {figures['difference']:.1e}.")
-            elif spread > DISTURBED:
-                lines.append(f"- {where}: the slowest round took {spread:.1f}× the fastest.")
             how = (row["model"], engine, figures.get("how"))
             if engine in PEERS and figures.get("how") and how not in said:
                 said.add(how)
@@ -189,9 +197,10 @@ of {seconds:g} s each, in an order that is reversed from round to round; a ratio
 ratios. Models: mlp 64-128-64 relu, batch 32 (mlp_b8: 8); deep_mlp, four layers of 512, gelu, batch 8; resblock,
 two convolutions of 64 channels with batch norm, 8×32×32; convnet 3-32-32-32, 8×32×32; embedding, 8×64 of 1000 rows
 of 64; layernorm, 8×32×256; attention, 8 heads of 32 with projections, 8×128×256; lstm 64→128, 8×32×64; resnet18,
-1×224×224, up to 16 members: its compile for more takes longer than all the rest. Training: 32 perceptrons 64-128-64
+1×224×224, up to 16 members: compiling vmap for more takes longer than all the rest. Training: 32 perceptrons 64-128-64
 with learning rates of their own, batch 32, parameters compared after 50 steps; the peers' loop over compiled steps
-and vmap compile gradients and update as one function, eager has fused optimizers. Memory is how much the largest
+and vmap compile gradients and update as one function, eager has fused optimizers. Where what the members read
+outgrows a cache, the time of a member rises, that of the loops too. Memory is how much the largest
 resident size of the process grew by all that, compiling included."""
 
 

@@ -189,6 +189,12 @@ class Wide(unittest.TestCase):
         self.assertIn("Tenon wide failed: no \\| kernel", text)
         self.assertIn("but m at 16 (–): **not met**", text)
 
+    def test_disturbed_rounds_are_told(self):
+        row = wide_row("m", 16, eager=3, wide=1)
+        row["engines"]["eager"]["latency_ms"]["spread"] = 7
+        self.assertIn("In 1 of 2 measurements the slowest round took over 2× the fastest: m at 16, PyTorch eager, loop (7.0×).",
+                      wide_text(row))  # fmt: skip
+
     def test_growth_by_model(self):
         import check_wide
 
