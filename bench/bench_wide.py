@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """N models as one with Tenon, beside loops over N models and torch.func.vmap, side by side.
 
-    bench/bench_wide.py [--models a,b] [--counts 1,4,8] [--rounds 5] [--seconds 0.1] [--threads 2]
+    bench/bench_wide.py [--models a,b] [--counts 1,4,8] [--rounds 5] [--seconds 0.06] [--threads 2]
                         [--engines eager,compile] [--add] [--quick] [--render] [--page FILE]
 
 Every member has weights and inputs of its own.  wide_steps (C) runs the wide program and Tenon's loop
@@ -200,7 +200,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--counts", type=numbers, default=list(COUNTS), metavar="N,M")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5, help="0: only compile, and compare results")
-    parser.add_argument("--seconds", type=float, default=0.1, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=0.06, help="of each measurement")
     parser.add_argument("--patience", type=float, default=180, metavar="SECONDS",
                         help="for an engine to compile a model")  # fmt: skip
     parser.add_argument("--tenon", type=Path, default=ROOT / "build" / "tenon", metavar="PATH")
