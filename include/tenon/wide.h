@@ -105,8 +105,10 @@ typedef struct tn_wide_group_info {
     int count;
     const char *difference; /* to group 0: "node 'act1': gelu instead of relu"; NULL for group 0 */
     tn_model *model;        /* of this group alone, inputs and outputs of its members */
-    int64_t shared_weights, own_weights; /* weights that are equal in all members, and others */
-    int64_t bytes;                       /* weights, activations and scratch */
+    int64_t shared_weights,
+        own_weights; /* elements of a member's weights that are equal in all members,
+                                            and of others; -1: not known before inputs are */
+    int64_t bytes;   /* weights, activations and scratch */
 } tn_wide_group_info;
 /* Borrowed, until a member changes. */
 TN_API int tn_wide_group_count(const tn_wide *wide);

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "wide/budget.h"
+#include "wide/report.h"
 
 typedef struct grouping {
     const tn_wide *w;
@@ -249,6 +250,7 @@ void tn__wide_groups_free(tn__wide_groups *g) {
         tn_model_release(x->model);
         for (int k = 0; x->gathered && k < g->ports.in_count; k++) free(x->gathered[k].data);
         free(x->gathered);
+        if (x->report.made) tn__wide_report_free(&x->report);
         free(x->members);
         free(x->ids);
         free(x->difference);

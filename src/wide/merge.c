@@ -88,19 +88,21 @@ static tn_status add_sources(const tn__merging *m, tn_error *err) {
 
 /* ---- the whole ------------------------------------------------------------------------------ */
 
-static tn_status merge_guarded(void *argument, tn_error *err) {
-    tn__merging *m = argument;
+tn_status tn__merge_compare(tn__merging *m, tn_error *err) {
     tn_artifact *a = m->a;
     tn_status status =
         tn_import_onnx(m->r->members[0].model, m->options, &a->arena, &a->import, err);
     TN_CHECK(tn__wide_in_member(status, 0, &m->r->members[0], err));
-    if (!a->import.graph) return tn__merge_ports(m, err);
+    if (!a->import.graph) return TN_OK;
     tn__structure_of(&a->import, &a->arena, &m->structure);
     m->reader.structure = &m->structure;
-    TN_CHECK(tn__wide_compare(&m->reader, &a->arena, &m->shares, err));
-    m->r->counted = true;
-    m->r->own_weights = m->shares.own;
-    m->r->shared_weights = m->shares.shared;
+    return tn__wide_compare(&m->reader, &a->arena, &m->shares, err);
+}
+
+static tn_status merge_guarded(void *argument, tn_error *err) {
+    tn__merging *m = argument;
+    TN_CHECK(tn__merge_compare(m, err));
+    if (!m->a->import.graph) return tn__merge_ports(m, err);
     TN_CHECK(stack_all(m, err));
     TN_CHECK(tn__merge_graph(m, err));
     return add_sources(m, err);
@@ -121,41 +123,6 @@ static tn_status merge(void *context, const tn_import_options *options, tn_artif
         *m.r->files = m.files;
     else
         tn__wide_files_deinit(&m.files);
-    return status;
-}
-
-/* ---- counting ------------------------------------------------------------------------------- */
-
-typedef struct counting {
-    tn__wide_reader reader;
-    tn_arena arena;
-    tn__wide_shares shares;
-} counting;
-
-static tn_status count_guarded(void *argument, tn_error *err) {
-    counting *x = argument;
-    tn__wide_file *file;
-    TN_CHECK(tn__wide_files_get(x->reader.files, x->reader.members[0].model, &file, err));
-    if (!file->import.graph)
-        return tn_error_set(err, TN_INVALID, "%s needs values first", x->reader.members[0].model);
-    x->reader.structure = &file->structure;
-    return tn__wide_compare(&x->reader, &x->arena, &x->shares, err);
-}
-
-tn_status tn__wide_recipe_count(tn__wide_recipe *r, tn_error *err) {
-    if (r->counted) return TN_OK;
-    const tn_import_options options = {.weights = true};
-    tn__wide_files files = {.options = &options};
-    counting x = {.reader = {.files = &files, .members = r->members, .count = r->count}};
-    tn_arena_init(&x.arena, tn_allocator_system());
-    tn_status status = tn_guard(count_guarded, &x, err);
-    tn__wide_read_done(&x.reader.first);
-    tn__wide_read_done(&x.reader.other);
-    tn__wide_files_deinit(&files);
-    tn_arena_deinit(&x.arena);
-    r->counted = status == TN_OK;
-    r->own_weights = x.shares.own;
-    r->shared_weights = x.shares.shared;
     return status;
 }
 

@@ -12,16 +12,12 @@ typedef struct tn__wide_recipe {
     tn_wide_options options; /* layout, shared inputs with texts of its own, random numbers */
     bool alone;              /* one member as it is: no axis is added */
     tn__wide_files *files;   /* imported already, where nothing is bound; NULL: none are */
-    bool counted;            /* what follows is known */
-    int64_t own_weights, shared_weights; /* elements, of one member */
 } tn__wide_recipe;
 
 /* Copies texts. NULL: out of memory. `members` are the numbers of the group's. */
 tn__wide_recipe *tn__wide_recipe_new(const tn_wide_member *members, const int *numbers, int count,
                                      const tn_wide_options *options);
 void tn__wide_recipe_free(tn__wide_recipe *r);
-/* Fills in what weights members share, by reading them, where it is not known. */
-tn_status tn__wide_recipe_count(tn__wide_recipe *r, tn_error *err);
 /* The maker of a group's model; takes the recipe. */
 tn_model_maker tn__wide_maker(tn__wide_recipe *r);
 

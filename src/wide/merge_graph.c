@@ -138,10 +138,9 @@ static tn_batch_port port_of(const tn__merging *m) {
     return (tn_batch_port){.axis = packed, .joined = packed};
 }
 
-static tn_status batch(const tn__merging *m, const tn_graph *g, tn_batched *out, tn_error *err) {
+static tn_batch_port *input_ports(const tn__merging *m, const tn_graph *g) {
     const tn_import *i = &m->a->import;
     tn_batch_port *in = TN_NEW_N(g->arena, tn_batch_port, g->inputs.len);
-    tn_batch_port *outputs = TN_NEW_N(g->arena, tn_batch_port, g->outputs.len);
     const tn_batch_port apart = port_of(m), common = {.axis = -1};
     uint32_t next = 0;
     for (; next < i->inputs.len; next++)
@@ -151,9 +150,28 @@ static tn_status batch(const tn__merging *m, const tn_graph *g, tn_batched *out,
         operand_at(m, k, &own);
         if (own || k < m->structure.weights.len) in[next++] = own ? (tn_batch_port){0} : common;
     }
-    for (uint32_t k = 0; k < g->outputs.len; k++) outputs[k] = apart;
+    return in;
+}
+
+tn_status tn__merge_carries(tn__merging *m, const tn_graph **one, const bool **carries,
+                            tn_error *err) {
+    tn_graph *g;
+    TN_CHECK(lift(m, &g, err));
+    const tn_batch_port *ports = input_ports(m, g);
+    bool *flags = TN_NEW_N(g->arena, bool, g->inputs.len);
+    for (uint32_t i = 0; i < g->inputs.len; i++) flags[i] = ports[i].axis >= 0;
+    tn_builder b = tn_builder_of(g, err);
+    const tn_batching how = tn_batching_of(m->r->count, !m->r->options.same_randoms);
+    *one = g;
+    *carries = tn_batch_carries(&b, g, &how, flags);
+    return tn_b_finish(&b);
+}
+
+static tn_status batch(const tn__merging *m, const tn_graph *g, tn_batched *out, tn_error *err) {
+    tn_batch_port *outputs = TN_NEW_N(g->arena, tn_batch_port, g->outputs.len);
+    for (uint32_t k = 0; k < g->outputs.len; k++) outputs[k] = port_of(m);
     const tn_batch_spec spec = {.members = tn_dim_const(g->dims, m->r->count),
-                                .inputs = in,
+                                .inputs = input_ports(m, g),
                                 .outputs = outputs,
                                 .same_randoms = m->r->options.same_randoms};
     return tn_batch(g, &spec, out, err);

@@ -18,6 +18,12 @@ typedef struct tn__merging {
                        they are equal, if its file does not stay open; NULL: as in the import */
 } tn__merging;
 
+/* Imports the first member and finds what the others differ in; without a graph only ports are known. */
+tn_status tn__merge_compare(tn__merging *m, tn_error *err);
+/* One member's graph with weights and settings that differ as inputs, and which of its values members
+ * differ in. */
+tn_status tn__merge_carries(tn__merging *m, const tn_graph **one, const bool **carries,
+                            tn_error *err);
 /* Gives the ports of a model that needs values first the members. */
 tn_status tn__merge_ports(tn__merging *m, tn_error *err);
 /* The import's graph and ports become those of all members; weights become constants. */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "wide/budget.h"
+#include "wide/report.h"
 
 /* ---- options -------------------------------------------------------------------------------- */
 
@@ -131,9 +132,10 @@ tn_status tn_wide_group(const tn_wide *w, int group, tn_wide_group_info *out) {
     const tn__wide_group *g = &w->groups.at[group];
     *out = (tn_wide_group_info){
         .members = g->members, .count = g->count, .difference = g->difference, .model = g->model};
-    if (tn__wide_recipe_count(g->recipe, NULL) == TN_OK) {
-        out->shared_weights = g->recipe->shared_weights;
-        out->own_weights = g->recipe->own_weights;
+    out->shared_weights = out->own_weights = -1;
+    if (tn__wide_report_make(w, &w->groups.at[group], NULL) == TN_OK) {
+        out->shared_weights = g->report.shared;
+        out->own_weights = g->report.own;
     }
     out->bytes = tn__wide_group_bytes(g);
     return TN_OK;

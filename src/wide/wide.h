@@ -15,6 +15,15 @@ typedef struct tn__wide_room {
     size_t size;
 } tn__wide_room;
 
+/* What tn_wide_node tells; made when it is asked for. */
+typedef struct tn__wide_report {
+    bool made;
+    tn_arena arena;
+    tn_wide_node_info *nodes;
+    int node_count;
+    int64_t own, shared; /* elements of weights, of one member */
+} tn__wide_report;
+
 typedef struct tn__wide_group {
     int *members; /* numbers, in ascending order */
     uint64_t *ids;
@@ -24,6 +33,7 @@ typedef struct tn__wide_group {
     tn_session *session;
     tn__wide_recipe *recipe; /* the model's */
     tn__wide_room *gathered; /* per input, where several groups run */
+    tn__wide_report report;
     bool counted;
     tn_hash128 sizes; /* of the inputs that memory was last counted for */
 } tn__wide_group;

@@ -111,6 +111,42 @@ static void test_wide__packed_is_stacked_side_by_side(void **state) {
     tn_wide_release(stacked);
 }
 
+/* ---- what it became ----------------------------------------------------------------------------- */
+
+static void expect_nodes(const tn_wide_options *o, bool shared, tn_wide_strategy first,
+                         tn_wide_strategy second) {
+    tn_wide_node_info info;
+    write_mlps(shared);
+    tn_wide *w = open_wide(members, 3, o);
+    assert_int_equal(tn_wide_node_count(w, 0), 2);
+    assert_int_equal(tn_wide_node(w, 0, 0, &info), TN_OK);
+    assert_string_equal(info.node, "fc1");
+    assert_string_equal(info.op, "Gemm");
+    assert_int_equal(info.strategy, first);
+    assert_int_equal(info.piece, 3);
+    assert_int_equal(tn_wide_node(w, 0, 1, &info), TN_OK);
+    assert_string_equal(info.node, "fc2");
+    assert_int_equal(info.strategy, second);
+    assert_int_equal(tn_wide_node(w, 0, 2, &info), TN_NOT_FOUND);
+    assert_int_equal(tn_wide_node_count(w, 1), 0);
+    tn_wide_release(w);
+}
+
+static void test_wide__tells_how_nodes_are_done(void **state) {
+    (void)state;
+    tn_wide_options o = lab_options();
+    expect_nodes(&o, false, TN_WIDE_BATCHED, TN_WIDE_BATCHED);
+    expect_nodes(&o, true, TN_WIDE_BATCHED, TN_WIDE_ROWS);
+    o.share_all = true;
+    expect_nodes(&o, false, TN_WIDE_COLUMNS, TN_WIDE_BATCHED);
+    for (int i = 0; i < 3; i++) members[i] = members[0];
+    tn_wide *w = open_wide(members, 3, &o);
+    tn_wide_node_info info;
+    assert_int_equal(tn_wide_node(w, 0, 1, &info), TN_OK);
+    assert_int_equal(info.strategy, TN_WIDE_ONCE);
+    tn_wide_release(w);
+}
+
 /* ---- errors ------------------------------------------------------------------------------------- */
 
 static void test_wide__refuses_what_is_no_wide_model(void **state) {
@@ -153,6 +189,7 @@ int main(void) {
         cmocka_unit_test(test_wide__equal_weights_and_inputs_are_shared),
         cmocka_unit_test(test_wide__members_are_isolated),
         cmocka_unit_test(test_wide__packed_is_stacked_side_by_side),
+        cmocka_unit_test(test_wide__tells_how_nodes_are_done),
         cmocka_unit_test(test_wide__refuses_what_is_no_wide_model),
         cmocka_unit_test(test_wide__refuses_other_inputs),
     };
