@@ -108,6 +108,98 @@ static void test_batch__the_number_of_members_may_be_open(void **state) {
     batch_check_spec(t, g, &spec, 3);
 }
 
+/* ---- random streams ------------------------------------------------------------------------- */
+
+enum { BITS = 4096, STREAMS = 8 };
+
+static const char *const DROPOUT = "graph {\n"
+                                   "  %a = constant {data=[1]} : u64[]\n"
+                                   "  %b = constant {data=[2]} : u64[]\n"
+                                   "  %zero = constant {data=[0]} : u64[]\n"
+                                   "  %x = random_bits %a %zero : u32[4096]\n"
+                                   "  %y = random_bits %b %zero : u32[4096]\n"
+                                   "  output %x output %y\n"
+                                   "}\n";
+
+/* Bits of the outputs of all members, [output][member][BITS]. */
+static const uint32_t *streams_of(batch_lab *t, const tn_graph *g, const tn_batch_spec *spec,
+                                  uint32_t output) {
+    return batch_run(t, batch_make(t, g, spec).graph, NULL)[output].data;
+}
+
+static bool dropped(uint32_t bits) {
+    return bits < 0.3 * 4294967296.0;
+}
+
+static void expect_independent(const uint32_t *x, const uint32_t *y) {
+    int of_x = 0, of_both = 0;
+    for (int i = 0; i < BITS; i++) {
+        of_x += dropped(x[i]);
+        of_both += dropped(x[i]) && dropped(y[i]);
+    }
+    double one = (of_x - 0.3 * BITS) / sqrt(0.3 * 0.7 * BITS);
+    double both = (of_both - 0.09 * BITS) / sqrt(0.09 * 0.91 * BITS);
+    if (fabs(one) > 3 || fabs(both) > 3.5)
+        fail_msg("of %d bits of a member %g σ too many are below p, of two members %g σ", BITS, one,
+                 both);
+}
+
+static void test_batch__members_draw_from_streams_of_their_own(void **state) {
+    batch_lab *t = *state;
+    const tn_graph *g = graph_of(&t->t, DROPOUT);
+    const tn_batch_spec spec = {.members = STREAMS};
+    tn_array *alone = batch_run(t, g, NULL);
+    const uint32_t *stream[2 * STREAMS];
+    for (int i = 0; i < 2 * STREAMS; i++)
+        stream[i] = streams_of(t, g, &spec, (uint32_t)(i / STREAMS)) + i % STREAMS * BITS;
+    for (int i = 0; i < 2 * STREAMS; i++)
+        for (int j = 0; j < i; j++) expect_independent(stream[i], stream[j]);
+    assert_memory_equal(stream[0], alone[0].data, sizeof(uint32_t) * BITS);
+    assert_memory_equal(stream[STREAMS], alone[1].data, sizeof(uint32_t) * BITS);
+}
+
+static void test_batch__one_member_is_the_graph_alone(void **state) {
+    batch_lab *t = *state;
+    const tn_graph *g = graph_of(&t->t, DROPOUT);
+    const tn_batch_spec spec = {.members = 1};
+    tn_array *alone = batch_run(t, g, NULL);
+    for (uint32_t o = 0; o < 2; o++)
+        assert_memory_equal(streams_of(t, g, &spec, o), alone[o].data, sizeof(uint32_t) * BITS);
+}
+
+static void test_batch__members_may_share_streams(void **state) {
+    batch_lab *t = *state;
+    const tn_graph *g = graph_of(&t->t, DROPOUT);
+    const tn_batch_spec spec = {.members = 3, .same_randoms = true};
+    const uint32_t *x = streams_of(t, g, &spec, 0);
+    tn_array *alone = batch_run(t, g, NULL);
+    for (int m = 0; m < 3; m++)
+        assert_memory_equal(x + m * BITS, alone[0].data, sizeof(uint32_t) * BITS);
+}
+
+static void test_batch__members_of_members_draw_apart(void **state) {
+    batch_lab *t = *state;
+    const tn_graph *g = graph_of(&t->t, DROPOUT);
+    const tn_batch_spec spec = {.members = 3};
+    const tn_graph *once = batch_make(t, g, &spec).graph;
+    const uint32_t *x = streams_of(t, once, &spec, 1);
+    for (int i = 0; i < 9; i++)
+        for (int j = 0; j < i; j++) expect_independent(x + i * BITS, x + j * BITS);
+}
+
+/* A key that differs already is the stream's, whatever is asked for. */
+static void test_batch__keys_of_members_are_used_as_they_are(void **state) {
+    batch_lab *t = *state;
+    const tn_graph *g = graph_of(&t->t, "graph {\n"
+                                        "  %key = input : u64[]\n"
+                                        "  %c = constant {data=[5]} : u64[]\n"
+                                        "  %x = random_bits %key %c : u64[3]\n"
+                                        "  output %x\n"
+                                        "}\n");
+    const tn_batch_spec spec = {.members = 4};
+    batch_check_spec(t, g, &spec, 4);
+}
+
 /* ---- refusals ------------------------------------------------------------------------------- */
 
 static void expect_refusal(batch_lab *t, const tn_graph *g, const tn_batch_spec *spec,
@@ -166,6 +258,11 @@ int main(void) {
         BATCH_TEST(test_batch__outputs_that_all_share_may_stay),
         BATCH_TEST(test_batch__names_origins_and_places_are_kept),
         BATCH_TEST(test_batch__the_number_of_members_may_be_open),
+        BATCH_TEST(test_batch__members_draw_from_streams_of_their_own),
+        BATCH_TEST(test_batch__one_member_is_the_graph_alone),
+        BATCH_TEST(test_batch__members_may_share_streams),
+        BATCH_TEST(test_batch__members_of_members_draw_apart),
+        BATCH_TEST(test_batch__keys_of_members_are_used_as_they_are),
         BATCH_TEST(test_batch__refuses_what_is_no_axis),
         BATCH_TEST(test_batch__refuses_what_has_no_room),
     };
