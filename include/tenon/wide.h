@@ -26,7 +26,8 @@ typedef struct tn_wide_member {
     /* A .safetensors or .npz file with arrays under the names of the model's weights, of their types, all
      * of them; others are errors. NULL: the weights of the model's file. */
     const char *weights;
-    /* Every float weight is multiplied by 1 + 0.01 · normal(seed), each element by its own number. */
+    /* Every float weight is multiplied by 1 + 0.01 · normal, each element by a number of its own that
+     * depends on the seed, the weight's name and the place of the element alone. */
     bool perturbed;
     uint64_t seed;
 } tn_wide_member;
@@ -42,16 +43,18 @@ typedef struct tn_wide_options {
     size_t size; /* sizeof(tn_wide_options) */
     tn_model_options compile;
     tn_wide_layout layout;
-    /* Inputs that all members read, which come as the model's own ones, once. */
+    /* Inputs that all members read, which come as the model's own ones, once. Inputs whose values decide
+     * shapes (Reshape's shape, TopK's k …) always do. */
     const char *const *shared;
     int shared_count;
     bool share_all;
     bool same_randoms; /* random numbers of a model (dropout in training mode) are the same for all
                           members; else each member has its own */
     bool one_group;    /* a member of another structure is an error that names node and member */
-    int64_t
-        memory; /* bytes that may be taken; 0: what the machine has free. What needs more is refused
-                          before it is allocated, with the largest N that fits. */
+    /* Bytes that may be taken; 0: what the machine has free, limits of cgroups obeyed. Opening, or running
+     * inputs of new sizes, that needs more is TN_OUT_OF_MEMORY before it is allocated, and the message has
+     * the largest N that fits. Counted are weights, once more while they are packed, and activations. */
+    int64_t memory;
 } tn_wide_options;
 #define TN_WIDE_OPTIONS_INIT                                                                       \
     { .size = sizeof(tn_wide_options), .compile = TN_MODEL_OPTIONS_INIT }

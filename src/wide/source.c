@@ -4,7 +4,6 @@
 #include <stdlib.h>
 
 #include "import/safetensors.h"
-#include "nn/init.h"
 #include "ops/ops_common.h"
 
 /* ---- model files ---------------------------------------------------------------------------- */
@@ -187,27 +186,6 @@ bool tn__wide_values_equal(const tn__wide_values *a, uint32_t weight, const tn__
     if (a->member->perturbed || b->member->perturbed) return false;
     return a->data[weight] == b->data[other] || bytes == 0 ||
            memcmp(a->data[weight], b->data[other], bytes) == 0;
-}
-
-enum {
-    STRETCH = 1024
-}; /* elements drawn at once; part of what a seed means, since streams restart */
-
-void tn__wide_perturb(const char *name, uint64_t seed, tn_array *x) {
-    double drawn[STRETCH];
-    const tn_init normal = tn_init_normal(1, 0.01);
-    int64_t count = tn_array_count(x);
-    tn_hash128 name_hash = tn_hash128_of(name, strlen(name));
-    for (int64_t done = 0; done < count; done += STRETCH) {
-        const uint64_t place[] = {name_hash.lo, name_hash.hi, seed, (uint64_t)done};
-        int64_t n = TN_MIN(count - done, STRETCH);
-        tn_array part = {.dtype = TN_f64, .rank = 1, .dim = {n}, .data = drawn};
-        tn__init_fill(&normal, tn_hash128_of(place, sizeof place).lo, &part);
-        for (int64_t i = 0; i < n; i++) {
-            double value = tn_array_get(x, done + i).f;
-            tn_array_set(x, done + i, tn_cell_of(x->dtype, value * drawn[i]));
-        }
-    }
 }
 
 tn_status tn__wide_in_member(tn_status status, int number, const tn_wide_member *member,

@@ -44,7 +44,8 @@ void tn__wide_values_copy(const tn__wide_values *v, uint32_t weight, void *out);
 /* Whether two members' weights are equal, bit for bit. Weights that seeds change are not compared. */
 bool tn__wide_values_equal(const tn__wide_values *a, uint32_t weight, const tn__wide_values *b,
                            uint32_t other);
-/* x · (1 + 0.01 · normal): element i of the weight of this name depends on seed, name and i alone. */
+/* x · (1 + 0.01 · normal), computed in f64 and rounded once: the normal number of element i is made of word
+ * i % 4 of block i / 4 of the Philox stream that seed and name of the weight are the key of. */
 void tn__wide_perturb(const char *name, uint64_t seed, tn_array *x);
 
 /* "member 3 (c.onnx)" as a frame of an error; gives its status back. */

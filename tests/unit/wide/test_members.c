@@ -168,11 +168,16 @@ static void test_weights__of_seeds(void **state) {
     for (int i = 0; i < COUNT; i++) x[i] = 2;
     tn_array a = {.dtype = TN_f32, .rank = 1, .dim = {COUNT}, .data = x};
     tn__wide_perturb("w", 7, &a);
+    int tails = 0;
     for (int i = 0; i < COUNT; i++) {
         double z = ((double)x[i] / 2 - 1) / 0.01;
         sum += z;
         squares += z * z;
+        tails += fabs(z) > 1.959964; /* 5 % of them */
     }
+    assert_true(fabs(tails - 0.05 * COUNT) < 3 * sqrt(0.05 * 0.95 * COUNT));
+    static const float begin[] = {2.04181027f, 2.00856256f, 1.97675657f, 2.01790285f};
+    for (int i = 0; i < 4; i++) assert_float_equal(x[i], begin[i], 1e-7f);
     assert_true(fabs(sum / COUNT) < 3 / sqrt(COUNT));
     assert_true(fabs(squares / COUNT - 1) < 3 * sqrt(2.0 / COUNT));
 }
