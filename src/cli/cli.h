@@ -18,8 +18,14 @@ enum {
     V_DOCTOR = 32,
     V_OPS = 64,
     V_TRAIN = 128,
-    V_ALL = 255,
-    V_MODEL = V_RUN | V_INSPECT | V_BENCH | V_COMPILE, /* compiles one MODEL */
+    V_WIDE_RUN = 256,
+    V_WIDE_BENCH = 512,
+    V_WIDE_INSPECT = 1024,
+    V_WIDE_EXTRACT = 2048,
+    V_WIDE_TRAIN = 4096,
+    V_ALL = 8191,
+    V_MEMBERS = V_WIDE_RUN | V_WIDE_BENCH | V_WIDE_INSPECT, /* compiles members as one */
+    V_MODEL = V_RUN | V_INSPECT | V_BENCH | V_COMPILE | V_MEMBERS,
     V_INPUTS = V_MODEL,
 };
 
@@ -50,15 +56,18 @@ typedef struct cli_options {
 } cli_options;
 
 typedef struct cli cli;
-typedef struct cli_verb {
-    const char *name;
+typedef struct cli_verb cli_verb;
+struct cli_verb {
+    const char *name; /* "run", "wide run" */
     unsigned bit;
     tn_status (*run)(cli *c, tn_error *err);
     const char *positional; /* "MODEL", "PATH…", or "" */
     int least, most;        /* number of them; most -1: any */
     const char *summary;    /* one line */
     const char *text;       /* more, for --help */
-} cli_verb;
+    const cli_verb
+        *actions; /* of a verb of two words, which has nothing else; the last has no name */
+};
 
 struct cli {
     tn_arena arena;
@@ -72,6 +81,7 @@ struct cli {
 
 extern const cli_verb cli_verbs[];
 extern const int cli_verb_count;
+extern const cli_verb cli_wide_actions[];
 
 /* A failure of usage: exit status 2. */
 tn_status cli_usage(cli *c, tn_error *err, const char *format, ...) TN_PRINTF(3, 4);
@@ -88,5 +98,9 @@ tn_status cmd_compile(cli *c, tn_error *err);
 tn_status cmd_doctor(cli *c, tn_error *err);
 tn_status cmd_ops(cli *c, tn_error *err);
 tn_status cmd_train(cli *c, tn_error *err);
+tn_status cmd_wide_run(cli *c, tn_error *err);
+tn_status cmd_wide_bench(cli *c, tn_error *err);
+tn_status cmd_wide_inspect(cli *c, tn_error *err);
+tn_status cmd_wide_extract(cli *c, tn_error *err);
 
 #endif

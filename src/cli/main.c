@@ -11,53 +11,121 @@
 
 const cli_verb cli_verbs[] = {
     {"run", V_RUN, cmd_run, "MODEL", 1, 1, "Compile a model (cached) and run it once",
-     "MODEL is an ONNX file or a .tn program. Without -o a summary of the outputs is printed."},
+     "MODEL is an ONNX file or a .tn program. Without -o a summary of the outputs is printed.",
+     NULL},
     {"verify", V_VERIFY, cmd_verify, "PATH…", 1, -1,
      "Run ONNX test folders and compare with their expected outputs",
-     "PATH holds model.onnx and test_data_set_*/{input,output}_*.pb. Exit status 1 if any fails."},
+     "PATH holds model.onnx and test_data_set_*/{input,output}_*.pb. Exit status 1 if any fails.",
+     NULL},
     {"inspect", V_INSPECT, cmd_inspect, "MODEL", 1, 1,
      "Show what a model is and what it was compiled to",
-     "Inputs, outputs, parameters, work, memory, found structure, fusion groups."},
+     "Inputs, outputs, parameters, work, memory, found structure, fusion groups.", NULL},
     {"bench", V_BENCH, cmd_bench, "MODEL", 1, 1,
      "Measure steady latency and compile time of a model",
-     "Inputs that are not given are made up. -v prints the time of each step."},
+     "Inputs that are not given are made up. -v prints the time of each step.", NULL},
     {"compile", V_COMPILE, cmd_compile, "MODEL", 1, 1,
      "Compile a model to a program file, or to C source",
-     "A .tn file is loaded by run, bench and the C API without importer and planner."},
+     "A .tn file is loaded by run, bench and the C API without importer and planner.", NULL},
     {"train", V_TRAIN, cmd_train, "CONFIG|MODEL", 1, 1, "Train a model on images or tokens",
      "CONFIG is a JSON file (.json), MODEL a built-in configuration such as resnet18 or\n"
-     "llama3_debugmodel."},
+     "llama3_debugmodel.",
+     NULL},
+    {.name = "wide",
+     .positional = "ACTION MODEL…",
+     .summary = "Run, measure and take apart N models as one",
+     .actions = cli_wide_actions},
     {"doctor", V_DOCTOR, cmd_doctor, "", 0, 0, "Show what was found on this machine",
-     "CPU, caches, memory, GPUs, compilers, MPI, NCCL, OpenCL, measured roofs."},
-    {"ops", V_OPS, cmd_ops, "", 0, 0, "Show the operations and their rules", NULL},
+     "CPU, caches, memory, GPUs, compilers, MPI, NCCL, OpenCL, measured roofs.", NULL},
+    {"ops", V_OPS, cmd_ops, "", 0, 0, "Show the operations and their rules", NULL, NULL},
 };
 const int cli_verb_count = (int)TN_COUNT(cli_verbs);
 
-static void print_usage(FILE *out) {
-    fprintf(out, "usage: tenon VERB [OPTION]… [ARGUMENT]…\n\n");
-    for (int i = 0; i < cli_verb_count; i++)
-        fprintf(out, "  %-9s %s\n", cli_verbs[i].name, cli_verbs[i].summary);
-    fprintf(out,
-            "\ntenon VERB --help lists a verb's options; tenon --version tells the version.\n");
+/* ---- finding the verb ----------------------------------------------------------------------- */
+
+/* Verbs, or the actions of one, behind the words that they have in common. */
+typedef struct words {
+    const char *before; /* "tenon", "tenon wide" */
+    const char *kind;   /* "verb", "action" */
+    const cli_verb *at;
+    int count;
+} words;
+
+static words all_verbs(void) {
+    return (words){"tenon", "verb", cli_verbs, cli_verb_count};
 }
 
-static const cli_verb *find_verb(const char *name) {
-    for (int i = 0; i < cli_verb_count; i++)
-        if (strcmp(cli_verbs[i].name, name) == 0) return &cli_verbs[i];
+static words actions_of(const cli_verb *v) {
+    static char before[64];
+    words w = {before, "action", v->actions, 0};
+    snprintf(before, sizeof before, "tenon %s", v->name);
+    while (w.at[w.count].name) w.count++;
+    return w;
+}
+
+/* The word that tells it from the others: "run" of "wide run". */
+static const char *own_word(const cli_verb *v) {
+    const char *blank = strchr(v->name, ' ');
+    return blank ? blank + 1 : v->name;
+}
+
+static void print_usage(const words *w, FILE *out) {
+    bool verbs = w->at == cli_verbs;
+    fprintf(out, "usage: %s %s [OPTION]… [ARGUMENT]…\n\n", w->before, verbs ? "VERB" : "ACTION");
+    for (int i = 0; i < w->count; i++)
+        fprintf(out, "  %-9s %s\n", own_word(&w->at[i]), w->at[i].summary);
+    fprintf(out, "\n%s %s --help lists %s options%s.\n", w->before, verbs ? "VERB" : "ACTION",
+            verbs ? "a verb's" : "its", verbs ? "; tenon --version tells the version" : "");
+}
+
+static const cli_verb *find_word(const words *w, const char *name) {
+    for (int i = 0; i < w->count; i++)
+        if (strcmp(own_word(&w->at[i]), name) == 0) return &w->at[i];
     return NULL;
 }
 
-static int unknown_verb(const char *name) {
+static void unknown_word(const words *w, const char *name) {
     const char *names[TN_COUNT(cli_verbs)];
-    for (int i = 0; i < cli_verb_count; i++) names[i] = cli_verbs[i].name;
-    const char *near = tn_nearest(name, names, cli_verb_count);
-    fprintf(stderr, "tenon: error: unknown verb '%s'; ", name);
+    for (int i = 0; i < w->count; i++) names[i] = own_word(&w->at[i]);
+    const char *near = tn_nearest(name, names, w->count);
+    fprintf(stderr, "tenon: error: unknown %s '%s'; ", w->kind, name);
     if (near)
         fprintf(stderr, "did you mean '%s'?\n", near);
     else
-        fprintf(stderr, "tenon help lists what there is\n");
-    return 2;
+        fprintf(stderr, "%s lists what there is\n", w->at == cli_verbs ? "tenon help" : w->before);
 }
+
+static bool asks_for_help(const char *word) {
+    return strcmp(word, "help") == 0 || strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
+}
+
+/* Takes the words of the verb off the command line. NULL: everything is said, *code is the exit status. */
+static const cli_verb *choose_verb(int *argc, char ***argv, bool *help, int *code) {
+    words w = all_verbs();
+    for (const cli_verb *v = NULL;; w = actions_of(v)) {
+        const char *word = *argc > 0 ? **argv : "";
+        if (asks_for_help(word) && !*help) {
+            *help = true;
+            --*argc;
+            word = *argc > 0 ? *++*argv : "";
+        }
+        if (!*word) {
+            *code = *help ? 0 : 2;
+            print_usage(&w, *help ? stdout : stderr);
+            return NULL;
+        }
+        v = find_word(&w, word);
+        if (!v) {
+            *code = 2;
+            unknown_word(&w, word);
+            return NULL;
+        }
+        --*argc;
+        ++*argv;
+        if (!v->actions) return v;
+    }
+}
+
+/* ---- running it ----------------------------------------------------------------------------- */
 
 static tn_status choose_colors(cli *c, tn_error *err) {
     const char *when = c->options.color ? c->options.color : "auto";
@@ -114,29 +182,23 @@ static int exit_status(const cli *c, tn_status status, const tn_error *err) {
 int main(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN); /* a closed pipe is an error of the write */
     const char *word = argc > 1 ? argv[1] : "";
-    if (!*word) {
-        print_usage(stderr);
-        return 2;
-    }
     if (strcmp(word, "--version") == 0 || strcmp(word, "version") == 0) {
         printf("tenon %s\n", TENON_VERSION);
         return 0;
     }
-    bool help = strcmp(word, "help") == 0 || strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
-    if (help && argc < 3) {
-        print_usage(stdout);
-        return 0;
-    }
-    const cli_verb *verb = find_verb(help ? argv[2] : word);
-    if (!verb) return unknown_verb(help ? argv[2] : word);
+    bool help = false;
+    int code = 0, count = argc - 1;
+    char **rest = argv + 1;
+    const cli_verb *verb = choose_verb(&count, &rest, &help, &code);
+    if (!verb) return code;
 
     cli c = {.verb = verb};
     char *ask[] = {(char[]){"--help"}};
-    call x = {&c, help ? 1 : argc - 2, help ? ask : argv + 2};
+    call x = {&c, help ? 1 : count, help ? ask : rest};
     tn_error err = TN_ERROR_INIT;
     tn_arena_init(&c.arena, tn_allocator_system());
     tn_status status = tn_guard(run_verb, &x, &err);
-    int code = exit_status(&c, status, &err);
+    code = exit_status(&c, status, &err);
     tn_arena_deinit(&c.arena);
     return code;
 }

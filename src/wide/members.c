@@ -33,11 +33,11 @@ static tn_status extract_guarded(void *argument, tn_error *err) {
     return tn_import_save_onnx(i, value, x->path, err);
 }
 
-tn_status tn_wide_extract(const tn_wide *w, int member, const char *path, tn_error *err) {
-    TN_CHECK(check_member(w, member, w->count, err));
+tn_status tn__wide_extract_one(const tn_wide_member *member, int number, const char *path,
+                               tn_error *err) {
     const tn_import_options options = {.weights = true};
     tn__wide_files files = {.options = &options};
-    extracting x = {.member = &w->entries[member].member, .path = path};
+    extracting x = {.member = member, .path = path};
     tn_arena_init(&x.arena, tn_allocator_system());
     tn_status status = tn__wide_files_get(&files, x.member->model, &x.file, err);
     if (status == TN_OK) status = tn__wide_values_open(&x.values, x.file, x.member, err);
@@ -47,7 +47,12 @@ tn_status tn_wide_extract(const tn_wide *w, int member, const char *path, tn_err
     }
     tn__wide_files_deinit(&files);
     tn_arena_deinit(&x.arena);
-    return tn__wide_in_member(status, member, x.member, err);
+    return tn__wide_in_member(status, number, member, err);
+}
+
+tn_status tn_wide_extract(const tn_wide *w, int member, const char *path, tn_error *err) {
+    TN_CHECK(check_member(w, member, w->count, err));
+    return tn__wide_extract_one(&w->entries[member].member, member, path, err);
 }
 
 /* ---- changing ------------------------------------------------------------------------------- */

@@ -66,6 +66,10 @@ struct tn_wide {
  * measured against. Its programs are not kept in the cache. */
 tn_status tn__wide_alone(const tn_wide *w, int member, tn_model **out, tn_error *err);
 
+/* As tn_wide_extract, of a member of this number that no wide model has yet. */
+tn_status tn__wide_extract_one(const tn_wide_member *member, int number, const char *path,
+                               tn_error *err);
+
 /* Groups of these members. Those that w has already, of the same members, are taken from there, in the
  * end, when nothing can fail any more. */
 tn_status tn__wide_groups_make(tn_wide *w, const tn__wide_entry *entries, int count,

@@ -1,0 +1,22 @@
+/* tenon wide ACTION MODEL…: N models as one. The actions; each is a file cmd_wide_<action>.c. */
+#include "cli/cli.h"
+
+#define MEMBERS                                                                                    \
+    "With one MODEL, member i has its float weights times 1 + 0.01 · normal(seed i), or with\n"   \
+    "--weights those of file i. Several MODELs are the members."
+
+const cli_verb cli_wide_actions[] = {
+    {"wide run", V_WIDE_RUN, cmd_wide_run, "MODEL…", 1, -1, "Run N models as one program",
+     MEMBERS " Inputs have a first axis of members, unless --packed or\n"
+             "--shared; without -o a summary of the outputs is printed.",
+     NULL},
+    {"wide bench", V_WIDE_BENCH, cmd_wide_bench, "MODEL…", 1, -1,
+     "Measure N models as one beside a loop over N programs",
+     MEMBERS
+     "\nEvery member is compared with its model alone first. Without --n: 1, 2, 4, 8, 16, 32, "
+     "100.",
+     NULL},
+    {"wide extract", V_WIDE_EXTRACT, cmd_wide_extract, "MODEL…", 1, -1,
+     "Write one member as an ONNX file", MEMBERS, NULL},
+    {0},
+};

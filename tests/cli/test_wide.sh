@@ -1,0 +1,94 @@
+#!/bin/sh
+# tenon wide: members beside their models alone, layouts, files of weights, extraction.
+. tests/cli/lib.sh
+
+make_model() { python3 tests/cli/onnx_models.py "$@"; }
+for kind in mlp deep_mlp resblock convnet two; do make_model "$kind" 1 "$work/$kind.onnx"; done
+# rows A B I…: the .npy files B… are the members 0, 1, … of A.
+rows() {
+    python3 - "$@" <<'PYTHON' || die "a member differs"
+import ast, struct, sys
+def load(path):
+    data = open(path, "rb").read()
+    size = struct.unpack("<H", data[8:10])[0]
+    shape = ast.literal_eval(data[10:10 + size].decode())["shape"]
+    body = data[10 + size:]
+    return shape, struct.unpack(f"<{len(body) // 4}f", body)
+shape, all = load(sys.argv[1])
+assert shape[0] == len(sys.argv) - 2, shape
+for i, path in enumerate(sys.argv[2:]):
+    one, x = load(path)
+    assert one == shape[1:], (one, shape)
+    y = all[i * len(x):][:len(x)]
+    off = max(abs(a - b) for a, b in zip(x, y)) / max(map(abs, x))
+    assert off <= 1e-5, (path, off)
+PYTHON
+}
+
+# Every member of every N equals its model alone.
+for kind in mlp deep_mlp resblock convnet; do
+    n=1,2,7
+    [ "$kind" != mlp ] || n=1,2,3,7,20,100
+    expect 0 "$tenon" wide bench "$work/$kind.onnx" --n $n --dim batch=8 -r 1 --warmup 1 --json
+    json "[y['n'] for y in x] == [$n] and all(y['valid'] is True for y in x)"
+    json "all(y['schema'] == 'tenon.wide.bench/1' and y['max_rel_diff'] <= 1e-5 for y in x)"
+    json "all(y['wide_ms'] > 0 and y['loop_ms'] > 0 and y['gain'] > 0 for y in x)"
+done
+expect 0 "$tenon" wide bench "$digits" --n 1,7 --dim N=8 -r 2 --json -o "$work/bench.json"
+json "[y['n'] for y in x] == [1, 7] and all(y['valid'] and y['groups'] == 1 for y in x)"
+json "all(y['own_weights'] == 20602 and y['shared_weights'] == 0 for y in x)"
+cmp -s "$work/out" "$work/bench.json" || die "-o has other lines"
+expect 0 "$tenon" wide bench "$work/two.onnx" --n 3 --packed --shared=context -r 1
+out_has "µs/member"
+
+# Seeds: members that are extracted, run alone, are the rows. The file is the original but for its weights.
+expect 0 "$tenon" wide run "$digits" --n 3 -i "$images" --shared -o "$work/digits"
+for i in 0 1 2; do
+    expect 0 "$tenon" wide extract "$digits" --n 3 --member $i -o "$work/digits$i.onnx"
+    nothing_on out
+    expect 0 "$tenon" run "$work/digits$i.onnx" -i "$images" -o "$work/digits$i"
+done
+rows "$work/digits/logits.npy" "$work/digits0/logits.npy" "$work/digits1/logits.npy" "$work/digits2/logits.npy"
+cmp -s "$work/digits0.onnx" "$work/digits1.onnx" && die "two seeds give the same weights"
+[ "$(wc -c <"$work/digits0.onnx")" = "$(wc -c <"$digits")" ] || die "the file has another size"
+
+# Files of weights, and several models: members extracted are the models, bit for bit.
+for i in 1 2 3; do
+    make_model mlp $i "$work/m$i.onnx" "$work/m$i.npz"
+    make_model mlp $i "$work/m$i.onnx" "$work/m$i.safetensors"
+done
+expect 0 "$tenon" wide run "$work/m1.onnx" "$work/m2.onnx" "$work/m3.onnx" --random=5 --dim batch=4 -o "$work/models"
+expect 0 "$tenon" wide run "$work/mlp.onnx" --weights "$work/m1.npz" "$work/m2.safetensors" "$work/m3.npz" \
+    --random=5 --dim batch=4 -o "$work/files"
+same "$work/models/fc2.y.npy" "$work/files/fc2.y.npy" 0
+expect 0 "$tenon" wide extract "$work/mlp.onnx" -w "$work/m1.npz" -w "$work/m3.safetensors" -m 1 -o "$work/x.onnx"
+cmp "$work/x.onnx" "$work/m3.onnx" || die "the member is not the model"
+expect 0 "$tenon" wide extract "$work/m1.onnx" "$work/m2.onnx" --member 1 -o "$work/x.onnx" --json
+json "x['schema'] == 'tenon.wide.extract/1' and x['member'] == 1"
+cmp "$work/x.onnx" "$work/m2.onnx" || die "the member is not the model"
+
+# Summaries.
+expect 0 "$tenon" wide run "$digits" --n 20 -i "$images" --shared --json
+json "x['schema'] == 'tenon.wide.run/1' and x['n'] == 20 and x['groups'] == 1"
+json "x['outputs'][0]['shape'] == [20, 16, 10] and len(x['outputs'][0]['members']) == 20"
+json "0 < x['outputs'][0]['ensemble']['mean_deviation'] < x['outputs'][0]['ensemble']['greatest_deviation'] < 1"
+json "abs(sum(m['first'][0] for m in x['outputs'][0]['members']) / 20 - x['outputs'][0]['ensemble']['mean'][0]) < 1e-6"
+expect 0 "$tenon" wide run "$digits" --n 20 -i "$images" --shared
+out_has "12 more members; -v shows them"
+out_has "ensemble"
+expect 0 "$tenon" wide run "$work/two.onnx" --n 4 --packed --shared=context --random --json
+json "[o['shape'] for o in x['outputs']] == [[1, 32], [1, 32]]"
+
+# Members of another structure run as a group of their own, which is told.
+make_model mlp-gelu 4 "$work/gelu.onnx"
+expect 0 "$tenon" wide bench "$work/m1.onnx" "$work/gelu.onnx" "$work/m3.onnx" --dim batch=4 -r 1 --json
+json "[(y['n'], y['groups'], y['valid']) for y in x] == [(1, 1, True), (3, 2, True)]"
+err_has "2 groups of members differ in structure and run one after the other"
+err_has "  member 1: node 'act1': Gelu instead of Relu"
+
+# As for other verbs.
+expect 0 "$tenon" wide run "$work/mlp.onnx" --n 2 --random --interpret --threads 1 --no-cache
+expect 0 "$tenon" wide run "$work/mlp.onnx" --n 2 --random --dump-after=groups
+err_has "---- after groups ----"
+expect 0 "$tenon" wide run "$work/mlp.onnx" --n 2 --random --dim batch=8 --tune=0.1
+err_has "tuning: "
