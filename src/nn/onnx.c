@@ -17,10 +17,13 @@ typedef struct opening {
 /* ---- weights -------------------------------------------------------------------------------- */
 
 /* Whether an element has at least the magnitude of the largest finite one: masks add such to scores.
- * Without their sign the bits of floats are ordered as the floats are. */
+ * Without their sign the bits of floats are ordered as the floats are. Files do not align them. */
 #define REACHES(type, data, count, largest)                                                        \
-    for (int64_t i = 0; i < (count); i++)                                                          \
-        if ((((const type *)(data))[i] & (type)(((type)-1) >> 1)) >= (type)(largest)) return true;
+    for (int64_t i = 0; i < (count); i++) {                                                        \
+        type bits;                                                                                 \
+        memcpy(&bits, (const char *)(data) + (size_t)i * sizeof bits, sizeof bits);                \
+        if ((bits & (type)(((type)-1) >> 1)) >= (type)(largest)) return true;                      \
+    }
 
 static bool is_mask(const tn_array *s, int64_t count) {
     if (s->dtype == TN_f32) REACHES(uint32_t, s->data, count, 0x7f7fffffu)
