@@ -73,7 +73,7 @@ static void use(emitter *e, const uint32_t *ids, uint32_t count) {
 static void find_used(emitter *e) {
     const tn_program *p = e->p;
     for (uint32_t b = 0; b < p->blocks.len; b++)
-        for (uint32_t i = 0; b != 1 && i < p->blocks.data[b].steps.len; i++) {
+        for (uint32_t i = 0; !p->blocks.data[b].prepares && i < p->blocks.data[b].steps.len; i++) {
             const tn_prog_step *s = &p->blocks.data[b].steps.data[i];
             use(e, s->buffers, s->buffer_count);
             if (!s->loop) continue;
@@ -250,11 +250,11 @@ static void append_taken(emitter *e) {
 static void append_blocks(emitter *e) {
     tn_str *s = &e->source;
     for (uint32_t b = 0; b < e->p->blocks.len; b++)
-        if (b != 1)
+        if (!e->p->blocks.data[b].prepares)
             tn_str_appendf(s, "static int block_%u(struct %s_model *m) __attribute__((unused));\n",
                            b, e->name);
     for (uint32_t b = 0; b < e->p->blocks.len; b++) {
-        if (b == 1) continue;
+        if (e->p->blocks.data[b].prepares) continue;
         tn_str_appendf(s, "\nstatic int block_%u(struct %s_model *m) {\n    int code = 0;\n", b,
                        e->name);
         for (uint32_t i = 0; i < e->p->blocks.data[b].steps.len; i++)
@@ -278,9 +278,10 @@ static void append_runtime(emitter *e, const char *text, tn_str *s) {
 static void append_limits(emitter *e) {
     size_t scratch = 0;
     uint32_t counters = 0, buffers = 1;
-    for (uint32_t b = 0; b < e->p->blocks.len; b++)
-        for (uint32_t i = 0; b != 1 && i < e->p->blocks.data[b].steps.len; i++) {
-            const tn_prog_step *step = &e->p->blocks.data[b].steps.data[i];
+    for (uint32_t b = 0; b < e->p->blocks.len; b++) {
+        const tn_prog_block *block = &e->p->blocks.data[b];
+        for (uint32_t i = 0; !block->prepares && i < block->steps.len; i++) {
+            const tn_prog_step *step = &block->steps.data[i];
             if (step->kind != TN_STEP_KERNEL) continue;
             const tn_loop *k = e->p->kernels.data[step->kernel];
             int64_t *scalars = TN_NEW_N(&e->c->arena, int64_t, step->scalar_count + 1);
@@ -290,6 +291,7 @@ static void append_limits(emitter *e) {
             counters = TN_MAX(counters, k->counters);
             buffers = TN_MAX(buffers, step->buffer_count);
         }
+    }
     tn_str_appendf(&e->source,
                    "enum {\n    BUFFERS = %u,\n    LAUNCH_BUFFERS = %u,\n    COUNTERS = %u\n};\n"
                    "#define MEMORY_BYTES %lluu\n#define SCRATCH_BYTES %zuu\n"

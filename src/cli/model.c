@@ -99,9 +99,11 @@ uint64_t cli_weight_bytes(const tn_artifact *a) {
     uint8_t *read = calloc(p->buffers.len + 1, 1);
     if (!read) return bytes;
     for (uint32_t b = 0; b < p->blocks.len; b++)
-        for (uint32_t s = 0; b != 1 && s < p->blocks.data[b].steps.len; s++) {
+        for (uint32_t s = 0; !p->blocks.data[b].prepares && s < p->blocks.data[b].steps.len; s++) {
             const tn_prog_step *step = &p->blocks.data[b].steps.data[s];
             for (uint32_t i = 0; i < step->buffer_count; i++) read[step->buffers[i]] = 1;
+            for (uint32_t i = 0; step->loop && i < step->loop->xs_count; i++)
+                read[step->loop->xs[i]] = 1;
         }
     for (uint32_t i = 0; i < p->buffers.len; i++) {
         const tn_prog_buffer *b = &p->buffers.data[i];

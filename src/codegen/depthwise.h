@@ -4,6 +4,11 @@
 
 #include "codegen/contraction.h"
 
+/* A batch axis in front of the channels (the members of a wide model) is one more number of an image: how many
+ * images there are in all, and number `at` as *image of filter t->b_linear, whose index is t->b_index. */
+tn_lx tn__depthwise_images(tn__tile *t);
+void tn__depthwise_image(tn__tile *t, tn_lx at, tn_lx *image);
+
 /* x and the result as [line][column][lane] in scratch; lower_depthwise_narrow.c. */
 typedef struct tn__turned_planes {
     bool used;
@@ -17,9 +22,11 @@ typedef struct tn__depthwise {
     tn__tile t; /* first */
     const tn_attrs_conv *attrs;
     int last;                             /* spatial axis of the columns */
+    int channel;                          /* batch axis of the channels, the last one */
     tn_lx m[TN_MAX_RANK], k[TN_MAX_RANK]; /* the current image, row and column; window position */
     bool ahead;                           /* rows of x are asked for before they are read */
     tn_lx channels, width;                /* of the group; of a row of packed weights */
+    tn_lx filter;                         /* of those that are packed, whose weights are read */
     tn_lx from, to;                       /* channels of the task */
     uint32_t vectors;                     /* of channels in a tile */
     tn_lx strip, limit;                   /* first channel of the vector; see strips.h */

@@ -37,7 +37,8 @@ static tn_lx number(depthwise *d, int64_t value) {
 /* ---- which taps lie on x -------------------------------------------------------------------- */
 
 static tn_lx extent_of_x(depthwise *d, int axis) {
-    return tn_l_dim(d->t.m.k, tn_node_type(d->t.m.graph, d->t.node, 0)->shape.dim[2 + axis]);
+    return tn_l_dim(d->t.m.k,
+                    tn_node_type(d->t.m.graph, d->t.node, 0)->shape.dim[d->channel + 2 + axis]);
 }
 
 /* The first tap at result position `to` that lies at or behind position `from` of x. */
@@ -80,7 +81,7 @@ static bool inside(const depthwise *d, const columns *c, int64_t to) {
 
 static tn_lx weight_at(depthwise *d, tn_lx channel) {
     tn_loop *k = d->t.m.k;
-    tn_lx tap = number(d, 0);
+    tn_lx tap = d->filter;
     for (int i = 0; i <= d->last; i++)
         tap = tn_l_add(k, tn_l_mul(k, tap, tn_l_dim(k, d->t.c.k_extent[i])), d->k[i]);
     return tn_l_add(k, tn_l_mul(k, tap, d->width), channel);
@@ -93,7 +94,7 @@ static tn_lx open_channels(depthwise *d, tn_lx p) {
     tn_lx lanes = number(d, d->t.s.lanes), vectors = number(d, d->vectors), lane;
     tn_lx v = tn_l_for(k, TN_LOOP_UNROLL, number(d, 0), vectors, "v");
     tn_lx base = tn_l_add(k, d->strip, tn_l_mul(k, v, lanes));
-    d->t.b_index[0] = tn_strip_open(k, base, d->t.s.lanes, d->limit, &lane);
+    d->t.b_index[d->channel] = tn_strip_open(k, base, d->t.s.lanes, d->limit, &lane);
     tn_lx line = tn_l_add(k, tn_l_mul(k, p, vectors), v);
     return tn_l_add(k, tn_l_mul(k, line, lanes), lane);
 }
@@ -126,7 +127,7 @@ static void add_tap(depthwise *d, tn_lx first, tn_lx p) {
     uint32_t mark = tn_access_mark(&t->m.access);
     t->rules->lhs(&t->m.access.emit, t->node, t->b_index, d->m, d->k, index, &guard);
     tn_lx x = element_of_x(d, index);
-    tn_lx w = tn_l_load(k, t->packed, weight_at(d, t->b_index[0]), TN_LX_NONE, TN_LX_NONE);
+    tn_lx w = tn_l_load(k, t->packed, weight_at(d, t->b_index[d->channel]), TN_LX_NONE, TN_LX_NONE);
     tn_l_set(k, t->acc, at, tn_l_op3(k, TN_S_mad, x, w, tn_l_get(k, t->acc, at)));
     tn_access_release(&t->m.access, mark);
     close_channels(d);
@@ -138,7 +139,7 @@ static void store_column(depthwise *d, tn_lx first, tn_lx p) {
     tn_lx sum = tn_l_get(t->m.k, t->acc, at);
     d->m[1 + d->last] = tn_l_add(t->m.k, first, p);
     if (d->turned.used) {
-        tn_l_store(t->m.k, d->turned.y, tn__turned_y(d, t->b_index[0]), sum);
+        tn_l_store(t->m.k, d->turned.y, tn__turned_y(d, t->b_index[d->channel]), sum);
     } else {
         tn__tile_point(t, d->m, &zero);
         tn__epilogue_point(t, sum, TN_LX_NONE, TN_LX_NONE);
@@ -193,7 +194,7 @@ static void prefetch_line(const block *b, int64_t p, int64_t v, int64_t row, int
     tn_loop *k = t->m.k;
     tn_lx index[TN_MAX_RANK], guard = TN_LX_NONE;
     uint32_t mark = tn_access_mark(&t->m.access), buffer = 0;
-    t->b_index[0] = tn_l_add(k, d->strip, number(d, v * t->s.lanes));
+    t->b_index[d->channel] = tn_l_add(k, d->strip, number(d, v * t->s.lanes));
     d->m[1 + d->last] = tn_l_add(k, b->first, number(d, p));
     for (int i = 0; i < d->last; i++) d->k[i] = number(d, i == d->last - 1 ? row : 0);
     d->k[d->last] = number(d, column);
@@ -322,10 +323,10 @@ static void weight_strip(void *context, tn_lx base, uint32_t width, tn_lx limit)
     weight_row *r = context;
     depthwise *d = r->d;
     tn_lx lane, zero = number(d, 0);
-    d->t.b_index[0] = tn_strip_open(d->t.m.k, base, width, limit, &lane);
+    d->t.b_index[d->channel] = tn_strip_open(d->t.m.k, base, width, limit, &lane);
     uint32_t mark = tn_access_mark(&d->t.m.access);
     tn_lx w = tn__tile_rhs(&d->t, d->t.b_index, d->k, &zero, TN_LX_NONE);
-    tn_l_store(d->t.m.k, r->to, weight_at(d, d->t.b_index[0]), w);
+    tn_l_store(d->t.m.k, r->to, weight_at(d, d->t.b_index[d->channel]), w);
     tn_access_release(&d->t.m.access, mark);
     tn_strip_close(d->t.m.k, limit);
 }
@@ -353,7 +354,10 @@ void tn__depthwise_init(tn__depthwise *d, const tn_lower_context *c, uint32_t gr
     d->t.s = *s;
     d->attrs = d->t.node->attrs;
     d->last = d->attrs->stride.count - 1;
-    d->channels = d->width = tn_l_dim(d->t.m.k, d->t.c.b_extent[0]);
+    d->channel = d->t.c.b - 1;
+    d->channels = d->width = tn_l_dim(d->t.m.k, d->t.c.b_extent[d->channel]);
+    d->filter = d->t.b_linear = number(d, 0);
+    for (int i = 0; i < d->channel; i++) d->t.b_index[i] = number(d, 0);
     for (int i = 0; i < TN_MAX_RANK; i++) d->k[i] = number(d, 0);
 }
 
@@ -364,9 +368,13 @@ static void lower_pack(const tn_lower_context *c, uint32_t group, const tn_sched
     tn_loop *k = d.t.m.k;
     uint32_t to = tn_l_buffer(k, TN_LBUF_OUTPUT, d.t.c.acc, "packed");
     k->buffers.data[to].binding = TN_BIND_PACK;
-    k->tasks = number(&d, 1);
+    k->tasks = tn__tile_product(k, d.t.c.b_extent, d.channel);
+    d.filter = tn_l_task(k);
+    tn__split_plain(k, d.filter, d.t.c.b_extent, d.channel, d.t.b_index);
     pack_weights(&d, to, number(&d, 0), d.channels);
-    tn_dim elements = d.t.c.b_extent[0];
+    tn_dim elements = 1;
+    for (int i = 0; i < d.t.c.b; i++)
+        elements = tn_dim_mul(d.t.m.graph->dims, elements, d.t.c.b_extent[i]);
     for (int i = 0; i < d.t.c.k; i++)
         elements = tn_dim_mul(d.t.m.graph->dims, elements, d.t.c.k_extent[i]);
     out->packs[out->pack_count++] = (tn_pack){k, elements, d.t.c.acc};
@@ -376,7 +384,7 @@ void tn__depthwise_bind_weights(tn__depthwise *d, const tn_lower_context *c, uin
                                 tn_lowered *out) {
     tn_loop *k = d->t.m.k;
     tn_node w = tn_graph_value(d->t.m.graph, d->t.node->in[1])->node;
-    if (c->grouping->constant[w] && !d->t.m.group->constant) {
+    if (c->grouping->prepared[w] && !d->t.m.group->constant) {
         d->t.packed = tn_l_buffer(k, TN_LBUF_INPUT, d->t.c.acc, "packed");
         k->buffers.data[d->t.packed].binding = TN_BIND_PACK;
         lower_pack(c, group, &d->t.s, out);
@@ -388,6 +396,36 @@ void tn__depthwise_bind_weights(tn__depthwise *d, const tn_lower_context *c, uin
 void tn__depthwise_make_weights(tn__depthwise *d) {
     if (d->t.m.k->buffers.data[d->t.packed].kind == TN_LBUF_SCRATCH)
         pack_weights(d, d->t.packed, d->from, d->to);
+    else
+        d->filter = d->t.b_linear;
+}
+
+tn_lx tn__depthwise_images(tn__tile *t) {
+    tn_loop *k = t->m.k;
+    return tn_l_mul(k, tn__tile_product(k, t->c.b_extent, t->c.b - 1),
+                    tn_l_dim(k, t->c.m_extent[0]));
+}
+
+void tn__depthwise_image(tn__tile *t, tn_lx at, tn_lx *image) {
+    tn_loop *k = t->m.k;
+    tn_lx each = tn_l_dim(k, t->c.m_extent[0]);
+    *image = at;
+    t->b_linear = tn_l_int(k, 0);
+    if (t->c.b == 1) return;
+    *image = tn_l_mod(k, at, each);
+    t->b_linear = tn_l_div(k, at, each);
+    tn__split_plain(k, t->b_linear, t->c.b_extent, t->c.b - 1, t->b_index);
+}
+
+/* `each` tasks for every filter; returns the number of the task among those of its own. */
+static tn_lx open_filter(depthwise *d, tn_lx each) {
+    tn_loop *k = d->t.m.k;
+    tn_lx task = tn_l_task(k);
+    k->tasks = tn_l_mul(k, tn__tile_product(k, d->t.c.b_extent, d->channel), each);
+    if (d->channel == 0) return task;
+    d->t.b_linear = tn_l_div(k, task, each);
+    tn__split_plain(k, d->t.b_linear, d->t.c.b_extent, d->channel, d->t.b_index);
+    return tn_l_mod(k, task, each);
 }
 
 static void emit_tasks(depthwise *d) {
@@ -395,8 +433,8 @@ static void emit_tasks(depthwise *d) {
     tn_lx extent[TN_MAX_RANK], rows = tn__tile_product(k, d->t.c.m_extent, d->last + 1);
     tn_lx per = number(d, d->t.s.rows_per_task), chunk = number(d, d->t.s.chunk);
     tn_lx chunks = tn__ceil_div(k, d->channels, d->t.s.chunk);
-    k->tasks = tn_l_mul(k, tn__ceil_div(k, rows, d->t.s.rows_per_task), chunks);
-    tn_lx task = tn_l_task(k), lo = tn_l_mul(k, tn_l_div(k, task, chunks), per);
+    tn_lx each = tn_l_mul(k, tn__ceil_div(k, rows, d->t.s.rows_per_task), chunks);
+    tn_lx task = open_filter(d, each), lo = tn_l_mul(k, tn_l_div(k, task, chunks), per);
     d->from = tn_l_mul(k, tn_l_mod(k, task, chunks), chunk);
     d->to = tn_l_min(k, d->channels, tn_l_add(k, d->from, chunk));
     tn__depthwise_make_weights(d);

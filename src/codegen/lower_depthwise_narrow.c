@@ -24,9 +24,10 @@ static tn_lx place(const depthwise *d, tn_lx line, tn_lx pitch, tn_lx column, tn
 
 tn_lx tn__turned_x(const tn__depthwise *d, const tn_lx *index) {
     tn_loop *k = d->t.m.k;
-    tn_lx line = d->last ? tn_l_sub(k, index[2], d->turned.first_line) : tn_l_int(k, 0);
-    tn_lx lane = tn_l_sub(k, index[0], d->from);
-    return place(d, line, d->turned.x_pitch, index[2 + d->last], lane);
+    tn_lx line =
+        d->last ? tn_l_sub(k, index[d->channel + 2], d->turned.first_line) : tn_l_int(k, 0);
+    tn_lx lane = tn_l_sub(k, index[d->channel], d->from);
+    return place(d, line, d->turned.x_pitch, index[d->channel + 2 + d->last], lane);
 }
 
 tn_lx tn__turned_y(const tn__depthwise *d, tn_lx channel) {
@@ -37,7 +38,8 @@ tn_lx tn__turned_y(const tn__depthwise *d, tn_lx channel) {
 
 /* Extents of x and of the result along a spatial axis. */
 static tn_lx x_extent(depthwise *d, int axis) {
-    return tn_l_dim(d->t.m.k, tn_node_type(d->t.m.graph, d->t.node, 0)->shape.dim[2 + axis]);
+    return tn_l_dim(d->t.m.k,
+                    tn_node_type(d->t.m.graph, d->t.node, 0)->shape.dim[d->channel + 2 + axis]);
 }
 
 static tn_lx y_extent(depthwise *d, int axis) {
@@ -111,8 +113,10 @@ static tn_lx element_of_x(depthwise *d, tn_lx channel, tn_lx line, tn_lx column,
         column = tn_l_add(k, tn_l_mul(k, row, x_extent(d, d->last)), column);
         row = zero;
     }
-    tn_lx index[TN_MAX_RANK] = {channel, d->m[0], row, column, zero};
-    if (!d->last) index[2] = column, index[3] = zero;
+    tn_lx index[TN_MAX_RANK], place[] = {channel, d->m[0], row, column, zero};
+    if (!d->last) place[2] = column, place[3] = zero;
+    memcpy(index, d->t.b_index, sizeof *index * (size_t)d->channel);
+    memcpy(index + d->channel, place, sizeof place);
     return tn__tile_operand(&d->t, 0, index, guard);
 }
 
@@ -187,8 +191,8 @@ static void store_square(depthwise *d, const square *s) {
     tn__close_loops(k, 2);
     tn_l_transpose(k, s->tile);
     i = tn_l_for(k, TN_LOOP_UNROLL, zero, number(d, s->n), "i");
-    d->t.b_index[0] = tn_l_add(k, d->from, tn_l_add(k, s->lane, i));
-    tn_l_if(k, tn_l_lt(k, d->t.b_index[0], d->to));
+    d->t.b_index[d->channel] = tn_l_add(k, d->from, tn_l_add(k, s->lane, i));
+    tn_l_if(k, tn_l_lt(k, d->t.b_index[d->channel], d->to));
     column = tn_strip_open(k, s->first, s->n, s->limit, &lane);
     at = tn_l_add(k, tn_l_mul(k, i, number(d, s->n)), lane);
     store_element(d, s->line, column, tn_l_get(k, s->tile, at));
@@ -204,7 +208,7 @@ static void probe_element(depthwise *d, bool result, tn_merge_probe *probe, cons
     tn_lx zero = number(d, 0), none = tn_l_number(k, d->t.c.acc, 0);
     tn_lx channel = tn_l_for(k, TN_LOOP_SERIAL, zero, d->channels, "p");
     d->m[0] = tn_l_for(k, TN_LOOP_SERIAL, zero, tn_l_dim(k, d->t.c.m_extent[0]), "p");
-    d->t.b_index[0] = channel;
+    d->t.b_index[d->channel] = channel;
     d->t.probe = probe;
     d->turned.first_line = d->turned.row = zero;
     if (result)
@@ -275,7 +279,7 @@ static void emit_tasks(depthwise *d) {
     tn_loop *k = d->t.m.k;
     tn_lx lanes = number(d, d->t.s.lanes), per = number(d, d->t.s.rows_per_task), at[3];
     tn_lx rows = d->last ? y_extent(d, 0) : number(d, 1), height = number(d, d->t.s.mr);
-    tn_lx extent[] = {tn_l_dim(k, d->t.c.m_extent[0]), tn__ceil_div(k, d->channels, d->t.s.lanes),
+    tn_lx extent[] = {tn__depthwise_images(&d->t), tn__ceil_div(k, d->channels, d->t.s.lanes),
                       tn__ceil_div(k, rows, d->t.s.mr)};
     tn_lx all = tn_l_mul(k, tn_l_mul(k, extent[0], extent[1]), extent[2]);
     uint32_t x = tn_l_register(k, d->t.c.acc, d->t.s.nr * d->t.s.nr, "square");
@@ -284,7 +288,7 @@ static void emit_tasks(depthwise *d) {
     tn_lx lo = tn_l_mul(k, tn_l_task(k), per);
     tn_lx i = tn_l_for(k, TN_LOOP_SERIAL, lo, tn_l_min(k, all, tn_l_add(k, lo, per)), "block");
     tn_maker_split(k, i, extent, 3, at);
-    d->m[0] = at[0];
+    tn__depthwise_image(&d->t, at[0], &d->m[0]);
     d->from = tn_l_mul(k, at[1], lanes);
     d->to = tn_l_min(k, d->channels, tn_l_add(k, d->from, lanes));
     d->turned.row = tn_l_mul(k, at[2], height);

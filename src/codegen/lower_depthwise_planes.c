@@ -6,7 +6,7 @@
  *   for each tile of mr rows and a strip of columns:
  *     acc[row][column] += x * w[tap] for all taps: x from scratch without a test, w in registers
  *     epilogue, stores */
-#include "codegen/contraction.h"
+#include "codegen/depthwise.h"
 #include "loop/strips.h"
 #include "transform/match.h"
 
@@ -45,7 +45,7 @@ static span span_of(planes *d, int axis) {
                   .dilation = a->window_dilation.at[axis],
                   .before = a->pad_lo.at[axis],
                   .window = tn_l_dim(k, d->t.c.k_extent[axis]),
-                  .x = tn_l_dim(k, x->dim[2 + axis]),
+                  .x = tn_l_dim(k, x->dim[d->t.c.b + 1 + axis]),
                   .y = tn_l_dim(k, d->t.c.m_extent[1 + axis]),
                   .axis = axis};
 }
@@ -76,8 +76,10 @@ static void stage_strip(void *context, tn_lx base, uint32_t width, tn_lx limit) 
     tn_lx value = tn_l_number(k, t->c.acc, 0);
     uint32_t mark = tn_access_mark(&t->m.access);
     if (line->index != TN_LX_NONE) {
-        tn_lx index[TN_MAX_RANK] = {t->b_index[0], d->m[0], line->index, x, zero};
-        if (d->row.axis < 0) index[2] = x, index[3] = zero;
+        tn_lx index[TN_MAX_RANK], place[] = {d->m[0], line->index, x, zero};
+        if (d->row.axis < 0) place[1] = x, place[2] = zero;
+        memcpy(index, t->b_index, sizeof *index * (size_t)t->c.b);
+        memcpy(index + t->c.b, place, sizeof place);
         value = tn__tile_operand(t, 0, index, TN_LX_NONE);
     }
     tn_l_store(k, d->rows, tn_l_add(k, line->to, x), value);
@@ -235,8 +237,8 @@ static void emit_tasks(planes *d) {
     clear_rows(d);
     tn_lx i = tn_l_for(k, TN_LOOP_SERIAL, lo, tn_l_min(k, all, tn_l_add(k, lo, per)), "block");
     tn_maker_split(k, i, extent, 3, at);
-    d->m[0] = at[0];
-    d->t.b_index[0] = at[1];
+    tn__depthwise_image(&d->t, at[0], &d->m[0]);
+    d->t.b_index[d->t.c.b - 1] = at[1];
     d->first_row = tn_l_mul(k, at[2], block);
     tn_lx end = tn_l_min(k, d->row.y, tn_l_add(k, d->first_row, block));
     stage_rows(d, tn_l_sub(k, end, d->first_row));
@@ -251,8 +253,8 @@ static void planes_init(planes *d, const tn_lower_context *c, uint32_t group) {
     int last = ((const tn_attrs_conv *)d->t.node->attrs)->stride.count - 1;
     d->column = span_of(d, last);
     d->row = span_of(d, last - 1);
-    d->images = tn_l_dim(k, d->t.c.m_extent[0]);
-    d->channels = tn_l_dim(k, d->t.c.b_extent[0]);
+    d->images = tn__depthwise_images(&d->t);
+    d->channels = tn_l_dim(k, d->t.c.b_extent[d->t.c.b - 1]);
 }
 
 /* A vector past the last column is read as a whole. */
@@ -280,7 +282,7 @@ static bool reads_columns(const tn_lower_context *c, uint32_t group) {
     uint32_t buffer = 0;
     tn_lx address = tn__load_address(k, tn__tile_operand(&d.t, 0, index, TN_LX_NONE), &buffer);
     return tn__steps_by_one(k, address, index[x->rank - 2]) &&
-           !tn__steps_by_one(k, address, index[0]);
+           !tn__steps_by_one(k, address, index[d.t.c.b - 1]);
 }
 
 bool tn_lower_depthwise_planes(const tn_lower_context *c, uint32_t group, tn_lowered *out) {

@@ -1,6 +1,6 @@
 /* conv with 3×3 windows and constant weights by minimal filtering (winograd.h), in one kernel.
  *
- *   task = (block of tiles of m×m outputs, range of column panels)
+ *   task = (filter of the batch, block of its tiles of m×m outputs, range of column panels)
  *   V[point][tile][channel] = transform of each tile's input, vectors along the channels
  *   for each panel of nr columns:
  *     for each point:  M[tile][point][nr] = V (broadcast) * U[panel][point][channel][nr], on the
@@ -14,13 +14,13 @@
 #include "codegen/winograd.h"
 #include "loop/strips.h"
 
-enum { Y = 1, X = 2 }; /* spatial axes of x and of the result, both [N, Y, X, channels] */
+enum { Y = 1, X = 2 }; /* spatial axes of x and of the result, both [batch…, N, Y, X, channels] */
 
 typedef struct winograd {
     tn__tile t; /* first */
     tn_winograd f;
     uint32_t points;      /* f.n² */
-    tn_lx tiles, side[3]; /* number of tiles: in all; images, rows, columns */
+    tn_lx tiles, side[3]; /* number of tiles of one filter: in all; images, rows, columns */
     tn_lx channels;
     tn_lx v_tile, v_point;     /* strides of V */
     uint32_t v, m;             /* scratch */
@@ -37,13 +37,14 @@ static tn_lx zero_of(winograd *w) {
 static tn_lx input_at(winograd *w, uint32_t i, uint32_t j, tn_lx channel) {
     tn__tile *t = &w->t;
     tn_loop *k = t->m.k;
-    const tn_shape *x = &tn_node_type(t->m.graph, t->node, 0)->shape;
+    const tn_dim *size = tn_node_type(t->m.graph, t->node, 0)->shape.dim + t->c.b;
     tn_lx at[] = {tn_l_int(k, i), tn_l_int(k, j), channel}, index[TN_MAX_RANK];
     tn_lx guard = TN_LX_NONE;
-    t->rules->lhs(&t->m.access.emit, t->node, NULL, w->origin, at, index, &guard);
+    t->rules->lhs(&t->m.access.emit, t->node, t->b_index, w->origin, at, index, &guard);
     for (int axis = Y; axis <= X; axis++) {
-        guard = tn_l_and(k, guard, tn_l_le(k, zero_of(w), index[axis]));
-        guard = tn_l_and(k, guard, tn_l_lt(k, index[axis], tn_l_dim(k, x->dim[axis])));
+        tn_lx place = index[t->c.b + axis];
+        guard = tn_l_and(k, guard, tn_l_le(k, zero_of(w), place));
+        guard = tn_l_and(k, guard, tn_l_lt(k, place, tn_l_dim(k, size[axis])));
     }
     return tn__tile_operand(t, 0, index, guard);
 }
@@ -56,8 +57,10 @@ static bool reads_channels(const tn_lower_context *c, uint32_t group) {
     for (int i = 0; i < w.t.c.m; i++) w.origin[i] = zero_of(&w);
     tn_lx channel = tn_l_for(k, TN_LOOP_SERIAL, zero_of(&w), tn_l_dim(k, w.t.c.k_extent[2]), "c");
     tn_lx one_in = tn_l_int(k, 1); /* past a padding that is read through */
-    tn_lx index[TN_MAX_RANK] = {zero_of(&w), one_in, one_in, channel};
+    tn_lx index[TN_MAX_RANK], place[] = {zero_of(&w), one_in, one_in, channel};
     uint32_t buffer = 0;
+    for (int i = 0; i < w.t.c.b; i++) index[i] = zero_of(&w);
+    memcpy(index + w.t.c.b, place, sizeof place);
     tn_lx address = tn__load_address(k, tn__tile_operand(&w.t, 0, index, TN_LX_NONE), &buffer);
     return tn__steps_by_one(k, address, channel);
 }
@@ -145,9 +148,10 @@ static void transform_input(winograd *w, tn_lx first, tn_lx count) {
 
 /* ---- the products --------------------------------------------------------------------------- */
 
-/* Where the row of U at a panel, point and channel begins. */
+/* Where the row of U at a panel of the present filter, point and channel begins. */
 static tn_lx kernel_row(winograd *w, tn_lx panel, tn_lx point, tn_lx channel) {
     tn_loop *k = w->t.m.k;
+    panel = tn_l_add(k, tn_l_mul(k, w->t.b_linear, w->t.panels), panel);
     tn_lx line = tn_l_add(k, tn_l_mul(k, panel, tn_l_int(k, w->points)), point);
     line = tn_l_add(k, tn_l_mul(k, line, w->channels), channel);
     return tn_l_mul(k, line, tn_l_int(k, w->t.s.nr));
@@ -243,13 +247,27 @@ static void run_panel(winograd *w, tn_lx panel, tn_lx first, tn_lx count) {
     tn_l_end(k);
 }
 
+/* `each` tasks for every filter; returns the number of the task among those of its own. */
+static tn_lx open_batch(winograd *w, tn_lx each) {
+    tn__tile *t = &w->t;
+    tn_loop *k = t->m.k;
+    tn_lx batch = tn__tile_product(k, t->c.b_extent, t->c.b), task = tn_l_task(k);
+    k->tasks = tn_l_mul(k, batch, each);
+    t->b_linear = zero_of(w);
+    if (t->c.b == 0) return task;
+    t->b_linear = tn_l_div(k, task, each);
+    tn__split_plain(k, t->b_linear, t->c.b_extent, t->c.b, t->b_index);
+    return tn_l_mod(k, task, each);
+}
+
 static void emit_tasks(winograd *w) {
     tn__tile *t = &w->t;
     tn_loop *k = t->m.k;
     tn_lx block = tn_l_int(k, t->s.m_block), per = tn_l_int(k, t->s.n_panels);
     tn_lx blocks = tn__ceil_div(k, w->tiles, t->s.m_block);
-    k->tasks = tn_l_mul(k, blocks, tn__ceil_div(k, t->panels, t->s.n_panels));
-    tn_lx task = tn_l_task(k), first = tn_l_mul(k, tn_l_mod(k, task, blocks), block);
+    tn_lx each = tn_l_mul(k, blocks, tn__ceil_div(k, t->panels, t->s.n_panels));
+    tn_lx task = open_batch(w, each);
+    tn_lx first = tn_l_mul(k, tn_l_mod(k, task, blocks), block);
     tn_lx count = tn_l_min(k, block, tn_l_sub(k, w->tiles, first));
     transform_input(w, first, count);
     tn_lx lo = tn_l_mul(k, tn_l_div(k, task, blocks), per);
@@ -284,7 +302,7 @@ static void pack_vector(winograd *w, uint32_t to, tn_lx panel, tn_lx channel, tn
     tn_lx valid = tn__columns_exact(t) ? TN_LX_NONE : tn_l_lt(k, o, t->n_total);
     for (int i = 0; i < 9; i++) {
         tn_lx at[] = {tn_l_int(k, i / 3), tn_l_int(k, i % 3), channel};
-        tn_lx x = tn__tile_rhs(t, NULL, at, &o, valid);
+        tn_lx x = tn__tile_rhs(t, t->b_index, at, &o, valid);
         g[i] = tn_l_let(k, tn_l_cast(k, x, TN_f64, false));
     }
     tn_winograd_kernel(k, &w->f, g, u);
@@ -299,6 +317,7 @@ static tn_dim pack_elements(const winograd *w) {
     tn_dim columns = tn_dim_const(dims, w->t.s.nr), points = tn_dim_const(dims, w->points);
     tn_dim panels = tn_dim_ceildiv(dims, w->t.c.n_extent[0], columns);
     tn_dim depth = tn_dim_mul(dims, points, w->t.c.k_extent[2]);
+    for (int i = 0; i < w->t.c.b; i++) depth = tn_dim_mul(dims, depth, w->t.c.b_extent[i]);
     return tn_dim_mul(dims, tn_dim_mul(dims, panels, columns), depth);
 }
 
@@ -311,10 +330,10 @@ static void lower_pack(const tn_lower_context *c, uint32_t group, const tn_sched
     uint32_t to = tn_l_buffer(k, TN_LBUF_OUTPUT, TN_f32, "packed");
     k->buffers.data[to].binding = TN_BIND_PACK;
     tn_lx some = tn_l_int(k, PACK_CHANNELS), blocks = tn__ceil_div(k, w.channels, PACK_CHANNELS);
-    k->tasks = tn_l_mul(k, w.t.panels, blocks);
-    tn_lx panel = tn_l_div(k, tn_l_task(k), blocks), lanes = tn_l_int(k, s->lanes / 2); /* of f64 */
+    tn_lx task = open_batch(&w, tn_l_mul(k, w.t.panels, blocks));
+    tn_lx panel = tn_l_div(k, task, blocks), lanes = tn_l_int(k, s->lanes / 2); /* of f64 */
     tn_lx parts = tn_l_div(k, tn_l_int(k, s->nr), lanes);
-    tn_lx first = tn_l_mul(k, tn_l_mod(k, tn_l_task(k), blocks), some);
+    tn_lx first = tn_l_mul(k, tn_l_mod(k, task, blocks), some);
     tn_lx end = tn_l_min(k, w.channels, tn_l_add(k, first, some));
     tn_lx channel = tn_l_for(k, TN_LOOP_SERIAL, first, end, "c");
     tn_lx part = tn_l_for(k, TN_LOOP_SERIAL, zero_of(&w), parts, "part");

@@ -39,7 +39,7 @@ static bool apply_record(tn__scope *s, tn_lower_context *context, uint32_t id, t
     if (!a->records || g->constant) return false;
     tn_kernel_site site = {
         .name = tn__assemble_step_name(s, g), .context = context, .group = id, .lowered = l};
-    site.position = a->position + l->pack_count;
+    site.position = a->position + l->pack_count * tn__assemble_pack_positions(s);
     tn_str text;
     tn_str_init_with(&text, tn_arena_allocator(a->arena));
     tn_loop_print(l->kernel, true, &text);
@@ -76,7 +76,7 @@ static tn_status assemble_group(tn__scope *s, uint32_t id, tn_error *err) {
             a->p->buffers.data[s->buffer[v]].store = TN_STORE_PREPARED;
     }
     if (!g->constant) note_reuse(s, g, &l);
-    for (uint32_t i = 0; i < l.pack_count; i++, a->position++)
+    for (uint32_t i = 0; i < l.pack_count; i++, a->position += tn__assemble_pack_positions(s))
         packed[i] = tn__assemble_packed(s, g, &l.packs[i]);
     tn_prog_step step = tn__assemble_kernel_step(s, l.kernel, packed);
     step.name = tn__assemble_step_name(s, g);
@@ -108,8 +108,8 @@ tn_status tn__assemble_graph(tn__assembler *a, const tn_graph *g, uint32_t block
                              const uint32_t *inputs, const uint32_t *outputs, tn__before *before,
                              tn_error *err) {
     tn__scope s = {.a = a, .g = g, .block = block, .before = before};
-    uint32_t invariants = before ? before->invariants : TN_NO_INVARIANTS;
-    s.groups = tn_group_body(g, invariants, a->fuse, &a->costs, a->arena);
+    const tn_loop_inputs *loop = before ? &before->inputs : NULL;
+    s.groups = tn_group_body(g, loop, a->fuse, &a->costs, a->arena);
     if (a->groups_text) tn_grouping_print(s.groups, a->groups_text);
     if (block == TN_BLOCK_MAIN) note_plan(a, s.groups);
     find_outside(&s);

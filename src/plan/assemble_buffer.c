@@ -160,26 +160,37 @@ void tn__assemble_copy(tn__scope *s, uint32_t from, uint32_t to) {
 /* When a pack is made. */
 typedef enum pack_time {
     PACK_ONCE,   /* in `prepare`, which knows no sizes */
+    PACK_SLICES, /* there, for all iterations of the loop */
     PACK_BEFORE, /* before the loop */
     PACK_HERE,   /* right before the step that reads it */
 } pack_time;
+
+/* When what is made of `from` can be packed, if the rest is ready at `time`. */
+static pack_time later(const tn__scope *s, pack_time time, tn_node from) {
+    const tn_grouping *p = s->groups;
+    pack_time own = p->constant[from]   ? PACK_ONCE
+                    : p->prepared[from] ? PACK_SLICES
+                    : p->steady[from]   ? PACK_BEFORE
+                                        : PACK_HERE;
+    if (own == PACK_BEFORE && time == PACK_SLICES) return PACK_HERE;
+    if (own == PACK_SLICES && time == PACK_BEFORE) return PACK_HERE;
+    return TN_MAX(time, own);
+}
 
 static pack_time time_of(const tn__scope *s, const tn_group *g, const tn_loop *k) {
     pack_time time = PACK_ONCE;
     for (uint32_t i = 0; i < tn_group_anchors(g); i++) { /* steady, but perhaps of an open size */
         tn_node n = tn_group_anchor(g, i).node;
         tn_node rhs = tn_graph_value(s->g, tn_graph_node(s->g, n)->in[1])->node;
-        if (!s->groups->constant[rhs] && tn_schedule_prepares_rhs(s->groups, g, n))
-            time = PACK_BEFORE;
+        if (tn_schedule_prepares_rhs(s->groups, g, n)) time = later(s, time, rhs);
     }
     for (uint32_t i = 0; i < k->buffers.len; i++) {
         const tn_lbuffer *b = &k->buffers.data[i];
-        if (b->kind != TN_LBUF_INPUT || (b->binding & TN_BIND_PACK)) continue;
-        tn_node from = tn_graph_value(s->g, b->binding)->node;
-        if (!s->groups->steady[from]) return PACK_HERE;
-        if (!s->groups->constant[from]) time = PACK_BEFORE;
+        if (b->kind == TN_LBUF_INPUT && !(b->binding & TN_BIND_PACK))
+            time = later(s, time, tn_graph_value(s->g, b->binding)->node);
     }
-    return time == PACK_ONCE || s->groups->invariants != TN_NO_INVARIANTS ? time : PACK_HERE;
+    bool before = s->before && s->before->inputs.invariants != TN_NO_INVARIANTS;
+    return time != PACK_BEFORE || before ? time : PACK_HERE;
 }
 
 static void describe_pack(tn__assembler *a, const tn_prog_step *step) {
@@ -203,10 +214,66 @@ static void push_pack(tn__scope *s, tn_prog_step step, uint32_t buffer, pack_tim
         tn__assemble_push(s, step, time == PACK_ONCE);
 }
 
+uint32_t tn__assemble_pack_positions(const tn__scope *s) {
+    return s->before && s->before->constants.len > 0 ? 2 : 1; /* of a loop and its body */
+}
+
+static uint32_t new_alias(tn__assembler *a, uint32_t like) {
+    tn_prog_buffer b = a->p->buffers.data[like];
+    b.store = TN_STORE_ALIAS;
+    return tn__assemble_buffer(a, b);
+}
+
+/* The constant that `alias` is a slice of; NO_BUFFER: it is none. */
+static uint32_t sliced_constant(const tn__before *before, uint32_t alias) {
+    for (uint32_t i = 0; i < before->constants.len; i++)
+        if (before->constants.data[i].alias == alias) return before->constants.data[i].whole;
+    return NO_BUFFER;
+}
+
+/* Adds a loop to `prepare` that runs `step`, by which one iteration's `pack` is made, for all of them; gives
+ * what it fills, all packs one after the other. */
+static uint32_t pack_slices(tn__scope *s, tn_prog_step step, uint32_t pack) {
+    tn__assembler *a = s->a;
+    tn_prog_buffer all = a->p->buffers.data[pack];
+    all.elements = tn_dim_mul(a->p->dims, all.elements, s->before->length);
+    tn_prog_loop *loop = TN_NEW(a->arena, tn_prog_loop);
+    *loop = (tn_prog_loop){.ys_count = 1, .length = s->before->length};
+    loop->ys = TN_NEW_N(a->arena, uint32_t, 2);
+    loop->slice_out = loop->ys + 1;
+    loop->xs = TN_NEW_N(a->arena, uint32_t, 2 * step.buffer_count);
+    loop->slice_in = loop->xs + step.buffer_count;
+    loop->ys[0] = tn__assemble_buffer(a, all);
+    loop->slice_out[0] = new_alias(a, pack);
+    for (uint32_t i = 0; i < step.buffer_count; i++) {
+        uint32_t whole = sliced_constant(s->before, step.buffers[i]);
+        if (step.buffers[i] == pack) step.buffers[i] = loop->slice_out[0];
+        if (whole == NO_BUFFER) continue;
+        loop->xs[loop->xs_count] = whole;
+        step.buffers[i] = loop->slice_in[loop->xs_count++] = new_alias(a, step.buffers[i]);
+    }
+    tn_vec_push(a->arena, &a->p->blocks, (tn_prog_block){.prepares = true});
+    tn_prog_step scan = {.kind = TN_STEP_SCAN, .position = a->position, .name = "pack"};
+    scan.loop = loop;
+    scan.blocks[0] = a->p->blocks.len - 1;
+    step.position = a->position + 1;
+    tn_vec_push(a->arena, &a->p->blocks.data[scan.blocks[0]].steps, step);
+    tn_vec_push(a->arena, &a->prepare, scan);
+    return loop->ys[0];
+}
+
+/* Makes `pack` one of the slices of what is packed for all iterations. */
+static void push_slices(tn__scope *s, tn_prog_step step, uint32_t pack) {
+    tn__assembler *a = s->a;
+    tn__slice slice = {.whole = pack_slices(s, step, pack), .alias = pack};
+    a->p->buffers.data[pack].store = TN_STORE_ALIAS;
+    tn_vec_push(a->arena, &s->before->prepared, slice);
+}
+
 uint32_t tn__assemble_packed(tn__scope *s, const tn_group *g, const tn_pack *pack) {
     tn__assembler *a = s->a;
     pack_time time = time_of(s, g, pack->kernel);
-    tn_prog_buffer b = {.store = time == PACK_ONCE ? TN_STORE_PREPARED : TN_STORE_TEMP,
+    tn_prog_buffer b = {.store = time <= PACK_SLICES ? TN_STORE_PREPARED : TN_STORE_TEMP,
                         .dtype = pack->dtype,
                         .elements = pack->elements,
                         .in_place_of = UINT32_MAX,
@@ -225,7 +292,10 @@ uint32_t tn__assemble_packed(tn__scope *s, const tn_group *g, const tn_pack *pac
         buffer = known;
     } else {
         if (time != PACK_HERE) tn_map_put(&a->packs, key, key_size, buffer);
-        push_pack(s, step, buffer, time);
+        if (time == PACK_SLICES)
+            push_slices(s, step, buffer);
+        else
+            push_pack(s, step, buffer, time);
     }
     if (time == PACK_BEFORE) tn_vec_push(a->arena, &s->before->packed, buffer);
     return buffer;

@@ -65,7 +65,7 @@ static uint32_t count_products(const tn_graph *body) {
 /* Keeps positions before a loop free for what its bodies may have packed. */
 static tn__before before_loop(tn__scope *s, const tn_node_info *n) {
     tn__before before = {.block = s->block, .position = s->a->position};
-    before.invariants = tn__steady_inputs(s->g, n);
+    before.inputs.invariants = tn__steady_inputs(s->g, n);
     if (n->op == TN_OP_scan)
         s->a->position += count_products(((const tn_attrs_scan *)n->attrs)->body);
     if (n->op == TN_OP_while)
@@ -105,6 +105,51 @@ static tn_status assemble_while(tn__scope *s, const tn_node_info *n, const uint3
     return tn__assemble_graph(a, at->body, step->blocks[1], inputs, loop->out, before, err);
 }
 
+/* Notes which inputs of the body are slices of constants. */
+static void find_constant_slices(const tn__scope *s, const tn_node_info *n,
+                                 const tn_prog_loop *loop, tn__before *before) {
+    tn__assembler *a = s->a;
+    bool *slices = TN_NEW_N(a->arena, bool, n->in_count);
+    before->length = loop->length;
+    before->inputs.slices = slices;
+    for (uint32_t i = 0; i < loop->xs_count; i++) {
+        tn__slice slice = {loop->xs[i], loop->slice_in[i]};
+        tn_value v = n->in[loop->states + i];
+        if (!s->groups->constant[tn_graph_value(s->g, v)->node]) continue;
+        slices[loop->states + i] = true;
+        tn_vec_push(a->arena, &before->constants, slice);
+    }
+}
+
+static bool block_reads(const tn_program *p, uint32_t block, uint32_t buffer) {
+    for (uint32_t i = 0; i < p->blocks.data[block].steps.len; i++) {
+        const tn_prog_step *s = &p->blocks.data[block].steps.data[i];
+        for (uint32_t j = 0; j < s->buffer_count; j++)
+            if (s->buffers[j] == buffer) return true;
+        if (s->kind == TN_STEP_IF || s->loop) return true; /* perhaps: it has blocks of its own */
+    }
+    return false;
+}
+
+static void add_slice(tn_prog_loop *loop, tn__slice slice) {
+    loop->xs[loop->xs_count] = slice.whole;
+    loop->slice_in[loop->xs_count++] = slice.alias;
+}
+
+/* Adds what was packed of constants to what the loop goes through; slices that the body does not read any
+ * more are left out. */
+static void replace_slices(tn__assembler *a, uint32_t body, tn_prog_loop *loop,
+                           const tn__before *before) {
+    tn_prog_loop old = *loop;
+    loop->xs = TN_NEW_N(a->arena, uint32_t, old.xs_count + before->prepared.len);
+    loop->slice_in = TN_NEW_N(a->arena, uint32_t, old.xs_count + before->prepared.len);
+    loop->xs_count = 0;
+    for (uint32_t i = 0; i < old.xs_count; i++)
+        if (block_reads(a->p, body, old.slice_in[i]))
+            add_slice(loop, (tn__slice){old.xs[i], old.slice_in[i]});
+    for (uint32_t i = 0; i < before->prepared.len; i++) add_slice(loop, before->prepared.data[i]);
+}
+
 static tn_status assemble_scan(tn__scope *s, const tn_node_info *n, const uint32_t *operands,
                                const uint32_t *results, tn_prog_step *step, tn__before *before,
                                tn_error *err) {
@@ -140,8 +185,11 @@ static tn_status assemble_scan(tn__scope *s, const tn_node_info *n, const uint32
         outputs[loop->states + i] = loop->slice_out[i] =
             alias_of(s, body, body->outputs.data[loop->states + i].value);
     place_states(s, n, body, loop, outputs);
+    find_constant_slices(s, n, loop, before);
     step->blocks[0] = new_block(a);
-    return tn__assemble_graph(a, body, step->blocks[0], inputs, outputs, before, err);
+    TN_CHECK(tn__assemble_graph(a, body, step->blocks[0], inputs, outputs, before, err));
+    replace_slices(a, step->blocks[0], loop, before);
+    return TN_OK;
 }
 
 static void touch_loop(tn__assembler *a, const tn_prog_loop *loop, const tn__before *before) {

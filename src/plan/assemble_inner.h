@@ -28,11 +28,20 @@ typedef struct tn__assembler {
     tn_str *groups_text;
 } tn__assembler;
 
-/* What the body of a loop has done once, before the loop. Positions from `position` on are kept free for it. */
+/* One of the slices of a buffer that a loop goes through, as its body sees it. */
+typedef struct tn__slice {
+    uint32_t whole, alias;
+} tn__slice;
+
+/* What the body of a loop has done once, before the loop: in the block around it, where positions from
+ * `position` on are kept free for it, or in `prepare` for all iterations. */
 typedef struct tn__before {
-    uint32_t invariants; /* inputs of the body from this one on */
+    tn_loop_inputs inputs; /* of the body */
     uint32_t block, position;
-    TN_VEC(uint32_t) packed; /* buffers that the loop reads */
+    TN_VEC(uint32_t) packed;     /* buffers that the loop reads */
+    tn_dim length;               /* iterations */
+    TN_VEC(tn__slice) constants; /* inputs.slices */
+    TN_VEC(tn__slice) prepared;  /* what is packed of them, one pack after the other */
 } tn__before;
 
 /* One graph being assembled: the main one or a body. */
@@ -63,9 +72,13 @@ tn_prog_step tn__assemble_kernel_step(tn__scope *s, tn_loop *k, const uint32_t *
 /* Into the block of the scope, or among the work on constants alone. */
 void tn__assemble_push(tn__scope *s, tn_prog_step step, bool prepare);
 void tn__assemble_copy(tn__scope *s, uint32_t from, uint32_t to);
-/* The packed form of an operand: made once in `prepare` if it is constant, before the loop if that does not
- * change it, both shared by all kernels that want the same; else by a step at the present position. */
+/* The packed form of an operand: made once in `prepare` if it is constant, or a slice of a constant that the
+ * loop goes through (for all slices); before the loop if that does not change it; these are shared by all
+ * kernels that want the same. Else it is made by a step at the present position. */
 uint32_t tn__assemble_packed(tn__scope *s, const tn_group *g, const tn_pack *pack);
+
+/* Positions that each of them takes. */
+uint32_t tn__assemble_pack_positions(const tn__scope *s);
 
 /* "dot+add+relu" */
 const char *tn__assemble_step_name(const tn__scope *s, const tn_group *g);

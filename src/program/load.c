@@ -225,7 +225,7 @@ static void take_step(loader *l, tn_prog_step *s) {
 static void take_blocks(loader *l) {
     uint32_t count = tn__take_count(&l->r, 4);
     for (uint32_t i = 0; i < count && !l->r.failed; i++) {
-        tn_prog_block b = {0};
+        tn_prog_block b = {.prepares = i == 1};
         uint32_t steps = tn__take_count(&l->r, 46);
         for (uint32_t j = 0; j < steps && !l->r.failed; j++) {
             tn_prog_step s;

@@ -4,7 +4,7 @@
 void tn_program_init(tn_program *p, tn_arena *arena, tn_dims *dims) {
     *p = (tn_program){.arena = arena, .dims = dims};
     tn_vec_push(arena, &p->blocks, (tn_prog_block){0});
-    tn_vec_push(arena, &p->blocks, (tn_prog_block){0});
+    tn_vec_push(arena, &p->blocks, (tn_prog_block){.prepares = true});
 }
 
 static const char *const step_names[] = {"kernel", "copy", "if", "while", "scan", "host"};
@@ -24,25 +24,15 @@ uint32_t tn_program_last_position(const tn_program *p, const tn_prog_step *s) {
 
 /* ---- kernels -------------------------------------------------------------------------------- */
 
-static void mark_prepare(const tn_program *p, uint32_t block, uint8_t *uses) {
-    const tn_prog_block *b = &p->blocks.data[block];
-    for (uint32_t i = 0; i < b->steps.len; i++) {
-        const tn_prog_step *s = &b->steps.data[i];
-        bool two = s->kind == TN_STEP_IF || s->kind == TN_STEP_WHILE;
-        if (s->kind == TN_STEP_KERNEL) uses[s->kernel] |= TN_USED_BY_PREPARE;
-        if (two || s->kind == TN_STEP_SCAN) mark_prepare(p, s->blocks[0], uses);
-        if (two) mark_prepare(p, s->blocks[1], uses);
-    }
-}
-
 void tn_program_kernel_uses(const tn_program *p, uint8_t *uses) {
     memset(uses, 0, p->kernels.len);
-    for (uint32_t b = 0; b < p->blocks.len; b++)
-        for (uint32_t i = 0; b != 1 && i < p->blocks.data[b].steps.len; i++) {
-            const tn_prog_step *s = &p->blocks.data[b].steps.data[i];
-            if (s->kind == TN_STEP_KERNEL) uses[s->kernel] |= TN_USED_BY_RUN;
-        }
-    mark_prepare(p, 1, uses);
+    for (uint32_t b = 0; b < p->blocks.len; b++) {
+        const tn_prog_block *block = &p->blocks.data[b];
+        for (uint32_t i = 0; i < block->steps.len; i++)
+            if (block->steps.data[i].kind == TN_STEP_KERNEL)
+                uses[block->steps.data[i].kernel] |=
+                    block->prepares ? TN_USED_BY_PREPARE : TN_USED_BY_RUN;
+    }
 }
 
 static void use_block(const tn_prog_block *b, uint8_t *used) {
@@ -58,7 +48,7 @@ static void use_block(const tn_prog_block *b, uint8_t *used) {
 void tn_program_buffer_uses(const tn_program *p, uint8_t *used) {
     memset(used, 0, p->buffers.len);
     for (uint32_t b = 0; b < p->blocks.len; b++)
-        if (b != 1) use_block(&p->blocks.data[b], used);
+        if (!p->blocks.data[b].prepares) use_block(&p->blocks.data[b], used);
     bool has_needs = p->need_values.len || p->need_dims.len;
     for (uint32_t i = 0; i < p->outputs.len && !has_needs; i++) used[p->outputs.data[i].buffer] = 1;
 }

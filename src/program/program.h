@@ -96,6 +96,7 @@ typedef struct tn_prog_step {
 
 typedef struct tn_prog_block {
     TN_VEC(tn_prog_step) steps;
+    bool prepares; /* block 1, or one that a loop of it owns: of no use to runs */
 } tn_prog_block;
 
 /* One fused group, for inspect; text lists are comma-separated node names or operations. */
@@ -139,8 +140,7 @@ void tn_program_init(tn_program *p, tn_arena *arena, tn_dims *dims);
 /* Every index, count, live range, kernel and size in order? */
 tn_status tn_program_verify(const tn_program *p, tn_error *err);
 void tn_program_print(const tn_program *p, tn_str *out);
-/* Who launches kernel i, as flags in uses[i]; 0: nobody. What control steps of `prepare` own counts
- * as both. */
+/* Who launches kernel i, as flags in uses[i]; 0: nobody. */
 enum { TN_USED_BY_RUN = 1, TN_USED_BY_PREPARE = 2 };
 void tn_program_kernel_uses(const tn_program *p, uint8_t *uses);
 /* Whether block 0, what it owns, or a port refers to buffer i: the others are read by `prepare` alone. */

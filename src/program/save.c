@@ -180,7 +180,7 @@ static void put_blocks(saver *s) {
     tn__put32(&s->body, s->p->blocks.len);
     for (uint32_t i = 0; i < s->p->blocks.len; i++) {
         const tn_prog_block *b = &s->p->blocks.data[i];
-        uint32_t count = i == 1 ? 0 : b->steps.len;
+        uint32_t count = b->prepares ? 0 : b->steps.len;
         tn__put32(&s->body, count);
         for (uint32_t j = 0; j < count; j++) put_step(s, &b->steps.data[j]);
     }

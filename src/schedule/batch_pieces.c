@@ -234,16 +234,24 @@ static void take(step *to, double seconds, uint32_t from, int64_t piece) {
     if (seconds < to->seconds) *to = (step){seconds, from, piece};
 }
 
-/* Whether place `at` may be in a loop: a piece must round as the whole does. */
+/* Whether product `n` rounds in a piece as it does in the whole. */
+static bool rounds_alike(const chooser *c, tn_node n, int64_t piece) {
+    const tn_node_info *info = tn_graph_node(c->p->graph, n);
+    tn_contraction k;
+    tn_op_rules_of(info->op)->lower.contraction->describe(c->p->graph, info, &k);
+    bool members = c->batch->axis[info->out] < k.b; /* each with a right operand of its own */
+    if (!members &&
+        tn_schedule_winograd_side(c->p, n) != tn_schedule_winograd_side_for(c->p, n, piece))
+        return false;
+    return !tn_schedule_cuts_sums(c->p, n, c->images / piece, members);
+}
+
+/* Whether place `at` may be in a loop. */
 static bool may_loop(const chooser *c, uint32_t at, int64_t piece) {
     const tn_group *g = &c->p->groups.data[c->order[at]];
     if (!c->of[at].split) return false;
-    for (uint32_t i = 0; g->kind == TN_GROUP_CONTRACTION && i < tn_group_anchors(g); i++) {
-        tn_node n = tn_group_anchor(g, i).node;
-        if (tn_schedule_winograd_side(c->p, n) != tn_schedule_winograd_side_for(c->p, n, piece))
-            return false;
-        if (tn_schedule_cuts_sums(c->p, n, c->images / piece)) return false;
-    }
+    for (uint32_t i = 0; g->kind == TN_GROUP_CONTRACTION && i < tn_group_anchors(g); i++)
+        if (!rounds_alike(c, tn_group_anchor(g, i).node, piece)) return false;
     return true;
 }
 
@@ -303,6 +311,7 @@ static void place_nodes(chooser *c, const step *steps) {
     for (tn_node n = 0; n < p->graph->nodes.len; n++) {
         uint32_t id = p->group_of[n];
         bool anywhere = id == TN_NO_GROUP || p->constant[n] || p->groups.data[id].nested;
+        if (c->batch->sliced[tn_graph_node(p->graph, n)->out]) anywhere = false;
         l->where[n] = anywhere ? TN_BATCH_ANYWHERE : TN_BATCH_OUTSIDE;
     }
     for (; at > 0 && found < TN_BATCH_MOST_LOOPS; at = steps[at].from) {
@@ -339,7 +348,7 @@ tn_status tn_batch_in_pieces(const tn_graph *g, const tn_costs *costs, int64_t p
     if (batch.size == 1) return TN_OK;
     uint8_t *choices = TN_NEW_N(g->arena, uint8_t, g->nodes.len);
     tn_batch_loops loops = {0};
-    chooser c = {.p = tn__form_groups(g, TN_NO_INVARIANTS, true, choices, costs, g->arena),
+    chooser c = {.p = tn__form_groups(g, NULL, true, choices, costs, g->arena),
                  .arena = g->arena,
                  .batch = &batch,
                  .loops = &loops,

@@ -130,7 +130,7 @@ typedef struct option {
 typedef struct search {
     tn_arena *arena;
     const tn_graph *g;
-    uint32_t invariants;
+    const tn_loop_inputs *loop;
     const tn_costs *costs;
     const uint32_t *kind; /* per node */
     tn_grouping *best;
@@ -154,7 +154,7 @@ static bool may_turn(search *s, tn_node n, tn__choice choice) {
 /* Forms the groups anew. */
 static void evaluate(search *s) {
     s->trials -= s->trials > 0;
-    s->best = tn__form_groups(s->g, s->invariants, true, s->choices, s->costs, s->arena);
+    s->best = tn__form_groups(s->g, s->loop, true, s->choices, s->costs, s->arena);
     s->seconds = tn__grouping_seconds(s->best);
     for (tn_node n = 0; n < s->g->nodes.len; n++)
         if (s->choices[n]) s->seconds += worthwhile(s->best, n);
@@ -243,12 +243,12 @@ static bool try_all(search *s) {
     return true;
 }
 
-tn_grouping *tn_group_body(const tn_graph *g, uint32_t invariants, bool fuse, const tn_costs *costs,
-                           tn_arena *arena) {
-    search s = {.arena = arena, .g = g, .invariants = invariants, .costs = costs};
+tn_grouping *tn_group_body(const tn_graph *g, const tn_loop_inputs *loop, bool fuse,
+                           const tn_costs *costs, tn_arena *arena) {
+    search s = {.arena = arena, .g = g, .loop = loop, .costs = costs};
     uint32_t trials = TN_MIN((uint32_t)MOST_TRIALS, MOST_NODES_TRIED / TN_MAX(g->nodes.len, 1));
     s.choices = TN_NEW_N(arena, uint8_t, g->nodes.len);
-    s.best = tn__form_groups(g, invariants, fuse, s.choices, costs, arena);
+    s.best = tn__form_groups(g, loop, fuse, s.choices, costs, arena);
     s.seconds = tn__grouping_seconds(s.best);
     if (fuse) {
         s.kind = tn__alike(g, arena);
@@ -266,5 +266,5 @@ tn_grouping *tn_group_body(const tn_graph *g, uint32_t invariants, bool fuse, co
 }
 
 tn_grouping *tn_group_graph(const tn_graph *g, bool fuse, const tn_costs *costs, tn_arena *arena) {
-    return tn_group_body(g, TN_NO_INVARIANTS, fuse, costs, arena);
+    return tn_group_body(g, NULL, fuse, costs, arena);
 }

@@ -503,6 +503,7 @@ static tn_status form_guarded(void *argument, tn_error *err) {
     p->inlined = TN_NEW_N(p->arena, uint8_t, g->nodes.len);
     p->constant = TN_NEW_N(p->arena, uint8_t, g->nodes.len);
     p->steady = TN_NEW_N(p->arena, uint8_t, g->nodes.len);
+    p->prepared = TN_NEW_N(p->arena, uint8_t, g->nodes.len);
     p->group_of = TN_NEW_N(p->arena, uint32_t, g->nodes.len);
     p->stored = TN_NEW_N(p->arena, uint8_t, g->values.len);
     p->united = TN_NEW_N(p->arena, uint8_t, g->nodes.len);
@@ -530,7 +531,7 @@ static tn_status form_guarded(void *argument, tn_error *err) {
     return TN_OK;
 }
 
-tn_grouping *tn__form_groups(const tn_graph *g, uint32_t invariants, bool fuse,
+tn_grouping *tn__form_groups(const tn_graph *g, const tn_loop_inputs *loop, bool fuse,
                              const uint8_t *choices, const tn_costs *costs, tn_arena *arena) {
     tn_arena probes;
     tn_arena_init(&probes, arena->allocator);
@@ -540,7 +541,7 @@ tn_grouping *tn__form_groups(const tn_graph *g, uint32_t invariants, bool fuse,
                        .arena = arena,
                        .probes = &probes,
                        .fuse = fuse,
-                       .invariants = invariants,
+                       .loop = loop,
                        .costs = *costs,
                        .choices = choices};
     tn_status status = tn_guard(form_guarded, p, NULL);

@@ -133,23 +133,31 @@ typedef struct tn__reader {
     bool mainloop;  /* the same, looking through all pointwise work */
 } tn__reader;
 
+/* The inputs of a loop's body. */
+typedef struct tn_loop_inputs {
+    uint32_t invariants; /* from this one on they are the same in all iterations; or
+                            TN_NO_INVARIANTS */
+    const bool *slices;  /* per input: of a constant, one for each iteration; NULL: none is */
+} tn_loop_inputs;
+
 struct tn_grouping {
     const tn_graph *graph;
     tn_arena *arena;
     tn_arena *probes; /* of one probe at a time, while groups are formed */
     bool fuse;
     tn_costs costs;
-    double seconds;       /* that moving, element-wise work and launches take, by `costs` */
-    double least_seconds; /* that they take in any grouping */
-    uint32_t tried;       /* groupings compared */
-    bool all_tried;       /* these were all combinations of the choices there are */
-    uint8_t *inlined;     /* per node */
-    uint8_t *constant;    /* per node: depends on constants only */
-    uint32_t invariants; /* inputs from this one on are the same in all iterations of the loop whose
-                             body the graph is; or TN_NO_INVARIANTS */
-    uint8_t *steady;     /* per node: the same in all iterations, and known before the first: a
+    double seconds;             /* that moving, element-wise work and launches take, by `costs` */
+    double least_seconds;       /* that they take in any grouping */
+    uint32_t tried;             /* groupings compared */
+    bool all_tried;             /* these were all combinations of the choices there are */
+    uint8_t *inlined;           /* per node */
+    uint8_t *constant;          /* per node: depends on constants only */
+    const tn_loop_inputs *loop; /* NULL: the graph is no body of a loop */
+    uint8_t *steady;    /* per node: the same in all iterations, and known before the first: a
                              constant, an invariant, or made of these by what is inlined */
-    uint32_t *group_of;  /* per node: its group, or TN_NO_GROUP */
+    uint8_t *prepared;  /* per node: a constant, one of the slices of a constant that the loop goes
+                             through, or a view of one: what is packed of it is in `prepare` */
+    uint32_t *group_of; /* per node: its group, or TN_NO_GROUP */
     const tn_attention_parts **attention; /* per node: what it is the second product of, or NULL */
     tn_attention_gradient **gradient;     /* per node: whose last product it is, or NULL */
     uint8_t
@@ -175,7 +183,7 @@ typedef enum tn__choice {
 } tn__choice;
 
 /* Forms groups greedily under these choices. */
-tn_grouping *tn__form_groups(const tn_graph *g, uint32_t invariants, bool fuse,
+tn_grouping *tn__form_groups(const tn_graph *g, const tn_loop_inputs *loop, bool fuse,
                              const uint8_t *choices, const tn_costs *costs, tn_arena *arena);
 
 /* The values that `n` loads from outside group `id` (TN_NO_GROUP: all), looking through what is inlined. */
@@ -187,9 +195,9 @@ bool tn__reads_once(const tn_graph *g, const tn_node_info *n, uint32_t which);
 /* Forms the groups of one graph (sub-graphs are grouped on their own). Without `fuse` every node is
  * a root in a group of its own. */
 tn_grouping *tn_group_graph(const tn_graph *g, bool fuse, const tn_costs *costs, tn_arena *arena);
-/* The same for the body of a loop, whose inputs from `invariants` on are the same in all iterations. */
-tn_grouping *tn_group_body(const tn_graph *g, uint32_t invariants, bool fuse, const tn_costs *costs,
-                           tn_arena *arena);
+/* The same for the body of a loop (NULL: of none). */
+tn_grouping *tn_group_body(const tn_graph *g, const tn_loop_inputs *loop, bool fuse,
+                           const tn_costs *costs, tn_arena *arena);
 
 /* The value whose memory holds `v`: looks through reshapes and barriers, which move nothing. */
 tn_value tn_group_storage(const tn_grouping *p, tn_value v);

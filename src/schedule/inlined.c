@@ -146,14 +146,27 @@ static bool is_inlined(const tn_grouping *p, tn_node n, const reader *r) {
 
 static void find_steady(tn_grouping *p) {
     const tn_graph *g = p->graph;
-    for (uint32_t i = p->invariants; i < g->inputs.len; i++)
-        p->steady[tn_graph_value(g, g->inputs.data[i])->node] = true;
+    for (uint32_t i = 0; p->loop && i < g->inputs.len; i++)
+        p->steady[tn_graph_value(g, g->inputs.data[i])->node] = i >= p->loop->invariants;
     for (tn_node n = 0; n < g->nodes.len; n++) {
         const tn_node_info *info = tn_graph_node(g, n);
-        bool steady = p->invariants != TN_NO_INVARIANTS && p->inlined[n] && info->in_count > 0;
+        bool steady = p->loop && p->inlined[n] && info->in_count > 0;
         for (uint32_t i = 0; i < info->in_count; i++)
             steady &= p->steady[tn_graph_value(g, info->in[i])->node];
         p->steady[n] |= steady || p->constant[n];
+    }
+}
+
+static void find_prepared(tn_grouping *p) {
+    const tn_graph *g = p->graph;
+    for (uint32_t i = 0; p->loop && p->loop->slices && i < g->inputs.len; i++)
+        p->prepared[tn_graph_value(g, g->inputs.data[i])->node] = p->loop->slices[i];
+    for (tn_node n = 0; n < g->nodes.len; n++) {
+        const tn_node_info *info = tn_graph_node(g, n);
+        bool view = p->fuse && info->in_count == 1 && is_view(g, n) &&
+                    tn_shape_is_const(&tn_graph_type(g, info->out)->shape);
+        p->prepared[n] |=
+            p->constant[n] || (view && p->prepared[tn_graph_value(g, info->in[0])->node]);
     }
 }
 
@@ -170,6 +183,7 @@ void tn__find_inlined(tn_grouping *p) {
             constant &= tn_shape_is_const(&tn_graph_type(g, info->out + i)->shape);
         p->constant[n] = constant;
     }
+    find_prepared(p);
     p->readers = find_readers(p);
     for (tn_node n = 0; n < g->nodes.len; n++) {
         const tn_node_info *info = tn_graph_node(g, n);

@@ -197,7 +197,7 @@ static bool has_prepared_rhs(const tn_grouping *p, tn_node product_node) {
     const tn_node_info *n = tn_graph_node(p->graph, product_node);
     tn_node rhs = tn_graph_value(p->graph, n->in[1])->node;
     tn_contraction c;
-    if (p->constant[rhs] || !p->steady[rhs]) return p->constant[rhs];
+    if (p->prepared[rhs] || !p->steady[rhs]) return p->prepared[rhs];
     describe(p, product_node, &c);
     return product(p->graph->dims, c.m_extent, c.m) <= STEADY_ROWS;
 }
@@ -206,16 +206,16 @@ bool tn_schedule_prepares_rhs(const tn_grouping *p, const tn_group *g, tn_node p
     return !g->constant && has_prepared_rhs(p, product_node);
 }
 
-bool tn_schedule_cuts_sums(const tn_grouping *p, tn_node product_node, int64_t parts) {
+bool tn_schedule_cuts_sums(const tn_grouping *p, tn_node product_node, int64_t parts, bool batch) {
     const tn_dims *dims = p->graph->dims;
     tn_contraction c;
     describe(p, product_node, &c);
     int64_t b = product(dims, c.b_extent, c.b), m = product(dims, c.m_extent, c.m);
     int64_t n = product(dims, c.n_extent, c.n), k = product(dims, c.k_extent, c.k);
-    int64_t rows = TN_MAX(1, m / TN_MAX(1, parts));
+    int64_t rows = batch ? m : TN_MAX(1, m / TN_MAX(1, parts));
+    int64_t products = batch ? TN_MAX(1, b / TN_MAX(1, parts)) : b;
     if (!has_prepared_rhs(p, product_node) && is_large_for(rows, k, n)) return true;
-    return tn__k_pieces(b, m, n, k, true) > 1 || tn__k_pieces(b, rows, n, k, true) > 1 ||
-           tn__k_pieces(TN_MAX(1, b / TN_MAX(1, parts)), m, n, k, true) > 1;
+    return tn__k_pieces(b, m, n, k, true) > 1 || tn__k_pieces(products, rows, n, k, true) > 1;
 }
 
 bool tn_schedule_may_sweep(const tn_grouping *p, tn_node product_node) {

@@ -131,8 +131,9 @@ int64_t tn__k_block(int64_t rows, int64_t k, bool turned, const tn_schedule *s);
 /* Whether the right operand of a group's product is packed before the kernel runs for the first time: it is a
  * constant, or steady in a loop whose rows are too few to share a copy made for each iteration. */
 bool tn_schedule_prepares_rhs(const tn_grouping *p, const tn_group *g, tn_node product);
-/* Whether the sums of a product are cut, or would be if the result had one `parts`-th of its elements. */
-bool tn_schedule_cuts_sums(const tn_grouping *p, tn_node product, int64_t parts);
+/* Whether the sums of a product are cut, or would be if the result had one `parts`-th of its elements: of the
+ * products of a batch, or of the rows of each. */
+bool tn_schedule_cuts_sums(const tn_grouping *p, tn_node product, int64_t parts, bool batch);
 /* Whether the product alone, with a right operand that is contiguous along n, would read it in one pass. */
 bool tn_schedule_may_sweep(const tn_grouping *p, tn_node product);
 /* How often the tasks of a product make each row of its prologue: once per range of columns. */

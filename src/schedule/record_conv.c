@@ -87,14 +87,15 @@ tn_schedule tn_schedule_choose_depthwise(const tn_grouping *p, const tn_group *g
     tn_contraction c;
     tn_schedule s = channels_record(p, g, vector_bytes, TN_SHAPE_DEPTHWISE, &c);
     tn_dim last = c.m_extent[c.m - 1];
-    int64_t columns = tn_dim_guess(dims, last), channels = tn_dim_guess(dims, c.b_extent[0]);
+    int64_t columns = tn_dim_guess(dims, last), channels = tn_dim_guess(dims, c.b_extent[c.b - 1]);
+    int64_t filters = TN_MIN(product(dims, c.b_extent, c.b - 1), 1 << 20);
     int64_t rows = product(dims, c.m_extent, c.m - 1), taps = product(dims, c.k_extent, c.k);
     s.block = tile_columns(columns, tn_dim_is_const(last));
     if (channels >= 2 * (int64_t)s.lanes) s.unroll = 2;
     s.chunk = TN_MAX(1, channels);
     int64_t work =
         TN_MAX(1, TN_MIN(columns, 1 << 20) * TN_MIN(channels, 1 << 20) * TN_MIN(taps, 1 << 10));
-    s.rows_per_task = task_rows(rows, work);
+    s.rows_per_task = TN_MIN(rows, task_rows(TN_MIN(rows, INT64_MAX >> 20) * filters, work));
     return s;
 }
 
@@ -109,8 +110,7 @@ tn_schedule tn_schedule_choose_planes(const tn_grouping *p, const tn_group *g,
     int64_t columns = tn_dim_guess(dims, c.m_extent[c.m - 1]),
             taps = product(dims, c.k_extent, c.k);
     int64_t rows = c.m > 2 ? tn_dim_guess(dims, c.m_extent[1]) : 1;
-    int64_t planes =
-        product(dims, c.m_extent, 1) * TN_MIN(tn_dim_guess(dims, c.b_extent[0]), 1 << 20);
+    int64_t planes = product(dims, c.m_extent, 1) * TN_MIN(product(dims, c.b_extent, c.b), 1 << 20);
     s.unroll = columns > (int64_t)s.lanes ? 2 : 1;
     s.mr = (uint32_t)TN_MIN(TN_MAX(1, rows), (int64_t)(MOST_COLUMNS / s.unroll));
     const tn_attrs_conv *a = n->attrs;
@@ -151,7 +151,7 @@ tn_schedule tn_schedule_choose_narrow(const tn_grouping *p, const tn_group *g,
     int64_t lines = TN_MAX(1, STAGED_POINTS / width / stride);
     s.mr = (uint32_t)TN_MAX(1, TN_MIN(lines, rows));
     int64_t blocks = (TN_MAX(1, rows) + s.mr - 1) / s.mr;
-    int64_t channels = TN_MIN(tn_dim_guess(dims, c.b_extent[0]), 1 << 20);
+    int64_t channels = TN_MIN(product(dims, c.b_extent, c.b), 1 << 20);
     int64_t units = product(dims, c.m_extent, 1) * ((channels + s.lanes - 1) / s.lanes) * blocks;
     int64_t taps = TN_MIN(product(dims, c.k_extent, c.k), 1 << 10);
     s.rows_per_task = task_rows(units, TN_MAX(1, columns * s.mr * taps * (int64_t)s.lanes));

@@ -22,6 +22,7 @@ enum {
 };
 
 typedef struct filter {
+    int64_t batch; /* filters, each of images of its own */
     int64_t images, height, width, channels, columns;
     bool constant; /* the weights, which are transformed once */
 } filter;
@@ -30,7 +31,7 @@ static int64_t ceil_div(int64_t a, int64_t b) {
     return (a + b - 1) / b;
 }
 
-/* Tiles of m×m results. */
+/* Tiles of m×m results, of one filter. */
 static int64_t tile_count(const filter *f, int64_t m) {
     return f->images * ceil_div(f->height, m) * ceil_div(f->width, m);
 }
@@ -38,8 +39,12 @@ static int64_t tile_count(const filter *f, int64_t m) {
 static filter filter_of(const tn_graph *g, const tn_node_info *n) {
     tn_contraction c;
     tn_op_rules_of(n->op)->lower.contraction->describe(g, n, &c);
+    int64_t batch = 1;
+    for (int i = 0; i < c.b; i++)
+        batch = TN_MIN(batch * TN_MIN(tn_dim_guess(g->dims, c.b_extent[i]), 1 << 20), 1 << 20);
     /* An open batch is taken as the smallest: one image has the least tiles to share the weights. */
-    return (filter){.images = TN_MAX(1, tn_dim_lo(g->dims, c.m_extent[0])),
+    return (filter){.batch = TN_MAX(1, batch),
+                    .images = TN_MAX(1, tn_dim_lo(g->dims, c.m_extent[0])),
                     .height = tn_dim_guess(g->dims, c.m_extent[1]),
                     .width = tn_dim_guess(g->dims, c.m_extent[2]),
                     .channels = tn_dim_guess(g->dims, c.k_extent[2]),
@@ -53,10 +58,10 @@ static bool is_filter(const tn_graph *g, const tn_node_info *n) {
     if (n->op != TN_OP_conv) return false;
     const tn_attrs_conv *a = n->attrs;
     const tn_type *x = tn_node_type(g, n, 0), *w = tn_node_type(g, n, 1);
-    return a->batch == 0 && a->stride.count == 2 && w->shape.dim[0] == 3 && w->shape.dim[1] == 3 &&
-           tn_ints_are(&a->stride, 1) && tn_ints_are(&a->window_dilation, 1) &&
-           tn_ints_are(&a->base_dilation, 1) && x->dtype == TN_f32 && w->dtype == TN_f32 &&
-           a->acc == TN_f32;
+    const tn_dim *window = w->shape.dim + a->batch;
+    return a->stride.count == 2 && window[0] == 3 && window[1] == 3 && tn_ints_are(&a->stride, 1) &&
+           tn_ints_are(&a->window_dilation, 1) && tn_ints_are(&a->base_dilation, 1) &&
+           x->dtype == TN_f32 && w->dtype == TN_f32 && a->acc == TN_f32;
 }
 
 static double tiled_cost(const filter *f, int64_t m) {
@@ -81,7 +86,7 @@ uint32_t tn_schedule_winograd_side_for(const tn_grouping *p, tn_node node, int64
     const tn_node_info *n = tn_graph_node(p->graph, node);
     if (!p->fuse || !is_filter(p->graph, n) || p->constant[node]) return 0;
     filter f = filter_of(p->graph, n);
-    f.constant = p->constant[tn_graph_value(p->graph, n->in[1])->node];
+    f.constant = p->prepared[tn_graph_value(p->graph, n->in[1])->node];
     if (images > 0) f.images = images;
     if (f.channels > MOST_CHANNELS || f.channels < LEAST_CHANNELS || f.columns < LEAST_CHANNELS)
         return 0;
@@ -120,11 +125,12 @@ static void choose_tile(const filter *f, int64_t tiles, uint32_t registers, tn_s
 static void choose_tasks(const filter *f, int64_t tiles, tn_schedule *s) {
     int64_t points = (s->winograd + 2) * (s->winograd + 2), mr = s->mr;
     int64_t fits = CACHE_ELEMENTS / (points * (f->channels + s->nr)) / mr * mr;
-    int64_t enough = TN_MAX(2 * mr, ceil_div(ceil_div(tiles, LEAST_TASKS), mr) * mr);
+    int64_t wanted = ceil_div(LEAST_TASKS, f->batch);
+    int64_t enough = TN_MAX(2 * mr, ceil_div(ceil_div(tiles, wanted), mr) * mr);
     int64_t most = TN_MAX(mr, TN_MIN(fits, enough));
     int64_t blocks = ceil_div(tiles, most), panels = ceil_div(f->columns, s->nr);
     s->m_block = ceil_div(ceil_div(tiles, blocks), mr) * mr;
-    s->n_panels = ceil_div(panels, TN_MIN(panels, ceil_div(LEAST_RANGES, blocks)));
+    s->n_panels = ceil_div(panels, TN_MIN(panels, ceil_div(LEAST_RANGES, blocks * f->batch)));
 }
 
 tn_schedule tn_schedule_choose_winograd(const tn_grouping *p, const tn_group *g,

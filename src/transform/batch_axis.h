@@ -16,6 +16,8 @@ typedef struct tn_batch_axes {
     tn_dim
         size; /* of the axis: the first size of the first input that is not a scalar; 1: no batch */
     int8_t *axis; /* per value: the axis, or one of the above */
+    bool *
+        sliced; /* per value: a constant that is split as it lies; other split constants are views */
 } tn_batch_axes;
 
 /* In the graph's arena. */

@@ -3,11 +3,12 @@
 
 #include "transform/match.h"
 
-/* x of the convolution, [channels, N, …], is permute(permute(y)), the first with the channels last. Of a single
+/* x of the convolution, [batch…, channels, N, …], is permute(permute(y)), the first with the channels last. Of a single
  * image no permute need be there: a reshape makes x. */
 static bool turn_operand(tn_rewriter *r, const tn_node_info *n, tn_value *out) {
+    int channels = (int)((const tn_attrs_conv *)n->attrs)->batch - 1;
     if (!tn__is_depthwise(r->g, n) || tn__planes_of(r->g, n) != TN__PLANES_NONE ||
-        tn__is_innermost(r->g, n->in[0], 0))
+        tn__is_innermost(r->g, n->in[0], channels))
         return false;
     const tn_node_info *inner = tn__made_by(r->g, n->in[0], TN_OP_permute);
     tn_value y = inner ? inner->in[0] : n->in[0];
@@ -15,8 +16,9 @@ static bool turn_operand(tn_rewriter *r, const tn_node_info *n, tn_value *out) {
     tn_ints perm = {.count = tn__shape_of(r->g, y)->rank}, last = perm;
     for (int i = 0; i < perm.count; i++) {
         perm.at[i] = inner ? ((const tn_attrs_permute *)inner->attrs)->perm.at[i] : i;
-        last.at[i] = (i + 1) % perm.count; /* the channels behind all else */
+        last.at[i] = i < channels ? i : i + 1; /* the channels behind all else */
     }
+    last.at[perm.count - 1] = channels;
     tn_attrs_permute first = {.perm = tn__permute_ints(&perm, &last)};
     tn_attrs_permute second = {.perm = tn__inverse(&last)};
     tn_value turned = tn_b_node(&r->b, TN_OP_permute, &y, 1, &first);

@@ -165,18 +165,26 @@ bool tn__is_grouped_conv(const tn_graph *g, tn_value v) {
     return n && ((const tn_attrs_conv *)n->attrs)->batch > 0;
 }
 
+bool tn__merges_groups(const tn_graph *g, const tn_node_info *permute) {
+    const tn_node_info *n = tn__made_by(g, permute->in[0], TN_OP_conv);
+    const tn_ints *perm = &((const tn_attrs_permute *)permute->attrs)->perm;
+    for (int i = 0; n && i < ((const tn_attrs_conv *)n->attrs)->batch; i++)
+        if (perm->at[i] != i) return true;
+    return false;
+}
+
 bool tn__is_depthwise(const tn_graph *g, const tn_node_info *n) {
     enum { LEAST_GROUPS = 8 };
     if (n->op != TN_OP_conv) return false;
     const tn_attrs_conv *a = n->attrs;
     const tn_shape *x = &tn_node_type(g, n, 0)->shape, *w = &tn_node_type(g, n, 1)->shape;
     int64_t groups, window;
-    if (a->batch != 1 || a->stride.count == 0 || x->dim[x->rank - 1] != 1 ||
-        w->dim[w->rank - 1] != 1 || !tn_dim_const_value(g->dims, x->dim[0], &groups))
+    if (a->batch < 1 || a->stride.count == 0 || x->dim[x->rank - 1] != 1 ||
+        w->dim[w->rank - 1] != 1 || !tn_dim_const_value(g->dims, x->dim[a->batch - 1], &groups))
         return false;
     for (int i = 0; i < a->stride.count; i++)
-        if (a->base_dilation.at[i] != 1 || !tn_dim_const_value(g->dims, w->dim[1 + i], &window) ||
-            window < 1)
+        if (a->base_dilation.at[i] != 1 ||
+            !tn_dim_const_value(g->dims, w->dim[a->batch + i], &window) || window < 1)
             return false;
     return groups >= LEAST_GROUPS;
 }
@@ -217,7 +225,7 @@ enum { LEAST_COLUMNS = 12 }; /* of planes: less would leave most of a vector emp
 static int64_t window_reach(const tn_graph *g, const tn_node_info *conv, int axis) {
     const tn_attrs_conv *a = conv->attrs;
     int64_t window = 1, reach;
-    tn_dim_const_value(g->dims, tn__shape_of(g, conv->in[1])->dim[1 + axis], &window);
+    tn_dim_const_value(g->dims, tn__shape_of(g, conv->in[1])->dim[a->batch + axis], &window);
     return __builtin_mul_overflow(window - 1, a->window_dilation.at[axis], &reach) ? INT64_MAX / 2
                                                                                    : reach + 1;
 }

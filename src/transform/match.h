@@ -17,6 +17,9 @@ bool tn__is_constant(const tn_graph *g, tn_value v);
 
 /* Whether `v` is the result of a convolution with batch axes (groups). */
 bool tn__is_grouped_conv(const tn_graph *g, tn_value v);
+/* Whether a permute takes batch axes of a convolution, whose result it permutes, to another place: it brings
+ * the results of groups to their channels. */
+bool tn__merges_groups(const tn_graph *g, const tn_node_info *permute);
 
 /* Whether it is a convolution with one channel in and out per group and at least 8 groups, without
  * base dilation: the kernel for those leaves padding unread. */

@@ -23,7 +23,7 @@ static touched touched_axes(const tn_shape *from, const tn_shape *to) {
 static const tn_node_info *movable_reshape(const tn_graph *g, tn_value v) {
     const tn_node_info *n = tn__made_by(g, v, TN_OP_reshape);
     const tn_node_info *inner = n ? tn__made_by(g, n->in[0], TN_OP_permute) : NULL;
-    return inner && tn__is_grouped_conv(g, inner->in[0]) ? NULL : n;
+    return inner && tn__merges_groups(g, inner) ? NULL : n;
 }
 
 /* The operand as it is before the reshape: its source, or a broadcast that runs only along axes

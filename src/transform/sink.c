@@ -16,11 +16,11 @@ static bool of_planes(const tn_graph *g, tn_value v) {
     return n->op == TN_OP_conv && tn__planes_of(g, n) != TN__PLANES_NONE;
 }
 
-/* The permutation when `v` is a permute. One that brings a grouped convolution's result to
- * channels-last stays: the kernel stores through it. */
+/* The permutation when `v` is a permute. One that brings the groups of a convolution's result to its
+ * channels stays: the kernel stores through it. */
 static const tn_ints *permutation_of(const tn_graph *g, tn_value v) {
     const tn_node_info *n = tn__made_by(g, v, TN_OP_permute);
-    if (!n || tn__is_grouped_conv(g, n->in[0]) || of_planes(g, n->in[0])) return NULL;
+    if (!n || tn__merges_groups(g, n) || of_planes(g, n->in[0])) return NULL;
     return &((const tn_attrs_permute *)n->attrs)->perm;
 }
 
