@@ -8,6 +8,7 @@
 #include "ops/ops_common.h"
 #include "transform/batch.h"
 #include "unit/graph_test.h"
+#include "unit/sample_values.h"
 
 enum { BATCH_MEMBERS = 8 };
 
@@ -89,6 +90,19 @@ static inline void batch_fill(batch_lab *t, const char *name, tn_array *a, uint6
         tn_array_set(a, i,
                      fraction ? tn_cell_of(a->dtype, (double)r / 8) : tn_cell_of_int(a->dtype, r));
     }
+}
+
+/* Lists are turned, so that members differ. */
+static inline void batch_fill_sample(batch_lab *t, const char *name, tn_array *a, uint64_t *state) {
+    sample_values s = {.seed = test_random(state)};
+    int64_t count = tn_array_count(a);
+    s.apart = (int)(s.seed % 101);
+    sample_fill(&s, name, a);
+    if (!sample_is_list(name) || count == 0) return;
+    tn_array list = tn_array_new(&t->t.arena, a->dtype, a->rank, a->dim);
+    memcpy(list.data, a->data, tn_array_bytes(a));
+    int64_t by = (int64_t)(s.seed % (uint64_t)count);
+    for (int64_t i = 0; i < count; i++) tn_array_copy_element(a, i, &list, (i + by) % count);
 }
 
 /* Inputs of each member, in[m][i]; inputs that all share are one array. */

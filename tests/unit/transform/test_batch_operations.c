@@ -5,32 +5,18 @@
 #include "unit/transform/batch_lab.h"
 
 #include "ops/gradient.h"
-#include "unit/sample_values.h"
 
 static golden samples, differentiable;
 static bool sampled[TN_OP_COUNT];
 
 enum { MOST_SUBSETS = 7 };
 
-/* Lists are turned, so that members differ. */
-static void fill_sample(batch_lab *t, const char *name, tn_array *a, uint64_t *state) {
-    sample_values s = {.seed = test_random(state)};
-    int64_t count = tn_array_count(a);
-    s.apart = (int)(s.seed % 101);
-    sample_fill(&s, name, a);
-    if (!sample_is_list(name) || count == 0) return;
-    tn_array list = tn_array_new(&t->t.arena, a->dtype, a->rank, a->dim);
-    memcpy(list.data, a->data, tn_array_bytes(a));
-    int64_t by = (int64_t)(s.seed % (uint64_t)count);
-    for (int64_t i = 0; i < count; i++) tn_array_copy_element(a, i, &list, (i + by) % count);
-}
-
 static batch_lab *lab_of(golden_section *section, const tn_graph **g) {
     void *made;
     batch_lab_setup(&made);
     batch_lab *t = made;
     t->label = section->name;
-    t->fill = fill_sample;
+    t->fill = batch_fill_sample;
     for (const char *c = section->name; *c; c++) t->seed = t->seed * 31 + (uint64_t)*c;
     *g = graph_of_n(&t->t, section->part[0], section->len[0]);
     return t;

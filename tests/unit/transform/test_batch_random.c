@@ -1,5 +1,6 @@
 /* Random graphs of random shapes and sizes that may be open, for many members: evaluated, each member bit
- * for bit as it is alone; planned and compiled, as the reference evaluates the batched graph.
+ * for bit as it is alone; planned and compiled, as the reference evaluates the batched graph. So are the
+ * samples of tests/golden/batch.txt: loops and branches that differ between members, above all.
  *
  * TENON_RANDOM=FIRST[-LAST] checks these seeds instead of the usual ones. */
 #include "unit/transform/batch_lab.h"
@@ -115,11 +116,58 @@ static void test_random_graphs__are_compiled(void **state) {
     for (int i = 0; i < COMPILED; i++) lab_end(t[i]);
 }
 
-int main(void) {
+/* ---- samples -------------------------------------------------------------------------------- */
+
+static golden samples;
+
+/* A program's inputs and outputs have names. */
+static void name_ports(tn_graph *g) {
+    for (uint32_t i = 0; i < g->inputs.len; i++)
+        g->values.data[g->inputs.data[i]].name = tn_arena_printf(g->arena, "x%u", i);
+    for (uint32_t i = 0; i < g->outputs.len; i++)
+        g->outputs.data[i].name = tn_arena_printf(g->arena, "y%u", i);
+}
+
+static batch_lab *sample_case(const golden_section *section, plan_case **out) {
+    void *made;
+    batch_lab_setup(&made);
+    batch_lab *t = made;
+    t->label = section->name;
+    t->fill = batch_fill_sample;
+    tn_graph *g = graph_of_n(&t->t, section->part[0], section->len[0]);
+    const tn_batch_spec spec = {.members = 3};
+    tn_graph *wide = batch_make(t, g, &spec).graph;
+    batch_values v = batch_random_values(t, g, &spec, 3);
+    batch_assemble(t, g, wide, &spec, 3, &v);
+    name_ports(wide);
+    plan_case *c = TN_NEW(&t->t.arena, plan_case);
+    *c = (plan_case){.arena = &t->t.arena,
+                     .graph = wide,
+                     .label = t->label,
+                     .inputs = v.wide,
+                     .want = batch_run(t, wide, v.wide)};
+    *out = uses_op(g, TN_OP_axis_index) ? NULL : c; /* a kernel has no rank */
+    return t;
+}
+
+static void test_samples__are_planned(void **state) {
+    (void)state;
+    for (int i = 0; i < samples.count; i++) {
+        plan_case *c;
+        batch_lab *t = sample_case(&samples.section[i], &c);
+        if (c && !plan_interpret(c)) fail_msg("%s", c->why);
+        lab_end(t);
+    }
+}
+
+int main(int argc, char **argv) {
+    (void)argc;
+    golden_open(&samples, "tests/golden/batch.txt", 1, argv);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_random_graphs__are_members_alone),
         cmocka_unit_test(test_random_graphs__are_planned),
         cmocka_unit_test(test_random_graphs__are_compiled),
+        cmocka_unit_test(test_samples__are_planned),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return golden_finish(&samples, cmocka_run_group_tests(tests, NULL, NULL));
 }
