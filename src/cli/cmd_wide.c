@@ -16,6 +16,8 @@ const cli_verb cli_wide_actions[] = {
      "\nEvery member is compared with its model alone first. Without --n: 1, 2, 4, 8, 16, 32, "
      "100.",
      NULL},
+    {"wide inspect", V_WIDE_INSPECT, cmd_wide_inspect, "MODEL…", 1, -1,
+     "Show the groups, how each operation is done for all members, memory", MEMBERS, NULL},
     {"wide extract", V_WIDE_EXTRACT, cmd_wide_extract, "MODEL…", 1, -1,
      "Write one member as an ONNX file", MEMBERS, NULL},
     {0},

@@ -173,6 +173,10 @@ static tn_status describe(bench *b, tn_error *err) {
         r->wide_bytes += info.bytes;
         r->shared_weights += info.shared_weights;
         r->own_weights += info.own_weights;
+        for (int i = 0; i < tn_wide_node_count(w, g); i++) {
+            tn_wide_node_info node;
+            if (tn_wide_node(w, g, i, &node) == TN_OK) r->strategies[node.strategy]++;
+        }
     }
     (void)err;
     return TN_OK;

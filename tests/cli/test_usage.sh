@@ -11,13 +11,13 @@ expect 2 "$tenon"
 nothing_on out
 err_has "usage: tenon VERB"
 
-for verb in run verify inspect bench compile doctor ops; do
-    expect 0 "$tenon" "$verb" --help
+for verb in run verify inspect bench compile doctor ops "wide run" "wide bench" "wide inspect" "wide extract"; do
+    expect 0 "$tenon" $verb --help
     out_has "usage: tenon $verb"
     out_has "--json"
     nothing_on err
     cp "$work/out" "$work/help"
-    expect 0 "$tenon" help "$verb"
+    expect 0 "$tenon" help $verb
     cmp -s "$work/out" "$work/help" || die "help $verb differs from $verb --help"
 done
 

@@ -36,7 +36,7 @@ for kind in mlp deep_mlp resblock convnet; do
 done
 expect 0 "$tenon" wide bench "$digits" --n 1,7 --dim N=8 -r 2 --json -o "$work/bench.json"
 json "[y['n'] for y in x] == [1, 7] and all(y['valid'] and y['groups'] == 1 for y in x)"
-json "all(y['own_weights'] == 20602 and y['shared_weights'] == 0 for y in x)"
+json "all(y['own_weights'] == 20602 and y['shared_weights'] == 0 and sum(y['strategies'].values()) >= 4 for y in x)"
 cmp -s "$work/out" "$work/bench.json" || die "-o has other lines"
 expect 0 "$tenon" wide bench "$work/two.onnx" --n 3 --packed --shared=context -r 1
 out_has "µs/member"
@@ -85,6 +85,23 @@ expect 0 "$tenon" wide bench "$work/m1.onnx" "$work/gelu.onnx" "$work/m3.onnx" -
 json "[(y['n'], y['groups'], y['valid']) for y in x] == [(1, 1, True), (3, 2, True)]"
 err_has "2 groups of members differ in structure and run one after the other"
 err_has "  member 1: node 'act1': Gelu instead of Relu"
+
+expect 0 "$tenon" wide inspect "$work/m1.onnx" "$work/gelu.onnx" "$work/m3.onnx" --dim batch=4 --json
+json "x['schema'] == 'tenon.wide.inspect/1' and x['n'] == 3 and [g['members'] for g in x['groups']] == [[0, 2], [1]]"
+json "x['groups'][0]['difference'] is None and 'Gelu' in x['groups'][1]['difference']"
+
+# What became of operations, and what to expect.
+expect 0 "$tenon" wide inspect "$digits" --n 5 --dim N=2 --json --dot "$work/d.dot" --html "$work/d.html"
+json "[n['op'] for n in x['groups'][0]['nodes'] if n['op'] in ('Conv', 'Gemm')] == ['Conv'] * 3 + ['Gemm']"
+json "all(n['strategy'] in ('batched', 'loop') for n in x['groups'][0]['nodes'] if n['op'] in ('Conv', 'Gemm'))"
+json "x['groups'][0]['own_weights'] == 20602 and x['groups'][0]['program']['parameters'] == 5 * 20602"
+json "x['groups'][0]['bytes'] > 5 * 4 * 20602 and x['groups'][0]['program']['outputs'][0]['shape'] == [5, 2, 10]"
+json "x['predicted']['loop_launches'] > x['predicted']['wide_launches'] > 0 and x['predicted']['gain'] > 1"
+[ -s "$work/d.dot" ] && [ -s "$work/d.html" ] || die "no graph, or no page"
+expect 0 "$tenon" wide inspect "$work/mlp.onnx" --n 5 --shared --groups
+out_has "group 0     5 members: 0–4"
+out_has "columns"
+out_has "schedule"
 
 # As for other verbs.
 expect 0 "$tenon" wide run "$work/mlp.onnx" --n 2 --random --interpret --threads 1 --no-cache
