@@ -1,8 +1,10 @@
 /* Tensors of all members, and what stands in for one member's. See population.h. */
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "machine/detect.h"
 #include "wide/population.h"
 
 /* ---- making --------------------------------------------------------------------------------- */
@@ -17,6 +19,31 @@ static tn_status check_type(const tn_population *p, const tn_buffer *type, const
     dim[0] = p->count;
     for (int a = 0; a < type->rank; a++) dim[a + 1] = type->dim[a];
     return tn__storage_check(what, type->dtype, type->rank + 1, dim, err);
+}
+
+/* Of what the members have for themselves so far. */
+static double member_bytes(const tn_population *p) {
+    double sum = 0;
+    for (int i = 0; i < tn_module_count(p->module); i++) {
+        const tn_tensor *x = p->items[i].one;
+        if (!p->items[i].shared)
+            sum += (double)tn_tensor_count(x) * (double)tn_dtype_size(x->dtype);
+    }
+    return sum;
+}
+
+/* Before anything is taken: a system that promises more memory than it has would end the process. */
+static tn_status check_memory(const tn_population *p, const tn_buffer *type,
+                              const int64_t dim[TN_MAX_RANK], const char *what, tn_error *err) {
+    double row = (double)tn_dtype_size(type->dtype), have = (double)tn_memory_available();
+    for (int a = 1; a <= type->rank; a++) row *= (double)dim[a];
+    if (row * p->count <= have) return TN_OK;
+    double others = member_bytes(p);
+    return tn_error_set(err, TN_OUT_OF_MEMORY,
+                        "'%s' of %d members takes %.3g GB, and %.3g GB are free: with all that it "
+                        "has a member takes %.3g GB so far, so at most %.0f fit",
+                        what, p->count, row * p->count * 1e-9, have * 1e-9, (others + row) * 1e-9,
+                        floor((have + others * p->count) / (others + row)));
 }
 
 static tn_status make_place(tn__stack *s, const tn_population *p, const tn_buffer *type,
@@ -49,6 +76,7 @@ static tn_status init(tn__stack *s, const tn_population *p, const tn_buffer *typ
                       tn_error *err) {
     int64_t dim[TN_MAX_RANK];
     TN_CHECK(check_type(p, type, what, dim, err));
+    if (!s->shared) TN_CHECK(check_memory(p, type, dim, what, err));
     TN_CHECK(make_all(s, p, type, dim, what, err));
     return make_place(s, p, type, what, err);
 }

@@ -222,6 +222,30 @@ static void test_create__refuses_bad_options(void **state) {
     tn_context_release(c);
 }
 
+static void huge(void *context, tn_module *m, tn_tensor *const *x, tn_tensor **y) {
+    (void)context;
+    y[0] = tn_linear(m, "wide", tn_linear(m, "narrow", x[0], 4), 1 << 24);
+}
+
+static void test_apply__refuses_members_that_do_not_fit(void **state) {
+    (void)state;
+    tn_context *c = lazy_context(TN_COMPILE_INTERPRET, 1);
+    tn_population *p = population(c, (tn_population_options){.members = 100000});
+    tn_scope *scope = tn_scope_open(c);
+    tn_tensor *x = some_numbers(c, TN_f32, TN_SHAPE(1, 1), 1), *y;
+    tn_population_call call = call_of(huge, &x, 1);
+    tn_error err = TN_ERROR_INIT;
+    call.shared = (bool[]){true};
+    tn_population_apply(p, &call, &y);
+    must_fail(tn_context_error(c, &err), TN_OUT_OF_MEMORY, &err,
+              "'wide.weight' of 100000 members takes 2.68e+04 GB");
+    refused(c, "so at most ");
+    assert_in_range(statistics(c).peak_bytes, 0, 16 << 20);
+    tn_scope_close(scope);
+    tn_population_release(p);
+    tn_context_release(c);
+}
+
 static tn_tensor *outside; /* a tensor that is nobody's */
 
 static void wrong_assign(void *context, tn_module *m, tn_tensor *const *x, tn_tensor **y) {
@@ -357,6 +381,7 @@ int main(void) {
         cmocka_unit_test(test_apply__assigns_what_the_function_assigns),
         cmocka_unit_test(test_tensor__can_be_differentiated_and_assigned),
         cmocka_unit_test(test_create__refuses_bad_options),
+        cmocka_unit_test(test_apply__refuses_members_that_do_not_fit),
         cmocka_unit_test(test_apply__tells_what_is_wrong),
         cmocka_unit_test(test_apply__tells_wrong_inputs),
         cmocka_unit_test(test_module__stands_for_members),
