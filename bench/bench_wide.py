@@ -2,14 +2,15 @@
 """N models as one with Tenon, beside loops over N models and torch.func.vmap, side by side.
 
     bench/bench_wide.py [--models a,b] [--counts 1,4,8] [--rounds 5] [--seconds 0.06] [--threads 2]
-                        [--engines eager,compile] [--add] [--quick] [--render] [--page FILE]
+                        [--engines eager,compile] [--add] [--render] [--page FILE]
 
 Every member has weights and inputs of its own.  wide_steps (C) runs the wide program and Tenon's loop
 over N programs, wide_peers.py the rest.  For each model and N all engines first compute the members' results, which
 are compared with PyTorch eager's; then they take turns, round by round, and a ratio is the median over the rounds
-of measurements of one round.  The numbers go to build/bench/wide.json after each model, with --add beside those that
-are there; what PyTorch and Tenon compile is kept from run to run.  train_sgd and
-train_adam are training: 32 perceptrons with learning rates of their own, whose parameters are compared after 50 steps.
+of measurements of one round.  The numbers go to build/bench/wide.json row by row, with --add beside those that are
+there; what PyTorch and Tenon compile is kept from run to run.  --rounds 0 --counts 1,4 is quick: it only compares
+results.  train_sgd and train_adam are training: 32 perceptrons with learning rates of their own, whose parameters are
+compared after 50 steps.
 """
 
 from __future__ import annotations
@@ -163,9 +164,9 @@ def prepare(options, model: str) -> list[int]:
     return counts
 
 
-def bench_model(options, model: str, scratch: Path) -> list[dict]:
-    """A row for each number of members."""
-    counts, files, rows = prepare(options, model), options.folder / "wide" / model, []
+def bench_model(options, model: str, scratch: Path):
+    """A row for each number of members, as it is measured."""
+    counts, files = prepare(options, model), options.folder / "wide" / model
     engines = [name for name in options.engines if not (model in TRAINED and name == "ort")]
     with contextlib.ExitStack() as stack:
         running = {name: stack.enter_context(start_engine(options, name, model, scratch))
@@ -176,8 +177,7 @@ def bench_model(options, model: str, scratch: Path) -> list[dict]:
             if options.rounds:
                 take_turns(options, running, row)
             progress(row)
-            rows.append(row)
-    return rows
+            yield row
 
 
 def progress(row: dict) -> None:
@@ -229,6 +229,13 @@ def write(options, data: dict) -> None:
     (options.folder / "wide.json").write_text(json.dumps(data, indent=1) + "\n")
 
 
+def keep(options, data: dict, row: dict) -> None:
+    """Puts a row in the place of an older one."""
+    others = [r for r in data["rows"] if (r["model"], r["n"]) != (row["model"], row["n"])]
+    data["rows"] = sorted([*others, row], key=lambda r: (MODELS.index(r["model"]), r["n"]))
+    write(options, data)
+
+
 def measure(options) -> None:
     (options.folder / "wide-cache").mkdir(mode=0o700, parents=True, exist_ok=True)
     if set(OURS) & set(options.engines):
@@ -238,11 +245,9 @@ def measure(options) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         for model in options.models:
             begin = time.monotonic()
-            rows = bench_model(options, model, Path(scratch))
+            for row in bench_model(options, model, Path(scratch)):
+                keep(options, data, row)
             print(f"{model}: {time.monotonic() - begin:.0f} s", file=sys.stderr)
-            others = [row for row in data["rows"] if row["model"] != model]
-            data["rows"] = sorted([*others, *rows], key=lambda r: (MODELS.index(r["model"]), r["n"]))
-            write(options, data)
 
 
 def main() -> int:
