@@ -112,6 +112,39 @@ static tn_status plan_member(const tn__wide_budget *b, int member, double *out, 
     return status;
 }
 
+/* ---- what is taken -------------------------------------------------------------------------- */
+
+/* What runs read: prepared weights, and those that stay as they are. */
+static double weight_bytes(const tn_artifact *a) {
+    const tn_program *p = a->program;
+    double bytes = (double)p->prepared_bytes;
+    uint8_t *used = calloc(p->buffers.len + 1, 1);
+    if (used) tn_program_buffer_uses(p, used);
+    for (uint32_t i = 0; used && i < p->buffers.len; i++) {
+        const tn_prog_buffer *b = &p->buffers.data[i];
+        if (used[i] && b->store == TN_STORE_WEIGHT)
+            bytes += (double)b->elements * (double)tn_dtype_size(b->dtype);
+    }
+    free(used);
+    return bytes;
+}
+
+static double activation_bytes(const tn__wide_group *g) {
+    if (!tn_session_instance(g->session)) return 0;
+    tn_memory_use use = tn_instance_memory(tn_session_instance(g->session));
+    return (double)use.temporaries + (double)use.outputs + (double)use.scratch;
+}
+
+static double taken_by(const tn__wide_group *g) {
+    const tn_artifact *a = tn_session_artifact(g->session);
+    if (!a) a = tn_model_artifact(g->model);
+    return (a ? weight_bytes(a) : 0) + activation_bytes(g);
+}
+
+int64_t tn__wide_group_bytes(const tn__wide_group *g) {
+    return (int64_t)taken_by(g);
+}
+
 /* ---- together ------------------------------------------------------------------------------- */
 
 /* The most that is taken at once while the groups are made one after the other, of the first `count`
@@ -147,8 +180,12 @@ static const char *limit_name(const tn_wide *w) {
     return w->options.memory > 0 ? "may be taken" : "are free";
 }
 
+/* What groups have already is not free any more. */
 static double limit_of(const tn_wide *w) {
-    return w->options.memory > 0 ? (double)w->options.memory : (double)tn_memory_available();
+    if (w->options.memory <= 0) return (double)tn_memory_available();
+    double limit = (double)w->options.memory;
+    for (int i = 0; i < w->groups.count; i++) limit -= taken_by(&w->groups.at[i]);
+    return TN_MAX(limit, 0);
 }
 
 static tn_status refuse(const tn__wide_budget *b, const cost *costs, double limit, tn_error *err) {
@@ -185,38 +222,7 @@ tn_status tn__wide_budget_check(const tn__wide_budget *b, tn_error *err) {
     return refuse(b, costs, limit, err);
 }
 
-/* ---- what is taken -------------------------------------------------------------------------- */
-
-/* What runs read: prepared weights, and those that stay as they are. */
-static double weight_bytes(const tn_artifact *a) {
-    const tn_program *p = a->program;
-    double bytes = (double)p->prepared_bytes;
-    uint8_t *used = calloc(p->buffers.len + 1, 1);
-    if (used) tn_program_buffer_uses(p, used);
-    for (uint32_t i = 0; used && i < p->buffers.len; i++) {
-        const tn_prog_buffer *b = &p->buffers.data[i];
-        if (used[i] && b->store == TN_STORE_WEIGHT)
-            bytes += (double)b->elements * (double)tn_dtype_size(b->dtype);
-    }
-    free(used);
-    return bytes;
-}
-
-static double activation_bytes(const tn__wide_group *g) {
-    if (!tn_session_instance(g->session)) return 0;
-    tn_memory_use use = tn_instance_memory(tn_session_instance(g->session));
-    return (double)use.temporaries + (double)use.outputs + (double)use.scratch;
-}
-
-static double taken_by(const tn__wide_group *g) {
-    const tn_artifact *a = tn_session_artifact(g->session);
-    if (!a) a = tn_model_artifact(g->model);
-    return (a ? weight_bytes(a) : 0) + activation_bytes(g);
-}
-
-int64_t tn__wide_group_bytes(const tn__wide_group *g) {
-    return (int64_t)taken_by(g);
-}
+/* ---- runs ---------------------------------------------------------------------------------- */
 
 tn_status tn__wide_budget_run(const tn_wide *w, const tn__wide_group *g, const tn_buffer *inputs,
                               int count, tn_error *err) {
@@ -224,10 +230,7 @@ tn_status tn__wide_budget_run(const tn_wide *w, const tn__wide_group *g, const t
     TN_CHECK(tn_session_measure(g->session, inputs, count, &use, err));
     double need = (double)use.temporaries + (double)use.outputs + (double)use.scratch;
     double limit = limit_of(w) + activation_bytes(g); /* which make room */
-    for (int i = 0; i < w->groups.count && w->options.memory > 0; i++)
-        limit -= taken_by(&w->groups.at[i]);
     if (need <= limit) return TN_OK;
-    limit = TN_MAX(limit, 0);
     return tn_error_set(err, TN_OUT_OF_MEMORY,
                         "activations of %d members take %s for inputs of these sizes, %s %s beside "
                         "the weights: at most %d members fit",

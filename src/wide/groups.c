@@ -122,12 +122,28 @@ static tn_status describe_port(grouping *x, const tn_import *i, const tn_import_
     return TN_OK;
 }
 
+static tn_status check_shared(const grouping *x, const tn_import *i, tn_error *err) {
+    const tn_wide_options *o = &x->w->options;
+    for (int s = 0; s < o->shared_count; s++) {
+        uint32_t k = 0;
+        while (k < i->inputs.len && strcmp(i->inputs.data[k].name, o->shared[s])) k++;
+        if (k < i->inputs.len) continue;
+        return tn_error_set(err, TN_NOT_FOUND,
+                            "'%s' is to be shared, but the model has no such input; its inputs are "
+                            "'%s' and %u more",
+                            o->shared[s], i->inputs.len ? i->inputs.data[0].name : "",
+                            i->inputs.len ? i->inputs.len - 1 : 0);
+    }
+    return TN_OK;
+}
+
 /* As the first member's model says. */
 static tn_status describe_ports(grouping *x, tn_error *err) {
     tn__wide_ports *p = &x->out->ports;
     tn__wide_file *file;
     TN_CHECK(file_of(x, 0, &file, err));
     const tn_import *i = &file->import;
+    TN_CHECK(check_shared(x, i, err));
     p->in_count = (int)i->inputs.len;
     p->out_count = (int)i->outputs.len;
     p->in = TN_NEW_N(&p->arena, tn_port_info, p->in_count);

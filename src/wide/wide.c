@@ -99,11 +99,14 @@ tn_status tn_wide_open(const tn_wide_member *members, int count, const tn_wide_o
     tn_arena_init(&w->arena, tn_allocator_system());
     tn_status status = tn_guard(copy_options, &(opening){w, options}, err);
     if (status == TN_OK) status = add_members(w, members, count, err);
-    if (status == TN_OK) status = tn__wide_groups_make(w, w->entries, w->count, &w->groups, err);
-    if (status == TN_OK)
+    tn__wide_groups groups;
+    if (status == TN_OK) status = tn__wide_groups_make(w, w->entries, w->count, &groups, err);
+    if (status == TN_OK) {
+        w->groups = groups;
         *out = w;
-    else
+    } else {
         tn_wide_release(w);
+    }
     return status;
 }
 

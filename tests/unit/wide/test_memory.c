@@ -29,6 +29,10 @@ static void test_memory__too_many_members_are_refused(void **state) {
                  "6 members take 4.7 KiB (weights 2.3 KiB, twice while they are packed");
     expect_error(status, &err, "3.2 KiB may be taken: at most 4 members fit");
     w = open_wide(members, 4, &o);
+    status = tn_wide_insert(w, 4, &members[4], &err);
+    assert_int_equal(status, TN_OUT_OF_MEMORY);
+    expect_error(status, &err, "5 members take");
+    assert_int_equal(tn_wide_count(w), 4);
     tn_wide_release(w);
     o.memory = 10;
     expect_error(tn_wide_open(members, 1, &o, &w, &err), &err, "at most 0 members fit");

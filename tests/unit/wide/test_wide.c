@@ -59,7 +59,28 @@ static void test_wide__equal_weights_and_inputs_are_shared(void **state) {
     tn_wide_release(w);
 }
 
-/* The outputs' bits where another member is disturbed. */
+/* A member with weights that are no numbers. */
+static const char *write_broken(const char *name, const char *activation, uint64_t seed) {
+    tn_error err = TN_ERROR_INIT;
+    const char *path = write_mlp(name, activation, seed, false);
+    float weight[60];
+    tn_file_map map;
+    random_floats(weight, 60, &seed);
+    for (int i = 0; i < 60; i++) weight[i] *= 0.5f;
+    check(tn_file_map_open(&map, path, &err), &err);
+    uint8_t *copy = malloc(map.size), *at;
+    size_t size = map.size;
+    memcpy(copy, map.data, size);
+    tn_file_map_close(&map);
+    at = memmem(copy, size, weight, sizeof weight);
+    assert_non_null(at);
+    for (int i = 0; i < 60; i++) memcpy(at + 4 * i, &(float){(float)NAN}, 4);
+    check(tn_file_write(path, copy, size, false, &err), &err);
+    free(copy);
+    return path;
+}
+
+/* The outputs' bits where inputs or weights of another member are disturbed. */
 static void test_wide__members_are_isolated(void **state) {
     (void)state;
     tn_error err = TN_ERROR_INIT;
@@ -73,6 +94,14 @@ static void test_wide__members_are_isolated(void **state) {
     memcpy(before, y.data, sizeof before);
     for (int i = 0; i < 24; i++) ((float *)x.data)[24 + i] = (float)NAN;
     check(tn_wide_run(w, &x, 1, &y, 1, &err), &err);
+    assert_memory_equal(y.data, before, 12 * sizeof(float));
+    assert_memory_equal((float *)y.data + 24, before + 24, 12 * sizeof(float));
+    tn_wide_release(w);
+    members[1].model = write_broken("broken.onnx", "Relu", 1);
+    w = open_wide(members, 3, &o);
+    for (int i = 0; i < 24; i++) ((float *)x.data)[24 + i] = 1;
+    check(tn_wide_run(w, &x, 1, &y, 1, &err), &err);
+    assert_true(isnan(((float *)y.data)[12]));
     assert_memory_equal(y.data, before, 12 * sizeof(float));
     assert_memory_equal((float *)y.data + 24, before + 24, 12 * sizeof(float));
     tn_wide_release(w);
@@ -161,6 +190,13 @@ static void test_wide__refuses_what_is_no_wide_model(void **state) {
     expect_error(tn_wide_open(broken, 3, &o, &w, &err), &err, "member 1: none.onnx: No such file");
     broken[1] = (tn_wide_member){.model = paths[1], .weights = "none.npz"};
     expect_error(tn_wide_open(broken, 3, &o, &w, &err), &err, "member 1: none.npz: No such file");
+    broken[1].model = NULL;
+    expect_error(tn_wide_open(broken, 3, &o, &w, &err), &err, "member 1: it has no model");
+    const char *const shared[] = {"x", "mask"};
+    o.shared = shared;
+    o.shared_count = 2;
+    expect_error(tn_wide_open(members, 3, &o, &w, &err), &err,
+                 "'mask' is to be shared, but the model has no such input");
     assert_null(w);
 }
 
