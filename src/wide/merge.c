@@ -80,8 +80,8 @@ static tn_status add_sources(const tn__merging *m, tn_error *err) {
         const char *path = m->r->members[i].weights;
         if (!path) continue;
         TN_CHECK(tn_file_map_open(&f, path, err));
-        tn_file_map_close(&f); /* its identity stays */
-        add_source(g, path, &f);
+        add_source(g, path, &f); /* its identity */
+        tn_file_map_close(&f);
     }
     return TN_OK;
 }

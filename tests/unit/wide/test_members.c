@@ -1,5 +1,6 @@
 /* Members: groups of equal structure, files of weights, seeds, taking out and changing. */
 #include "import/safetensors.h"
+#include "session/session.h"
 #include "unit/test_folder.h"
 #include "unit/wide/wide_lab.h"
 #include "wide/source.h"
@@ -128,6 +129,14 @@ static void test_weights__from_files(void **state) {
     check(tn_wide_extract(w, 1, out, &err), &err);
     expect_same_file(out, other);
     tn_wide_release(w);
+    o.compile.cache = in_folder("cache");
+    for (int again = 0; again < 2; again++) {
+        tn_wide_group_info info;
+        w = open_wide(members, 2, &o);
+        assert_int_equal(tn_wide_group(w, 0, &info), TN_OK);
+        assert_int_equal(tn_model_artifact(info.model)->stats.program_cached, again);
+        tn_wide_release(w);
+    }
     write_weights(path, entries, 2);
     expect_error(tn_wide_open(members, 2, &o, &w, &err), &err,
                  "weight 'w2' (f32[10,3]) of the model is missing");
