@@ -11,6 +11,7 @@ expect 2 "$tenon"
 nothing_on out
 err_has "usage: tenon VERB"
 
+# shellcheck disable=SC2086 # verbs of two words
 for verb in run verify inspect bench compile doctor ops "wide run" "wide bench" "wide inspect" "wide extract"; do
     expect 0 "$tenon" $verb --help
     out_has "usage: tenon $verb"
