@@ -102,5 +102,6 @@ tn_status cmd_wide_run(cli *c, tn_error *err);
 tn_status cmd_wide_bench(cli *c, tn_error *err);
 tn_status cmd_wide_inspect(cli *c, tn_error *err);
 tn_status cmd_wide_extract(cli *c, tn_error *err);
+tn_status cmd_wide_train(cli *c, tn_error *err);
 
 #endif

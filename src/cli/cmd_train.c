@@ -1,6 +1,5 @@
 /* tenon train: a model, data, an optimizer; steps, evaluation, checkpoints. */
 #include <math.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <tenon/checkpoint.h>
 #include <tenon/train.h>
@@ -8,6 +7,7 @@
 #include "base/io.h"
 #include "cli/report.h"
 #include "cli/output.h"
+#include "cli/stop.h"
 #include "cli/train_data.h"
 #include "cli/train_log.h"
 #include "cli/train_report.h"
@@ -27,21 +27,6 @@ typedef struct trainer {
     int64_t saved;        /* the last checkpoint's; -1: there is none */
     double flops, peak;   /* of a step; of the machine in a second, 0: not measured */
 } trainer;
-
-/* ---- signals -------------------------------------------------------------------------------- */
-
-static volatile sig_atomic_t stop_signal;
-
-static void on_signal(int number) {
-    stop_signal = number;
-}
-
-/* The first one lets the step end, the second one ends the process. */
-static void catch_signals(void) {
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND | SA_RESTART};
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-}
 
 /* ---- setting up ----------------------------------------------------------------------------- */
 
@@ -276,8 +261,8 @@ static void tell_checkpoint(const trainer *t, tn_error *err) {
 
 static tn_status run_steps(trainer *t, tn_error *err) {
     tn_status status = TN_OK;
-    catch_signals();
-    while (status == TN_OK && t->at < t->s.steps && !stop_signal) status = one_step(t, err);
+    cli_catch_signals();
+    while (status == TN_OK && t->at < t->s.steps && !cli_stopped()) status = one_step(t, err);
     if (status == TN_OK) status = save(t, err);
     if (status != TN_OK) tell_checkpoint(t, err);
     return status;
@@ -300,7 +285,7 @@ static tn_status open_report(trainer *t, tn_error *err) {
 /* Who stops a run does not wait for samples. */
 static tn_status close_report(const trainer *t, tn_error *err) {
     json_t *samples = NULL;
-    if (t->report && !stop_signal)
+    if (t->report && !cli_stopped())
         TN_CHECK(cli_train_samples(&t->s, t->module, &t->data, &samples, err));
     return write_report(t, samples, err);
 }
@@ -314,10 +299,10 @@ static tn_status loop(trainer *t, tn_error *err) {
     if (skipped)
         cli_train_log_note(&t->log, "%llu corrupt image%s skipped, named above", skipped,
                            skipped > 1 ? "s were" : " was");
-    if (stop_signal && t->saved == t->at)
+    if (cli_stopped() && t->saved == t->at)
         cli_train_log_note(&t->log, "stopped after step %lld, saved in %s; --resume goes on",
                            (long long)t->at, t->s.checkpoint_folder);
-    else if (stop_signal)
+    else if (cli_stopped())
         cli_train_log_note(&t->log,
                            "stopped after step %lld; nothing is saved without "
                            "--checkpoint.folder DIR",

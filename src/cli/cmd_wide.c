@@ -18,6 +18,11 @@ const cli_verb cli_wide_actions[] = {
      NULL},
     {"wide inspect", V_WIDE_INSPECT, cmd_wide_inspect, "MODEL…", 1, -1,
      "Show the groups, how each operation is done for all members, memory", MEMBERS, NULL},
+    {"wide train", V_WIDE_TRAIN, cmd_wide_train, "CONFIG|MODEL", 1, 1,
+     "Train N members of a model as one program, with numbers of their own",
+     "optimizer.lr, .weight_decay, .momentum and .clip_norm may have a value for each member:\n"
+     "1e-3,1e-2 or, for as many as --n says, a range 1e-4:1e-1, evenly or by logarithms (:log).",
+     NULL},
     {"wide extract", V_WIDE_EXTRACT, cmd_wide_extract, "MODEL…", 1, -1,
      "Write one member as an ONNX file", MEMBERS, NULL},
     {0},

@@ -128,7 +128,7 @@ static tn_status parse_long(cli *c, char **argv, int argc, int *i, tn_error *err
     size_t len = strcspn(name, "=");
     const char *value = name[len] ? name + len + 1 : NULL;
     const option *o = find_long(c, name, len);
-    bool field = !o && c->verb->bit == V_TRAIN && memchr(name, '.', len);
+    bool field = !o && (c->verb->bit & (V_TRAIN | V_WIDE_TRAIN)) && memchr(name, '.', len);
     if (field) o = find_long(c, "SECTION.KEY", strlen("SECTION.KEY"));
     if (!o) return unknown_option(c, word, tn_arena_printf(&c->arena, "%.*s", (int)len, name), err);
     if (value && !o->argument) return cli_usage(c, err, "--%s takes no value", o->name);
@@ -202,5 +202,5 @@ void cli_help(const cli *c, tn_str *out) {
         else
             tn_str_appendf(out, "      %-20s %s\n", name, o->help);
     }
-    if (v->bit == V_TRAIN) cli_train_help(out);
+    if (v->bit & (V_TRAIN | V_WIDE_TRAIN)) cli_train_help(out);
 }

@@ -43,11 +43,8 @@ static json_t *points(const train_report *r) {
     return list;
 }
 
-tn_status cli_train_report_write(const train_report *r, const char *title, json_t *samples,
-                                 const char *path, tn_error *err) {
+tn_status cli_train_page_write(json_t *data, const char *path, tn_error *err) {
     const char *page = cli_train_page[0], *mark = strstr(page, "@DATA@");
-    json_t *data = json_pack("{s:s, s:o, s:o}", "title", title, "points", points(r), "samples",
-                             samples ? samples : json_null());
     /* With / escaped no text can end the script element. */
     char *text =
         data ? json_dumps(data, JSON_COMPACT | JSON_ESCAPE_SLASH | JSON_REAL_PRECISION(6)) : NULL;
@@ -63,4 +60,11 @@ tn_status cli_train_report_write(const train_report *r, const char *title, json_
     tn_str_deinit(&s);
     free(text);
     return status;
+}
+
+tn_status cli_train_report_write(const train_report *r, const char *title, json_t *samples,
+                                 const char *path, tn_error *err) {
+    json_t *data = json_pack("{s:s, s:o, s:o}", "title", title, "points", points(r), "samples",
+                             samples ? samples : json_null());
+    return cli_train_page_write(data, path, err);
 }

@@ -20,5 +20,8 @@ void cli_train_report_add(train_report *r, const train_record *step);
 /* `samples` (cli_train_samples) is taken over; NULL: none. */
 tn_status cli_train_report_write(const train_report *r, const char *title, json_t *samples,
                                  const char *path, tn_error *err);
+/* The page with data of another kind, which is taken over (NULL: memory ran out): "title", "points": rows of
+ * numbers, "samples" or null, "charts": [[title, [[name, index into a row], …]], …]. */
+tn_status cli_train_page_write(json_t *data, const char *path, tn_error *err);
 
 #endif

@@ -138,6 +138,37 @@ static tn_status in_range(const setting *t, const assignment *a, double x, bool 
     return expected(what, a, err);
 }
 
+/* One value for all takes the place of a list. */
+static void forget_list(train_settings *s, const setting *t) {
+    for (int i = 0; i < TRAIN_LISTS; i++)
+        if (s->lists[i].name && strcmp(strchr(s->lists[i].name, '.') + 1, t->key) == 0)
+            s->lists[i].name = NULL;
+}
+
+/* The field itself is the greatest of its values, so that what 0 turns off is there for those who have it. */
+static tn_status set_list(cli *c, const setting *t, const assignment *a, train_settings *s,
+                          tn_error *err) {
+    double *const fields[TRAIN_LISTS] = {
+        [LIST_LR] = &s->lr,
+        [LIST_WEIGHT_DECAY] = &s->weight_decay,
+        [LIST_MOMENTUM] = &s->momentum,
+        [LIST_CLIP_NORM] = &s->clip_norm,
+    };
+    int i = 0;
+    double *field = (double *)(void *)((char *)s + t->offset);
+    while (i < TRAIN_LISTS && fields[i] != field) i++;
+    if (i == TRAIN_LISTS)
+        return expected("a number: members differ in optimizer.lr, weight_decay, momentum and "
+                        "clip_norm alone",
+                        a, err);
+    train_list *list = &s->lists[i];
+    const char *want = cli_train_list_read(c, a->text, list);
+    if (want) return expected(want, a, err);
+    list->name = tn_arena_printf(&c->arena, "%s.%s", t->section, t->key);
+    *field = cli_train_list_most(list);
+    return TN_OK;
+}
+
 static tn_status set(const setting *t, const assignment *a, train_settings *s, tn_error *err) {
     void *field = (char *)s + t->offset;
     char *end;
@@ -147,6 +178,7 @@ static tn_status set(const setting *t, const assignment *a, train_settings *s, t
         read = read_int(a->text, field);
         return in_range(t, a, (double)*(int64_t *)field, read, err);
     case REAL:
+        forget_list(s, t);
         *(double *)field = strtod(a->text, &end);
         read = end != a->text && !*end && isfinite(*(double *)field);
         return in_range(t, a, *(double *)field, read, err);
@@ -195,6 +227,8 @@ static void add(reader *r, const char *section, const char *key, const char *tex
 /* A JSON string stays in quotes where no text is wanted, so that it is refused there. */
 static const char *text_of(reader *r, const setting *t, const json_t *value) {
     bool text = t && (t->kind == TEXT || t->kind == CHOICE || t->kind == JSON);
+    if (t && t->kind == REAL && r->s->members && json_is_string(value))
+        text = cli_train_is_list(json_string_value(value));
     if (text && json_is_string(value))
         return tn_arena_strdup(&r->c->arena, json_string_value(value));
     char *dump = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(17));
@@ -259,7 +293,9 @@ static void add_overrides(reader *r) {
 
 static tn_status assign(reader *r, const assignment *a, tn_error *err) {
     const setting *t = find(a->section, a->key);
-    tn_status status = t                                  ? set(t, a, r->s, err)
+    bool list = t && t->kind == REAL && r->s->members && cli_train_is_list(a->text);
+    tn_status status = list                               ? set_list(r->c, t, a, r->s, err)
+                       : t                                ? set(t, a, r->s, err)
                        : strcmp(a->section, "model") == 0 ? set_model(r, a, err)
                                                           : unknown_name(r, a, err);
     if (status == TN_OK) return status;
@@ -378,7 +414,11 @@ static tn_status check_onnx(cli *c, const train_settings *s, tn_error *err) {
 tn_status cli_train_settings(cli *c, train_settings *s, tn_error *err) {
     reader r = {.c = c, .s = s};
     tn_buffer batch[2];
-    *s = (train_settings){.data_batch = 32, .data_sequence = 256, .accumulate = 1, .log_every = 10};
+    *s = (train_settings){.data_batch = 32,
+                          .data_sequence = 256,
+                          .accumulate = 1,
+                          .log_every = 10,
+                          .members = c->verb->bit == V_WIDE_TRAIN};
     for (size_t i = 0; i < TN_COUNT(table); i++)
         if (table[i].kind == REAL) *(double *)((char *)s + table[i].offset) = NAN;
     TN_CHECK(read_sources(&r, err));

@@ -19,6 +19,16 @@ typedef struct train_ints {
     int count;
 } train_ints;
 
+/* Fields that may have a value for each member (train_lists.c): "1e-3,1e-2" are values, "1e-4:1e-1" as many
+ * as there are members, evenly spaced, "1e-4:1e-1:log" by their logarithms. */
+enum { LIST_LR, LIST_WEIGHT_DECAY, LIST_MOMENTUM, LIST_CLIP_NORM, TRAIN_LISTS };
+typedef struct train_list {
+    const char *name; /* "optimizer.lr"; NULL: one value for all */
+    double *at;       /* of a range its ends */
+    int count;
+    bool range, logarithmic;
+} train_list;
+
 typedef struct train_settings {
 #define INT                                               int64_t
 #define REAL                                              double
@@ -39,6 +49,8 @@ typedef struct train_settings {
 #undef JSON
     tn_model_config model; /* where onnx.path is NULL */
     train_onnx onnx;
+    bool members; /* lists are allowed */
+    train_list lists[TRAIN_LISTS];
     bool classes_given, features_given; /* of the model; else they are the data's */
     bool tokens;                        /* the model reads tokens, else images */
     tn_optimizer_options optimizer;
@@ -54,6 +66,16 @@ tn_status cli_train_settings(cli *c, train_settings *s, tn_error *err);
 tn_tensor *cli_train_logits(const train_settings *s, tn_module *m, tn_tensor *x);
 tn_loss_function cli_train_loss;
 void cli_train_batch(const train_settings *s, int64_t rows, int64_t length, tn_buffer out[2]);
+
+/* Whether a text is more than one number. */
+bool cli_train_is_list(const char *text);
+/* NULL, or what would be right. */
+const char *cli_train_list_read(cli *c, const char *text, train_list *out);
+/* The greatest of its values, and that of member i of n. */
+double cli_train_list_most(const train_list *l);
+double cli_train_list_value(const train_list *l, int i, int n);
+/* How many members the lists and --n tell. */
+tn_status cli_train_members(cli *c, const train_settings *s, int *out, tn_error *err);
 
 /* The sections with their fields. */
 void cli_train_help(tn_str *out);
