@@ -369,7 +369,7 @@ static void lower_pack(const tn_lower_context *c, uint32_t group, const tn_sched
     uint32_t to = tn_l_buffer(k, TN_LBUF_OUTPUT, d.t.c.acc, "packed");
     k->buffers.data[to].binding = TN_BIND_PACK;
     k->tasks = tn__tile_product(k, d.t.c.b_extent, d.channel);
-    d.filter = tn_l_task(k);
+    if (d.channel > 0) d.filter = tn_l_task(k);
     tn__split_plain(k, d.filter, d.t.c.b_extent, d.channel, d.t.b_index);
     pack_weights(&d, to, number(&d, 0), d.channels);
     tn_dim elements = 1;
@@ -420,8 +420,8 @@ void tn__depthwise_image(tn__tile *t, tn_lx at, tn_lx *image) {
 /* `each` tasks for every filter; returns the number of the task among those of its own. */
 static tn_lx open_filter(depthwise *d, tn_lx each) {
     tn_loop *k = d->t.m.k;
-    tn_lx task = tn_l_task(k);
     k->tasks = tn_l_mul(k, tn__tile_product(k, d->t.c.b_extent, d->channel), each);
+    tn_lx task = tn_l_task(k); /* whose bound is known by now */
     if (d->channel == 0) return task;
     d->t.b_linear = tn_l_div(k, task, each);
     tn__split_plain(k, d->t.b_linear, d->t.c.b_extent, d->channel, d->t.b_index);

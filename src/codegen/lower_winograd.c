@@ -251,8 +251,8 @@ static void run_panel(winograd *w, tn_lx panel, tn_lx first, tn_lx count) {
 static tn_lx open_batch(winograd *w, tn_lx each) {
     tn__tile *t = &w->t;
     tn_loop *k = t->m.k;
-    tn_lx batch = tn__tile_product(k, t->c.b_extent, t->c.b), task = tn_l_task(k);
-    k->tasks = tn_l_mul(k, batch, each);
+    k->tasks = tn_l_mul(k, tn__tile_product(k, t->c.b_extent, t->c.b), each);
+    tn_lx task = tn_l_task(k); /* whose bound is known by now */
     t->b_linear = zero_of(w);
     if (t->c.b == 0) return task;
     t->b_linear = tn_l_div(k, task, each);
