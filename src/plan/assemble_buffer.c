@@ -215,7 +215,7 @@ static void push_pack(tn__scope *s, tn_prog_step step, uint32_t buffer, pack_tim
 }
 
 uint32_t tn__assemble_pack_positions(const tn__scope *s) {
-    return s->before && s->before->constants.len > 0 ? 2 : 1; /* of a loop and its body */
+    return s->before && s->before->slicer ? 2 : 1; /* of a loop and its body */
 }
 
 static uint32_t new_alias(tn__assembler *a, uint32_t like) {
@@ -235,10 +235,11 @@ static uint32_t sliced_constant(const tn__before *before, uint32_t alias) {
  * what it fills, all packs one after the other. */
 static uint32_t pack_slices(tn__scope *s, tn_prog_step step, uint32_t pack) {
     tn__assembler *a = s->a;
+    const tn__before *slicer = s->before->slicer;
     tn_prog_buffer all = a->p->buffers.data[pack];
-    all.elements = tn_dim_mul(a->p->dims, all.elements, s->before->length);
+    all.elements = tn_dim_mul(a->p->dims, all.elements, slicer->length);
     tn_prog_loop *loop = TN_NEW(a->arena, tn_prog_loop);
-    *loop = (tn_prog_loop){.ys_count = 1, .length = s->before->length};
+    *loop = (tn_prog_loop){.ys_count = 1, .length = slicer->length};
     loop->ys = TN_NEW_N(a->arena, uint32_t, 2);
     loop->slice_out = loop->ys + 1;
     loop->xs = TN_NEW_N(a->arena, uint32_t, 2 * step.buffer_count);
@@ -246,7 +247,7 @@ static uint32_t pack_slices(tn__scope *s, tn_prog_step step, uint32_t pack) {
     loop->ys[0] = tn__assemble_buffer(a, all);
     loop->slice_out[0] = new_alias(a, pack);
     for (uint32_t i = 0; i < step.buffer_count; i++) {
-        uint32_t whole = sliced_constant(s->before, step.buffers[i]);
+        uint32_t whole = sliced_constant(slicer, step.buffers[i]);
         if (step.buffers[i] == pack) step.buffers[i] = loop->slice_out[0];
         if (whole == NO_BUFFER) continue;
         loop->xs[loop->xs_count] = whole;
@@ -267,7 +268,7 @@ static void push_slices(tn__scope *s, tn_prog_step step, uint32_t pack) {
     tn__assembler *a = s->a;
     tn__slice slice = {.whole = pack_slices(s, step, pack), .alias = pack};
     a->p->buffers.data[pack].store = TN_STORE_ALIAS;
-    tn_vec_push(a->arena, &s->before->prepared, slice);
+    tn_vec_push(a->arena, &s->before->slicer->prepared, slice);
 }
 
 uint32_t tn__assemble_packed(tn__scope *s, const tn_group *g, const tn_pack *pack) {

@@ -105,28 +105,54 @@ static tn_status assemble_while(tn__scope *s, const tn_node_info *n, const uint3
     return tn__assemble_graph(a, at->body, step->blocks[1], inputs, loop->out, before, err);
 }
 
-/* Notes which inputs of the body are slices of constants. */
+/* Whether an operand of a loop is a slice that the loop around it goes through, or a view of one. */
+static bool is_outer_slice(const tn__scope *s, const tn_node_info *n, uint32_t operand) {
+    tn_node from = tn_graph_value(s->g, n->in[operand])->node;
+    return s->before && s->before->slicer && s->groups->prepared[from] &&
+           !s->groups->constant[from];
+}
+
+/* Notes which inputs of the body are slices of constants: invariants that are slices of the loop around this
+ * one, else those that it goes through itself. */
 static void find_constant_slices(const tn__scope *s, const tn_node_info *n,
                                  const tn_prog_loop *loop, tn__before *before) {
     tn__assembler *a = s->a;
+    uint32_t invariants = loop->states + loop->xs_count;
     bool *slices = TN_NEW_N(a->arena, bool, n->in_count);
     before->length = loop->length;
     before->inputs.slices = slices;
-    for (uint32_t i = 0; i < loop->xs_count; i++) {
+    for (uint32_t i = invariants; i < n->in_count; i++) {
+        slices[i] = is_outer_slice(s, n, i);
+        if (slices[i]) before->slicer = s->before->slicer;
+    }
+    for (uint32_t i = 0; i < loop->xs_count && !before->slicer; i++) {
         tn__slice slice = {loop->xs[i], loop->slice_in[i]};
         tn_value v = n->in[loop->states + i];
         if (!s->groups->constant[tn_graph_value(s->g, v)->node]) continue;
         slices[loop->states + i] = true;
         tn_vec_push(a->arena, &before->constants, slice);
     }
+    if (before->constants.len > 0) before->slicer = before;
+}
+
+static bool has_id(const uint32_t *ids, uint32_t count, uint32_t id) {
+    for (uint32_t i = 0; i < count; i++)
+        if (ids[i] == id) return true;
+    return false;
 }
 
 static bool block_reads(const tn_program *p, uint32_t block, uint32_t buffer) {
     for (uint32_t i = 0; i < p->blocks.data[block].steps.len; i++) {
         const tn_prog_step *s = &p->blocks.data[block].steps.data[i];
-        for (uint32_t j = 0; j < s->buffer_count; j++)
-            if (s->buffers[j] == buffer) return true;
-        if (s->kind == TN_STEP_IF || s->loop) return true; /* perhaps: it has blocks of its own */
+        if (has_id(s->buffers, s->buffer_count, buffer)) return true;
+        if (s->loop && (has_id(s->loop->initial, s->loop->states, buffer) ||
+                        has_id(s->loop->xs, s->loop->xs_count, buffer)))
+            return true;
+        int blocks = s->kind == TN_STEP_SCAN                             ? 1
+                     : s->kind == TN_STEP_IF || s->kind == TN_STEP_WHILE ? 2
+                                                                         : 0;
+        for (int k = 0; k < blocks; k++)
+            if (block_reads(p, s->blocks[k], buffer)) return true;
     }
     return false;
 }

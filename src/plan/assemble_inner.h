@@ -40,8 +40,11 @@ typedef struct tn__before {
     uint32_t block, position;
     TN_VEC(uint32_t) packed;     /* buffers that the loop reads */
     tn_dim length;               /* iterations */
-    TN_VEC(tn__slice) constants; /* inputs.slices */
+    TN_VEC(tn__slice) constants; /* that the loop goes through */
     TN_VEC(tn__slice) prepared;  /* what is packed of them, one pack after the other */
+    struct tn__before
+        *slicer; /* the loop whose slices inputs.slices are: itself, or one around it, whose
+                                    slices are invariants here; NULL: there are none */
 } tn__before;
 
 /* One graph being assembled: the main one or a body. */

@@ -1,7 +1,10 @@
 /* Choosing runs of groups in execution order. See batch_pieces.h. */
 #include "schedule/batch_pieces.h"
 
+#include "ops/control.h"
 #include "schedule/group_inner.h"
+#include "transform/inline_constants.h"
+#include "transform/outline_constants.h"
 
 enum {
     TYPICAL_BATCH = 8,  /* when it is open */
@@ -21,6 +24,8 @@ typedef struct traffic {
     double mainloop;      /* bytes that a product reads while it multiplies, which hides them */
     double shared;        /* bytes that all images read */
     double arithmetic;    /* seconds of a product */
+    double steps;         /* of a loop; 0: it is none */
+    double weights;       /* bytes that each step of it reads anew, of one image */
     TN_VEC(load) loads;   /* the others, of the batch */
     TN_VEC(tn_value) stores;
 } traffic;
@@ -32,31 +37,37 @@ typedef struct chooser {
     tn_batch_loops *loops;
     int64_t images, forced; /* in the batch; per piece, or 0 */
     uint32_t count;
-    uint32_t *order; /* groups; those that no image enters come first */
-    traffic *of;     /* per place in the order */
-    uint32_t *made;  /* per value: the place that stores it */
-    uint32_t *read;  /* per value: the last place that loads it; `count`: an output */
+    uint32_t *order;      /* groups; those that no image enters come first */
+    traffic *of;          /* per place in the order */
+    uint32_t *made;       /* per value: the place that stores it */
+    uint32_t *read;       /* per value: the last place that loads it; `count`: an output */
+    tn_grouping **bodies; /* per node: of a scan's body */
 } chooser;
 
 /* ---- what groups do ------------------------------------------------------------------------- */
 
 /* Bytes of one image, or of all where `v` is not split; below 0: not known. */
-static double bytes_of(const chooser *c, tn_value v) {
-    const tn_type *type = tn_graph_type(c->p->graph, v);
+static double bytes_in(const tn_graph *g, const tn_batch_axes *batch, tn_value v) {
+    const tn_type *type = tn_graph_type(g, v);
     double bytes = (double)tn_dtype_bits(type->dtype) / 8;
     for (int i = 0; i < type->shape.rank; i++) {
-        if (i == c->batch->axis[v]) continue;
+        if (i == batch->axis[v]) continue;
         if (!tn_dim_is_const(type->shape.dim[i])) return -1;
         bytes *= (double)type->shape.dim[i];
     }
     return bytes;
 }
 
+static double bytes_of(const chooser *c, tn_value v) {
+    return bytes_in(c->p->graph, c->batch, v);
+}
+
 /* The least split of a group's results: an axis, FREE or WHOLE. */
 static int placement_of(const chooser *c, const tn_group *g) {
     const tn_graph *graph = c->p->graph;
     int place = TN_MAX_RANK;
-    if (g->kind == TN_GROUP_CONTROL || g->scalars.len > 0) return TN_BATCH_WHOLE;
+    bool control = g->kind == TN_GROUP_CONTROL;
+    if ((control && !c->batch->body[g->anchor]) || g->scalars.len > 0) return TN_BATCH_WHOLE;
     for (uint32_t m = 0; m < g->members.len; m++) {
         const tn_node_info *n = tn_graph_node(graph, g->members.data[m].node);
         for (uint32_t o = 0; o < n->out_count; o++)
@@ -81,8 +92,17 @@ static bool is_shared(const chooser *c, tn_value v) {
     return c->batch->axis[v] < 0;
 }
 
+/* Whether `v` is a stack of weights, of which each image reads its own, perhaps by a view that is split: as often
+ * in a loop as without. */
+static bool is_stack(const chooser *c, tn_value v) {
+    const tn_shape *s = &tn_graph_type(c->p->graph, v)->shape;
+    return c->p->constant[tn_graph_value(c->p->graph, v)->node] && s->rank > 0 &&
+           s->dim[0] == c->batch->size;
+}
+
 static void add_load(chooser *c, uint32_t at, tn_value v, double share) {
     traffic *t = &c->of[at];
+    if (is_stack(c, v)) return;
     double bytes = bytes_of(c, v);
     c->read[v] = TN_MAX(c->read[v], at);
     if (bytes < 0)
@@ -106,22 +126,45 @@ static void add_loads(chooser *c, uint32_t at, uint32_t id) {
     if (g->prologue != TN_NO_GROUP) add_loads(c, at, g->prologue);
 }
 
-static double flops_of(const chooser *c, const tn_node_info *n) {
+static double flops_of(const tn_graph *g, const tn_batch_axes *batch, const tn_node_info *n) {
     tn_contraction k;
-    tn_op_rules_of(n->op)->lower.contraction->describe(c->p->graph, n, &k);
-    double flops = 2 * bytes_of(c, n->out) / (double)tn_dtype_size(k.acc);
-    for (int i = 0; i < k.k; i++) flops *= (double)tn_dim_guess(c->p->graph->dims, k.k_extent[i]);
+    tn_op_rules_of(n->op)->lower.contraction->describe(g, n, &k);
+    double flops = 2 * bytes_in(g, batch, n->out) / (double)tn_dtype_size(k.acc);
+    for (int i = 0; i < k.k; i++) flops *= (double)tn_dim_guess(g->dims, k.k_extent[i]);
     return flops;
+}
+
+static double seconds_of_flops(const chooser *c, double flops) {
+    enum { FLOPS_OF_A_POINT = 4 }; /* in the same time, see costs.c */
+    return flops / (c->p->costs.points * FLOPS_OF_A_POINT);
 }
 
 /* Of one image. */
 static double product_seconds(const chooser *c, const tn_group *g) {
-    enum { FLOPS_OF_A_POINT = 4 }; /* in the same time, see costs.c */
     double flops = 0;
     if (g->kind != TN_GROUP_CONTRACTION) return 0;
     for (uint32_t i = 0; i < tn_group_anchors(g); i++)
-        flops += flops_of(c, tn_graph_node(c->p->graph, tn_group_anchor(g, i).node));
-    return flops / (c->p->costs.points * FLOPS_OF_A_POINT);
+        flops +=
+            flops_of(c->p->graph, c->batch, tn_graph_node(c->p->graph, tn_group_anchor(g, i).node));
+    return seconds_of_flops(c, flops);
+}
+
+static bool is_product(const tn_graph *g, tn_node n) {
+    return tn__lower_of(g, n)->kind == TN_LOWER_CONTRACTION;
+}
+
+/* What the steps of a loop do for one image. */
+static void add_steps(const chooser *c, traffic *t, tn_node scan) {
+    const tn_node_info *n = tn_graph_node(c->p->graph, scan);
+    const tn_batch_axes *batch = c->batch->body[scan];
+    const tn_attrs_scan *a = n->attrs;
+    t->steps = (double)tn_dim_guess(a->body->dims, a->length);
+    for (tn_node i = 0; i < a->body->nodes.len; i++) {
+        const tn_node_info *step = tn_graph_node(a->body, i);
+        if (!is_product(a->body, i)) continue;
+        t->arithmetic += t->steps * seconds_of_flops(c, flops_of(a->body, batch, step));
+        if (batch->axis[step->in[1]] >= 0) t->weights += bytes_in(a->body, batch, step->in[1]);
+    }
 }
 
 static void add_stores(chooser *c, uint32_t at, const tn_group *g) {
@@ -159,6 +202,8 @@ static void find_traffic(chooser *c) {
         const tn_group *group = &p->groups.data[c->order[at]];
         c->of[at].split = placement_of(c, group) >= 0 && !spans_loops(group);
         c->of[at].arithmetic = product_seconds(c, group);
+        if (group->kind == TN_GROUP_CONTROL && c->of[at].split)
+            add_steps(c, &c->of[at], group->anchor);
         add_loads(c, at, c->order[at]);
         add_stores(c, at, group);
     }
@@ -186,6 +231,14 @@ static double byte_seconds(const chooser *c, const traffic *t, int64_t images) {
     return kept / costs->cache + (1 - kept) / costs->memory;
 }
 
+/* Seconds in which the steps of a loop read their weights, which stay where a core has them if they fit. */
+static double steps_seconds(const chooser *c, const traffic *t, int64_t images) {
+    const tn_costs *costs = &c->p->costs;
+    double kept = 2 - t->weights * (double)images / costs->cached_bytes;
+    kept = TN_MAX(0.0, TN_MIN(1.0, kept));
+    return t->steps * t->weights * (kept / costs->cache + (1 - kept) / costs->memory);
+}
+
 static bool is_made_in(const chooser *c, tn_value v, uint32_t first) {
     return c->made[v] != UINT32_MAX && c->made[v] >= first;
 }
@@ -195,7 +248,7 @@ static bool is_made_in(const chooser *c, tn_value v, uint32_t first) {
 static double place_seconds(const chooser *c, uint32_t first, uint32_t at, int64_t piece) {
     const traffic *t = &c->of[at];
     double inside = byte_seconds(c, t, piece), outside = byte_seconds(c, t, c->images),
-           seconds = t->arithmetic;
+           seconds = t->arithmetic + steps_seconds(c, t, piece);
     for (uint32_t i = 0; i < t->stores.len; i++)
         seconds += bytes_of(c, t->stores.data[i]) * outside;
     for (uint32_t i = 0; i < t->loads.len; i++) {
@@ -207,7 +260,8 @@ static double place_seconds(const chooser *c, uint32_t first, uint32_t at, int64
         seconds +=
             bytes_of(c, v) * (byte_seconds(c, maker, piece) - byte_seconds(c, maker, c->images));
     }
-    return seconds * (double)c->images + c->p->costs.launch * (double)(c->images / piece);
+    double launches = (double)(c->images / piece) * (1 + t->steps);
+    return seconds * (double)c->images + c->p->costs.launch * launches;
 }
 
 static double whole_seconds(const chooser *c, uint32_t at) {
@@ -234,24 +288,34 @@ static void take(step *to, double seconds, uint32_t from, int64_t piece) {
     if (seconds < to->seconds) *to = (step){seconds, from, piece};
 }
 
-/* Whether product `n` rounds in a piece as it does in the whole. */
-static bool rounds_alike(const chooser *c, tn_node n, int64_t piece) {
-    const tn_node_info *info = tn_graph_node(c->p->graph, n);
+/* Whether product `n` of `p` rounds in a piece as it does in the whole. */
+static bool rounds_alike(const chooser *c, const tn_grouping *p, const tn_batch_axes *batch,
+                         tn_node n, int64_t piece) {
+    const tn_node_info *info = tn_graph_node(p->graph, n);
     tn_contraction k;
-    tn_op_rules_of(info->op)->lower.contraction->describe(c->p->graph, info, &k);
-    bool members = c->batch->axis[info->out] < k.b; /* each with a right operand of its own */
-    if (!members &&
-        tn_schedule_winograd_side(c->p, n) != tn_schedule_winograd_side_for(c->p, n, piece))
+    tn_op_rules_of(info->op)->lower.contraction->describe(p->graph, info, &k);
+    bool members = batch->axis[info->out] < k.b; /* each with a right operand of its own */
+    if (!members && tn_schedule_winograd_side(p, n) != tn_schedule_winograd_side_for(p, n, piece))
         return false;
-    return !tn_schedule_cuts_sums(c->p, n, c->images / piece, members);
+    return !tn_schedule_cuts_sums(p, n, c->images / piece, members);
+}
+
+static bool steps_round_alike(const chooser *c, tn_node scan, int64_t piece) {
+    const tn_graph *body = ((const tn_attrs_scan *)tn_graph_node(c->p->graph, scan)->attrs)->body;
+    const tn_grouping *p = c->bodies[scan];
+    for (tn_node n = 0; n < body->nodes.len; n++)
+        if (is_product(body, n) && !rounds_alike(c, p, c->batch->body[scan], n, piece))
+            return false;
+    return true;
 }
 
 /* Whether place `at` may be in a loop. */
 static bool may_loop(const chooser *c, uint32_t at, int64_t piece) {
     const tn_group *g = &c->p->groups.data[c->order[at]];
     if (!c->of[at].split) return false;
+    if (g->kind == TN_GROUP_CONTROL) return steps_round_alike(c, g->anchor, piece);
     for (uint32_t i = 0; g->kind == TN_GROUP_CONTRACTION && i < tn_group_anchors(g); i++)
-        if (!rounds_alike(c, tn_group_anchor(g, i).node, piece)) return false;
+        if (!rounds_alike(c, c->p, c->batch, tn_group_anchor(g, i).node, piece)) return false;
     return true;
 }
 
@@ -340,12 +404,27 @@ static bool prepare(chooser *c) {
     return c->images > 1 && c->count <= MOST_GROUPS;
 }
 
+/* The groups of the bodies of scans that are split. */
+static void group_bodies(chooser *c) {
+    const tn_graph *g = c->p->graph;
+    c->bodies = TN_NEW_N(c->arena, tn_grouping *, g->nodes.len);
+    for (tn_node n = 0; n < g->nodes.len; n++) {
+        if (!c->batch->body[n]) continue;
+        const tn_graph *body = ((const tn_attrs_scan *)tn_graph_node(g, n)->attrs)->body;
+        tn_loop_inputs inputs = {.invariants = tn__steady_inputs(g, tn_graph_node(g, n))};
+        uint8_t *choices = TN_NEW_N(c->arena, uint8_t, body->nodes.len);
+        c->bodies[n] = tn__form_groups(body, tn_arena_dup(c->arena, &inputs, sizeof inputs), true,
+                                       choices, &c->p->costs, c->arena);
+    }
+}
+
 tn_status tn_batch_in_pieces(const tn_graph *g, const tn_costs *costs, int64_t piece,
                              const tn_graph **out, tn_error *err) {
+    const tn_graph *given = g;
     *out = g;
-    if (piece == TN_PIECE_NEVER) return TN_OK;
+    if (piece == TN_PIECE_NEVER || tn_batch_size(g) == 1) return TN_OK;
+    TN_CHECK(tn_outline_constants(g, tn_batch_size(g), &g, err));
     tn_batch_axes batch = tn_batch_axes_find(g);
-    if (batch.size == 1) return TN_OK;
     uint8_t *choices = TN_NEW_N(g->arena, uint8_t, g->nodes.len);
     tn_batch_loops loops = {0};
     chooser c = {.p = tn__form_groups(g, NULL, true, choices, costs, g->arena),
@@ -354,7 +433,15 @@ tn_status tn_batch_in_pieces(const tn_graph *g, const tn_costs *costs, int64_t p
                  .loops = &loops,
                  .forced = piece};
     if (!prepare(&c)) return TN_OK;
+    group_bodies(&c);
     find_traffic(&c);
     place_nodes(&c, search(&c));
-    return tn_batch_loop(g, &batch, &loops, out, err);
+    const tn_graph *cut;
+    TN_CHECK(tn_batch_loop(g, &batch, &loops, &cut, err));
+    if (cut == g) return TN_OK;
+    *out = cut;
+    if (g == given) return TN_OK;
+    const tn_pass *const inward[] = {&tn_pass_inline_constants};
+    const tn_transform_options options = tn_transform_defaults();
+    return tn_transform_run(cut, inward, TN_COUNT(inward), &options, out, err);
 }

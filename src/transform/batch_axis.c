@@ -11,7 +11,7 @@ typedef struct finder {
     const uint32_t *uses; /* per value */
 } finder;
 
-static tn_dim batch_size(const tn_graph *g) {
+tn_dim tn_batch_size(const tn_graph *g) {
     for (uint32_t i = 0; i < g->inputs.len; i++) {
         const tn_shape *s = &tn_graph_type(g, g->inputs.data[i])->shape;
         if (s->rank > 0) return s->dim[0];
@@ -109,26 +109,6 @@ static bool split_constants(finder *f, const tn_node_info *n, int *in, int *out)
     return all;
 }
 
-static void place_results(finder *f, const tn_node_info *n) {
-    int *in = TN_NEW_N(f->g->arena, int, n->in_count);
-    int *out = TN_NEW_N(f->g->arena, int, n->out_count);
-    bool whole = false, split = false, legal = false;
-    for (uint32_t i = 0; i < n->in_count; i++) {
-        in[i] = f->batch.axis[n->in[i]];
-        whole |= in[i] == TN_BATCH_WHOLE;
-        split |= in[i] >= 0;
-    }
-    if (split && !whole)
-        legal = is_legal(f, n, in, out) || split_operands(f, n, in, out) ||
-                split_constants(f, n, in, out);
-    for (uint32_t i = 0; i < n->in_count; i++)
-        f->read[n->in[i]] |= f->batch.axis[n->in[i]] == TN_BATCH_FREE;
-    for (uint32_t i = 0; i < n->out_count; i++)
-        f->batch.axis[n->out + i] = (int8_t)(legal            ? out[i]
-                                             : whole || split ? TN_BATCH_WHOLE
-                                                              : TN_BATCH_FREE);
-}
-
 static void find_constants(finder *f) {
     f->constant = TN_NEW_N(f->g->arena, bool, f->g->values.len);
     for (tn_node i = 0; i < f->g->nodes.len; i++) {
@@ -140,22 +120,110 @@ static void find_constants(finder *f) {
     }
 }
 
-tn_batch_axes tn_batch_axes_find(const tn_graph *g) {
-    finder f = {.g = g, .batch = {.size = batch_size(g)}};
+static finder finder_of(const tn_graph *g, tn_dim size) {
+    finder f = {.g = g, .batch = {.size = size}};
     f.batch.axis = TN_NEW_N(g->arena, int8_t, g->values.len);
     f.batch.sliced = TN_NEW_N(g->arena, bool, g->values.len);
+    f.batch.body = TN_NEW_N(g->arena, const tn_batch_axes *, g->nodes.len);
     f.read = TN_NEW_N(g->arena, bool, g->values.len);
     f.uses = tn_graph_use_counts(g, g->arena);
     find_constants(&f);
-    for (tn_node i = 0; i < g->nodes.len; i++) {
-        const tn_node_info *n = tn_graph_node(g, i);
-        if (n->op != TN_OP_input) {
-            place_results(&f, n);
-            continue;
-        }
-        const tn_shape *s = &tn_graph_type(g, n->out)->shape;
-        bool carries = f.batch.size != 1 && s->rank > 0 && s->dim[0] == f.batch.size;
-        f.batch.axis[n->out] = carries ? 0 : TN_BATCH_FREE;
+    return f;
+}
+
+/* ---- scans ---------------------------------------------------------------------------------- */
+
+static void walk(finder *f);
+
+static bool is_slice(const tn_attrs_scan *a, uint32_t operand) {
+    return operand >= (uint32_t)a->carries && operand < (uint32_t)(a->carries + a->slices);
+}
+
+/* Whether an operand that no input enters can be split at its first axis: a stack of weights, or a state
+ * that begins the same for all. */
+static bool may_split(const finder *f, const tn_attrs_scan *a, uint32_t i, tn_value v) {
+    const tn_shape *s = &tn_graph_type(f->g, v)->shape;
+    return !is_slice(a, i) && s->rank > 0 && s->dim[0] == f->batch.size &&
+           (f->constant[v] || is_uniform(f, v, 0));
+}
+
+/* Where the batch lies in a body whose operands are split so; false: its results are not. */
+static bool split_body(finder *b, const tn_attrs_scan *a, const int *in, int *out) {
+    const tn_graph *g = a->body;
+    for (uint32_t i = 0; i < g->inputs.len; i++) {
+        if (is_slice(a, i) && in[i] == 0) return false; /* images would be steps */
+        b->batch.axis[g->inputs.data[i]] =
+            (int8_t)(is_slice(a, i) && in[i] > 0 ? in[i] - 1 : in[i]);
     }
+    walk(b);
+    for (tn_value v = 0; v < g->values.len; v++)
+        if (b->batch.sliced[v]) return false; /* tn_outline_constants has left none */
+    for (uint32_t i = 0; i < g->outputs.len; i++) {
+        int axis = b->batch.axis[g->outputs.data[i].value];
+        bool carry = i < (uint32_t)a->carries;
+        if (axis < 0 || (carry && axis != in[i])) return false;
+        out[i] = carry ? axis : axis + 1;
+    }
+    return true;
+}
+
+/* Splits a scan if its body computes each image alone. */
+static bool split_scan(finder *f, tn_node node, int *in, int *out) {
+    const tn_node_info *n = tn_graph_node(f->g, node);
+    const tn_attrs_scan *a = n->attrs;
+    for (uint32_t i = 0; i < n->in_count; i++)
+        if (in[i] == TN_BATCH_FREE && may_split(f, a, i, n->in[i])) in[i] = 0;
+    finder b = finder_of(a->body, f->batch.size);
+    if (!split_body(&b, a, in, out)) return false;
+    for (uint32_t i = 0; i < n->in_count; i++) {
+        tn_value v = n->in[i];
+        if (in[i] != 0 || f->batch.axis[v] != TN_BATCH_FREE) continue;
+        if (is_uniform(f, v, 0))
+            f->batch.axis[v] = 0;
+        else if (!split_constant(f, v, 0))
+            return false;
+    }
+    f->batch.body[node] = tn_arena_dup(f->g->arena, &b.batch, sizeof b.batch);
+    return true;
+}
+
+/* ---- the walk ------------------------------------------------------------------------------- */
+
+static void place_results(finder *f, tn_node node) {
+    const tn_node_info *n = tn_graph_node(f->g, node);
+    int *in = TN_NEW_N(f->g->arena, int, n->in_count);
+    int *out = TN_NEW_N(f->g->arena, int, n->out_count);
+    bool whole = false, split = false, legal = false;
+    for (uint32_t i = 0; i < n->in_count; i++) {
+        in[i] = f->batch.axis[n->in[i]];
+        whole |= in[i] == TN_BATCH_WHOLE;
+        split |= in[i] >= 0;
+    }
+    if (split && !whole)
+        legal = n->op == TN_OP_scan ? split_scan(f, node, in, out)
+                                    : is_legal(f, n, in, out) || split_operands(f, n, in, out) ||
+                                          split_constants(f, n, in, out);
+    for (uint32_t i = 0; i < n->in_count; i++)
+        f->read[n->in[i]] |= f->batch.axis[n->in[i]] == TN_BATCH_FREE;
+    for (uint32_t i = 0; i < n->out_count; i++)
+        f->batch.axis[n->out + i] = (int8_t)(legal            ? out[i]
+                                             : whole || split ? TN_BATCH_WHOLE
+                                                              : TN_BATCH_FREE);
+}
+
+static void walk(finder *f) {
+    for (tn_node i = 0; i < f->g->nodes.len; i++)
+        if (tn_graph_node(f->g, i)->op != TN_OP_input) place_results(f, i);
+}
+
+tn_batch_axes tn_batch_axes_find(const tn_graph *g) {
+    finder f = finder_of(g, tn_batch_size(g));
+    for (uint32_t i = 0; i < g->inputs.len; i++) {
+        tn_value v = g->inputs.data[i];
+        const tn_shape *s = &tn_graph_type(g, v)->shape;
+        bool carries = f.batch.size != 1 && s->rank > 0 && s->dim[0] == f.batch.size;
+        f.batch.axis[v] = carries ? 0 : TN_BATCH_FREE;
+    }
+    walk(&f);
     return f.batch;
 }

@@ -18,8 +18,12 @@ typedef struct tn_batch_axes {
     int8_t *axis; /* per value: the axis, or one of the above */
     bool *
         sliced; /* per value: a constant that is split as it lies; other split constants are views */
+    const struct tn_batch_axes *
+        *body; /* per node: of a scan that is split, the same of its body; else NULL */
 } tn_batch_axes;
 
+/* The size that a graph's batch has, if there is one. */
+tn_dim tn_batch_size(const tn_graph *g);
 /* In the graph's arena. */
 tn_batch_axes tn_batch_axes_find(const tn_graph *g);
 

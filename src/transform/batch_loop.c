@@ -117,30 +117,59 @@ static void settle(looper *l) {
 
 /* ---- the new graph -------------------------------------------------------------------------- */
 
-static tn_shape with_size(const tn_shape *shape, int axis, tn_dim size) {
-    tn_shape s = *shape;
-    s.dim[axis] = size;
-    return s;
+/* What is copied for a piece, from a graph or a body. */
+typedef struct copier {
+    const tn_graph *in;
+    const tn_batch_axes *batch;
+    tn_graph *out;
+    tn_dim piece;
+    tn_value *map;
+    tn_error *err;
+} copier;
+
+static tn_status copy_piece(const copier *c, tn_node node);
+
+/* The body of a scan that computes a piece. */
+static tn_status copy_body(const copier *c, tn_node node, tn_graph **out) {
+    const tn_graph *body = *out;
+    copier inner = {body,
+                    c->batch->body[node],
+                    *out = tn_graph_new_sub(c->out),
+                    c->piece,
+                    TN_NEW_N(c->out->arena, tn_value, body->values.len),
+                    c->err};
+    for (uint32_t i = 0; i < body->inputs.len; i++) {
+        tn_value v = body->inputs.data[i];
+        const tn_type *type = tn_graph_type(body, v);
+        tn_attrs_input a = {.dtype = type->dtype, .shape = type->shape};
+        int axis = inner.batch->axis[v];
+        if (axis >= 0) a.shape.dim[axis] = c->piece;
+        TN_CHECK(tn_graph_add(*out, TN_OP_input, NULL, 0, &a, NULL, &inner.map[v], c->err));
+    }
+    for (tn_node n = 0; n < body->nodes.len; n++)
+        if (tn_graph_node(body, n)->op != TN_OP_input) TN_CHECK(copy_piece(&inner, n));
+    tn__pass_copy_outputs(body, *out, inner.map);
+    return TN_OK;
 }
 
 /* Copies a node that computes a piece: where its shape is an attribute, it is the piece's. */
-static tn_status copy_piece(const looper *l, tn_graph *body, tn_node node, tn_dim piece,
-                            tn_value *map) {
-    const tn_node_info *n = tn_graph_node(l->in, node);
+static tn_status copy_piece(const copier *c, tn_node node) {
+    const tn_node_info *n = tn_graph_node(c->in, node);
     const tn_op_info *info = tn_op_info_of(n->op);
-    int axis = l->batch->axis[n->out];
-    if (axis < 0) return tn_graph_copy_node(body, l->in, node, map, NULL, l->err);
-    void *attrs = tn_arena_dup(body->arena, n->attrs, info->attrs_size);
+    int axis = c->batch->axis[n->out];
+    if (axis < 0) return tn_graph_copy_node(c->out, c->in, node, c->map, NULL, c->err);
+    void *attrs = tn_arena_dup(c->out->arena, n->attrs, info->attrs_size);
     for (const tn_field *f = info->fields; f->kind != TN_FIELD_END; f++) {
-        tn_shape *shape = (tn_shape *)((char *)attrs + f->offset);
-        if (f->kind == TN_FIELD_SHAPE) *shape = with_size(shape, axis, piece);
+        void *field = (char *)attrs + f->offset;
+        if (f->kind == TN_FIELD_SHAPE) ((tn_shape *)field)->dim[axis] = c->piece;
+        if (f->kind == TN_FIELD_GRAPH) TN_CHECK(copy_body(c, node, field));
     }
-    tn_value *in = TN_NEW_N(body->arena, tn_value, n->in_count), out;
-    for (uint32_t i = 0; i < n->in_count; i++) in[i] = map[n->in[i]];
-    TN_CHECK(tn_graph_add(body, n->op, in, n->in_count, attrs, n->name, &out, l->err));
+    tn_value *in = TN_NEW_N(c->out->arena, tn_value, n->in_count), out;
+    for (uint32_t i = 0; i < n->in_count; i++) in[i] = c->map[n->in[i]];
+    TN_CHECK(tn_graph_add(c->out, n->op, in, n->in_count, attrs, n->name, &out, c->err));
     for (uint32_t i = 0; i < n->out_count; i++) {
-        map[n->out + i] = out + i;
-        tn__pass_keep_name(l->in, n->out + i, body, out + i);
+        c->map[n->out + i] = out + i;
+        tn__pass_keep_name(c->in, n->out + i, c->out, out + i);
     }
     return TN_OK;
 }
@@ -184,8 +213,9 @@ static tn_status add_operands(looper *l, part *p, bool sliced) {
 }
 
 static tn_status fill_body(const looper *l, part *p) {
+    const copier c = {l->in, l->batch, p->body, p->piece, p->map, l->err};
     for (tn_node n = 0; n < l->in->nodes.len; n++)
-        if (reads(l->places[n], p->loop)) TN_CHECK(copy_piece(l, p->body, n, p->piece, p->map));
+        if (reads(l->places[n], p->loop)) TN_CHECK(copy_piece(&c, n));
     for (tn_value v = 0; v < l->in->values.len; v++) {
         if (!is_result(l, v, p->loop)) continue;
         tn_graph_add_output(p->body, p->map[v], tn_graph_value(l->in, v)->name);
