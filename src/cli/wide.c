@@ -138,21 +138,6 @@ static bool is_shared(const tn_wide_options *o, const char *name) {
     return o->share_all;
 }
 
-static tn_status check_shared(cli *c, const cli_wide *w, tn_error *err) {
-    const char *names = "";
-    for (int i = 0; i < w->in.count; i++)
-        names = tn_arena_printf(&c->arena, "%s%s%s", names, i ? ", " : "", w->in.ports[i].name);
-    for (int i = 0; i < w->options.shared_count; i++) {
-        bool known = false;
-        for (int k = 0; k < w->in.count; k++)
-            known |= strcmp(w->options.shared[i], w->in.ports[k].name) == 0;
-        if (!known)
-            return cli_usage(c, err, "--shared: the model has no input '%s'; its inputs are: %s",
-                             w->options.shared[i], names);
-    }
-    return TN_OK;
-}
-
 static tn_status describe_ports(cli *c, cli_wide *w, tn_error *err) {
     w->in = (cli_binding){.count = tn_wide_input_count(w->wide)};
     w->in.ports = TN_NEW_N(&c->arena, tn_port_info, w->in.count);
@@ -194,7 +179,6 @@ tn_status cli_wide_open(cli *c, const cli_roster *r, int first, int n, cli_wide 
     read_shared(c, &w->options);
     TN_CHECK(tn_wide_open(w->members, n, &w->options, &w->wide, err));
     TN_CHECK(describe_ports(c, w, err));
-    TN_CHECK(check_shared(c, w, err));
     note_groups(c, w);
     return TN_OK;
 }

@@ -122,17 +122,23 @@ static tn_status describe_port(grouping *x, const tn_import *i, const tn_import_
     return TN_OK;
 }
 
-static tn_status check_shared(const grouping *x, const tn_import *i, tn_error *err) {
+static tn_status unknown_shared(grouping *x, const tn_import *i, const char *name, tn_error *err) {
+    tn_str names;
+    tn_str_init_with(&names, tn_arena_allocator(&x->arena));
+    for (uint32_t k = 0; k < i->inputs.len; k++)
+        tn_str_appendf(&names, "%s%s", k ? ", " : "", i->inputs.data[k].name);
+    return tn_error_set(err, TN_NOT_FOUND,
+                        "the model has no input '%s' that could be shared; its inputs are: %s",
+                        name, tn_str_text(&names));
+}
+
+static tn_status check_shared(grouping *x, const tn_import *i, tn_error *err) {
     const tn_wide_options *o = &x->w->options;
     for (int s = 0; s < o->shared_count; s++) {
         uint32_t k = 0;
         while (k < i->inputs.len && strcmp(i->inputs.data[k].name, o->shared[s])) k++;
         if (k < i->inputs.len) continue;
-        return tn_error_set(err, TN_NOT_FOUND,
-                            "'%s' is to be shared, but the model has no such input; its inputs are "
-                            "'%s' and %u more",
-                            o->shared[s], i->inputs.len ? i->inputs.data[0].name : "",
-                            i->inputs.len ? i->inputs.len - 1 : 0);
+        return unknown_shared(x, i, o->shared[s], err);
     }
     return TN_OK;
 }

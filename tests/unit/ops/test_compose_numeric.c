@@ -33,6 +33,7 @@ static void test_optimizers__first_steps(void **state) {
     tn_update o = {.rate = tn_b_scalar(b, TN_f64, 0.1),
                    .step = tn_b_scalar_int(b, TN_i64, 2),
                    .alpha = 0.9,
+                   .momentum = {.number = 0.9},
                    .beta = 0.99,
                    .decay = 0.5,
                    .epsilon = 1e-3};

@@ -196,7 +196,7 @@ static void test_wide__refuses_what_is_no_wide_model(void **state) {
     o.shared = shared;
     o.shared_count = 2;
     expect_error(tn_wide_open(members, 3, &o, &w, &err), &err,
-                 "'mask' is to be shared, but the model has no such input");
+                 "the model has no input 'mask' that could be shared");
     assert_null(w);
 }
 
