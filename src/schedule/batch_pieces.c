@@ -7,8 +7,9 @@
 #include "transform/outline_constants.h"
 
 enum {
-    TYPICAL_BATCH = 8,  /* when it is open */
-    MOST_GROUPS = 1000, /* the search is quadratic */
+    TYPICAL_BATCH = 8,    /* when it is open */
+    MOST_GROUPS = 1000,   /* the search is quadratic */
+    MOST_TRIED = 1 << 20, /* divisors that are looked for */
 };
 #define MAINLOOP   0.5  /* of the time to read operands is not hidden by the products */
 #define WORTHWHILE 0.95 /* of the cost without loop */
@@ -334,19 +335,33 @@ static void try_loops(const chooser *c, step *steps, uint32_t first, int64_t pie
     }
 }
 
-static bool is_piece(const chooser *c, int64_t piece) {
-    if (c->forced && piece != c->forced) return false;
-    if (piece >= c->images) return false;
-    return tn_dim_is_const(c->batch->size) ? c->images % piece == 0 : piece == 1;
+/* Pieces that loops may be of, in ascending order: divisors of a size that is known. Of sizes beyond
+ * MOST_TRIED², some between that and its counterpart are left out. */
+static int64_t *find_pieces(const chooser *c, uint32_t *count) {
+    TN_VEC(int64_t) small = {0}, pieces = {0};
+    int64_t n = c->images;
+    bool known = tn_dim_is_const(c->batch->size);
+    for (int64_t d = 1; d <= n / d && d <= (known ? MOST_TRIED : 1); d++)
+        if (n % d == 0) tn_vec_push(c->arena, &small, d);
+    for (uint32_t i = 0; i < small.len; i++) tn_vec_push(c->arena, &pieces, small.data[i]);
+    for (uint32_t i = small.len; known && i-- > 1;)
+        if (n / small.data[i] != small.data[i]) tn_vec_push(c->arena, &pieces, n / small.data[i]);
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < pieces.len; i++)
+        if (!c->forced || pieces.data[i] == c->forced) pieces.data[kept++] = pieces.data[i];
+    *count = kept;
+    return pieces.data;
 }
 
 static step *search(const chooser *c) {
+    uint32_t pieces;
+    const int64_t *piece = find_pieces(c, &pieces);
     step *steps = TN_NEW_N(c->arena, step, c->count + 1);
     for (uint32_t at = 0; at <= c->count; at++) steps[at].seconds = at ? 1e300 : 0;
     for (uint32_t at = 0; at < c->count; at++) {
         take(&steps[at + 1], steps[at].seconds + whole_seconds(c, at), at, 0);
-        for (int64_t piece = 1; c->of[at].cuttable && piece < c->images; piece++)
-            if (is_piece(c, piece)) try_loops(c, steps, at, piece);
+        for (uint32_t i = 0; c->of[at].cuttable && i < pieces; i++)
+            try_loops(c, steps, at, piece[i]);
     }
     return steps;
 }
