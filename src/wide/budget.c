@@ -188,19 +188,36 @@ static double limit_of(const tn_wide *w) {
     return TN_MAX(limit, 0);
 }
 
+/* The largest number of members that fits; more of them never take less. */
+static int find_most(const tn__wide_budget *b, const cost *costs, double limit) {
+    int fits = 0, fails = b->count;
+    while (fails - fits > 1) {
+        int middle = fits + (fails - fits) / 2;
+        *(needed(b, costs, middle) <= limit ? &fits : &fails) = middle;
+    }
+    return fits;
+}
+
 static tn_status refuse(const tn__wide_budget *b, const cost *costs, double limit, tn_error *err) {
     double weights = 0, activations = 0;
-    int fit = 0;
     for (int i = 0; i < b->group_count; i++) {
         weights += costs[i].own * b->groups[i]->count + costs[i].shared;
         activations += costs[i].activations * b->groups[i]->count;
     }
-    while (needed(b, costs, fit + 1) <= limit) fit++;
+    int most = find_most(b, costs, limit);
+    tn_str fit;
+    tn_str_init_with(&fit, tn_arena_allocator(b->arena));
+    if (most)
+        tn_str_appendf(&fit, "at most %d fit%s", most, most == 1 ? "s" : "");
+    else
+        tn_str_appendf(&fit, "not even one fits, which takes %s", text_of(needed(b, costs, 1)).at);
     return tn_error_set(err, TN_OUT_OF_MEMORY,
-                        "%d members take %s (weights %s, twice while they are packed; activations "
-                        "%s), %s %s: at most %d members fit",
-                        b->count, text_of(needed(b, costs, b->count)).at, text_of(weights).at,
-                        text_of(activations).at, text_of(limit).at, limit_name(b->w), fit);
+                        "%d member%s take%s %s (weights %s, twice while they are packed; "
+                        "activations %s), %s %s: %s",
+                        b->count, b->count == 1 ? "" : "s", b->count == 1 ? "s" : "",
+                        text_of(needed(b, costs, b->count)).at, text_of(weights).at,
+                        text_of(activations).at, text_of(limit).at, limit_name(b->w),
+                        tn_str_text(&fit));
 }
 
 tn_status tn__wide_budget_check(const tn__wide_budget *b, tn_error *err) {
@@ -231,9 +248,12 @@ tn_status tn__wide_budget_run(const tn_wide *w, const tn__wide_group *g, const t
     double need = (double)use.temporaries + (double)use.outputs + (double)use.scratch;
     double limit = limit_of(w) + activation_bytes(g); /* which make room */
     if (need <= limit) return TN_OK;
+    int fit = (int)(limit / need * g->count);
+    char most[64] = "not even one fits";
+    if (fit > 0) snprintf(most, sizeof most, "at most %d fit%s", fit, fit == 1 ? "s" : "");
     return tn_error_set(err, TN_OUT_OF_MEMORY,
-                        "activations of %d members take %s for inputs of these sizes, %s %s beside "
-                        "the weights: at most %d members fit",
-                        g->count, text_of(need).at, text_of(limit).at, limit_name(w),
-                        (int)(limit / need * g->count));
+                        "activations of %d member%s take %s for inputs of these sizes, %s %s "
+                        "beside the weights: %s",
+                        g->count, g->count == 1 ? "" : "s", text_of(need).at, text_of(limit).at,
+                        limit_name(w), most);
 }

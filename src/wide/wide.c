@@ -78,11 +78,28 @@ tn_status tn__wide_entry_make(tn_wide *w, int number, const tn_wide_member *m, t
     return status;
 }
 
+static bool same_text(const char *a, const char *b) {
+    return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+/* Members of one model are many: its path is looked up once. */
+static tn_status add_next(tn_wide *w, const tn_wide_member *members, tn_error *err) {
+    const tn_wide_member *m = &members[w->count];
+    tn__wide_entry *e = &w->entries[w->count];
+    if (w->count == 0 || !same_text(m[-1].model, m->model) || !same_text(m[-1].weights, m->weights))
+        return tn__wide_entry_make(w, w->count, m, e, err);
+    if (!tn__wide_member_copy(&e[-1].member, &e->member))
+        return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
+    e->member.perturbed = m->perturbed;
+    e->member.seed = m->seed;
+    e->id = w->next_id++;
+    return TN_OK;
+}
+
 static tn_status add_members(tn_wide *w, const tn_wide_member *members, int count, tn_error *err) {
     w->entries = calloc((size_t)count, sizeof *w->entries);
     if (!w->entries) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
-    for (; w->count < count; w->count++)
-        TN_CHECK(tn__wide_entry_make(w, w->count, &members[w->count], &w->entries[w->count], err));
+    for (; w->count < count; w->count++) TN_CHECK(add_next(w, members, err));
     return TN_OK;
 }
 

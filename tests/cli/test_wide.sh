@@ -109,3 +109,12 @@ expect 0 "$tenon" wide run "$work/mlp.onnx" --n 2 --random --dump-after=groups
 err_has "---- after groups ----"
 expect 0 "$tenon" wide run "$work/mlp.onnx" --n 2 --random --dim batch=8 --tune=0.1
 err_has "tuning: "
+
+# What memory does not hold is refused at once, however large, and is a row of a table.
+for size in 300000000 30000000000; do
+    expect 1 timeout 10 "$tenon" wide run "$work/mlp.onnx" --n 3 --random --dim batch=$size
+    err_has "3 members take"
+    err_has "not even one fits"
+done
+expect 0 timeout 10 "$tenon" wide bench "$work/mlp.onnx" --n 900000 --dim batch=30000 --json
+json "x['wide_ms'] is None and '900000 members take' in x['refused']"
