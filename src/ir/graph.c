@@ -21,6 +21,7 @@ tn_graph *tn_graph_new_like(const tn_graph *g) {
     tn_graph *made = tn_graph_new(g->arena, g->dims);
     for (uint32_t i = 0; i < g->sources.len; i++)
         tn_vec_push(g->arena, &made->sources, g->sources.data[i]);
+    made->unit_fronts = g->unit_fronts;
     return made;
 }
 

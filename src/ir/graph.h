@@ -53,12 +53,15 @@ struct tn_graph {
     TN_VEC(tn_value) inputs; /* results of input nodes, in order */
     TN_VEC(tn_graph_output) outputs;
     TN_VEC(tn_graph_source) sources; /* outermost graph only */
+    /* Of inputs, then outputs: whether callers see a first axis of size one that the value lacks; NULL:
+     * nowhere. Outermost graph only. */
+    const bool *unit_fronts;
 };
 
 /* All unwind when memory runs out (see tn_guard). */
 tn_graph *tn_graph_new(tn_arena *arena, tn_dims *dims);
 tn_graph *tn_graph_new_sub(tn_graph *parent);
-/* An empty outermost graph with the arena, sizes and sources of `g`: where a pass begins. */
+/* An empty outermost graph with the arena, sizes, sources and unit fronts of `g`: where a pass begins. */
 tn_graph *tn_graph_new_like(const tn_graph *g);
 const tn_graph *tn_graph_root(const tn_graph *g);
 

@@ -158,6 +158,13 @@ static void place_prepared(tn__assembler *a) {
     }
 }
 
+/* Of input or output number `port`, outputs behind inputs. */
+static tn_type port_type(const tn_graph *g, uint32_t port, tn_value v) {
+    tn_type t = *tn_graph_type(g, v);
+    if (g->unit_fronts && g->unit_fronts[port]) t.shape = tn_shape_with_front(&t.shape, 1);
+    return t;
+}
+
 tn_status tn_assemble(const tn_graph *g, const tn_plan_options *options, tn_arena *arena,
                       tn_program *out, tn_str *groups_text, tn_error *err) {
     tn_program_init(out, arena, g->dims);
@@ -188,7 +195,7 @@ tn_status tn_assemble(const tn_graph *g, const tn_plan_options *options, tn_aren
         tn_prog_buffer b = tn__assemble_buffer_of_type(&ports, v, TN_STORE_INPUT);
         b.index = i;
         inputs[i] = tn__assemble_buffer(&a, b);
-        tn_prog_port port = {tn_graph_value(g, v)->name, *tn_graph_type(g, v), inputs[i]};
+        tn_prog_port port = {tn_graph_value(g, v)->name, port_type(g, i, v), inputs[i]};
         tn_vec_push(arena, &out->inputs, port);
     }
     for (uint32_t i = 0; i < g->outputs.len; i++) {
@@ -198,7 +205,8 @@ tn_status tn_assemble(const tn_graph *g, const tn_plan_options *options, tn_aren
         b.name = g->outputs.data[i].name;
         if (g->outputs.data[i].in_place) b.in_place_of = inputs[g->outputs.data[i].in_place - 1];
         outputs[i] = tn__assemble_buffer(&a, b);
-        tn_prog_port port = {g->outputs.data[i].name, *tn_graph_type(g, v), outputs[i]};
+        tn_prog_port port = {g->outputs.data[i].name, port_type(g, g->inputs.len + i, v),
+                             outputs[i]};
         tn_vec_push(arena, &out->outputs, port);
     }
     TN_CHECK(tn__assemble_graph(&a, g, TN_BLOCK_MAIN, inputs, outputs, NULL, err));

@@ -68,6 +68,7 @@ tn_status tn_transform_bind(const tn_graph *in, const tn_binding *bindings, size
     tn_graph *bound = tn_graph_new(in->arena, dims);
     for (uint32_t i = 0; i < in->sources.len; i++)
         tn_vec_push(in->arena, &bound->sources, in->sources.data[i]);
+    bound->unit_fronts = in->unit_fronts;
     TN_TRY(err, tn_graph_copy(bound, in, with, err), "binding sizes");
     *out = bound;
     return TN_OK;

@@ -231,14 +231,28 @@ static void take_ports(const tn__merging *m, const tn_graph *g) {
         i->outputs.data[k].type = *tn_graph_type(g, g->outputs.data[k].value);
 }
 
+/* One member computes as the model does; that there is an axis is for callers to see. */
+static tn_status front_ports(tn__merging *m, tn_graph *g, tn_error *err) {
+    const tn_import *i = &m->a->import;
+    uint32_t inputs = g->inputs.len;
+    bool stacked = !m->r->alone && m->r->options.layout == TN_WIDE_STACKED;
+    bool *fronts = TN_NEW_N(g->arena, bool, inputs + g->outputs.len);
+    for (uint32_t k = 0; k < inputs; k++)
+        fronts[k] = stacked && !is_shared(m, i->inputs.data[k].name);
+    for (uint32_t k = 0; k < g->outputs.len; k++) fronts[inputs + k] = stacked;
+    g->unit_fronts = fronts;
+    return tn__merge_ports(m, err);
+}
+
 tn_status tn__merge_graph(tn__merging *m, tn_error *err) {
     tn_graph *one, *filled;
     tn_batched all;
     TN_CHECK(lift(m, &one, err));
     all.graph = one;
-    if (!m->r->alone) TN_CHECK(batch(m, one, &all, err));
+    if (m->r->count > 1) TN_CHECK(batch(m, one, &all, err));
     TN_CHECK(fill(m, all.graph, &filled, err));
     take_ports(m, filled);
+    if (m->r->count == 1) TN_CHECK(front_ports(m, filled, err));
     m->a->import.graph = filled;
     return TN_OK;
 }
