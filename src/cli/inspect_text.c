@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "cli/inspect.h"
+#include "cli/tune.h"
 
 /* ---- sizes ---------------------------------------------------------------------------------- */
 
@@ -140,7 +141,8 @@ json_t *cli_inspect_json(cli *c, const cli_inspection *x) {
     json_t *parameters = x->graph ? json_integer((json_int_t)x->cost.parameters) : json_null();
     json_t *tensors = x->graph ? json_integer((json_int_t)x->cost.tensors) : json_null();
     return json_pack(
-        "{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:{s:I, s:I, s:I, s:I}, s:o, s:o, s:o}",
+        "{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:{s:I, s:I, s:I, s:I}, s:o, s:o, s:o, "
+        "s:o}",
         "schema", "tenon.inspect/1", "model", x->model->path, "inputs",
         ports_json(c, x->model, false), "outputs", ports_json(c, x->model, true), "sizes", symbols,
         "parameters", parameters, "tensors", tensors, "flops", cli_json_number(flops_of(x)),
@@ -148,6 +150,8 @@ json_t *cli_inspect_json(cli *c, const cli_inspection *x) {
         "memory", "weights", (json_int_t)x->weights, "temporaries",
         (json_int_t)x->memory.temporaries, "outputs", (json_int_t)x->memory.outputs, "scratch",
         (json_int_t)x->memory.scratch, "structure", structure_json(x), "plan", plan_json(x),
+        "tuned_piece",
+        x->program->plan.tuned_piece ? json_integer(x->program->plan.tuned_piece) : json_null(),
         "groups", groups);
 }
 
@@ -263,6 +267,9 @@ void cli_inspect_text(cli *c, const cli_inspection *x) {
     else
         printf("program     %u kernels\n", count_groups(x));
     print_plan(x);
+    if (x->program->plan.tuned_piece)
+        printf("batch       %s, as tuning chose\n",
+               cli_piece_text(c, x->program->plan.tuned_piece));
     if (c->options.groups)
         print_groups(c, x);
     else

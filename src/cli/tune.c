@@ -22,6 +22,18 @@ static void print_improved(void *context, const tn_tune_site *s) {
             record_text(c, &s->start, s->kind), cli_time(c, s->before), cli_time(c, s->after));
 }
 
+const char *cli_piece_text(cli *c, int64_t piece) {
+    if (piece < 0) return "as a whole";
+    return tn_arena_printf(&c->arena, "in pieces of %lld", (long long)piece);
+}
+
+static void print_cut(cli *c, const tn_tune_result *r) {
+    if (r->cut.piece == 0) return;
+    fprintf(stderr, "tuned batch: %s, best of %u other ways: %s -> %s\n",
+            cli_piece_text(c, r->cut.piece), r->cuts, cli_time(c, r->cut.before),
+            cli_time(c, r->cut.after));
+}
+
 tn_status cli_tune_model(cli *c, tn_model *m, const char *name, const tn_buffer *inputs, int count,
                          tn_error *err) {
     tn_tune_options options = {c->options.tune, print_improved, c};
@@ -29,6 +41,7 @@ tn_status cli_tune_model(cli *c, tn_model *m, const char *name, const tn_buffer 
     double start = tn_seconds();
     TN_TRY(err, tn_model_tune(m, inputs, count, &options, &r, err), "while tuning %s", name);
     if (c->options.quiet) return TN_OK;
+    print_cut(c, &r);
     fprintf(stderr, "tuning: %u schedules of %u kernels in %u rounds, %s; %d kept: %s -> %s\n",
             r.tried, r.kernels, r.rounds, cli_time(c, tn_seconds() - start), r.kept,
             cli_time(c, r.before), cli_time(c, r.after));

@@ -11,5 +11,7 @@ tn_status cli_tune_first(cli *c, cli_missing missing, const char *seed, tn_error
 tn_status cli_tune_wanted(cli *c, bool *wanted, tn_error *err);
 tn_status cli_tune_model(cli *c, tn_model *m, const char *name, const tn_buffer *inputs, int count,
                          tn_error *err);
+/* How tuning cut a batch: "in pieces of 4". */
+const char *cli_piece_text(cli *c, int64_t piece);
 
 #endif

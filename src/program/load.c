@@ -288,6 +288,7 @@ static tn_status take_structure(loader *l, const section *s, tn_error *err) {
     l->p->plan.least_ns = tn__take64(&l->r);
     l->p->plan.tried = tn__take32(&l->r);
     l->p->plan.all_tried = tn__take32(&l->r) != 0;
+    l->p->plan.tuned_piece = (int64_t)tn__take64(&l->r);
     if (l->r.failed || l->r.left) return damaged(l, "a number is out of range", err);
     return TN_OK;
 }

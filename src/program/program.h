@@ -112,6 +112,7 @@ typedef struct tn_prog_plan {
     uint64_t ns, least_ns; /* of this grouping; a bound that no grouping is below */
     uint32_t tried;        /* groupings compared */
     bool all_tried;        /* these were all there are to choose from */
+    int64_t tuned_piece; /* images or members of a piece, as tuning chose: see tn_batch_in_pieces */
 } tn_prog_plan;
 
 typedef struct tn_program {

@@ -220,6 +220,7 @@ static void put_structure(saver *s) {
     tn__put64(&s->body, p->plan.least_ns);
     tn__put32(&s->body, p->plan.tried);
     tn__put32(&s->body, p->plan.all_tried);
+    tn__put64(&s->body, (uint64_t)p->plan.tuned_piece);
     tn__put_text(&s->tables, p->name);
     tn__put_text(&s->tables, p->target);
     tn__put_dims(&s->dims, &s->tables);

@@ -276,6 +276,18 @@ static double again_seconds(const chooser *c, double shared, int64_t piece) {
     return shared / rate * (double)(c->images / piece - 1);
 }
 
+uint32_t tn_batch_piece_trials(const tn_graph *g, int64_t out[TN_PIECE_TRIALS]) {
+    tn_dim size = tn_batch_size(g);
+    uint32_t count = 0;
+    if (size == 1) return 0;
+    out[count++] = TN_PIECE_NEVER;
+    out[count++] = 1;
+    if (!tn_dim_is_const(size)) return count;
+    for (int64_t piece = 2; piece <= size / 2 && count < TN_PIECE_TRIALS; piece++)
+        if (size % piece == 0 && piece >= 2 * out[count - 1]) out[count++] = piece;
+    return count;
+}
+
 /* ---- the search ----------------------------------------------------------------------------- */
 
 /* The cheapest way to the place before which a loop may begin. */

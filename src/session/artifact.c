@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "schedule/batch_pieces.h"
 #include "session/tunings.h"
 
 tn_artifact *tn_artifact_new(void) {
@@ -220,35 +221,40 @@ typedef struct plan_args {
     tn_artifact *a;
     const tn_workshop *w;
     const tn_graph *g;
-    const tn_record_source *records; /* NULL: what tuning remembered */
+    const tn_artifact_trial *trial; /* NULL: none */
 } plan_args;
 
 static tn_status plan_guarded(void *argument, tn_error *err) {
     plan_args *p = argument;
     const tn_model_options *o = &p->w->options;
+    const tn_record_source *records = p->trial ? p->trial->records : NULL;
+    int64_t piece = p->trial ? p->trial->batch_piece : TN_PIECE_BY_COST;
     tn_tunings tunings;
     tn_record_source remembered;
-    if (!p->records && !o->no_tuned && tn_tunings_open(&tunings, &p->w->compiler)) {
+    if (!records && !o->no_tuned && tn_tunings_open(&tunings, &p->w->compiler)) {
         remembered = tn_tunings_source(&tunings);
-        p->records = &remembered;
+        records = &remembered;
+        if (!p->trial) piece = tn_tunings_piece(&tunings, p->g);
     }
     tn_plan_options options = {.target = p->w->compiler.target,
                                .costs = &p->w->compiler.costs,
-                               .records = p->records,
+                               .records = records,
+                               .batch_piece = piece,
                                .no_opt = o->no_opt,
                                .dump = o->dump,
                                .dump_after = o->dump_after,
                                .dump_context = o->dump_context};
     TN_CHECK(tn_plan(p->g, &options, &p->a->arena, &p->a->planned, err));
+    p->a->planned.plan.tuned_piece = piece;
     p->a->program = &p->a->planned;
     TN_TRY(err, tn_program_verify(p->a->program, err), "the planned program is not valid");
     return TN_OK;
 }
 
 static tn_status plan(tn_artifact *a, const tn_workshop *w, const tn_graph *g,
-                      const tn_record_source *records, tn_error *err) {
+                      const tn_artifact_trial *trial, tn_error *err) {
     double start = tn_seconds();
-    plan_args args = {a, w, g, records};
+    plan_args args = {a, w, g, trial};
     TN_CHECK(tn_guard(plan_guarded, &args, err));
     a->stats.plan = tn_seconds() - start;
     return make_executable(a, w, err);
@@ -256,8 +262,8 @@ static tn_status plan(tn_artifact *a, const tn_workshop *w, const tn_graph *g,
 
 /* The kernels that prepare the weights are few and short. */
 tn_status tn_artifact_start(tn_artifact *a, const tn_workshop *w, const tn_graph *g,
-                            const tn_record_source *records, tn_error *err) {
-    TN_CHECK(plan(a, w, g, records, err));
+                            const tn_artifact_trial *trial, tn_error *err) {
+    TN_CHECK(plan(a, w, g, trial, err));
     double start = tn_seconds();
     TN_CHECK(build_kernels(&a->preparers, a, TN_KERNELS_PREPARE, w, err));
     start_compile(a, w);
@@ -271,7 +277,7 @@ tn_status tn_artifact_start(tn_artifact *a, const tn_workshop *w, const tn_graph
 /* Most kernels are those of `like`: there is nothing to do meanwhile. */
 static tn_status build_trial(tn_artifact *a, const tn_workshop *w, const tn_graph *g,
                              const tn_artifact_trial *trial, tn_error *err) {
-    TN_CHECK(plan(a, w, g, trial->records, err));
+    TN_CHECK(plan(a, w, g, trial, err));
     double start = tn_seconds();
     tn_error why = TN_ERROR_INIT;
     const tn_artifact *like = trial->like;
@@ -286,7 +292,7 @@ static tn_status build_trial(tn_artifact *a, const tn_workshop *w, const tn_grap
 tn_status tn_artifact_build(tn_artifact *a, const tn_workshop *w, const tn_graph *g,
                             const tn_artifact_trial *trial, tn_error *err) {
     if (trial && trial->like) return build_trial(a, w, g, trial, err);
-    TN_CHECK(tn_artifact_start(a, w, g, trial ? trial->records : NULL, err));
+    TN_CHECK(tn_artifact_start(a, w, g, trial, err));
     return tn_artifact_finish(a, err);
 }
 

@@ -59,18 +59,19 @@ tn_artifact *tn_artifact_new(void);
 void *tn_artifact_block_new(tn_artifact *a, size_t size);
 /* How else than usual an artifact is built: for tuning. */
 typedef struct tn_artifact_trial {
-    const tn_record_source *records; /* instead of what tuning remembered */
+    const tn_record_source *records; /* instead of what tuning remembered; NULL: that */
+    int64_t batch_piece;             /* see tn_batch_in_pieces; instead of what tuning remembered */
     const tn_artifact *like;         /* whose kernels serve where they are the same; may be NULL */
 } tn_artifact_trial;
 
 /* Plans `g`, starts to compile its kernels and prepares its weights meanwhile: then it can be saved,
  * and run once finished. The graph's constants must outlive the artifact (they do in its own arena
- * and import). After a failure it can only be released. `records` NULL: what tuning remembered. */
+ * and import). After a failure it can only be released. `trial` may be NULL. */
 tn_status tn_artifact_start(tn_artifact *a, const tn_workshop *w, const tn_graph *g,
-                            const tn_record_source *records, tn_error *err);
+                            const tn_artifact_trial *trial, tn_error *err);
 /* Waits for the kernels; nothing to do where none were started. */
 tn_status tn_artifact_finish(tn_artifact *a, tn_error *err);
-/* Both of them; `trial` may be NULL, trial->like must outlive the artifact. */
+/* Both of them; trial->like must outlive the artifact. */
 tn_status tn_artifact_build(tn_artifact *a, const tn_workshop *w, const tn_graph *g,
                             const tn_artifact_trial *trial, tn_error *err);
 /* Maps a program file and compiles its kernels (or finds them in the cache). */

@@ -5,11 +5,13 @@
 #include <stdlib.h>
 
 #include "base/io.h"
+#include "schedule/batch_pieces.h"
 #include "session/model_inner.h"
 #include "session/ports.h"
-#include "session/tunings.h"
 
-#define ROUND_SECONDS 0.4 /* of running, in one round */
+#define ROUND_SECONDS 0.4  /* of running, in one round */
+#define CUT_GAIN      0.97 /* another cut of the batch takes at most so much of the time by cost */
+#define CUT_SHARE     0.5  /* of the seconds, for the cuts */
 enum { RUNS_IN_A_ROW = 3, FEWEST_TURNS = 2, MOST_TURNS = 20 };
 
 /* A program ready to run. */
@@ -27,17 +29,41 @@ typedef struct tuning {
     tn_arena arena;
     tn_tuner tuner;
     player first;
+    char graph[TN_TUNING_GRAPH];          /* "": not known yet */
+    int64_t cuts[TN_PIECE_TRIALS], known; /* to try; remembered */
+    uint32_t cut_count, tried;
+    TN_VEC(tn_hash128) seen; /* programs that were compared */
+    tn_tuned_piece best;
 } tuning;
 
 /* ---- programs ------------------------------------------------------------------------------- */
 
+typedef struct look_args {
+    tuning *t;
+    const tn_graph *g;
+} look_args;
+
+/* While the graph is there. */
+static tn_status look_guarded(void *argument, tn_error *err) {
+    (void)err;
+    look_args *x = argument;
+    tn_tunings tunings;
+    const tn_workshop *w = &x->t->m->workshop;
+    x->t->cut_count = tn_batch_piece_trials(x->g, x->t->cuts);
+    if (x->t->cut_count > 0 && !w->options.no_tuned && tn_tunings_open(&tunings, &w->compiler))
+        x->t->known = tn_tunings_piece(&tunings, x->g);
+    tn_tunings_graph(x->g, x->t->graph);
+    return TN_OK;
+}
+
 static tn_status build(tuning *t, const tn_artifact_trial *trial, tn_artifact *a, tn_error *err) {
-    const tn_workshop *w = &t->m->workshop;
-    if (t->m->given) return tn_artifact_build(a, w, t->m->given, trial, err);
-    TN_CHECK(tn__model_import(t->m, a, t->inputs, t->port_symbols, err));
-    if (!a->import.graph)
-        return tn_error_set(err, TN_UNSUPPORTED, "%s: sizes are not known", t->m->path);
-    return tn_artifact_build(a, w, a->import.graph, trial, err);
+    const tn_graph *g = t->m->given;
+    if (!g) TN_CHECK(tn__model_import(t->m, a, t->inputs, t->port_symbols, err));
+    if (!g) g = a->import.graph;
+    if (!g) return tn_error_set(err, TN_UNSUPPORTED, "%s: sizes are not known", t->m->path);
+    look_args look = {t, g};
+    if (!t->graph[0]) TN_CHECK(tn_guard(look_guarded, &look, err));
+    return tn_artifact_build(a, &t->m->workshop, g, trial, err);
 }
 
 static tn_status make_artifact(tuning *t, const tn_artifact_trial *trial, tn_artifact **out,
@@ -127,13 +153,125 @@ static tn_status measure(void *context, const tn_record_source *source, double *
     player p = {0};
     tn_status status = TN_OK;
     if (source) {
-        tn_artifact_trial how = {.records = source, .like = t->first.artifact};
+        tn_artifact_trial how = {
+            .records = source, .batch_piece = t->best.piece, .like = t->first.artifact};
         status = player_open(t, &how, &p, err);
     }
     if (status == TN_OK) status = time_players(t, source ? &p : NULL, first, trial, scratch, err);
     player_close(&p);
     free(scratch);
     return status;
+}
+
+/* ---- cuts of the batch ---------------------------------------------------------------------- */
+
+static tn_status time_runs(player *p, double *least, tn_error *err) {
+    for (int run = 0; run < RUNS_IN_A_ROW; run++) {
+        double began = tn_seconds();
+        TN_CHECK(tn_instance_run(p->instance, 0, err));
+        *least = fmin(*least, tn_seconds() - began);
+    }
+    return TN_OK;
+}
+
+/* What a run of `p` takes of the time of the first one's. */
+static tn_status compare(tuning *t, player *p, tn_tuned_piece *out, tn_error *err) {
+    out->before = out->after = INFINITY;
+    double began = tn_seconds();
+    for (int turn = 0; turn < MOST_TURNS; turn++) {
+        TN_CHECK(time_runs(&t->first, &out->before, err));
+        TN_CHECK(time_runs(p, &out->after, err));
+        if (turn + 1 >= FEWEST_TURNS && tn_seconds() - began > ROUND_SECONDS) break;
+    }
+    tn_log_write(TN_LOG_DEBUG, "tried to cut the batch by %lld: %.3f of the time",
+                 (long long)out->piece, out->after / out->before);
+    return TN_OK;
+}
+
+typedef struct new_args {
+    tuning *t;
+    const tn_program *p;
+    bool is;
+} new_args;
+
+/* Whether no program of these steps was there before. */
+static tn_status new_guarded(void *argument, tn_error *err) {
+    (void)err;
+    new_args *x = argument;
+    tuning *t = x->t;
+    tn_str text;
+    tn_str_init_with(&text, tn_arena_allocator(&t->arena));
+    tn_program_print(x->p, &text);
+    tn_hash128 hash = tn_hash128_of(text.data, text.len);
+    x->is = true;
+    for (uint32_t i = 0; i < t->seen.len; i++)
+        if (t->seen.data[i].lo == hash.lo && t->seen.data[i].hi == hash.hi) x->is = false;
+    if (x->is) tn_vec_push(&t->arena, &t->seen, hash);
+    return TN_OK;
+}
+
+static bool is_new(tuning *t, const player *p) {
+    new_args x = {t, p->artifact->program, false};
+    return tn_guard(new_guarded, &x, NULL) == TN_OK && x.is;
+}
+
+/* Twice: what was only lucky does not stay. */
+static tn_status time_cut(tuning *t, player *p, int64_t piece, tn_error *err) {
+    tn_tuned_piece once = {.piece = piece}, again = {.piece = piece};
+    if (!is_new(t, p)) return TN_OK;
+    t->tried++;
+    TN_CHECK(compare(t, p, &once, err));
+    if (once.after > CUT_GAIN * once.before) return TN_OK;
+    TN_CHECK(compare(t, p, &again, err));
+    const tn_tuned_piece *worse =
+        once.after * again.before > again.after * once.before ? &once : &again;
+    if (worse->after > CUT_GAIN * worse->before) return TN_OK;
+    if (!t->best.piece || worse->after * t->best.before < t->best.after * worse->before)
+        t->best = *worse;
+    return TN_OK;
+}
+
+/* A cut that fails is as none. */
+static void try_cut(tuning *t, int64_t piece) {
+    player p;
+    tn_artifact_trial how = {.batch_piece = piece, .like = t->first.artifact};
+    tn_error why = TN_ERROR_INIT;
+    tn_status status = player_open(t, &how, &p, &why);
+    if (status == TN_OK) status = time_cut(t, &p, piece, &why);
+    player_close(&p);
+    if (status == TN_OK) return;
+    char text[1024];
+    tn_error_format(&why, text, sizeof text);
+    tn_log_write(TN_LOG_DEBUG, "cutting the batch by %lld failed: %s", (long long)piece, text);
+}
+
+/* What was remembered goes first; at least one is measured. */
+static void try_cuts(tuning *t, double seconds) {
+    double began = tn_seconds(), took = 0;
+    if (t->known) try_cut(t, t->known);
+    for (uint32_t i = 0; i < t->cut_count; i++) {
+        double now = tn_seconds();
+        if (now - began + took > seconds && t->tried > 0) break;
+        if (t->cuts[i] != t->known) try_cut(t, t->cuts[i]);
+        took = TN_MAX(took, tn_seconds() - now);
+    }
+}
+
+/* Which cut of the batch is best, if that by cost is not; remembered. */
+static tn_status tune_cut(tuning *t, double seconds, tn_tune_result *r, tn_error *err) {
+    tn_artifact_trial how = {.batch_piece = TN_PIECE_BY_COST};
+    tn_status status = player_open(t, &how, &t->first, err);
+    if (status == TN_OK && t->first.artifact->executable.functions && t->cut_count > 0) {
+        (void)is_new(t, &t->first);
+        try_cuts(t, seconds);
+    }
+    player_close(&t->first);
+    TN_CHECK(status);
+    if (t->best.piece != t->known)
+        (void)tn_tunings_put_piece(&t->m->workshop.compiler, t->graph, &t->best);
+    r->cuts = t->tried;
+    r->cut = t->best;
+    return TN_OK;
 }
 
 /* ---- the whole ------------------------------------------------------------------------------ */
@@ -180,19 +318,22 @@ static void report(const tuning *t, const tn_tune_options *options, tn_tune_resu
 
 static tn_status tune(tuning *t, const tn_tune_options *options, tn_tune_result *r, tn_error *err) {
     const tn_compiler *c = &t->m->workshop.compiler;
+    double began = tn_seconds();
     TN_CHECK(specialise(t, err));
+    TN_CHECK(tune_cut(t, options->seconds * CUT_SHARE, r, err));
     tn_tunings tunings;
     tn_record_source known = {0};
     bool any = !t->m->workshop.options.no_tuned && tn_tunings_open(&tunings, c);
     if (any) known = tn_tunings_source(&tunings);
     tn_tuner_init(&t->tuner, any ? &known : NULL, &t->arena);
     tn_record_source source = tn_tuner_source(&t->tuner);
-    tn_artifact_trial how = {.records = &source};
+    tn_artifact_trial how = {.records = &source, .batch_piece = t->best.piece};
     TN_CHECK(player_open(t, &how, &t->first, err));
     if (!t->first.artifact->executable.functions)
         return tn_error_set(err, TN_UNSUPPORTED,
                             "kernels are interpreted: there is no use in tuning");
-    TN_CHECK(tn_tune(&t->tuner, options->seconds, measure, t, err));
+    double left = options->seconds - (tn_seconds() - began);
+    TN_CHECK(tn_tune(&t->tuner, left, measure, t, err));
     report(t, options, r);
     r->kept = tn_tunings_put(c, &t->tuner);
     return TN_OK;

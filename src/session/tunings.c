@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/io.h"
+#include "schedule/batch_pieces.h"
 
 #define SCHEMA "tenon.tuned/1"
 
@@ -56,18 +57,24 @@ static void record_name(const tn_tunings *t, const char *key, char out[NAME]) {
     strcpy(out + 64, ".tuned");
 }
 
-static bool find_record(void *context, const tn_kernel_site *site, tn_schedule *record) {
-    const tn_tunings *t = context;
+/* NULL: there is none that can be read. */
+static json_t *read_entry(const tn_tunings *t, const char *key) {
     char name[NAME];
     tn_cache_entry entry;
-    record_name(t, site->key, name);
-    if (!tn_cache_get(&t->compiler->cache, name, &entry)) return false;
+    record_name(t, key, name);
+    if (!tn_cache_get(&t->compiler->cache, name, &entry)) return NULL;
     json_t *json = json_loadb((const char *)entry.data, entry.size, 0, NULL);
-    const char *schema = json_string_value(json_object_get(json, "schema"));
-    bool ok = schema && strcmp(schema, SCHEMA) == 0 &&
-              tn_schedule_read(record, json_object_get(json, "record"));
-    json_decref(json);
     tn_cache_entry_close(&entry);
+    const char *schema = json_string_value(json_object_get(json, "schema"));
+    if (schema && strcmp(schema, SCHEMA) == 0) return json;
+    json_decref(json);
+    return NULL;
+}
+
+static bool find_record(void *context, const tn_kernel_site *site, tn_schedule *record) {
+    json_t *json = read_entry(context, site->key);
+    bool ok = json && tn_schedule_read(record, json_object_get(json, "record"));
+    json_decref(json);
     return ok;
 }
 
@@ -83,31 +90,32 @@ tn_record_source tn_tunings_source(tn_tunings *t) {
     return (tn_record_source){t, find_record};
 }
 
-static char *record_text(const tn_tunings *t, const tn_tune_site *s) {
-    json_t *record = tn_schedule_json(&s->best);
-    json_t *json = record ? json_pack("{s:s, s:s, s:s, s:s, s:s, s:f, s:f, s:o}", "schema", SCHEMA,
-                                      "kernel", s->key, "name", s->name, "target",
-                                      t->compiler->target->name, "cpu", t->cpu, "before_ms",
-                                      s->before * 1e3, "after_ms", s->after * 1e3, "record", record)
-                          : NULL;
-    char *text = json ? json_dumps(json, JSON_INDENT(1)) : NULL;
+/* Ends `json`. */
+static bool put_entry(const tn_tunings *t, const char *key, json_t *json, tn_str *written) {
+    char name[NAME], *text = json ? json_dumps(json, JSON_INDENT(1)) : NULL;
     json_decref(json);
-    return text;
-}
-
-static bool put_record(const tn_tunings *t, const tn_tune_site *s, tn_str *written) {
-    char name[NAME], *text = record_text(t, s);
     if (!text) return false;
-    record_name(t, s->key, name);
+    record_name(t, key, name);
     bool ok = tn_cache_put(&t->compiler->cache, name, text, strlen(text));
     if (ok) tn_str_append(written, text);
     free(text);
     return ok;
 }
 
+static json_t *record_json(const tn_tunings *t, const tn_tune_site *s) {
+    json_t *record = tn_schedule_json(&s->best);
+    return record ? json_pack("{s:s, s:s, s:s, s:s, s:s, s:f, s:f, s:o}", "schema", SCHEMA,
+                              "kernel", s->key, "name", s->name, "target",
+                              t->compiler->target->name, "cpu", t->cpu, "before_ms",
+                              s->before * 1e3, "after_ms", s->after * 1e3, "record", record)
+                  : NULL;
+}
+
 typedef struct put_args {
     tn_tunings t;
     const tn_tuner *tuner;
+    const char *graph; /* of the piece */
+    const tn_tuned_piece *piece;
     tn_str written;
     int count;
 } put_args;
@@ -117,18 +125,61 @@ static tn_status put_guarded(void *argument, tn_error *err) {
     put_args *x = argument;
     for (uint32_t i = 0; i < x->tuner->sites.len; i++) {
         const tn_tune_site *s = &x->tuner->sites.data[i];
-        if (s->won && put_record(&x->t, s, &x->written)) x->count++;
+        if (s->won && put_entry(&x->t, s->key, record_json(&x->t, s), &x->written)) x->count++;
     }
     if (x->count > 0) change_id(x->t.compiler, &x->written);
     return TN_OK;
 }
 
-int tn_tunings_put(const tn_compiler *c, const tn_tuner *tuner) {
+static int put(const tn_compiler *c, tn_status (*what)(void *, tn_error *), put_args *x) {
     if (!tn_cache_usable(&c->cache)) return 0;
-    put_args x = {.t = {.compiler = c}, .tuner = tuner};
-    tn_machine_cpu(x.t.cpu);
-    tn_str_init(&x.written);
-    (void)tn_guard(put_guarded, &x, NULL);
-    tn_str_deinit(&x.written);
-    return x.count;
+    x->t.compiler = c;
+    tn_machine_cpu(x->t.cpu);
+    tn_str_init(&x->written);
+    (void)tn_guard(what, x, NULL);
+    tn_str_deinit(&x->written);
+    return x->count;
+}
+
+int tn_tunings_put(const tn_compiler *c, const tn_tuner *tuner) {
+    put_args x = {.tuner = tuner};
+    return put(c, put_guarded, &x);
+}
+
+/* ---- pieces of the batch -------------------------------------------------------------------- */
+
+void tn_tunings_graph(const tn_graph *g, char key[TN_TUNING_GRAPH]) {
+    static const char kind[] = "graph ";
+    tn_str text;
+    tn_str_init_with(&text, tn_arena_allocator(g->arena));
+    tn_graph_print(g, false, &text);
+    memcpy(key, kind, sizeof kind);
+    tn_sha256_hex(text.data, text.len, key + strlen(kind));
+    tn_str_deinit(&text);
+}
+
+int64_t tn_tunings_piece(const tn_tunings *t, const tn_graph *g) {
+    char key[TN_TUNING_GRAPH];
+    tn_tunings_graph(g, key);
+    json_t *json = read_entry(t, key);
+    int64_t piece = json_integer_value(json_object_get(json, "piece"));
+    json_decref(json);
+    return piece >= TN_PIECE_NEVER ? piece : TN_PIECE_BY_COST;
+}
+
+static tn_status put_piece_guarded(void *argument, tn_error *err) {
+    (void)err;
+    put_args *x = argument;
+    json_t *json = json_pack("{s:s, s:s, s:s, s:s, s:f, s:f, s:I}", "schema", SCHEMA, "graph",
+                             x->graph, "target", x->t.compiler->target->name, "cpu", x->t.cpu,
+                             "before_ms", x->piece->before * 1e3, "after_ms", x->piece->after * 1e3,
+                             "piece", (json_int_t)x->piece->piece);
+    if (put_entry(&x->t, x->graph, json, &x->written)) x->count++;
+    if (x->count > 0) change_id(x->t.compiler, &x->written);
+    return TN_OK;
+}
+
+bool tn_tunings_put_piece(const tn_compiler *c, const char *graph, const tn_tuned_piece *p) {
+    put_args x = {.graph = graph, .piece = p};
+    return put(c, put_piece_guarded, &x) > 0;
 }

@@ -15,6 +15,8 @@ same "$work/before/$output" "$work/after/$output" 1e-4
 same "$work/after/$output" "$work/again/$output" 0
 same "$work/before/$output" "$work/without/$output" 0
 
+expect 0 "$tenon" inspect "$digits" --json
+json "x['tuned_piece'] is None or x['tuned_piece'] in (-1, 1)"
 expect 0 "$tenon" run "$digits" -i "$images" --tune 0.1 -q
 nothing_on err
 expect 0 "$tenon" compile "$digits" --tune=0.1 -o "$work/model.tn"

@@ -1,6 +1,7 @@
 /* Loops over pieces of the batch: the same bits as without, where they begin and end, and when they are
  * worth it. */
 #include "runtime/memory.h"
+#include "schedule/batch_pieces.h"
 #include "unit/plan/check_plan.h"
 
 static tn_value weights(tn_builder *b, int rank, const int64_t *dim, uint64_t seed) {
@@ -234,8 +235,36 @@ static void test_pieces__are_chosen_by_cost(void **state) {
     tn_arena_deinit(&arena);
 }
 
+static uint32_t trials_of(int64_t images, int64_t *found) {
+    tn_error err = TN_ERROR_INIT;
+    tn_arena arena;
+    tn_dims dims;
+    tn_arena_init(&arena, tn_allocator_system());
+    tn_dims_init(&dims, &arena);
+    tn_builder b = tn_builder_of(tn_graph_new(&arena, &dims), &err);
+    (void)input(&b, "x", images, 2, 3);
+    uint32_t count = tn_batch_piece_trials(b.graph, found);
+    tn_arena_deinit(&arena);
+    return count;
+}
+
+static void test_pieces__to_try_divide_the_batch(void **state) {
+    (void)state;
+    static const int64_t twelve[] = {TN_PIECE_NEVER, 1, 2, 4}, two[] = {TN_PIECE_NEVER, 1},
+                         hundred[] = {TN_PIECE_NEVER, 1, 2, 4, 10, 20, 50};
+    int64_t found[TN_PIECE_TRIALS];
+    assert_int_equal(trials_of(1, found), 0);
+    assert_int_equal(trials_of(2, found), 2);
+    assert_memory_equal(found, two, sizeof two);
+    assert_int_equal(trials_of(12, found), 4);
+    assert_memory_equal(found, twelve, sizeof twelve);
+    assert_int_equal(trials_of(100, found), 7);
+    assert_memory_equal(found, hundred, sizeof hundred);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_pieces__to_try_divide_the_batch),
         cmocka_unit_test(test_pieces__give_the_bits_of_the_whole),
         cmocka_unit_test(test_pieces__in_every_way),
         cmocka_unit_test(test_pieces__compiled),

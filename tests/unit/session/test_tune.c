@@ -3,6 +3,7 @@
 #include "unit/test_folder.h"
 
 #include "plan/plan.h"
+#include "schedule/batch_pieces.h"
 #include "session/session.h"
 #include "session/tune.h"
 #include "session/tunings.h"
@@ -32,6 +33,8 @@ typedef struct result {
     float value[VALUES];
     tn_artifact_stats stats;
     int tuned; /* groups that are lowered by a record of tuning */
+    int loops;
+    int64_t piece;
 } result;
 
 static bool interpret = true; /* nothing is compiled but where times are measured */
@@ -60,6 +63,9 @@ static result run(bool no_tuned) {
     r.stats = a->stats;
     for (uint32_t i = 0; i < a->program->groups.len; i++)
         r.tuned += strstr(a->program->groups.data[i].schedule, " tuned") != NULL;
+    for (uint32_t i = 0; i < a->program->blocks.data[0].steps.len; i++)
+        r.loops += a->program->blocks.data[0].steps.data[i].kind == TN_STEP_SCAN;
+    r.piece = a->program->plan.tuned_piece;
     tn_session_release(s);
     tn_model_release(m);
     return r;
@@ -192,6 +198,61 @@ static void test_tuned__survives_a_damaged_id(void **state) {
     }
 }
 
+/* ---- pieces of the batch -------------------------------------------------------------------- */
+
+/* As if cutting the batch so had won. */
+static void remember_piece(int64_t piece) {
+    tn_error err = TN_ERROR_INIT;
+    const tn_graph *g;
+    char key[TN_TUNING_GRAPH];
+    tn_model *m = open_model(false);
+    tn_buffer in = images();
+    check(tn_model_graph(m, &in, 1, &g, &err), &err);
+    tn_tunings_graph(g, key);
+    tn_tuned_piece p = {.piece = piece, .before = 2e-3, .after = 1e-3};
+    assert_true(tn_tunings_put_piece(tn_model_compiler(m), key, &p));
+    tn_model_release(m);
+}
+
+static void test_tuned__cuts_the_batch_of_later_compiles(void **state) {
+    (void)state;
+    empty_folder();
+    result before = run(false);
+    assert_int_equal(before.loops, 0);
+    assert_int_equal(before.piece, TN_PIECE_BY_COST);
+    remember_piece(1);
+    result tuned = run(false), again = run(false), without = run(true);
+    assert_true(tuned.loops > 0);
+    assert_int_equal(tuned.piece, 1);
+    assert_false(tuned.stats.program_cached);
+    assert_true(again.stats.program_cached);
+    assert_int_equal(again.piece, 1); /* a program file says it */
+    assert_int_equal(without.loops, 0);
+    assert_int_equal(without.piece, TN_PIECE_BY_COST);
+    same(&before, &tuned);
+    same(&before, &again);
+    remember_piece(TN_PIECE_NEVER);
+    result whole = run(false);
+    assert_int_equal(whole.loops, 0);
+    assert_int_equal(whole.piece, TN_PIECE_NEVER);
+    same(&before, &whole);
+}
+
+static void test_tuned__survives_damaged_pieces(void **state) {
+    (void)state;
+    const char *const spoils[] = {NULL, "{\"schema\": \"tenon.tuned/1\"}",
+                                  "{\"schema\": \"tenon.tuned/1\", \"piece\": \"1\"}",
+                                  "{\"schema\": \"tenon.tuned/1\", \"piece\": -2}"};
+    for (size_t i = 0; i < TN_COUNT(spoils); i++) {
+        empty_folder();
+        remember_piece(1);
+        assert_int_equal(spoil(".tuned", spoils[i]), 1);
+        result after = run(false);
+        assert_int_equal(after.loops, 0);
+        assert_int_equal(after.piece, TN_PIECE_BY_COST);
+    }
+}
+
 /* ---- tuning --------------------------------------------------------------------------------- */
 
 static void test_tune__keeps_what_it_says(void **state) {
@@ -210,6 +271,8 @@ static void test_tune__keeps_what_it_says(void **state) {
     assert_true(r.kernels > 0 && r.rounds == 1 && r.tried > 0);
     assert_true(r.kept >= 0 && r.after <= r.before);
     result after = run(false);
+    assert_int_equal(r.cuts, 1);
+    assert_int_equal(after.piece, r.cut.piece);
     assert_true(after.tuned >= r.kept); /* one kernel may be several groups' */
     close_to(&before, &after);
 }
@@ -240,6 +303,8 @@ int main(void) {
         cmocka_unit_test(test_tuned__again_compiles_again),
         cmocka_unit_test(test_tuned__survives_damaged_records),
         cmocka_unit_test(test_tuned__survives_a_damaged_id),
+        cmocka_unit_test(test_tuned__cuts_the_batch_of_later_compiles),
+        cmocka_unit_test(test_tuned__survives_damaged_pieces),
         cmocka_unit_test(test_tune__keeps_what_it_says),
         cmocka_unit_test(test_tune__refuses_what_cannot_be_tuned),
     };

@@ -1,4 +1,6 @@
 /* Wide models beside their members alone: inputs, outputs, layouts, shared and own weights. */
+#include "session/session.h"
+#include "session/tunings.h"
 #include "unit/test_folder.h"
 #include "unit/wide/wide_lab.h"
 
@@ -176,6 +178,49 @@ static void test_wide__tells_how_nodes_are_done(void **state) {
     tn_wide_release(w);
 }
 
+/* As if tuning had found that members one by one are fastest. */
+static void remember_one_by_one(const tn_wide *w, const tn_buffer *x) {
+    tn_error err = TN_ERROR_INIT;
+    tn_wide_group_info info;
+    const tn_graph *g;
+    char key[TN_TUNING_GRAPH];
+    tn_tuned_piece one = {.piece = 1, .before = 2, .after = 1};
+    assert_int_equal(tn_wide_group(w, 0, &info), TN_OK);
+    check(tn_model_graph(info.model, x, 1, &g, &err), &err);
+    tn_tunings_graph(g, key);
+    assert_true(tn_tunings_put_piece(tn_model_compiler(info.model), key, &one));
+}
+
+static void test_wide__tells_the_loop_that_tuning_chose(void **state) {
+    (void)state;
+    tn_error err = TN_ERROR_INIT;
+    tn_wide_options o = lab_options();
+    uint64_t seed = 3;
+    tn_wide_node_info info;
+    o.compile.cache = folder;
+    o.compile.dims = &(tn_dim_binding){"B", 2}; /* open sizes are not cut */
+    o.compile.dim_count = 1;
+    write_mlps(false);
+    tn_buffer x = floats_of(&seed, DIMS(4, 2, 6)), y = {0}, z = {0};
+    tn_wide *before = open_wide(members, 4, &o);
+    check(tn_wide_run(before, &x, 1, &y, 1, &err), &err);
+    remember_one_by_one(before, &x);
+    tn_wide *after = open_wide(members, 4, &o);
+    check(tn_wide_run(after, &x, 1, &z, 1, &err), &err);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(tn_wide_node(before, 0, i, &info), TN_OK);
+        assert_int_equal(info.strategy, TN_WIDE_BATCHED);
+        assert_int_equal(info.piece, 4);
+        assert_int_equal(tn_wide_node(after, 0, i, &info), TN_OK);
+        assert_int_equal(info.strategy, TN_WIDE_LOOP);
+        assert_int_equal(info.piece, 1);
+    }
+    expect_close(&z, &y, 1e-6);
+    tn_wide_release(after);
+    tn_wide_release(before);
+    free(x.data);
+}
+
 /* ---- errors ------------------------------------------------------------------------------------- */
 
 static void test_wide__refuses_what_is_no_wide_model(void **state) {
@@ -226,6 +271,7 @@ int main(void) {
         cmocka_unit_test(test_wide__members_are_isolated),
         cmocka_unit_test(test_wide__packed_is_stacked_side_by_side),
         cmocka_unit_test(test_wide__tells_how_nodes_are_done),
+        cmocka_unit_test(test_wide__tells_the_loop_that_tuning_chose),
         cmocka_unit_test(test_wide__refuses_what_is_no_wide_model),
         cmocka_unit_test(test_wide__refuses_other_inputs),
     };
