@@ -283,7 +283,7 @@ uint32_t tn_batch_piece_trials(const tn_graph *g, int64_t out[TN_PIECE_TRIALS]) 
     out[count++] = TN_PIECE_NEVER;
     out[count++] = 1;
     if (!tn_dim_is_const(size)) return count;
-    for (int64_t piece = 2; piece <= size / 2 && count < TN_PIECE_TRIALS; piece++)
+    for (int64_t piece = 2; piece <= TN_MIN(size / 2, MOST_TRIED); piece++)
         if (size % piece == 0 && piece >= 2 * out[count - 1]) out[count++] = piece;
     return count;
 }

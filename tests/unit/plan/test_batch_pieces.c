@@ -260,6 +260,7 @@ static void test_pieces__to_try_divide_the_batch(void **state) {
     assert_memory_equal(found, twelve, sizeof twelve);
     assert_int_equal(trials_of(100, found), 7);
     assert_memory_equal(found, hundred, sizeof hundred);
+    assert_int_equal(trials_of((int64_t)1 << 50, found), 22); /* at once: up to a million */
 }
 
 int main(void) {
