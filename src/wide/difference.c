@@ -201,7 +201,22 @@ static bool ports_differ(const side *a, const side *b, tn_str *out) {
     return false;
 }
 
+/* Operators take different numbers of nodes, so what stands at the first different place may belong to
+ * other nodes of the files than the two that differ: those have one name. */
+static bool operators_differ(const side *a, const side *b, tn_str *out) {
+    const side *both[] = {b, a};
+    for (int i = 0; i < 2; i++) {
+        const char *name = name_of(both[i]);
+        const char *p = operator_of(a->s->import, name), *q = operator_of(b->s->import, name);
+        if (!p || !q || strcmp(p, q) == 0) continue;
+        tn_str_appendf(out, "node '%s': %s instead of %s", name, q, p);
+        return true;
+    }
+    return false;
+}
+
 static void explain(const side *a, const side *b, tn_str *out) {
+    if (operators_differ(a, b, out)) return;
     if (!b->n || !a->n) {
         append_place(b->n ? b : a, out);
         tn_str_append(out, b->n ? " is one more" : " is missing");

@@ -135,6 +135,8 @@ static void test_structure__names_the_first_difference(void **state) {
     variant v = usual;
     v.activation = "Tanh";
     expect_difference(&v, "node 'act1': Tanh instead of Relu");
+    v.activation = "Sigmoid"; /* of several operations, some of them before the product */
+    expect_difference(&v, "node 'act1': Sigmoid instead of Relu");
     v = usual;
     v.pool = "MaxPool";
     expect_difference(&v, "node 'pool1': MaxPool instead of AveragePool");
