@@ -48,7 +48,7 @@ typedef struct tn_wide_options {
     const char *const *shared;
     int shared_count;
     bool share_all;
-    bool same_randoms; /* random numbers of a model (dropout in training mode) are the same for all
+    bool same_randoms; /* random numbers of a model (RandomNormal …) are the same for all
                           members; else each member has its own */
     bool one_group;    /* a member of another structure is an error that names node and member */
     /* Bytes that may be taken; 0: what the machine has free, limits of cgroups obeyed. Opening, or running
@@ -74,6 +74,8 @@ TN_API int tn_wide_input_count(const tn_wide *wide);
 TN_API int tn_wide_output_count(const tn_wide *wide);
 TN_API tn_status tn_wide_input(const tn_wide *wide, int i, tn_port_info *out);
 TN_API tn_status tn_wide_output(const tn_wide *wide, int i, tn_port_info *out);
+/* Whether input i comes once, for all members: named so in the options, or its values decide shapes. */
+TN_API bool tn_wide_input_shared(const tn_wide *wide, int i);
 
 /* As tn_session_run, over all groups. With one group nothing is copied. Used by one thread at a time. Groups
  * whose outputs differ in type are an error; their own models (tn_wide_group) can be run. */

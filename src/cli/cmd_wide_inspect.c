@@ -99,8 +99,11 @@ static void print_group(cli *c, const inspection *x, int i) {
            CLI_OFF(c), g->count, g->count > 1 ? "s" : "", members_text(c, g));
     if (g->difference) printf("because     %s\n", g->difference);
     cli_inspect_text(c, &x->groups[i].x);
-    printf("weights     %s of each member, %s that are equal in all\n",
-           cli_si(c, (double)g->own_weights), cli_si(c, (double)g->shared_weights));
+    if (g->own_weights < 0)
+        printf("weights     known when inputs are\n");
+    else
+        printf("weights     %s of each member, %s that are equal in all\n",
+               cli_si(c, (double)g->own_weights), cli_si(c, (double)g->shared_weights));
     print_nodes(c, x->w.wide, i);
 }
 

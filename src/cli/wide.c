@@ -132,12 +132,6 @@ static void read_shared(cli *c, tn_wide_options *o) {
     o->shared = names;
 }
 
-static bool is_shared(const tn_wide_options *o, const char *name) {
-    for (int i = 0; i < o->shared_count; i++)
-        if (strcmp(o->shared[i], name) == 0) return true;
-    return o->share_all;
-}
-
 static tn_status describe_ports(cli *c, cli_wide *w, tn_error *err) {
     w->in = (cli_binding){.count = tn_wide_input_count(w->wide)};
     w->in.ports = TN_NEW_N(&c->arena, tn_port_info, w->in.count);
@@ -148,7 +142,7 @@ static tn_status describe_ports(cli *c, cli_wide *w, tn_error *err) {
     tn_status status = TN_OK;
     for (int i = 0; i < w->in.count && status == TN_OK; i++) {
         status = tn_wide_input(w->wide, i, &w->in.ports[i]);
-        if (status == TN_OK) w->shared[i] = is_shared(&w->options, w->in.ports[i].name);
+        w->shared[i] = tn_wide_input_shared(w->wide, i);
     }
     for (int i = 0; i < w->out_count && status == TN_OK; i++)
         status = tn_wide_output(w->wide, i, &w->out[i]);

@@ -35,6 +35,10 @@ tn_status tn_wide_output(const tn_wide *w, int i, tn_port_info *out) {
     return port_at(w->groups.ports.out, w->groups.ports.out_count, i, out);
 }
 
+bool tn_wide_input_shared(const tn_wide *w, int i) {
+    return i >= 0 && i < w->groups.ports.in_count && w->groups.ports.shared[i];
+}
+
 /* ---- arrays with members -------------------------------------------------------------------- */
 
 typedef struct extent {
@@ -158,7 +162,8 @@ static tn_status run_group(const run *r, int group, tn_error *err) {
         TN_CHECK(gather(w, g, i, &r->inputs[i], &r->part[i], err));
     tn_status status = run_session(w, g, r->part, results, p->out_count, err);
     if (status != TN_OK)
-        tn_error_push(err, "group %d (member %d and %d more)", group, g->members[0], g->count - 1);
+        tn_error_push(err, "group %d (%d members, the first is %d)", group, g->count,
+                      g->members[0]);
     return status;
 }
 

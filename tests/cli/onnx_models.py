@@ -10,6 +10,7 @@ import sys
 import zipfile
 
 FLOAT = 1
+INT64 = 7
 
 
 def varint(value):
@@ -41,9 +42,9 @@ def attribute(name, value):
     return message
 
 
-def port(name, shape):
+def port(name, shape, kind=FLOAT):
     dims = b"".join(field(1, field(2, d) if isinstance(d, str) else number(1, d)) for d in shape)
-    return field(1, name) + field(2, field(1, number(1, FLOAT) + field(2, dims)))
+    return field(1, name) + field(2, field(1, number(1, kind) + field(2, dims)))
 
 
 class Model:
@@ -150,6 +151,12 @@ def two(m, path):
     m.write(path, inputs, [(y, ["batch", 8]), (z, ["batch", 8])])
 
 
+def shaped(m, path):
+    """An input whose values decide the output's shape."""
+    y = m.node("Reshape", "view", [m.linear("fc", "x", 8, 8), "shape"])
+    m.write(path, [("x", ["batch", 8]), ("shape", [2], INT64)], [(y, ["rows", "columns"])])
+
+
 KINDS = {
     "mlp": mlp,
     "mlp-gelu": lambda m, path: mlp(m, path, "Gelu"),
@@ -159,6 +166,7 @@ KINDS = {
     "convnet": convnet,
     "convnet-stride": lambda m, path: convnet(m, path, 1),
     "two": two,
+    "shaped": shaped,
 }
 
 model = Model(int(sys.argv[2]))

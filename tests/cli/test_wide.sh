@@ -79,6 +79,20 @@ out_has "ensemble"
 expect 0 "$tenon" wide run "$work/two.onnx" --n 4 --packed --shared=context --random --json
 json "[o['shape'] for o in x['outputs']] == [[1, 32], [1, 32]]"
 
+# What decides shapes is never each member's.
+make_model shaped 1 "$work/shaped.onnx"
+python3 - "$work/shape.npy" <<'PYTHON'
+import struct, sys
+head = "{'descr': '<i8', 'fortran_order': False, 'shape': (2,), }".ljust(117) + "\n"
+open(sys.argv[1], "wb").write(b"\x93NUMPY\x01\x00" + struct.pack("<H", 118) + head.encode() + struct.pack("<2q", 2, 12))
+PYTHON
+expect 0 "$tenon" wide run "$work/shaped.onnx" --n 4 --dim batch=3 -i shape="$work/shape.npy" --random --json
+json "x['outputs'][0]['shape'] == [4, 2, 12]"
+expect 0 "$tenon" wide bench "$work/shaped.onnx" --n 1,4 --dim batch=3 -i shape="$work/shape.npy" -r 1 --json
+json "[y['valid'] for y in x] == [True, True]"
+expect 0 "$tenon" wide inspect "$work/shaped.onnx" --n 4 --dim batch=3 -i shape="$work/shape.npy"
+out_has "weights     known when inputs are"
+
 # Members of another structure run as a group of their own, which is told.
 make_model mlp-gelu 4 "$work/gelu.onnx"
 expect 0 "$tenon" wide bench "$work/m1.onnx" "$work/gelu.onnx" "$work/m3.onnx" --dim batch=4 -r 1 --json
