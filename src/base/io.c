@@ -66,6 +66,24 @@ static bool write_parts(int fd, const tn_file_part *part, size_t count) {
     return true;
 }
 
+/* A device or a pipe is written to; a file in its place would take it from all others. */
+static bool is_stream(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode);
+}
+
+static tn_status write_stream(const char *path, const tn_file_part *part, size_t count,
+                              tn_error *err) {
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    bool ok = fd >= 0 && write_parts(fd, part, count);
+    int why = errno;
+    if (fd >= 0 && close(fd) != 0 && ok) {
+        ok = false;
+        why = errno;
+    }
+    return ok ? TN_OK : tn_error_set(err, TN_IO, "%s: cannot write: %s", path, strerror(why));
+}
+
 tn_status tn_file_write(const char *path, const void *data, size_t size, bool durable,
                         tn_error *err) {
     return tn_file_write_parts(path, &(tn_file_part){data, size}, 1, durable, err);
@@ -74,6 +92,7 @@ tn_status tn_file_write(const char *path, const void *data, size_t size, bool du
 tn_status tn_file_write_parts(const char *path, const tn_file_part *part, size_t count,
                               bool durable, tn_error *err) {
     char name[4096];
+    if (is_stream(path)) return write_stream(path, part, count, err);
     int len = snprintf(name, sizeof name, "%s.tmp.XXXXXX", path);
     if (len < 0 || (size_t)len >= sizeof name)
         return tn_error_set(err, TN_INVALID, "%s: the path is too long", path);

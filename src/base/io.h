@@ -21,7 +21,8 @@ void tn_file_map_drop(const tn_file_map *m);
  * written wholly since then needs no check of its bytes: only a machine that stops loses them. */
 tn_hash128 tn_boot_id(void);
 
-/* Writes to a temporary name beside `path`, syncs when `durable`, renames. Nothing half-written. */
+/* Writes to a temporary name beside `path`, syncs when `durable`, renames. Nothing half-written. What is a
+ * device or a pipe is written to as it is. */
 tn_status tn_file_write(const char *path, const void *data, size_t size, bool durable,
                         tn_error *err);
 /* The same from several places, one after the other. */

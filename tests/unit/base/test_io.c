@@ -1,5 +1,6 @@
 #include "unit/test.h"
 
+#include <fcntl.h>
 #include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,6 +73,26 @@ static void test_file__empty_is_a_file_too(void **state) {
     tn_file_map_close(&m);
 }
 
+static void test_file__pipes_and_devices_stay_what_they_are(void **state) {
+    (void)state;
+    struct stat st;
+    char got[6] = "";
+    assert_int_equal(mkfifo(path_of("fifo"), 0600), 0);
+    int fd = open(path_of("fifo"), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(tn_file_write(path_of("fifo"), "hello", 5, true, NULL), TN_OK);
+    assert_int_equal(read(fd, got, 5), 5);
+    assert_string_equal(got, "hello");
+    assert_int_equal(close(fd), 0);
+    assert_int_equal(stat(path_of("fifo"), &st), 0);
+    assert_true(S_ISFIFO(st.st_mode));
+    /* By a link of the test's own: a wrong build replaces that, not the device. */
+    tn_error err = TN_ERROR_INIT;
+    assert_int_equal(symlink("/dev/full", path_of("device")), 0);
+    assert_int_equal(tn_file_write(path_of("device"), "x", 1, false, &err), TN_IO);
+    assert_non_null(strstr(err.message, "device: cannot write: No space left"));
+}
+
 static void test_file__refusals_name_the_path(void **state) {
     (void)state;
     tn_file_map m;
@@ -128,9 +149,13 @@ static void test_log__level_decides(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_file__what_is_written_is_mapped),    TEST(test_file__empty_is_a_file_too),
-        TEST(test_file__refusals_name_the_path),       TEST(test_folder__is_made_with_its_parents),
-        cmocka_unit_test(test_clock__never_goes_back), cmocka_unit_test(test_log__level_decides),
+        TEST(test_file__what_is_written_is_mapped),
+        TEST(test_file__empty_is_a_file_too),
+        TEST(test_file__pipes_and_devices_stay_what_they_are),
+        TEST(test_file__refusals_name_the_path),
+        TEST(test_folder__is_made_with_its_parents),
+        cmocka_unit_test(test_clock__never_goes_back),
+        cmocka_unit_test(test_log__level_decides),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
