@@ -296,7 +296,7 @@ static void check_case(const layer_case *k) {
     call.fn = gradients, call.context = (void *)(uintptr_t)k;
     call.x = x, call.x_count = make_inputs(l.c, k, x);
     call.y_count = 1 + sought_count(k, l.c, x);
-    for (int i = 0; i < 2; i++) lab_compare(&l, call, 1e-5);
+    for (int i = 0; i < 2; i++) lab_compare(&l, call, 1e-6);
     check_isolation(&l, call);
     tn_scope_close(scope);
     lab_close(&l);
