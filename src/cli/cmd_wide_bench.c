@@ -130,9 +130,10 @@ static tn_status bench(cli *c, tn_str *file, tn_error *err) {
         if (!c->options.json && i == 0) print_heading(c);
         if (!c->options.json) print_result(c, &r);
         TN_CHECK(emit(c, line_of(roster.models[0], &r), file, err));
+        if (c->options.out_file) /* with what there is: an interrupted run keeps it */
+            TN_CHECK(tn_file_write(c->options.out_file, file->data, file->len, false, err));
     }
-    if (!c->options.out_file) return TN_OK;
-    return tn_file_write(c->options.out_file, file->data, file->len, false, err);
+    return TN_OK;
 }
 
 tn_status cmd_wide_bench(cli *c, tn_error *err) {

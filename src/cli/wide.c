@@ -70,8 +70,10 @@ static tn_status check_size(cli *c, const cli_roster *r, bool several, long long
     if (n > MOST_MEMBERS)
         return cli_usage(c, err, "--n: %lld members are too many; at most %d", n, MOST_MEMBERS);
     if (r->fixed == 0 || n == r->fixed || (several && n == 1)) return TN_OK;
-    return cli_usage(c, err, "--n: %lld members, but %d %s are given", n, r->fixed,
-                     r->weight_count ? "files of weights" : "models");
+    return cli_usage(c, err, "--n: %lld members, but %d %s given", n, r->fixed,
+                     r->fixed == 1     ? "file of weights is"
+                     : r->weight_count ? "files of weights are"
+                                       : "models are");
 }
 
 /* "1,2,4" */

@@ -38,7 +38,7 @@ wrong 2 "--n: one number is expected, '2,3' is a list" run "$a" --n 2,3
 wrong 2 "--n: 9999999 members are too many; at most 1048576" run "$a" --n 9999999
 wrong 2 "how many members? --n N says so" run "$a"
 wrong 2 "--n: 3 members, but 2 models are given" run "$a" "$a" --n 3
-wrong 2 "--n: 2 members, but 1 files of weights are given" run "$a" -w "$work/a.npz" --n 2
+wrong 2 "--n: 2 members, but 1 file of weights is given" run "$a" -w "$work/a.npz" --n 2
 
 # Which.
 wrong 2 "which member? --member I says so, from 0" extract "$a" --n 3
@@ -80,3 +80,8 @@ open(sys.argv[1], "wb").write(head + bytes(4 * 2 * 64 * 4))
 PYTHON
 wrong 1 "input 'x': f32[4,2,64] is of 4 members along axis 0; there are 3" run "$a" --n 3 -i "$work/four.npy"
 wrong 2 "--tune does not go with --no-cache" bench "$a" --n 2 --tune=1 --no-cache
+
+# The file of a measurement is written with each row, so what is wrong with it is told behind the first.
+expect 1 "$tenon" wide bench "$a" --n 1,2 --dim batch=1 -r 1 --json -o "$work/no/folder/rows.json"
+err_has "rows.json: cannot create: No such file or directory"
+[ "$(wc -l <"$work/out")" = 1 ] || die "it went on"
