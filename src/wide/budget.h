@@ -15,8 +15,9 @@ typedef struct tn__wide_budget {
     tn_arena *arena;
 } tn__wide_budget;
 
-/* An error tells how many of the members fit. Counted are weights, once more while they are packed, and the
- * activations of a member's own program times their number, with open sizes at their least. */
+/* An error tells how many of the members fit. Counted are the weights as a member's own program reads
+ * them (packed, filters transformed), beside what they are made of while they are made, and the activations
+ * of that program, times their number, with open sizes at their least. */
 tn_status tn__wide_budget_check(const tn__wide_budget *b, tn_error *err);
 
 /* The same for the activations of inputs whose sizes are known now. */
