@@ -220,7 +220,7 @@ static tn_status refuse(const tn__wide_budget *b, const cost *costs, double limi
     else
         tn_str_appendf(&fit, "not even one fits, which takes %s", text_of(needed(b, costs, 1)).at);
     return tn_error_set(err, TN_OUT_OF_MEMORY,
-                        "%d member%s take%s %s (weights %s, and %s while they are packed; "
+                        "%d member%s take%s %s (weights %s, and %s more while they are packed; "
                         "activations %s), %s %s: %s",
                         b->count, b->count == 1 ? "" : "s", b->count == 1 ? "s" : "",
                         text_of(needed(b, costs, b->count)).at, text_of(packed).at,
