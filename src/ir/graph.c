@@ -22,6 +22,7 @@ tn_graph *tn_graph_new_like(const tn_graph *g) {
     for (uint32_t i = 0; i < g->sources.len; i++)
         tn_vec_push(g->arena, &made->sources, g->sources.data[i]);
     made->unit_fronts = g->unit_fronts;
+    made->members = g->members;
     return made;
 }
 

@@ -56,6 +56,8 @@ struct tn_graph {
     /* Of inputs, then outputs: whether callers see a first axis of size one that the value lacks; NULL:
      * nowhere. Outermost graph only. */
     const bool *unit_fronts;
+    int64_t
+        members; /* of a wide model: values with a first axis of this size have it; 0: not wide */
 };
 
 /* All unwind when memory runs out (see tn_guard). */

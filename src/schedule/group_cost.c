@@ -15,9 +15,17 @@ static double bytes_of(const tn_graph *g, tn_value v) {
     return count_of(g, v) * (double)tn_dtype_bits(tn_graph_type(g, v)->dtype) / 8;
 }
 
+/* Bytes of what one member has of a value: members are grouped as one is. */
+static double member_bytes(const tn_graph *g, tn_value v) {
+    int64_t members = tn_graph_root(g)->members;
+    const tn_shape *s = &tn_graph_type(g, v)->shape;
+    bool has = members > 1 && s->rank > 0 && s->dim[0] == tn_dim_const(g->dims, members);
+    return bytes_of(g, v) / (has ? (double)members : 1);
+}
+
 /* Open sizes are mostly smaller at run time than the guess. */
 static bool fits_cache(const tn_grouping *p, tn_value v) {
-    return bytes_of(p->graph, v) <= p->costs.cached_bytes ||
+    return member_bytes(p->graph, v) <= p->costs.cached_bytes ||
            !tn_shape_is_const(&tn_graph_type(p->graph, v)->shape);
 }
 

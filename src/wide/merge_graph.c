@@ -252,6 +252,7 @@ tn_status tn__merge_graph(tn__merging *m, tn_error *err) {
     if (m->r->count > 1) TN_CHECK(batch(m, one, &all, err));
     TN_CHECK(fill(m, all.graph, &filled, err));
     take_ports(m, filled);
+    filled->members = m->r->count;
     if (m->r->count == 1) TN_CHECK(front_ports(m, filled, err));
     m->a->import.graph = filled;
     return TN_OK;
