@@ -10,36 +10,9 @@
 #include <stdlib.h>
 #include <tenon/population.h>
 
-enum { COUNT = 1797, HELD_OUT = 360, TRAINED = COUNT - HELD_OUT, SIDE = 8, PIXELS = SIDE * SIDE };
-enum { CLASSES = 10, MEMBERS = 20, BATCH = 32, STEPS = 400 };
+#include "digits.h"
 
-typedef struct digits {
-    float image[COUNT][PIXELS]; /* 0 … 1 */
-    int32_t label[COUNT];
-} digits;
-
-/* An .npy file ends with its elements; here they are bytes. */
-static tn_status read_bytes(const char *folder, const char *name, uint8_t *out, size_t bytes,
-                            tn_error *err) {
-    char path[4096];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    FILE *f = fopen(path, "rb");
-    bool ok = f && fseek(f, -(long)bytes, SEEK_END) == 0 && fread(out, 1, bytes, f) == bytes;
-    if (f) fclose(f);
-    return ok ? TN_OK : tn_error_set(err, TN_NOT_FOUND, "%s: no such file", path);
-}
-
-static tn_status load(const char *folder, digits *d, tn_error *err) {
-    static uint8_t pixels[COUNT][PIXELS], labels[COUNT];
-    TN_CHECK(read_bytes(folder, "all_images.npy", pixels[0], sizeof pixels, err));
-    TN_CHECK(read_bytes(folder, "all_labels.npy", labels, sizeof labels, err));
-    for (int i = 0, trained = 0; i < COUNT; i++) {
-        int to = i % 5 ? trained++ : TRAINED + i / 5; /* every fifth is held out */
-        for (int p = 0; p < PIXELS; p++) d->image[to][p] = (float)pixels[i][p] / 16;
-        d->label[to] = labels[i];
-    }
-    return TN_OK;
-}
+enum { MEMBERS = 20, BATCH = 32, STEPS = 400 };
 
 /* ---- one member ----------------------------------------------------------------------------- */
 
@@ -213,7 +186,7 @@ int main(int count, char **arguments) {
     static digits d;
     tn_error err = TN_ERROR_INIT;
     tn_context *c = NULL;
-    tn_status status = load(count > 1 ? arguments[1] : "examples/digits", &d, &err);
+    tn_status status = digits_load(count > 1 ? arguments[1] : "examples/digits", true, &d, &err);
     if (status == TN_OK) status = tn_context_create(NULL, &c, &err);
     if (status == TN_OK) status = run(c, &d, &err);
     if (c) tn_context_release(c);

@@ -10,36 +10,10 @@
 #include <stdlib.h>
 #include <tenon/population.h>
 
-enum { COUNT = 1797, HELD_OUT = 360, TRAINED = COUNT - HELD_OUT, PIXELS = 64, CLASSES = 10 };
+#include "digits.h"
+
 enum { MEMBERS = 32, BATCH = 64, EPOCHS = 12 };
 static const double LOWEST = 3e-3, HIGHEST = 10;
-
-typedef struct digits {
-    float image[COUNT][PIXELS]; /* 0 … 1 */
-    int32_t label[COUNT];
-} digits;
-
-/* An .npy file ends with its elements; here they are bytes. */
-static tn_status read_bytes(const char *folder, const char *name, uint8_t *out, size_t bytes,
-                            tn_error *err) {
-    char path[4096];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    FILE *f = fopen(path, "rb");
-    bool ok = f && fseek(f, -(long)bytes, SEEK_END) == 0 && fread(out, 1, bytes, f) == bytes;
-    if (f) fclose(f);
-    return ok ? TN_OK : tn_error_set(err, TN_NOT_FOUND, "%s: no such file", path);
-}
-
-static tn_status load(const char *folder, digits *d, tn_error *err) {
-    static uint8_t pixels[COUNT][PIXELS], labels[COUNT];
-    TN_CHECK(read_bytes(folder, "all_images.npy", pixels[0], sizeof pixels, err));
-    TN_CHECK(read_bytes(folder, "all_labels.npy", labels, sizeof labels, err));
-    for (int i = 0; i < COUNT; i++) {
-        for (int p = 0; p < PIXELS; p++) d->image[i][p] = (float)pixels[i][p] / 16;
-        d->label[i] = labels[i];
-    }
-    return TN_OK;
-}
 
 static tn_tensor *loss(void *context, tn_module *m, tn_tensor *const *batch) {
     (void)context;
@@ -131,7 +105,7 @@ static tn_status search(const char *folder, const char *picture, tn_error *err) 
     tn_population_options o = TN_POPULATION_OPTIONS_INIT;
     tn_context *c;
     tn_population *p = NULL;
-    TN_CHECK(load(folder, &d, err));
+    TN_CHECK(digits_load(folder, false, &d, err));
     TN_CHECK(tn_context_create(NULL, &c, err));
     o.members = MEMBERS, o.seeds = seeds;
     tn_status status = tn_population_create(c, &o, &p, err);

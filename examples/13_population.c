@@ -11,13 +11,9 @@
 #include <stdlib.h>
 #include <tenon/population.h>
 
-enum { COUNT = 1797, HELD_OUT = 360, TRAINED = COUNT - HELD_OUT, PIXELS = 64, CLASSES = 10 };
-enum { MEMBERS = 16, BATCH = 64, ROUNDS = 10, EPOCHS = 2 /* of a round */ };
+#include "digits.h"
 
-typedef struct digits {
-    float image[COUNT][PIXELS]; /* 0 … 1 */
-    int32_t label[COUNT];
-} digits;
+enum { MEMBERS = 16, BATCH = 64, ROUNDS = 10, EPOCHS = 2 /* of a round */ };
 
 typedef struct run {
     digits data;
@@ -27,28 +23,6 @@ typedef struct run {
     float loss[MEMBERS]; /* on digits that none was trained on */
     uint32_t draws;
 } run;
-
-/* An .npy file ends with its elements; here they are bytes. */
-static tn_status read_bytes(const char *folder, const char *name, uint8_t *out, size_t bytes,
-                            tn_error *err) {
-    char path[4096];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    FILE *f = fopen(path, "rb");
-    bool ok = f && fseek(f, -(long)bytes, SEEK_END) == 0 && fread(out, 1, bytes, f) == bytes;
-    if (f) fclose(f);
-    return ok ? TN_OK : tn_error_set(err, TN_NOT_FOUND, "%s: no such file", path);
-}
-
-static tn_status load(const char *folder, digits *d, tn_error *err) {
-    static uint8_t pixels[COUNT][PIXELS], labels[COUNT];
-    TN_CHECK(read_bytes(folder, "all_images.npy", pixels[0], sizeof pixels, err));
-    TN_CHECK(read_bytes(folder, "all_labels.npy", labels, sizeof labels, err));
-    for (int i = 0; i < COUNT; i++) {
-        for (int p = 0; p < PIXELS; p++) d->image[i][p] = (float)pixels[i][p] / 16;
-        d->label[i] = labels[i];
-    }
-    return TN_OK;
-}
 
 static tn_tensor *loss(void *context, tn_module *m, tn_tensor *const *batch) {
     (void)context;
@@ -161,7 +135,8 @@ static tn_status prepare_and_train(run *r, tn_error *err) {
 int main(int count, char **arguments) {
     static run r;
     tn_error err = TN_ERROR_INIT;
-    tn_status status = load(count > 1 ? arguments[1] : "examples/digits", &r.data, &err);
+    tn_status status =
+        digits_load(count > 1 ? arguments[1] : "examples/digits", false, &r.data, &err);
     if (status == TN_OK) status = prepare_and_train(&r, &err);
     tn_population_step_release(r.step);
     tn_population_release(r.population);

@@ -1,7 +1,7 @@
 /* What members of a step have for themselves: numbers, whether they take part, what they were and become. */
 #include <tenon/checkpoint.h>
-#include <unistd.h>
 
+#include "unit/test_folder.h"
 #include "unit/wide/step_lab.h"
 
 static double dropout = 0.3;
@@ -302,10 +302,8 @@ static void parts_of(step_lab *t, tn_named_tensor room[2][256], tn_checkpoint_pa
 static void test_state__resumes_bit_for_bit(void **state) {
     (void)state;
     static tn_named_tensor room[2][256];
-    char folder[] = "/tmp/tenon-population-XXXXXX", command[64];
     tn_checkpoint_part parts[2];
     snapshot want[LAB_MEMBERS];
-    assert_non_null(mkdtemp(folder));
     for (int resumed = 0; resumed < 2; resumed++) {
         step_lab t;
         tn_error err = TN_ERROR_INIT;
@@ -334,8 +332,6 @@ static void test_state__resumes_bit_for_bit(void **state) {
         }
         step_lab_close(&t);
     }
-    snprintf(command, sizeof command, "rm -r %s", folder);
-    assert_int_equal(system(command), 0);
 }
 
 int main(void) {
@@ -348,7 +344,8 @@ int main(void) {
         cmocka_unit_test(test_copy__leaves_random_streams_and_activity),
         cmocka_unit_test(test_keep_best__is_put_back),
         cmocka_unit_test(test_run__refuses_other_members_than_it_was_compiled_for),
-        cmocka_unit_test(test_state__resumes_bit_for_bit),
+        cmocka_unit_test_setup_teardown(test_state__resumes_bit_for_bit, make_folder,
+                                        remove_folder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
