@@ -1,13 +1,13 @@
 /* tenon train: a model, data, an optimizer; steps, evaluation, checkpoints. */
 #include <math.h>
 #include <stdlib.h>
-#include <tenon/checkpoint.h>
 #include <tenon/train.h>
 
 #include "base/io.h"
 #include "cli/report.h"
 #include "cli/output.h"
 #include "cli/stop.h"
+#include "cli/train_checkpoint.h"
 #include "cli/train_data.h"
 #include "cli/train_log.h"
 #include "cli/train_report.h"
@@ -103,7 +103,8 @@ static tn_status save(trainer *t, tn_error *err) {
     return TN_OK;
 }
 
-static tn_status load(trainer *t, const tn_checkpoint *k, tn_error *err) {
+static tn_status load(void *context, const tn_checkpoint *k, tn_error *err) {
+    trainer *t = context;
     tn_checkpoint_part parts[2];
     const void *position;
     size_t size;
@@ -112,31 +113,6 @@ static tn_status load(trainer *t, const tn_checkpoint *k, tn_error *err) {
     TN_CHECK(tn_checkpoint_blob(k, "loader", &position, &size, err));
     TN_CHECK(tn_loader_restore(t->data.train, position, size, err));
     t->at = t->saved = tn_checkpoint_step(k);
-    return TN_OK;
-}
-
-/* The newest checkpoint, where one is asked for; a folder of another run is not written into. */
-static tn_status resume(trainer *t, tn_error *err) {
-    const char *folder = t->s.checkpoint_folder;
-    tn_checkpoint *k;
-    t->saved = -1;
-    if (!folder && t->s.checkpoint_resume)
-        return cli_usage(t->c, err, "--resume needs --checkpoint.folder DIR");
-    if (!folder) return TN_OK;
-    tn_status status = tn_checkpoint_open(folder, TN_CHECKPOINT_NEWEST, &k, err);
-    if (status == TN_NOT_FOUND) return TN_OK;
-    TN_CHECK(status);
-    long long step = (long long)tn_checkpoint_step(k);
-    if (t->s.checkpoint_resume)
-        status = load(t, k, err);
-    else
-        status = tn_error_set(err, TN_INVALID,
-                              "%s holds a run's checkpoint of step %lld; --resume goes on from it, "
-                              "another checkpoint.folder begins a new run",
-                              folder, step);
-    tn_checkpoint_release(k);
-    TN_TRY(err, status, "checkpoint.folder");
-    if (t->at) tn_log_write(TN_LOG_INFO, "goes on from step %lld", step);
     return TN_OK;
 }
 
@@ -315,7 +291,8 @@ static tn_status train(trainer *t, tn_error *err) {
     TN_CHECK(cli_train_data_open(t->c, &t->s, &t->data, err));
     TN_CHECK(make_model(t, err));
     TN_TRY(err, make_step(t, err), "%s", t->s.model_config);
-    TN_CHECK(resume(t, err));
+    t->saved = -1;
+    TN_CHECK(cli_train_resume(t->c, &t->s, load, t, err));
     TN_CHECK(open_log(t, err));
     TN_CHECK(open_report(t, err));
     return loop(t, err);
