@@ -1,0 +1,34 @@
+/* Dataflows inside the room: what is legal, and the shares into which fission may cut an operator. */
+#ifndef TENON_EXPLORE_DATAFLOW_H
+#define TENON_EXPLORE_DATAFLOW_H
+
+#include <tenon/explore.h>
+
+static inline int tn__normal_channels(const tn_machine *m) {
+    return m->memory.channels - m->near_memory.channels;
+}
+
+/* All channels near memory. */
+static inline uint64_t tn__nmp_channels(const tn_machine *m) {
+    int count = m->near_memory.channels;
+    return count >= 64 ? UINT64_MAX : (UINT64_C(1) << count) - 1;
+}
+
+static inline int tn__channel_count(uint64_t set) {
+    return __builtin_popcountll(set);
+}
+
+/* What fission divides: the products of a batch, or the columns of a single one. */
+static inline int64_t tn__fission_units(const tn_product *p) {
+    return p->batch > 1 ? p->batch : p->n;
+}
+/* The two parts of `p` when units near memory hold `ratio` of it. Rounds down towards them. */
+void tn__fission(const tn_product *p, double ratio, tn_product *near_memory, tn_product *processor);
+
+enum { TN_FISSION_RATIOS = 4 };
+/* The artifact's ratios for operator `op` on `nmp` channels beside the normal ones: by bandwidth and by compute,
+ * each with two rates of a normal channel, snapped to multiples of a head, sequence or column. Ascending,
+ * distinct; returns how many (0: the operator cannot be divided). */
+int tn__fission_ratios(const tn_problem *p, int op, int nmp, double ratios[TN_FISSION_RATIOS]);
+
+#endif

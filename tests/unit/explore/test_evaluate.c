@@ -1,0 +1,191 @@
+/* Rooflines, fixed and random dataflows against rows computed with the H²-LLM artifact. */
+#include "unit/explore/rows.h"
+
+static tn_cost_model *npu, *nmp;
+
+static int open_models(void **state) {
+    (void)state;
+    tn_error err = TN_ERROR_INIT;
+    assert_ok(tn_cost_model_open("npu_roofline", &npu, &err), &err);
+    assert_ok(tn_cost_model_open("nmp_roofline", &nmp, &err), &err);
+    return 0;
+}
+
+static int release_models(void **state) {
+    (void)state;
+    tn_cost_model_release(npu);
+    tn_cost_model_release(nmp);
+    return 0;
+}
+
+static tn_product product_of(const json_t *row) {
+    return (tn_product){rows_integer(row, "B"), rows_integer(row, "M"), rows_integer(row, "N"),
+                        rows_integer(row, "K"), rows_number(row, "element_size")};
+}
+
+static void check_cost(const tn_cost_model *model, const tn_cost_query *q, const json_t *row) {
+    tn_error err = TN_ERROR_INIT;
+    tn_cost cost;
+    assert_ok(tn_cost_of(model, q, &cost, &err), &err);
+    rows_near(cost.latency, rows_number(row, "latency_s"), 1e-12, "latency");
+    assert_true(cost.energy == rows_number(row, "energy"));
+}
+
+static void test_npu_roofline__equals_rows(void **state) {
+    (void)state;
+    json_t *file = rows_load("npu_roofline"), *row;
+    size_t i;
+    json_array_foreach(json_object_get(file, "rows"), i, row) {
+        tn_machine m = rows_machine(0, 1, 1, 1);
+        m.processor.macs = rows_number(row, "npu_tmacs") * 1e12;
+        tn_cost_query q = {.machine = &m,
+                           .product = product_of(row),
+                           .nmp_channels = (int)rows_integer(row, "nmp_channels"),
+                           .normal_channels = (int)rows_integer(row, "normal_channels")};
+        check_cost(npu, &q, row);
+    }
+    assert_true(i > 100);
+    json_decref(file);
+}
+
+static void test_nmp_roofline__equals_rows(void **state) {
+    (void)state;
+    json_t *file = rows_load("nmp_roofline"), *row;
+    size_t i;
+    json_array_foreach(json_object_get(file, "rows"), i, row) {
+        tn_machine m =
+            rows_machine((int)rows_integer(row, "nmp_channels"), (int)rows_integer(row, "fpu"),
+                         rows_number(row, "mhz"), rows_number(row, "pe_bw"));
+        tn_cost_query q = {.machine = &m,
+                           .unit = TN_UNIT_NEAR_MEMORY,
+                           .product = product_of(row),
+                           .nmp_channels = m.near_memory.channels};
+        check_cost(nmp, &q, row);
+    }
+    assert_true(i > 200);
+    json_decref(file);
+}
+
+static tn_fixed_dataflow fixed_of(const char *name) {
+    static const char *const names[] = {"npu_only", "2x_npu_only", "fc_offloading",
+                                        "attention_offloading",
+                                        "attention_offloading_with_ffn_splitting"};
+    for (int i = 0; i < 5; i++)
+        if (strcmp(names[i], name) == 0) return (tn_fixed_dataflow)i;
+    fail_msg("no dataflow '%s'", name);
+    return TN_NPU_ONLY;
+}
+
+static void test_fixed_dataflows__equal_rows(void **state) {
+    (void)state;
+    json_t *file = rows_load("fixed_dataflow"), *row;
+    size_t i;
+    json_array_foreach(file, i, row) {
+        tn_error err = TN_ERROR_INIT;
+        tn_evaluation e;
+        tn_workload w;
+        rows_workload(rows_text(row, "model"), &w);
+        tn_problem p = {
+            .workload = &w,
+            .scenario = rows_scenario(rows_text(row, "dataset"), (int)rows_integer(row, "batch")),
+            .machine = rows_machine((int)rows_integer(row, "nmp_channels"), 8, 600, 25.6),
+            .processor = npu,
+            .near_memory = nmp};
+        assert_ok(tn_fixed_evaluate(&p, fixed_of(rows_text(row, "dataflow")), &e, &err), &err);
+        rows_near(e.prefill, rows_number(row, "prefill"), 1e-12, "prefill");
+        rows_near(e.decode, rows_number(row, "decode"), 1e-12, "decode");
+        rows_near(e.total, rows_number(row, "total"), 1e-12, "total");
+    }
+    assert_true(i > 100);
+    json_decref(file);
+}
+
+static double utilization_of(const json_t *table, const tn_machine *m, int batch) {
+    const json_t *row;
+    size_t i;
+    json_array_foreach((json_t *)table, i, row) {
+        if ((int)rows_number(row, "fpu") == m->near_memory.fpus &&
+            rows_number(row, "mhz") * 1e6 == m->near_memory.clock &&
+            rows_number(row, "pe_bw") * 1e9 == m->near_memory.bandwidth &&
+            (int)rows_number(row, "batch") == batch)
+            return rows_number(row, "util");
+    }
+    return 1;
+}
+
+static void read_placement(const json_t *row, const tn_workload *w, tn_placement *out) {
+    const json_t *channel;
+    size_t i;
+    for (int op = 0; op < w->count; op++)
+        if (strcmp(w->operators[op].name, rows_text(row, "op")) == 0) out->op = (uint8_t)op;
+    json_array_foreach(json_object_get(row, "nmp"), i, channel) out->nmp |=
+        UINT64_C(1) << json_integer_value(channel);
+    out->normal = json_array_size(json_object_get(row, "normal")) > 0;
+    out->ratio = rows_number(row, "nmp_ratio");
+}
+
+static void read_dataflow(const json_t *groups, const tn_workload *w, tn_dataflow *out) {
+    const json_t *group, *partition, *tier, *op;
+    size_t g, p, t, i;
+    *out = (tn_dataflow){0};
+    json_array_foreach((json_t *)groups, g, group) {
+        json_array_foreach((json_t *)group, p, partition) {
+            json_array_foreach((json_t *)partition, t, tier) {
+                json_array_foreach((json_t *)tier, i, op) {
+                    tn_placement *a = &out->at[out->count++];
+                    *a = (tn_placement){
+                        .group = (uint8_t)g, .partition = (uint8_t)p, .tier = (uint8_t)t};
+                    read_placement(op, w, a);
+                }
+            }
+        }
+    }
+}
+
+static void test_random_dataflows__equal_rows(void **state) {
+    (void)state;
+    json_t *file = rows_load("dataflow_eval"), *utilizations = rows_load("nmp_utilization"), *row;
+    size_t i;
+    json_array_foreach(file, i, row) {
+        const json_t *device = json_object_get(row, "device");
+        bool data_centric = strcmp(rows_text(row, "mode"), "data-centric") == 0;
+        tn_error err = TN_ERROR_INIT;
+        tn_dataflow d;
+        tn_evaluation e;
+        tn_workload w;
+        rows_workload(rows_text(row, "model"), &w);
+        int batch = (int)rows_integer(row, "batch");
+        tn_problem p = {.workload = &w,
+                        .scenario = {batch, rows_integer(row, "prompt"), rows_integer(row, "gen"),
+                                     rows_integer(row, "context"), 2.0},
+                        .machine =
+                            rows_machine((int)rows_integer(device, "nmp_channels"),
+                                         (int)rows_integer(device, "fpu"),
+                                         rows_number(device, "mhz"), rows_number(device, "pe_bw")),
+                        .processor = npu,
+                        .near_memory = nmp};
+        p.machine.near_memory.utilization = utilization_of(utilizations, &p.machine, batch);
+        read_dataflow(json_object_get(row, "mags"), &w, &d);
+        assert_ok(
+            tn_dataflow_check(&p, data_centric ? TN_DATA_CENTRIC : TN_COMPUTE_CENTRIC, &d, &err),
+            &err);
+        assert_ok(tn_dataflow_evaluate(&p, &d, &e, &err), &err);
+        rows_near(e.prefill, rows_number(row, "prefill"), 1e-12, "prefill");
+        rows_near(e.decode_step, rows_number(row, "decode_step"), 1e-12, "decode step");
+        rows_near(e.total, rows_number(row, "total"), 1e-12, "total");
+        assert_int_equal(e.fits, json_is_true(json_object_get(row, "capacity_ok")));
+    }
+    assert_true(i > 100);
+    json_decref(utilizations);
+    json_decref(file);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_npu_roofline__equals_rows),
+        cmocka_unit_test(test_nmp_roofline__equals_rows),
+        cmocka_unit_test(test_fixed_dataflows__equal_rows),
+        cmocka_unit_test(test_random_dataflows__equal_rows),
+    };
+    return cmocka_run_group_tests(tests, open_models, release_models);
+}
