@@ -20,7 +20,7 @@ extern "C" {
 
 /* ---- workloads ------------------------------------------------------------------------------ */
 
-enum { TN_OPERATORS = 32, TN_OPERATOR_NAME = 24, TN_MAX_CHANNELS = 64 };
+enum { TN_OPERATORS = 32, TN_OPERATOR_NAME = 24 };
 
 typedef enum tn_operator_kind {
     TN_OPERATOR_WEIGHTS, /* [tokens, k] · [k, n] */

@@ -20,7 +20,7 @@ extern "C" {
 
 /* ---- a machine ------------------------------------------------------------------------------ */
 
-enum { TN_MACHINE_NAME = 64 };
+enum { TN_MACHINE_NAME = 64, TN_MACHINE_CHANNELS = 64 };
 
 /* The centralized processor: an NPU, a CPU, a GPU. */
 typedef struct tn_processor {

@@ -9,7 +9,7 @@ static double capacity_of_channel(const tn_memory *m) {
 }
 
 bool tn_dataflow_fits(const tn_problem *p, const tn_dataflow *d, double *nmp, double *normal) {
-    double on_channel[TN_MAX_CHANNELS] = {0}, on_normal = 0, all = 0;
+    double on_channel[TN_MACHINE_CHANNELS] = {0}, on_normal = 0, all = 0;
     int channels = p->machine.near_memory.channels;
     double capacity = capacity_of_channel(&p->machine.memory);
     for (int i = 0; i < d->count; i++) {
