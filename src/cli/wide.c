@@ -47,6 +47,9 @@ tn_status cli_roster_read(cli *c, cli_roster *out, tn_error *err) {
     if (out->model_count > 1 && out->weight_count > 0)
         return cli_usage(c, err, "--weights are those of one MODEL; %d are given",
                          out->model_count);
+    out->same_weights = c->options.same_weights;
+    if (out->same_weights && (out->model_count > 1 || out->weight_count > 0))
+        return cli_usage(c, err, "--same-weights is for members of one MODEL and no other files");
     if (out->model_count > 1) out->fixed = out->model_count;
     if (out->weight_count > 0) out->fixed = out->weight_count;
     return TN_OK;
@@ -54,9 +57,9 @@ tn_status cli_roster_read(cli *c, cli_roster *out, tn_error *err) {
 
 tn_wide_member cli_roster_member(const cli_roster *r, int i) {
     tn_wide_member m = {.model = r->models[r->model_count > 1 ? i : 0]};
-    if (r->weight_count)
+    if (r->weight_count) {
         m.weights = r->weights[i];
-    else if (r->model_count == 1) {
+    } else if (r->fixed == 0 && !r->same_weights) {
         m.perturbed = true;
         m.seed = (uint64_t)i;
     }
@@ -171,6 +174,7 @@ tn_status cli_wide_open(cli *c, const cli_roster *r, int first, int n, cli_wide 
     w->members = TN_NEW_N(&c->arena, tn_wide_member, n);
     for (int i = 0; i < n; i++) w->members[i] = cli_roster_member(r, first + i);
     TN_CHECK(cli_model_options(c, &w->options.compile, &w->dump, err));
+    w->options.same_randoms = c->options.same_randoms;
     w->options.layout = c->options.packed ? TN_WIDE_PACKED : TN_WIDE_STACKED;
     read_shared(c, &w->options);
     TN_CHECK(tn_wide_open(w->members, n, &w->options, &w->wide, err));

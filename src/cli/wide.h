@@ -12,7 +12,8 @@ typedef struct cli_roster {
     int model_count;
     const char **weights; /* of one model */
     int weight_count;
-    int fixed; /* members that files tell; 0: one model, as many as --n says */
+    int fixed;         /* members that files tell; 0: one model, as many as --n says */
+    bool same_weights; /* then all have the file's */
 } cli_roster;
 
 tn_status cli_roster_read(cli *c, cli_roster *out, tn_error *err);

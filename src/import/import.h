@@ -28,6 +28,7 @@ typedef struct tn_import_options {
     /* Weights become inputs of the graph behind those of the model; see tn_import_weight. Then the import
      * also lists the model's nodes. */
     bool weights;
+    uint64_t stream; /* xored into the keys of all random numbers; 0: those of the model */
 } tn_import_options;
 
 typedef struct tn_import_port {

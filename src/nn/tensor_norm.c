@@ -159,12 +159,7 @@ tn_tensor *tn_embedding_with_at(const char *place, const tn_tensor *index,
 static tn_value build_dropout(tn_builder *b, const tn_value *in, const void *args) {
     double p = *(const double *)args;
     tn_value x = tn__float_operand(b, "dropout", in[0]);
-    if (!(p >= 0 && p <= 1)) return tn_b_fail(b, TN_INVALID, "dropout: the probability is %g", p);
-    tn_type type = tn_b_type(b, x);
-    tn_value u = tn_b_random_uniform(b, TN_f32, &type.shape, in[1], 0, 1);
-    tn_value kept = tn_b_ge(b, u, tn_b_scalar(b, TN_f32, p));
-    tn_value scaled = tn_b_mul_scalar(b, x, p < 1 ? 1 / (1 - p) : 0);
-    return tn_b_where(b, kept, scaled, tn_b_scalar(b, type.dtype, 0));
+    return tn_b_dropout(b, x, p, in[1], NULL);
 }
 
 tn_tensor *tn_dropout_with_at(const char *place, const tn_tensor *x, const tn_tensor *key,

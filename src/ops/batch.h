@@ -8,6 +8,9 @@
 /* Members that all are wanted, and that share random bits unless `independent`. */
 tn_batching tn_batching_of(tn_dim size, bool independent);
 
+/* What the key of member i's random bits is xored with where members that share one are independent. */
+uint64_t tn_batch_stream(uint64_t member);
+
 /* Adds node `p` of `g` for all members to `b`, where its operands are map[…] and carries[…] says which
  * of them have the members along a new first axis; notes its results in both. A node that is the same
  * for all stays as it is; inputs are left to the caller. Errors name the node. */

@@ -416,6 +416,9 @@ tn_value tn_b_random_normal(tn_builder *b, tn_dtype dtype, const tn_shape *shape
                             double mean, double deviation);
 /* 1 with the given probabilities, else 0 */
 tn_value tn_b_bernoulli(tn_builder *b, tn_value probability, tn_dtype dtype, tn_value key);
+/* Each element is 0 with probability p, from 0 to 1, else x / (1 − p) (Srivastava et al., JMLR 15, 2014); *kept,
+ * which may be NULL, tells by a bool which are not 0 for that. */
+tn_value tn_b_dropout(tn_builder *b, tn_value x, double p, tn_value key, tn_value *kept);
 /* Classes drawn from softmax(x): x [N, C] → [N, samples] */
 tn_value tn_b_multinomial(tn_builder *b, tn_value x, int64_t samples, tn_dtype dtype, tn_value key);
 

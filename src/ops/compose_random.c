@@ -52,6 +52,16 @@ tn_value tn_b_bernoulli(tn_builder *b, tn_value probability, tn_dtype dtype, tn_
     return tn_b_cast(b, tn_b_lt(b, x, p), dtype);
 }
 
+tn_value tn_b_dropout(tn_builder *b, tn_value x, double p, tn_value key, tn_value *kept) {
+    if (!(p >= 0 && p <= 1)) return tn_b_fail(b, TN_INVALID, "dropout: the probability is %g", p);
+    tn_type type = tn_b_type(b, x);
+    tn_value u = unit(b, TN_f32, &type.shape, key);
+    tn_value keeps = tn_b_ge(b, u, tn_b_scalar(b, TN_f32, p));
+    tn_value scaled = tn_b_mul_scalar(b, x, p < 1 ? 1 / (1 - p) : 0);
+    if (kept) *kept = keeps;
+    return tn_b_where(b, keeps, scaled, tn_b_scalar(b, type.dtype, 0));
+}
+
 /* The largest of x − ln(−ln u) over the classes (Gumbel 1954) is distributed as softmax(x). */
 tn_value tn_b_multinomial(tn_builder *b, tn_value x, int64_t samples, tn_dtype dtype,
                           tn_value key) {

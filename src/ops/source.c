@@ -1,5 +1,6 @@
 /* Operations without tensor operands: input, constant, iota, random_bits, axis_index. */
 #include "base/random.h"
+#include "ops/batch.h"
 #include "ops/ops_common.h"
 
 /* ---- input ---------------------------------------------------------------------------------- */
@@ -210,24 +211,35 @@ static tn_lx lower_random_bits(tn_emit *e, const tn_node_info *n, uint32_t resul
     return tn_l_cast(k, bits, a->dtype, false);
 }
 
-/* The keys of members that share one, u64[members, …]: the key of member i is key ^ mix(i), mix being
- * the finalizer of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014) after a product with an odd number. That
- * is a bijection with mix(0) = 0: all keys differ, and member 0 draws what it draws alone. Each axis of
- * streams has a number of its own, so that members of members differ, too. */
+/* Of members that share a key, the key of member i is key ^ mix(i), mix being the finalizer of SplitMix64
+ * (Steele, Lea, Flood, OOPSLA 2014) after a product with an odd number. That is a bijection with mix(0) = 0:
+ * all keys differ, and member 0 draws what it draws alone. */
+static const uint64_t member_odd = 0x9e3779b97f4a7c15u, member_step = 0xd1b54a32d192ed04u,
+                      member_factor[] = {0xbf58476d1ce4e5b9u, 0x94d049bb133111ebu};
+static const int member_shift[] = {30, 27, 31};
+
+uint64_t tn_batch_stream(uint64_t member) {
+    uint64_t x = member * member_odd;
+    for (int i = 0; i < 3; i++) {
+        x ^= x >> member_shift[i];
+        if (i < 2) x *= member_factor[i];
+    }
+    return x;
+}
+
+/* The keys of all members, u64[members, …]. Each axis of streams has a number of its own, so that members of
+ * members differ, too. */
 static tn_value member_keys(tn_builder *b, tn_value key, tn_dim members) {
-    static const uint64_t odd = 0x9e3779b97f4a7c15u, step = 0xd1b54a32d192ed04u,
-                          factor[] = {0xbf58476d1ce4e5b9u, 0x94d049bb133111ebu};
-    static const int shift[] = {30, 27, 31};
     tn_shape one = {.rank = 1, .dim = {members}};
     tn_shape all = tn_b_type(b, key).shape;
     uint64_t level = (uint64_t)all.rank;
     all = tn_shape_with_front(&all, members);
     tn_value x = tn_b_iota(b, TN_u64, &one, 0);
-    x = tn_b_mul(b, x, tn_b_scalar_int(b, TN_u64, (int64_t)(odd + level * step)));
+    x = tn_b_mul(b, x, tn_b_scalar_int(b, TN_u64, (int64_t)(member_odd + level * member_step)));
     for (int i = 0; i < 3; i++) {
-        tn_value high = tn_b_shr(b, x, tn_b_scalar_int(b, TN_u64, shift[i]));
+        tn_value high = tn_b_shr(b, x, tn_b_scalar_int(b, TN_u64, member_shift[i]));
         x = tn_b_xor(b, x, high);
-        if (i < 2) x = tn_b_mul(b, x, tn_b_scalar_int(b, TN_u64, (int64_t)factor[i]));
+        if (i < 2) x = tn_b_mul(b, x, tn_b_scalar_int(b, TN_u64, (int64_t)member_factor[i]));
     }
     for (int i = 1; i < all.rank; i++) x = tn_b_unsqueeze(b, x, i);
     return tn_b_xor(b, tn_b_expand(b, x, &all), tn_batch_operand(b, key, false, members));

@@ -112,6 +112,7 @@ static tn_status merge(void *context, const tn_import_options *options, tn_artif
                        tn_error *err) {
     tn_import_options with = *options;
     with.weights = true;
+    with.stream = ((const tn__wide_recipe *)context)->stream;
     tn__merging m = {.r = context, .options = &with, .a = a};
     bool ready = m.r->files && options->value_count == 0;
     m.reader = (tn__wide_reader){.files = &m.files, .members = m.r->members, .count = m.r->count};

@@ -11,6 +11,7 @@ typedef struct tn__wide_recipe {
     int count;
     tn_wide_options options; /* layout, shared inputs with texts of its own, random numbers */
     bool alone;              /* one member as it is: no axis is added */
+    uint64_t stream;         /* then: of its random numbers (tn_batch_stream) */
     tn__wide_files *files;   /* imported already, where nothing is bound; NULL: none are */
 } tn__wide_recipe;
 

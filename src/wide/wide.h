@@ -62,7 +62,7 @@ struct tn_wide {
     tn__wide_groups groups;
 };
 
-/* A member's model as an ordinary one, on the threads of w: the oracle of tests and what wide models are
+/* A member's model as an ordinary one that draws its random numbers, on the threads of w: the oracle of tests and what wide models are
  * measured against. Its programs are not kept in the cache. */
 tn_status tn__wide_alone(const tn_wide *w, int member, tn_model **out, tn_error *err);
 

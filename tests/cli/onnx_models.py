@@ -11,6 +11,7 @@ import zipfile
 
 FLOAT = 1
 INT64 = 7
+BOOL = 9
 
 
 def varint(value):
@@ -59,6 +60,11 @@ class Model:
             count *= d
         data = [mean + scale * self.random.gauss(0, 1) for _ in range(count)]
         self.weights[name] = shape, struct.pack(f"<{count}f", *data)
+        return name
+
+    def scalar(self, name, kind, data):
+        """An initializer that is no weight."""
+        self.body += field(5, number(2, kind) + field(8, name) + field(9, data))
         return name
 
     def node(self, op, name, inputs, **attributes):
@@ -151,6 +157,15 @@ def two(m, path):
     m.write(path, inputs, [(y, ["batch", 8]), (z, ["batch", 8])])
 
 
+def dropout(m, path):
+    """In training mode."""
+    x = m.node("Relu", "act", [m.linear("fc1", "x", 16, 32)])
+    settings = [m.scalar("ratio", FLOAT, struct.pack("<f", 0.3)), m.scalar("training", BOOL, b"\1")]
+    x = m.node("Dropout", "drop", [x, *settings])
+    y = m.linear("fc2", x, 32, 4)
+    m.write(path, [("x", ["batch", 16])], [(y, ["batch", 4])])
+
+
 def shaped(m, path):
     """An input whose values decide the output's shape."""
     y = m.node("Reshape", "view", [m.linear("fc", "x", 8, 8), "shape"])
@@ -166,6 +181,7 @@ KINDS = {
     "convnet": convnet,
     "convnet-stride": lambda m, path: convnet(m, path, 1),
     "two": two,
+    "dropout": dropout,
     "shaped": shaped,
 }
 

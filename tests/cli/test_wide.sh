@@ -79,6 +79,18 @@ out_has "ensemble"
 expect 0 "$tenon" wide run "$work/two.onnx" --n 4 --packed --shared=context --random --json
 json "[o['shape'] for o in x['outputs']] == [[1, 32], [1, 32]]"
 
+# Monte Carlo dropout: one model, one set of weights, a mask for each member, which is that of its loop.
+make_model dropout 1 "$work/dropout.onnx"
+expect 0 "$tenon" wide run "$work/dropout.onnx" --n 50 --same-weights --shared --random --dim batch=3 --json
+json "x['outputs'][0]['shape'] == [50, 3, 4] and x['outputs'][0]['ensemble']['mean_deviation'] > 0.01"
+json "len({tuple(m['first']) for m in x['outputs'][0]['members']}) == 50"
+expect 0 "$tenon" wide run "$work/dropout.onnx" --n 5 --same-weights --same-randoms --shared --random --json
+json "x['outputs'][0]['ensemble']['greatest_deviation'] == 0"
+expect 0 "$tenon" wide bench "$work/dropout.onnx" --n 1,5 --dim batch=3 -r 1 --json
+json "all(y['valid'] and y['own_weights'] > 600 for y in x)"
+expect 0 "$tenon" wide bench "$work/dropout.onnx" --n 5 --same-weights --dim batch=3 -r 1 --json
+json "x['valid'] and x['own_weights'] == 0"
+
 # What decides shapes is never each member's.
 make_model shaped 1 "$work/shaped.onnx"
 python3 - "$work/shape.npy" <<'PYTHON'

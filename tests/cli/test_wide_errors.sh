@@ -40,6 +40,8 @@ wrong 2 "how many members? --n N says so" run "$a"
 wrong 2 "--n: 3 members, but 2 models are given" run "$a" "$a" --n 3
 wrong 2 "--n: 2 members, but 1 file of weights is given" run "$a" -w "$work/a.npz" --n 2
 
+wrong 2 "--same-weights is for members of one MODEL and no other files" run "$a" "$a" --same-weights
+
 # Which.
 wrong 2 "which member? --member I says so, from 0" extract "$a" --n 3
 wrong 2 "where to? -o FILE says so" extract "$a" --n 3 --member 1

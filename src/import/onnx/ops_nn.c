@@ -325,32 +325,11 @@ static void import_mean_variance_norm(tn_o *o) {
     tn_o_out(o, 0, tn_b_mean_variance_norm(o->b, x, axes, n, 1e-9));
 }
 
-/* ---- dropout ------------------------------------------------------------------------------------ */
-
-/* Inference only: the result is the input, the mask is all true. */
-static void import_dropout(tn_o *o) {
-    tn_array training;
-    tn_type type = tn_o_type(o, 0);
-    if (o->version >= 12 && tn_o_has(o, 2) && tn_o_need_array(o, 2, "training_mode", &training) &&
-        tn_array_count(&training) == 1 && tn_array_get(&training, 0).u) {
-        int count;
-        const double *ratio = NULL;
-        bool given = tn_o_has(o, 1) && tn_o_need_floats(o, 1, "ratio", &count, &ratio);
-        if (!given || count != 1 || ratio[0] != 0)
-            tn_o_fail(o, TN_UNSUPPORTED, "dropout in training mode");
-    }
-    tn_o_out_same(o, 0, 0);
-    if (!tn_o_wants(o, 1)) return;
-    tn_dtype dtype = o->version >= 10 ? TN_bool : type.dtype;
-    tn_o_out(o, 1, tn_b_full(o->b, dtype, &type.shape, 1));
-}
-
 static const tn_onnx_op rows[] = {
     {"AveragePool", 1, TN_ONNX_LATEST, import_average_pool},
     {"BatchNormalization", 14, TN_ONNX_LATEST, import_batch_norm},
     {"Conv", 1, TN_ONNX_LATEST, import_conv},
     {"ConvTranspose", 1, TN_ONNX_LATEST, import_conv_transpose},
-    {"Dropout", 7, TN_ONNX_LATEST, import_dropout},
     {"Einsum", 12, TN_ONNX_LATEST, import_einsum},
     {"Gemm", 1, TN_ONNX_LATEST, import_gemm},
     {"GlobalAveragePool", 1, TN_ONNX_LATEST, import_global_average_pool},

@@ -1,18 +1,23 @@
 /* Random numbers. A node's numbers follow from its seed, without one from the name of its result:
  * every run of a model gives the same ones. */
-#include "import/onnx/ops.h"
+#include <math.h>
 
-static uint64_t stream_of(tn_o *o) {
-    if (tn_o_has_attr(o, "seed")) {
-        double seed = tn_o_float(o, "seed", 0);
-        return tn_hash64(&seed, sizeof seed);
-    }
+#include "import/onnx/ops.h"
+#include "import/onnx/scope.h"
+
+static tn_value key_from(tn_o *o, uint64_t stream) {
+    return tn_b_scalar_int(o->b, TN_u64, (int64_t)(stream ^ o->scope->im->options->stream));
+}
+
+static uint64_t stream_of_name(const tn_o *o) {
     const char *name = o->node->outputs.len ? o->node->outputs.data[0] : "";
     return tn_hash64(name, strlen(name));
 }
 
 static tn_value key_of(tn_o *o) {
-    return tn_b_scalar_int(o->b, TN_u64, (int64_t)stream_of(o));
+    if (!tn_o_has_attr(o, "seed")) return key_from(o, stream_of_name(o));
+    double seed = tn_o_float(o, "seed", 0);
+    return key_from(o, tn_hash64(&seed, sizeof seed));
 }
 
 static bool float_type(tn_o *o, tn_dtype dtype) {
@@ -90,8 +95,51 @@ static void import_multinomial(tn_o *o) {
     tn_o_out(o, 0, tn_b_multinomial(o->b, tn_o_in(o, 0), samples, dtype, key_of(o)));
 }
 
+/* ---- dropout ------------------------------------------------------------------------------------ */
+
+/* The probability of a dropout in training mode; 0: it is none. */
+static double dropout_ratio(tn_o *o) {
+    tn_array training;
+    int count = 0;
+    const double *ratio = NULL;
+    bool trains = o->version >= 12 && tn_o_has(o, 2) &&
+                  tn_o_need_array(o, 2, "training_mode", &training) &&
+                  tn_array_count(&training) == 1 && tn_array_get(&training, 0).u;
+    if (!trains) return 0;
+    if (!tn_o_has(o, 1)) return 0.5;
+    if (!tn_o_need_floats(o, 1, "ratio", &count, &ratio)) return 0;
+    if (count == 1 && ratio[0] >= 0 && ratio[0] <= 1) return ratio[0];
+    tn_o_refuse(o, TN_INVALID, "ratio is %s%g; expected one number from 0 to 1",
+                count == 1 ? "" : "a list of them, first ", count ? ratio[0] : (double)NAN);
+    return 0;
+}
+
+/* Its seed is a whole number, that of others a float. */
+static tn_value dropout_key(tn_o *o) {
+    if (!tn_o_has_attr(o, "seed")) return key_from(o, stream_of_name(o));
+    int64_t seed = tn_o_int(o, "seed", 0);
+    return key_from(o, tn_hash64(&seed, sizeof seed));
+}
+
+/* Outside of training mode the result is the input, the mask all true. */
+static void import_dropout(tn_o *o) {
+    double ratio = dropout_ratio(o);
+    tn_type type = tn_o_type(o, 0);
+    if (ratio > 0) {
+        tn_value kept = TN_NO_VALUE;
+        tn_o_out(o, 0, tn_b_dropout(o->b, tn_o_in(o, 0), ratio, dropout_key(o), &kept));
+        if (tn_o_wants(o, 1)) tn_o_out(o, 1, kept);
+        return;
+    }
+    tn_o_out_same(o, 0, 0);
+    if (!tn_o_wants(o, 1)) return;
+    tn_dtype dtype = o->version >= 10 ? TN_bool : type.dtype;
+    tn_o_out(o, 1, tn_b_full(o->b, dtype, &type.shape, 1));
+}
+
 static const tn_onnx_op rows[] = {
     {"Bernoulli", 15, TN_ONNX_LATEST, import_bernoulli},
+    {"Dropout", 7, TN_ONNX_LATEST, import_dropout},
     {"Multinomial", 7, TN_ONNX_LATEST, import_multinomial},
     {"RandomNormal", 1, TN_ONNX_LATEST, import_normal},
     {"RandomNormalLike", 1, TN_ONNX_LATEST, import_normal_like},
