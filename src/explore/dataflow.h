@@ -2,6 +2,7 @@
 #ifndef TENON_EXPLORE_DATAFLOW_H
 #define TENON_EXPLORE_DATAFLOW_H
 
+#include <jansson.h>
 #include <tenon/explore.h>
 
 static inline int tn__normal_channels(const tn_machine *m) {
@@ -30,5 +31,15 @@ enum { TN_FISSION_RATIOS = 4 };
  * each with two rates of a normal channel, snapped to multiples of a head, sequence or column. Ascending,
  * distinct; returns how many (0: the operator cannot be divided). */
 int tn__fission_ratios(const tn_problem *p, int op, int nmp, double ratios[TN_FISSION_RATIOS]);
+
+/* The artifact's form: groups of partitions of tiers of {"op", "nmp": [channel …], "normal": [[channel …]],
+ * "nmp_ratio", "exec"}. Operators are those of `w` by name; channels 0 … nmp − 1 are near memory, the others
+ * normal. Errors name the place: "mags[0][1][0][2]: …". */
+tn_status tn__dataflow_read(const json_t *groups, const tn_workload *w, const tn_machine *m,
+                            tn_dataflow *out, tn_error *err);
+/* The caller's reference; NULL without memory. */
+json_t *tn__dataflow_json(const tn_dataflow *d, const tn_workload *w, const tn_machine *m);
+/* The same in short: an operator is [name, channels near memory, uses normal ones, ratio]. */
+json_t *tn__dataflow_plan_json(const tn_dataflow *d, const tn_workload *w);
 
 #endif

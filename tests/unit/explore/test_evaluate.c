@@ -1,6 +1,8 @@
 /* Rooflines, fixed and random dataflows against rows computed with the H²-LLM artifact. */
 #include "unit/explore/rows.h"
 
+#include "explore/dataflow.h"
+
 static tn_cost_model *npu, *nmp;
 
 static int open_models(void **state) {
@@ -113,35 +115,6 @@ static double utilization_of(const json_t *table, const tn_machine *m, int batch
     return 1;
 }
 
-static void read_placement(const json_t *row, const tn_workload *w, tn_placement *out) {
-    const json_t *channel;
-    size_t i;
-    for (int op = 0; op < w->count; op++)
-        if (strcmp(w->operators[op].name, rows_text(row, "op")) == 0) out->op = (uint8_t)op;
-    json_array_foreach(json_object_get(row, "nmp"), i, channel) out->nmp |=
-        UINT64_C(1) << json_integer_value(channel);
-    out->normal = json_array_size(json_object_get(row, "normal")) > 0;
-    out->ratio = rows_number(row, "nmp_ratio");
-}
-
-static void read_dataflow(const json_t *groups, const tn_workload *w, tn_dataflow *out) {
-    const json_t *group, *partition, *tier, *op;
-    size_t g, p, t, i;
-    *out = (tn_dataflow){0};
-    json_array_foreach((json_t *)groups, g, group) {
-        json_array_foreach((json_t *)group, p, partition) {
-            json_array_foreach((json_t *)partition, t, tier) {
-                json_array_foreach((json_t *)tier, i, op) {
-                    tn_placement *a = &out->at[out->count++];
-                    *a = (tn_placement){
-                        .group = (uint8_t)g, .partition = (uint8_t)p, .tier = (uint8_t)t};
-                    read_placement(op, w, a);
-                }
-            }
-        }
-    }
-}
-
 static void test_random_dataflows__equal_rows(void **state) {
     (void)state;
     json_t *file = rows_load("dataflow_eval"), *utilizations = rows_load("nmp_utilization"), *row;
@@ -150,7 +123,7 @@ static void test_random_dataflows__equal_rows(void **state) {
         const json_t *device = json_object_get(row, "device");
         bool data_centric = strcmp(rows_text(row, "mode"), "data-centric") == 0;
         tn_error err = TN_ERROR_INIT;
-        tn_dataflow d;
+        tn_dataflow d, again;
         tn_evaluation e;
         tn_workload w;
         rows_workload(rows_text(row, "model"), &w);
@@ -165,7 +138,11 @@ static void test_random_dataflows__equal_rows(void **state) {
                         .processor = npu,
                         .near_memory = nmp};
         p.machine.near_memory.utilization = utilization_of(utilizations, &p.machine, batch);
-        read_dataflow(json_object_get(row, "mags"), &w, &d);
+        assert_ok(tn__dataflow_read(json_object_get(row, "mags"), &w, &p.machine, &d, &err), &err);
+        json_t *written = tn__dataflow_json(&d, &w, &p.machine);
+        assert_ok(tn__dataflow_read(written, &w, &p.machine, &again, &err), &err);
+        assert_memory_equal(&again, &d, sizeof d);
+        json_decref(written);
         assert_ok(
             tn_dataflow_check(&p, data_centric ? TN_DATA_CENTRIC : TN_COMPUTE_CENTRIC, &d, &err),
             &err);
