@@ -173,6 +173,9 @@ typedef struct tn_search_options {
     uint64_t seed;                        /* genetic */
     int population, generations, parents; /* genetic; 0: 100, 10, 50 */
     double mutate_ratio;                  /* genetic, 0..1 */
+    /* Of the data-centric space's ratios those two alone that the artifact's samplers draw: what its genetic
+     * search reaches where no crossover happens (mutate_ratio 1, as published for PaLM). Exact search. */
+    bool sampled_ratios;
     /* Called now and then by the calling thread; false ends the search with what is known. May be NULL. */
     bool (*progress)(void *context, double done, double best);
     void *context;

@@ -26,11 +26,14 @@ static inline int64_t tn__fission_units(const tn_product *p) {
 /* The two parts of `p` when units near memory hold `ratio` of it. Rounds down towards them. */
 void tn__fission(const tn_product *p, double ratio, tn_product *near_memory, tn_product *processor);
 
-enum { TN_FISSION_RATIOS = 4 };
+enum { TN_FISSION_RATIOS = 4, TN_FISSION_RATES = 2 };
 /* The artifact's ratios for operator `op` on `nmp` channels beside the normal ones: by bandwidth and by compute,
  * each with two rates of a normal channel, snapped to multiples of a head, sequence or column. Ascending,
  * distinct; returns how many (0: the operator cannot be divided). */
 int tn__fission_ratios(const tn_problem *p, int op, int nmp, double ratios[TN_FISSION_RATIOS]);
+/* Those with the first `rate_count` rates only: one is that of the artifact's samplers. */
+int tn__fission_ratios_at(const tn_problem *p, int op, int nmp, int rate_count,
+                          double ratios[TN_FISSION_RATIOS]);
 
 /* The artifact's form: groups of partitions of tiers of {"op", "nmp": [channel …], "normal": [[channel …]],
  * "nmp_ratio", "exec"}. Operators are those of `w` by name; channels 0 … nmp − 1 are near memory, the others

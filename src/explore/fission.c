@@ -38,9 +38,14 @@ static int insert(double *ratios, int count, double r) {
 }
 
 int tn__fission_ratios(const tn_problem *p, int op, int nmp, double ratios[TN_FISSION_RATIOS]) {
+    return tn__fission_ratios_at(p, op, nmp, TN_FISSION_RATES, ratios);
+}
+
+int tn__fission_ratios_at(const tn_problem *p, int op, int nmp, int rate_count,
+                          double ratios[TN_FISSION_RATIOS]) {
     /* Of the bandwidth of a normal channel: what the processor reaches (the artifact's samplers), and the peak
      * (its crossover). */
-    const double rates[2] = {0.7, 1.0};
+    const double rates[TN_FISSION_RATES] = {0.7, 1.0};
     const tn_near_memory *u = &p->machine.near_memory;
     const tn_scenario *s = &p->scenario;
     tn_product prefill = tn_workload_product(p->workload, op, s, tn_phase_prefill(s));
@@ -49,7 +54,7 @@ int tn__fission_ratios(const tn_problem *p, int op, int nmp, double ratios[TN_FI
     int64_t units = prefill.batch > 1 && heads > 1 ? heads : tn__fission_units(&prefill);
     int count = 0;
     if (units < 2) return 0;
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < rate_count; i++) {
         double near = u->bandwidth * p->machine.memory.banks * nmp;
         double normal =
             2 * p->machine.memory.bandwidth * rates[i] * tn__normal_channels(&p->machine);

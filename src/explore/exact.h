@@ -1,0 +1,144 @@
+/* The exact solver's parts. Costs are scalars here: what adds up over a whole dataflow (`add`: prefill, energy,
+ * a price of bytes near memory, each by its weight) and decode latency (`span`), of which partitions that run
+ * side by side keep the longest.
+ *
+ *   tier       Pareto set (add, span) of a set of operators on so many channels      exact_tier.c
+ *   partition  Pareto set over sequences of tiers of a connected set of operators    exact_partition.c
+ *   group      the best split of the channels among its partitions                   exact_group.c
+ *   dataflow   the best chain of ideals of the operator graph                        exact.c */
+#ifndef TENON_EXPLORE_EXACT_H
+#define TENON_EXPLORE_EXACT_H
+
+#include "explore/exact_costs.h"
+
+/* Prices of one second of latency, one joule, and one byte near memory. */
+typedef struct exact_weights {
+    double latency, energy, bytes;
+} exact_weights;
+
+/* Channels of a tier or partition. The union's need not all be used. */
+typedef struct exact_channels {
+    int nmp;
+    bool normal;
+} exact_channels;
+
+/* Alternatives of one placement with the same `add`: points[first, first + count), with near_memory ascending
+ * and processor descending. */
+typedef struct exact_option {
+    double add;
+    int nmp;
+    bool normal;
+    uint32_t first, count;
+} exact_option;
+
+typedef struct exact_point {
+    double near_memory, processor;
+    uint32_t choice; /* of the shape */
+} exact_point;
+
+typedef struct exact_options {
+    TN_VEC(exact_option) list; /* nmp ascending */
+    TN_VEC(exact_point) points;
+} exact_options;
+
+typedef struct exact_pick {
+    uint8_t op;
+    uint32_t choice;
+} exact_pick;
+
+typedef struct exact_tier {
+    double add, span;
+    uint32_t picks; /* as many as the tier has operators */
+    uint32_t ops;   /* bit: operator */
+} exact_tier;
+
+/* A sequence of tiers: one after another sequence. */
+typedef struct exact_sequence {
+    double add, span;
+    int32_t before; /* -1: none */
+    uint32_t tier;
+} exact_sequence;
+
+/* A part of one of the pools: span ascending, add descending. */
+typedef struct exact_list {
+    uint32_t first, count;
+    bool known;
+} exact_list;
+
+typedef struct exact_part {
+    uint32_t ops;
+    exact_channels channels;
+    uint32_t sequence;
+} exact_part;
+
+typedef struct exact_group {
+    double value;
+    uint32_t parts;
+    int count;
+} exact_group;
+
+/* A set of operators that can be done first, and the cheapest way to have done it. */
+typedef struct exact_ideal {
+    uint32_t ops, from;
+    double best;
+} exact_ideal;
+
+typedef struct exact_solver {
+    tn_arena *arena;
+    const tn_problem *problem;
+    const tn_workload *workload;
+    const exact_costs *costs;
+    tn_dataflow_space space;
+    exact_weights weights;
+    double generate, step; /* step: price of one second of a decode step */
+    uint32_t after[TN_OPERATORS];
+    exact_options options[TN_OPERATORS];           /* by shape */
+    tn_map tier_sets, partitions, groups;          /* ops → index of … */
+    TN_VEC(exact_list) tier_lists, sequence_lists; /* … as many as there are channels: index_of */
+    TN_VEC(exact_group) group_list;
+    TN_VEC(exact_tier) tiers;
+    TN_VEC(exact_pick) picks;
+    TN_VEC(exact_sequence) sequences;
+    TN_VEC(exact_part) parts;
+    TN_VEC(exact_ideal) ideals; /* smaller ones first */
+} exact_solver;
+
+/* A dataflow whose channels near memory are counted but not chosen. */
+typedef struct exact_plan {
+    tn_dataflow flow;
+    int nmp[TN_OPERATORS]; /* by place */
+} exact_plan;
+
+/* `costs` stay the caller's. TN_UNSUPPORTED: the graph has too many ideals. */
+tn_status tn__exact_init(exact_solver *s, tn_arena *arena, const tn_problem *p,
+                         const exact_costs *costs, tn_dataflow_space space, tn_error *err);
+/* The least price of a dataflow, wherever its bytes lie; infinite where the space has none. */
+double tn__exact_solve(exact_solver *s, exact_weights weights);
+/* The dataflow that was found last. */
+void tn__exact_write(const exact_solver *s, exact_plan *out);
+/* Chooses channels so that bytes spread evenly. */
+void tn__exact_place(const exact_solver *s, exact_plan *plan);
+/* The best dataflow that fits, by any objective. */
+tn_status tn__exact_search(exact_solver *s, const tn_search_options *options, tn_solution *out,
+                           tn_error *err);
+
+void tn__exact_options(exact_solver *s);
+/* Tiers of exactly `ops`, side by side. */
+exact_list tn__exact_tiers(exact_solver *s, uint32_t ops, exact_channels channels);
+/* Sequences of tiers over `ops`, an interval of the graph. */
+exact_list tn__exact_sequences(exact_solver *s, uint32_t ops, exact_channels channels);
+/* The best group of `ops`, an interval; value infinite where there is none. */
+exact_group tn__exact_group(exact_solver *s, uint32_t ops);
+
+static inline int tn__lowest(uint32_t set) {
+    return __builtin_ctz(set);
+}
+static inline uint32_t tn__exact_index(const exact_solver *s, exact_channels c) {
+    (void)s;
+    return (uint32_t)c.nmp * 2 + c.normal;
+}
+static inline uint32_t tn__exact_lists(const exact_solver *s) {
+    return 2 * ((uint32_t)s->costs->channels + 1);
+}
+
+#endif

@@ -1,0 +1,165 @@
+/* Filling the tables of exact search. */
+#include "explore/exact_costs.h"
+
+#include "explore/dataflow.h"
+#include "machine/cost_model.h"
+
+typedef struct filling {
+    tn_arena *arena;
+    const tn_problem *problem;
+    tn_dataflow_space space;
+    bool sampled;
+    exact_costs *out;
+    tn_error *err;
+} filling;
+
+static bool same_product(const tn_product *a, const tn_product *b) {
+    return a->batch == b->batch && a->m == b->m && a->n == b->n && a->k == b->k;
+}
+
+/* The shape of operator `op`: an earlier one where nothing that costs depend on differs. */
+static void find_shape(filling *f, int op) {
+    const tn_workload *w = f->problem->workload;
+    const tn_scenario *s = &f->problem->scenario;
+    exact_shape shape = {
+        .prefill = tn_workload_product(w, op, s, tn_phase_prefill(s)),
+        .decode = tn_workload_product(w, op, s, tn_phase_decode(s)),
+        .bytes = tn_workload_bytes(w, op, s),
+        .op = op,
+    };
+    f->out->bytes += shape.bytes;
+    for (int i = 0; i < f->out->shape_count; i++) {
+        const exact_shape *o = &f->out->shapes[i];
+        if (same_product(&o->prefill, &shape.prefill) && same_product(&o->decode, &shape.decode) &&
+            o->bytes == shape.bytes && w->operators[o->op].heads == w->operators[op].heads) {
+            f->out->shape_of[op] = i;
+            return;
+        }
+    }
+    f->out->shape_of[op] = f->out->shape_count;
+    f->out->shapes[f->out->shape_count++] = shape;
+}
+
+static tn_status ask(const filling *f, const tn_cost_query *q, double *latency, double *energy) {
+    const tn_problem *p = f->problem;
+    tn_cost cost;
+    TN_CHECK(
+        tn_cost_of(q->unit == TN_UNIT_PROCESSOR ? p->processor : p->near_memory, q, &cost, f->err));
+    *latency += cost.latency;
+    *energy += cost.energy;
+    return TN_OK;
+}
+
+static tn_cost_query query_of(const filling *f, tn_unit unit, int nmp, bool normal) {
+    return (tn_cost_query){
+        .machine = &f->problem->machine,
+        .unit = unit,
+        .nmp_channels = nmp,
+        .normal_channels = normal ? f->out->normal : 0,
+        .sequences = f->problem->scenario.batch,
+    };
+}
+
+/* Prefill of `c`, which knows where it is. */
+static tn_status price_prefill(const filling *f, const exact_shape *s, exact_choice *c) {
+    tn_cost_query q = query_of(f, TN_UNIT_PROCESSOR, c->nmp, c->normal);
+    q.product = s->prefill;
+    return ask(f, &q, &c->prefill, &c->prefill_energy);
+}
+
+static tn_status price_decode(const filling *f, const exact_shape *s, exact_choice *c) {
+    tn_product near_memory = s->decode, processor = s->decode;
+    if (c->nmp && c->normal) tn__fission(&s->decode, c->ratio, &near_memory, &processor);
+    if (c->nmp) {
+        tn_cost_query q = query_of(f, TN_UNIT_NEAR_MEMORY, c->nmp, c->normal);
+        q.product = near_memory;
+        TN_CHECK(ask(f, &q, &c->near_memory, &c->energy));
+    }
+    if (c->normal) {
+        tn_cost_query q = query_of(f, TN_UNIT_PROCESSOR, c->nmp, c->normal);
+        q.product = processor;
+        TN_CHECK(ask(f, &q, &c->processor, &c->energy));
+    }
+    return TN_OK;
+}
+
+static tn_status add_choice(const filling *f, exact_shape *s, exact_choice c) {
+    if (!c.nmp || !c.normal || !s->choices.len || !s->choices.data[s->choices.len - 1].normal ||
+        s->choices.data[s->choices.len - 1].nmp != c.nmp) {
+        TN_CHECK(price_prefill(f, s, &c));
+    } else { /* only the ratio differs */
+        c.prefill = s->choices.data[s->choices.len - 1].prefill;
+        c.prefill_energy = s->choices.data[s->choices.len - 1].prefill_energy;
+    }
+    TN_CHECK(price_decode(f, s, &c));
+    if (c.nmp && c.normal && f->problem->near_memory->events) {
+        tn_cost_query q = query_of(f, TN_UNIT_NEAR_MEMORY, c.nmp, false);
+        q.event = TN_COST_SYNC;
+        TN_CHECK(ask(f, &q, &c.near_memory, &c.energy));
+    }
+    tn_vec_push(f->arena, &s->choices, c);
+    return TN_OK;
+}
+
+static tn_status add_fissions(const filling *f, exact_shape *s, int nmp) {
+    double ratios[TN_FISSION_RATIOS];
+    int count =
+        tn__fission_ratios_at(f->problem, s->op, nmp, f->sampled ? 1 : TN_FISSION_RATES, ratios);
+    for (int i = 0; i < count; i++)
+        TN_CHECK(add_choice(f, s, (exact_choice){.nmp = nmp, .normal = 1, .ratio = ratios[i]}));
+    return TN_OK;
+}
+
+static tn_status fill_shape(const filling *f, exact_shape *s) {
+    if (f->out->normal) TN_CHECK(add_choice(f, s, (exact_choice){.normal = 1}));
+    for (int n = 1; n <= f->out->channels; n++) {
+        TN_CHECK(add_choice(f, s, (exact_choice){.nmp = n, .ratio = 1}));
+        if (f->out->normal && f->space != TN_COMPUTE_CENTRIC) TN_CHECK(add_fissions(f, s, n));
+    }
+    return TN_OK;
+}
+
+static tn_status fill_events(const filling *f) {
+    if (!f->problem->near_memory->events) return TN_OK;
+    for (int n = 1; n <= f->out->channels; n++) {
+        exact_event *tier = &f->out->tier[n], *group = &f->out->group[n];
+        tn_cost_query q = query_of(f, TN_UNIT_NEAR_MEMORY, n, false);
+        q.event = TN_COST_SYNC;
+        TN_CHECK(ask(f, &q, &group->latency, &group->energy));
+        *tier = *group;
+        q.event = TN_COST_MODE_CHANGE;
+        TN_CHECK(ask(f, &q, &tier->latency, &tier->energy));
+    }
+    return TN_OK;
+}
+
+tn_status tn__exact_costs(tn_arena *arena, const tn_problem *p, const tn_search_options *options,
+                          exact_costs *out, tn_error *err) {
+    const tn_memory *m = &p->machine.memory;
+    filling f = {arena, p, options->space, options->sampled_ratios, out, err};
+    *out = (exact_costs){.channels = p->machine.near_memory.channels,
+                         .normal = tn__normal_channels(&p->machine),
+                         .channel_bytes = m->banks * m->bank_bytes};
+    for (int op = 0; op < p->workload->count; op++) find_shape(&f, op);
+    for (int i = 0; i < out->shape_count; i++) TN_CHECK(fill_shape(&f, &out->shapes[i]));
+    return fill_events(&f);
+}
+
+static void mix(tn_hash128 *h, const void *data, size_t size) {
+    tn_hash128 part = tn_hash128_of(data, size), both[2] = {*h, part};
+    *h = tn_hash128_of(both, sizeof both);
+}
+
+tn_hash128 tn__exact_costs_hash(const exact_costs *c) {
+    tn_hash128 h = {0, 0};
+    double sizes[] = {c->channels, c->normal, c->channel_bytes, c->bytes, c->shape_count};
+    mix(&h, sizes, sizeof sizes);
+    mix(&h, c->shape_of, sizeof c->shape_of);
+    mix(&h, c->tier, sizeof c->tier);
+    mix(&h, c->group, sizeof c->group);
+    for (int i = 0; i < c->shape_count; i++) {
+        mix(&h, &c->shapes[i].bytes, sizeof(double));
+        mix(&h, c->shapes[i].choices.data, c->shapes[i].choices.len * sizeof(exact_choice));
+    }
+    return h;
+}

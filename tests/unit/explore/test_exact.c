@@ -1,0 +1,161 @@
+/* Exact search against optima computed with the H²-LLM artifact's own space and cost model. */
+#include "unit/explore/rows.h"
+
+static tn_cost_model *npu, *nmp;
+
+static int open_models(void **state) {
+    (void)state;
+    tn_error err = TN_ERROR_INIT;
+    assert_ok(tn_cost_model_open("npu_roofline", &npu, &err), &err);
+    assert_ok(tn_cost_model_open("nmp_roofline", &nmp, &err), &err);
+    return 0;
+}
+
+static int release_models(void **state) {
+    (void)state;
+    tn_cost_model_release(npu);
+    tn_cost_model_release(nmp);
+    return 0;
+}
+
+static double utilization_of(const json_t *table, const tn_machine *m, int batch) {
+    const json_t *row;
+    size_t i;
+    json_array_foreach((json_t *)table, i, row) {
+        if ((int)rows_number(row, "fpu") == m->near_memory.fpus &&
+            rows_number(row, "mhz") * 1e6 == m->near_memory.clock &&
+            rows_number(row, "pe_bw") * 1e9 == m->near_memory.bandwidth &&
+            (int)rows_number(row, "batch") == batch)
+            return rows_number(row, "util");
+    }
+    return 1;
+}
+
+/* Solves, and holds the solution against check and evaluation. */
+static tn_solution solve(const tn_problem *p, const tn_search_options *options) {
+    tn_error err = TN_ERROR_INIT;
+    tn_solution s;
+    tn_evaluation e;
+    assert_ok(tn_search_dataflow(p, options, &s, &err), &err);
+    assert_ok(tn_dataflow_check(p, options->space, &s.dataflow, &err), &err);
+    assert_ok(tn_dataflow_evaluate(p, &s.dataflow, &e, &err), &err);
+    assert_memory_equal(&e, &s.evaluation, sizeof e);
+    return s;
+}
+
+static void test_exact__finds_known_optima(void **state) {
+    (void)state;
+    json_t *file = rows_load("exact_optimum"), *utilizations = rows_load("nmp_utilization"), *row;
+    size_t i;
+    json_array_foreach(json_object_get(file, "rows"), i, row) {
+        const json_t *device = json_object_get(row, "device");
+        bool data_centric = strcmp(rows_text(device, "mode"), "data-centric") == 0;
+        int batch = (int)rows_integer(row, "batch");
+        tn_workload w;
+        rows_workload(rows_text(row, "model"), &w);
+        tn_problem p = {.workload = &w,
+                        .scenario = rows_scenario(rows_text(row, "dataset"), batch),
+                        .machine = rows_machine(
+                            (int)rows_integer(device, "nmp"), (int)rows_integer(device, "fpu"),
+                            rows_number(device, "mhz"), rows_number(device, "pe_bw")),
+                        .processor = npu,
+                        .near_memory = nmp};
+        p.machine.near_memory.utilization = utilization_of(utilizations, &p.machine, batch);
+        tn_search_options options = TN_SEARCH_OPTIONS_INIT;
+        options.space = data_centric ? TN_DATA_CENTRIC : TN_COMPUTE_CENTRIC;
+        /* The rows of PaLM are of runs without crossover. */
+        options.sampled_ratios = strcmp(rows_text(row, "model"), "palm") == 0;
+        tn_solution s = solve(&p, &options);
+        double want = rows_number(row, "total");
+        if (strcmp(rows_text(row, "status"), "bounds") != 0) {
+            if (strcmp(rows_text(row, "design"), "CC-NMP") != 0) assert_true(s.optimal);
+            if (s.optimal) rows_near(s.evaluation.total, want, 1e-9, "total");
+        }
+    }
+    assert_true(i > 70);
+    json_decref(utilizations);
+    json_decref(file);
+}
+
+/* The artifact's space of 4 · 16 machines, whose buffers no roofline looks at. */
+static void published_space(const json_t *utilizations, int buffers, tn_machine_space *out) {
+    static const struct {
+        int fpus;
+        double mhz, gbs;
+    } elements[] = {{8, 400, 6.4},  {8, 600, 6.4},  {8, 800, 6.4},  {8, 1000, 6.4},
+                    {8, 400, 12.8}, {8, 600, 12.8}, {8, 800, 12.8}, {4, 1000, 12.8},
+                    {8, 400, 25.6}, {8, 600, 25.6}, {4, 800, 25.6}, {4, 1000, 25.6},
+                    {8, 400, 51.2}, {4, 600, 51.2}, {4, 800, 51.2}, {2, 1000, 51.2}};
+    const json_t *row;
+    size_t i;
+    *out = (tn_machine_space){.base = rows_machine(8, 8, 600, 25.6),
+                              .channels = {2, 4, 6, 8},
+                              .channel_count = 4,
+                              .element_count = 16};
+    for (i = 0; i < 16; i++)
+        out->elements[i] =
+            (tn_element_choice){elements[i].fpus, elements[i].mhz * 1e6, elements[i].gbs * 1e9};
+    json_array_foreach((json_t *)utilizations, i, row) {
+        int at = out->technology.utilization_count++;
+        out->technology.utilizations[at].fpus = (int)rows_number(row, "fpu");
+        out->technology.utilizations[at].clock = rows_number(row, "mhz") * 1e6;
+        out->technology.utilizations[at].bandwidth = rows_number(row, "pe_bw") * 1e9;
+        out->technology.utilizations[at].batch = (int)rows_number(row, "batch");
+        out->technology.utilizations[at].utilization = rows_number(row, "util");
+    }
+    for (int b = 0; b < buffers; b++)
+        out->input_buffers[b] = out->weight_buffers[b] = out->output_buffers[b] = 4096 << b;
+    out->input_buffer_count = out->weight_buffer_count = out->output_buffer_count = buffers;
+}
+
+static void assert_machine(const tn_machine_space *space, const tn_finding_machine *found,
+                           const json_t *row) {
+    tn_machine m;
+    tn_machine_space_at(space, found->index, &m);
+    assert_int_equal(m.near_memory.channels, rows_integer(row, "nmp"));
+    assert_int_equal(m.near_memory.fpus, rows_integer(row, "fpu"));
+    assert_true(m.near_memory.clock == rows_number(row, "mhz") * 1e6);
+    assert_true(m.near_memory.bandwidth == rows_number(row, "bw") * 1e9);
+    rows_near(found->value, rows_number(row, "total"), 1e-9, "total");
+}
+
+static tn_finding *explore(const tn_study_part *parts, int count, const tn_machine_space *space,
+                           int threads) {
+    tn_error err = TN_ERROR_INIT;
+    tn_finding *f;
+    tn_search_options options = TN_SEARCH_OPTIONS_INIT;
+    options.threads = threads;
+    tn_study study = {parts, count, space, npu, nmp};
+    assert_ok(tn_explore(&study, &options, &f, &err), &err);
+    return f;
+}
+
+static void test_explore__finds_the_known_best_machines(void **state) {
+    (void)state;
+    json_t *file = rows_load("arch_optimum"), *utilizations = rows_load("nmp_utilization"), *row;
+    tn_machine_space space;
+    size_t i;
+    published_space(utilizations, 0, &space);
+    json_array_foreach(json_object_get(file, "rows"), i, row) {
+        tn_study_part part = {
+            .scenario = rows_scenario(rows_text(row, "dataset"), (int)rows_integer(row, "batch")),
+            .weight = 1};
+        rows_workload(rows_text(row, "model"), &part.workload);
+        tn_finding *f = explore(&part, 1, &space, 1);
+        assert_int_equal(f->count, 64);
+        assert_machine(&space, &f->machines[0], row);
+        assert_true(f->machines[0].pareto && f->machines[0].optimal);
+        tn_finding_release(f);
+    }
+    assert_true(i > 15);
+    json_decref(utilizations);
+    json_decref(file);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_exact__finds_known_optima),
+        cmocka_unit_test(test_explore__finds_the_known_best_machines),
+    };
+    return cmocka_run_group_tests(tests, open_models, release_models);
+}
