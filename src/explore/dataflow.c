@@ -1,6 +1,8 @@
 /* Which dataflows are legal, and whether their weights fit into the channels. */
 #include "explore/dataflow.h"
 
+#include <math.h>
+
 #include "base/base.h"
 #include "explore/workload.h"
 
@@ -80,6 +82,21 @@ static tn_status check_order(const check *c) {
     return TN_OK;
 }
 
+/* Beside the data-centric ratios, the union has those that cut an operator between two of its units. */
+static tn_status check_share(const check *c, int i) {
+    const tn_problem *p = c->problem;
+    const tn_placement *a = &c->dataflow->at[i];
+    tn_product whole =
+        tn_workload_product(p->workload, a->op, &p->scenario, tn_phase_decode(&p->scenario));
+    int64_t units = tn__fission_units(&whole);
+    double part = round(a->ratio * (double)units);
+    if (part >= 1 && part < (double)units && fabs(a->ratio - part / (double)units) < 1e-12)
+        return TN_OK;
+    return tn_error_set(c->err, TN_INVALID,
+                        "operator %s: %.17g of it is no whole number of its %lld parts",
+                        name_of(c, i), a->ratio, (long long)units);
+}
+
 static tn_status check_placement(const check *c, int i) {
     const tn_placement *a = &c->dataflow->at[i];
     const tn_machine *m = &c->problem->machine;
@@ -93,7 +110,7 @@ static tn_status check_placement(const check *c, int i) {
         return tn_error_set(c->err, TN_INVALID,
                             "operator %s: a share of %g does not go with its channels",
                             name_of(c, i), a->ratio);
-    if (!mixed || c->space == TN_UNION) return TN_OK;
+    if (!mixed) return TN_OK;
     if (c->space == TN_COMPUTE_CENTRIC)
         return tn_error_set(
             c->err, TN_INVALID,
@@ -103,6 +120,7 @@ static tn_status check_placement(const check *c, int i) {
     int count = tn__fission_ratios(c->problem, a->op, tn__channel_count(a->nmp), ratios);
     for (int r = 0; r < count; r++)
         if (ratios[r] == a->ratio) return TN_OK;
+    if (c->space == TN_UNION) return check_share(c, i);
     return tn_error_set(c->err, TN_INVALID, "operator %s: %.17g is not among its %d ratios",
                         name_of(c, i), a->ratio, count);
 }
@@ -134,6 +152,31 @@ static channels collect(const tn_dataflow *d, int from,
     return all;
 }
 
+/* Operators that depend on nothing of each other are partitions of their own. */
+static tn_status check_connected(const check *c, int from) {
+    const tn_dataflow *d = c->dataflow;
+    const tn_workload *w = c->problem->workload;
+    uint32_t all = 0, reached = 1u << d->at[from].op;
+    int to = from;
+    for (; to < d->count && same_partition(&d->at[from], &d->at[to]); to++)
+        all |= 1u << d->at[to].op;
+    for (uint32_t before = 0; before != reached;) {
+        before = reached;
+        for (int i = from; i < to; i++) {
+            uint32_t own = 1u << d->at[i].op, reads = w->before[d->at[i].op];
+            if (reached & own) reached |= reads & all;
+            if (reached & reads) reached |= own;
+        }
+    }
+    if (reached == all) return TN_OK;
+    int apart = from;
+    while (reached >> d->at[apart].op & 1) apart++;
+    return tn_error_set(c->err, TN_INVALID,
+                        "operator %s is in one partition with %s, but not connected with it by "
+                        "operators of the partition",
+                        name_of(c, apart), name_of(c, from));
+}
+
 /* Partitions of the group that begins at `from` use channels of their own. */
 static tn_status check_group(const check *c, int from) {
     const tn_dataflow *d = c->dataflow;
@@ -143,6 +186,7 @@ static tn_status check_group(const check *c, int from) {
     for (int i = from; i < d->count && same_group(&d->at[from], &d->at[i]); i++) {
         if (i > from && same_partition(&d->at[i - 1], &d->at[i])) continue;
         channels p = collect(d, i, same_partition);
+        TN_CHECK(check_connected(c, i));
         if ((p.nmp & nmp) || (p.normal && normal))
             return tn_error_set(
                 c->err, TN_INVALID,

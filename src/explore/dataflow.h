@@ -25,6 +25,8 @@ static inline int64_t tn__fission_units(const tn_product *p) {
 }
 /* The two parts of `p` when units near memory hold `ratio` of it. Rounds down towards them. */
 void tn__fission(const tn_product *p, double ratio, tn_product *near_memory, tn_product *processor);
+/* The share of which tn__fission gives `part` of `units` to the units near memory: part / units but for rounding. */
+double tn__fission_share(int64_t part, int64_t units);
 
 enum { TN_FISSION_RATIOS = 4, TN_FISSION_RATES = 2 };
 /* The artifact's ratios for operator `op` on `nmp` channels beside the normal ones: by bandwidth and by compute,

@@ -1,6 +1,8 @@
 /* Filling the tables of exact search. */
 #include "explore/exact_costs.h"
 
+#include <stdlib.h>
+
 #include "explore/dataflow.h"
 #include "machine/cost_model.h"
 
@@ -101,12 +103,32 @@ static tn_status add_choice(const filling *f, exact_shape *s, exact_choice c) {
     return TN_OK;
 }
 
+static int by_ratio(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* The union's ratios: all that give the parts whole units, and the data-centric ones. */
+static double *all_ratios(const filling *f, const exact_shape *s, int nmp, int *count) {
+    int64_t units = tn__fission_units(&s->decode);
+    double *ratios = TN_NEW_N(f->arena, double, units + TN_FISSION_RATIOS);
+    *count = tn__fission_ratios(f->problem, s->op, nmp, ratios);
+    for (int64_t i = 1; i < units; i++) ratios[(*count)++] = tn__fission_share(i, units);
+    qsort(ratios, (size_t)*count, sizeof *ratios, by_ratio);
+    return ratios;
+}
+
 static tn_status add_fissions(const filling *f, exact_shape *s, int nmp) {
-    double ratios[TN_FISSION_RATIOS];
-    int count =
-        tn__fission_ratios_at(f->problem, s->op, nmp, f->sampled ? 1 : TN_FISSION_RATES, ratios);
+    double few[TN_FISSION_RATIOS], *ratios = few;
+    int count;
+    if (f->space == TN_UNION)
+        ratios = all_ratios(f, s, nmp, &count);
+    else
+        count =
+            tn__fission_ratios_at(f->problem, s->op, nmp, f->sampled ? 1 : TN_FISSION_RATES, few);
     for (int i = 0; i < count; i++)
-        TN_CHECK(add_choice(f, s, (exact_choice){.nmp = nmp, .normal = 1, .ratio = ratios[i]}));
+        if (!i || ratios[i] > ratios[i - 1])
+            TN_CHECK(add_choice(f, s, (exact_choice){.nmp = nmp, .normal = 1, .ratio = ratios[i]}));
     return TN_OK;
 }
 

@@ -14,6 +14,11 @@ void tn__fission(const tn_product *p, double ratio, tn_product *near_memory,
     *b = units - part;
 }
 
+double tn__fission_share(int64_t part, int64_t units) {
+    double share = (double)part / (double)units;
+    return (int64_t)((double)units * share) < part ? nextafter(share, 1) : share;
+}
+
 /* The multiple i / units, 0 < i < units, that is nearest to `ratio`; the smaller one at a tie. */
 static double snap(double ratio, int64_t units) {
     int64_t low = (int64_t)(ratio * (double)units), best = 1;

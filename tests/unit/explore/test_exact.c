@@ -77,6 +77,45 @@ static void test_exact__finds_known_optima(void **state) {
     json_decref(file);
 }
 
+static tn_solution solve_point(const char *model, const char *dataset, int batch,
+                               const tn_search_options *options) {
+    tn_workload w;
+    rows_workload(model, &w);
+    tn_problem p = {.workload = &w,
+                    .scenario = rows_scenario(dataset, batch),
+                    .machine = rows_machine(6, 8, 600, 25.6),
+                    .processor = npu,
+                    .near_memory = nmp};
+    return solve(&p, options);
+}
+
+static void test_union__is_never_worse_than_either(void **state) {
+    (void)state;
+    static const struct {
+        const char *model, *dataset;
+        int batch;
+        double most; /* s */
+    } points[] = {{"llama", "sg", 16, 0.15962},
+                  {"llama", "he", 16, 0.04429},
+                  {"llama", "lb", 16, 0.19264},
+                  {"opt", "lg", 4, INFINITY},
+                  {"palm", "sg", 1, INFINITY}};
+    for (size_t i = 0; i < sizeof points / sizeof *points; i++) {
+        tn_search_options options = TN_SEARCH_OPTIONS_INIT;
+        double best = points[i].most;
+        for (int space = TN_COMPUTE_CENTRIC; space <= TN_UNION; space++) {
+            options.space = (tn_dataflow_space)space;
+            tn_solution s =
+                solve_point(points[i].model, points[i].dataset, points[i].batch, &options);
+            assert_true(s.optimal);
+            if (space == TN_UNION)
+                assert_true(s.evaluation.total <= best);
+            else
+                best = fmin(best, s.evaluation.total);
+        }
+    }
+}
+
 /* The artifact's space of 4 · 16 machines, whose buffers no roofline looks at. */
 static void published_space(const json_t *utilizations, int buffers, tn_machine_space *out) {
     static const struct {
@@ -155,6 +194,7 @@ static void test_explore__finds_the_known_best_machines(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_exact__finds_known_optima),
+        cmocka_unit_test(test_union__is_never_worse_than_either),
         cmocka_unit_test(test_explore__finds_the_known_best_machines),
     };
     return cmocka_run_group_tests(tests, open_models, release_models);
