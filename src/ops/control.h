@@ -1,5 +1,5 @@
 /* What the files about control operations share: control.c (infer, eval), control_gradient.c
- * (if, call, while, custom), scan_gradient.c and control_batch.c. */
+ * (if, call, while, custom), while_trips.c, scan_gradient.c and control_batch.c. */
 #ifndef TENON_OPS_CONTROL_H
 #define TENON_OPS_CONTROL_H
 
@@ -37,6 +37,9 @@ void tn__add_cotangent(tn_builder *b, tn_value *sum, tn_value more);
 /* How often a while runs when that follows from constants: a counter that starts at a constant, is
  * changed by a constant, and is compared with one; false otherwise. `in`: its operands in g. */
 bool tn__while_trips(const tn_graph *g, const tn_attrs_while *a, const tn_value *in,
+                     int64_t *trips);
+/* How often it runs at most: one of the comparisons that its condition joins by `and` says so. */
+bool tn__while_bound(const tn_graph *g, const tn_attrs_while *a, const tn_value *in,
                      int64_t *trips);
 
 tn_vjp_fn tn__call_vjp, tn__custom_vjp, tn__if_vjp, tn__while_vjp, tn__scan_vjp;

@@ -47,19 +47,28 @@ typedef struct wide_body {
     tn_builder b;
     tn_batching how; /* in the sub-graph */
     tn_value *in;    /* for each input of the body */
+    tn_value turn;   /* its number, in a loop that counts; else TN_NO_VALUE */
 } wide_body;
 
-/* Its inputs: those of the body, and before number `live_at` the flags of live members, where there are
- * any (or `always`). */
+/* What a body has beside its own inputs. */
+typedef enum more_inputs {
+    LIVE_IF_ANY, /* the flags of live members, where there are any */
+    LIVE,
+    LIVE_AND_TURN,
+} more_inputs;
+
+/* Its inputs: those of the body, and before number `live_at` those in `more`. */
 static wide_body body_begin(tn_builder *b, const tn_graph *body, const tn_batching *how,
-                            const bool *flags, uint32_t live_at, bool always) {
+                            const bool *flags, uint32_t live_at, more_inputs more) {
     tn_graph *sub = tn_graph_new_sub(b->graph);
     wide_body w = {tn_builder_of(sub, b->err), *how,
-                   TN_NEW_N(sub->arena, tn_value, body->inputs.len)};
-    bool live = always || has_live(how);
+                   TN_NEW_N(sub->arena, tn_value, body->inputs.len), TN_NO_VALUE};
+    bool live = more != LIVE_IF_ANY || has_live(how);
+    const tn_shape scalar = {0};
     w.b.name = b->name;
     for (uint32_t p = 0; p <= body->inputs.len && tn_b_ok(&w.b); p++) {
         if (p == live_at && live) w.how.live = flags_input(&w.b, how->size);
+        if (p == live_at && more == LIVE_AND_TURN) w.turn = tn_b_input(&w.b, NULL, TN_i32, &scalar);
         if (p == body->inputs.len) break;
         const tn_type *type = tn_graph_type(body, body->inputs.data[p]);
         w.in[p] = wide_input(&w.b, type, flags[p], how->size);
@@ -81,7 +90,7 @@ static tn_graph *batch_body(tn_builder *b, const tn_graph *body, const tn_batchi
     uint32_t count = body->outputs.len;
     tn_value *out = TN_NEW_N(b->graph->arena, tn_value, count);
     bool *found = TN_NEW_N(b->graph->arena, bool, count);
-    wide_body w = body_begin(b, body, how, flags, live_at, false);
+    wide_body w = body_begin(b, body, how, flags, live_at, LIVE_IF_ANY);
     if (tn_b_ok(&w.b)) batch_in_place(&w.b, body, &w.how, w.in, flags, out, found);
     for (uint32_t p = 0; p < count && tn_b_ok(&w.b); p++) {
         if (carried[p]) out[p] = tn_batch_operand(&w.b, out[p], found[p], how->size);
@@ -113,6 +122,38 @@ void tn__call_batch(tn_builder *b, const tn_graph *g, const tn_node_info *n, con
     (void)g;
     bool *carried = TN_NEW_N(b->graph->arena, bool, n->out_count);
     batch_in_place(b, ((const tn_attrs_call *)n->attrs)->body, how, in, batched, out, carried);
+}
+
+/* ---- gates ---------------------------------------------------------------------------------- */
+
+/* x, whose cotangents are those of the members in `flag` only: what another one computes may have a
+ * derivative that is infinite, and a cotangent of 0 would make that NaN. */
+static tn_value gate(tn_builder *b, tn_value flag, tn_value x) {
+    tn_type type = tn_b_type(b, x), flags = tn_b_type(b, flag);
+    tn_attrs_custom a = {
+        .differentiable = 1, .body = tn_graph_new_sub(b->graph), .vjp = tn_graph_new_sub(b->graph)};
+    tn_builder body = tn_builder_of(a.body, b->err), back = tn_builder_of(a.vjp, b->err);
+    tn_value y = tn_b_input(&body, NULL, type.dtype, &type.shape);
+    tn_b_input(&body, NULL, TN_bool, &flags.shape);
+    if (tn_b_ok(&body)) tn_graph_add_output(a.body, y, NULL);
+    tn_b_input(&back, NULL, type.dtype, &type.shape);
+    tn_value wanted = tn_b_input(&back, NULL, TN_bool, &flags.shape);
+    tn_b_input(&back, NULL, type.dtype, &type.shape);
+    tn_value d = tn_b_input(&back, NULL, type.dtype, &type.shape);
+    d = tn_batch_select(&back, wanted, d, tn_b_full(&back, type.dtype, &type.shape, 0));
+    if (tn_b_ok(&back)) tn_graph_add_output(a.vjp, d, NULL);
+    if (tn_b_ok(b)) b->status = tn_b_ok(&body) ? back.status : body.status;
+    return tn_b_node(b, TN_OP_custom, (tn_value[]){x, flag}, 2, &a);
+}
+
+/* Floats get gates for the members that are live, and with these the axis. */
+static void gate_operands(tn_builder *b, const tn_batching *how, tn_value *in, bool *flags,
+                          uint32_t count) {
+    for (uint32_t p = 0; p < count; p++) {
+        if (!tn_dtype_is_float(tn_b_type(b, in[p]).dtype)) continue;
+        in[p] = gate(b, how->live, tn_batch_operand(b, in[p], flags[p], how->size));
+        flags[p] = true;
+    }
 }
 
 /* ---- loops ---------------------------------------------------------------------------------- */
@@ -166,52 +207,74 @@ static tn_value going_on(tn_builder *b, const tn_graph *cond, const tn_batching 
     return has_live(how) ? tn_b_and(b, flag, how->live) : flag;
 }
 
-/* state…, which members go on, invariant… → whether any does. */
-static tn_graph *any_goes_on(tn_builder *b, const tn_attrs_while *a, const tn_batching *how,
-                             const bool *flags) {
-    wide_body w = body_begin(b, a->body, how, flags, (uint32_t)a->states, true);
+/* A loop of which some members take fewer turns than others. */
+typedef struct apart_loop {
+    const tn_attrs_while *a;
+    const tn_batching *how;
+    const bool *flags; /* operands that carry the axis */
+    int64_t most;      /* turns, where constants bound them: then it counts, and has a gradient */
+    bool counts;
+} apart_loop;
+
+static wide_body apart_begin(tn_builder *b, const apart_loop *l) {
+    return body_begin(b, l->a->body, l->how, l->flags, (uint32_t)l->a->states,
+                      l->counts ? LIVE_AND_TURN : LIVE);
+}
+
+/* state…, which members go on, its number, invariant… → whether any does. */
+static tn_graph *any_goes_on(tn_builder *b, const apart_loop *l) {
+    wide_body w = apart_begin(b, l);
     tn_value any = any_member(&w.b, w.how.live);
+    if (l->counts)
+        any = tn_b_and(&w.b, any, tn_b_lt(&w.b, w.turn, tn_b_scalar_int(&w.b, TN_i32, l->most)));
     return body_end(b, &w, &any, 1);
 }
 
-/* The same → the states of the members that go on, and which of them still do. */
-static tn_graph *while_step(tn_builder *b, const tn_attrs_while *a, const tn_batching *how,
-                            const bool *flags) {
-    uint32_t states = (uint32_t)a->states;
-    wide_body w = body_begin(b, a->body, how, flags, states, true);
-    tn_value *out = TN_NEW_N(b->graph->arena, tn_value, states + 1);
-    tn_value *next = TN_NEW_N(b->graph->arena, tn_value, a->body->inputs.len);
+/* The same → the states of the members that go on, which of them still do, and the next number. */
+static tn_graph *while_step(tn_builder *b, const apart_loop *l) {
+    const tn_attrs_while *a = l->a;
+    uint32_t states = (uint32_t)a->states, count = a->body->inputs.len;
+    wide_body w = apart_begin(b, l);
+    tn_value *out = TN_NEW_N(b->graph->arena, tn_value, states + 2);
+    tn_value *in = tn_arena_dup(b->graph->arena, w.in, sizeof *in * count);
+    bool *flags = tn_arena_dup(b->graph->arena, l->flags, sizeof *flags * count);
     bool *found = TN_NEW_N(b->graph->arena, bool, states);
-    if (tn_b_ok(&w.b)) batch_in_place(&w.b, a->body, &w.how, w.in, flags, out, found);
-    memcpy(next, w.in, sizeof *next * a->body->inputs.len);
+    if (tn_b_ok(&w.b) && l->counts) gate_operands(&w.b, &w.how, in, flags, count);
+    if (tn_b_ok(&w.b)) batch_in_place(&w.b, a->body, &w.how, in, flags, out, found);
     for (uint32_t p = 0; p < states && tn_b_ok(&w.b); p++) {
-        if (flags[p]) {
-            out[p] = tn_batch_operand(&w.b, out[p], found[p], how->size);
-            out[p] = tn_batch_select(&w.b, w.how.live, out[p], w.in[p]);
+        if (!l->flags[p]) {
+            out[p] = w.in[p]; /* it never changes */
+            continue;
         }
-        next[p] = out[p];
+        out[p] = tn_batch_operand(&w.b, out[p], found[p], l->how->size);
+        out[p] = w.in[p] = tn_batch_select(&w.b, w.how.live, out[p], w.in[p]);
     }
-    if (tn_b_ok(&w.b)) out[states] = going_on(&w.b, a->cond, &w.how, next, flags);
-    return body_end(b, &w, out, states + 1);
+    if (tn_b_ok(&w.b)) out[states] = going_on(&w.b, a->cond, &w.how, w.in, l->flags);
+    if (l->counts) out[states + 1] = tn_b_add(&w.b, w.turn, tn_b_scalar_int(&w.b, TN_i32, 1));
+    return body_end(b, &w, out, states + 1 + l->counts);
 }
 
 /* A condition that differs: every state that changes may stop changing at another time. */
 static void while_apart(tn_builder *b, const tn_node_info *n, const tn_batching *how,
                         const tn_value *in, const bool *batched, bool *flags, tn_value *out) {
     const tn_attrs_while *a = n->attrs;
+    apart_loop l = {.a = a, .how = how, .flags = flags};
     uint32_t states = (uint32_t)a->states, count = n->in_count;
-    tn_value *all = TN_NEW_N(b->graph->arena, tn_value, count + 1);
+    l.counts = tn__while_bound(b->graph, a, in, &l.most);
+    tn_value *all = TN_NEW_N(b->graph->arena, tn_value, count + 2);
     for (uint32_t p = 0; p < states; p++)
         flags[p] = flags[p] || a->body->outputs.data[p].value != a->body->inputs.data[p];
     for (uint32_t p = 0; p < count; p++)
         all[p] = flags[p] ? tn_batch_operand(b, in[p], batched[p], how->size) : in[p];
     tn_value going = going_on(b, a->cond, how, all, flags);
-    memmove(all + states + 1, all + states, sizeof *all * (count - states));
+    uint32_t more = 1 + l.counts;
+    memmove(all + states + more, all + states, sizeof *all * (count - states));
     all[states] = going;
-    tn_attrs_while wide = {.states = a->states + 1};
-    wide.cond = any_goes_on(b, a, how, flags);
-    if (tn_b_ok(b)) wide.body = while_step(b, a, how, flags);
-    if (tn_b_ok(b)) control_node(b, n, all, count + 1, &wide, out);
+    if (l.counts) all[states + 1] = tn_b_scalar_int(b, TN_i32, 0);
+    tn_attrs_while wide = {.states = a->states + more};
+    wide.cond = any_goes_on(b, &l);
+    if (tn_b_ok(b)) wide.body = while_step(b, &l);
+    if (tn_b_ok(b)) control_node(b, n, all, count + more, &wide, out);
 }
 
 static void while_together(tn_builder *b, const tn_node_info *n, const tn_batching *how,
@@ -244,41 +307,16 @@ void tn__while_batch(tn_builder *b, const tn_graph *g, const tn_node_info *n,
 
 /* ---- if ------------------------------------------------------------------------------------- */
 
-/* x, whose cotangents are those of the members in `flag` only: what another one computes may have a
- * derivative that is infinite, and a cotangent of 0 would make that NaN. */
-static tn_value gate(tn_builder *b, tn_value flag, tn_value x) {
-    tn_type type = tn_b_type(b, x), flags = tn_b_type(b, flag);
-    tn_attrs_custom a = {
-        .differentiable = 1, .body = tn_graph_new_sub(b->graph), .vjp = tn_graph_new_sub(b->graph)};
-    tn_builder body = tn_builder_of(a.body, b->err), back = tn_builder_of(a.vjp, b->err);
-    tn_value y = tn_b_input(&body, NULL, type.dtype, &type.shape);
-    tn_b_input(&body, NULL, TN_bool, &flags.shape);
-    if (tn_b_ok(&body)) tn_graph_add_output(a.body, y, NULL);
-    tn_b_input(&back, NULL, type.dtype, &type.shape);
-    tn_value wanted = tn_b_input(&back, NULL, TN_bool, &flags.shape);
-    tn_b_input(&back, NULL, type.dtype, &type.shape);
-    tn_value d = tn_b_input(&back, NULL, type.dtype, &type.shape);
-    d = tn_batch_select(&back, wanted, d, tn_b_full(&back, type.dtype, &type.shape, 0));
-    if (tn_b_ok(&back)) tn_graph_add_output(a.vjp, d, NULL);
-    if (tn_b_ok(b)) b->status = tn_b_ok(&body) ? back.status : body.status;
-    return tn_b_node(b, TN_OP_custom, (tn_value[]){x, flag}, 2, &a);
-}
-
 /* The branch for all members, of which those in `flag` take it. */
 static void batch_branch(tn_builder *b, const tn_graph *branch, const tn_batching *how,
                          tn_value flag, const tn_value *in, const bool *batched, tn_value *out) {
     uint32_t count = branch->inputs.len;
-    tn_value *all = TN_NEW_N(b->graph->arena, tn_value, count);
+    tn_value *all = tn_arena_dup(b->graph->arena, in, sizeof *all * count);
     bool *flags = tn_arena_dup(b->graph->arena, batched, sizeof *flags * count);
     bool *carried = TN_NEW_N(b->graph->arena, bool, branch->outputs.len);
     tn_batching inside = *how;
     inside.live = has_live(how) ? tn_b_and(b, how->live, flag) : flag;
-    for (uint32_t p = 0; p < count; p++) {
-        all[p] = in[p];
-        if (!tn_dtype_is_float(tn_b_type(b, in[p]).dtype)) continue;
-        all[p] = gate(b, flag, tn_batch_operand(b, in[p], batched[p], how->size));
-        flags[p] = true;
-    }
+    gate_operands(b, &inside, all, flags, count);
     if (tn_b_ok(b)) batch_in_place(b, branch, &inside, all, flags, out, carried);
     for (uint32_t p = 0; p < branch->outputs.len && tn_b_ok(b); p++)
         out[p] = tn_batch_operand(b, out[p], carried[p], how->size);
@@ -323,7 +361,7 @@ static tn_graph *batch_vjp(tn_builder *b, const tn_attrs_custom *a, const tn_bat
     uint32_t count = a->vjp->outputs.len, at = 0;
     tn_value *out = TN_NEW_N(b->graph->arena, tn_value, count);
     bool *found = TN_NEW_N(b->graph->arena, bool, count);
-    wide_body w = body_begin(b, a->vjp, how, flags, operands, false);
+    wide_body w = body_begin(b, a->vjp, how, flags, operands, LIVE_IF_ANY);
     if (tn_b_ok(&w.b)) batch_in_place(&w.b, a->vjp, &w.how, w.in, flags, out, found);
     for (uint32_t p = 0; p < (uint32_t)a->differentiable && tn_b_ok(&w.b); p++) {
         if (!tn_dtype_is_float(tn_graph_type(a->vjp, a->vjp->inputs.data[p])->dtype)) continue;

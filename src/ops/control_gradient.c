@@ -1,8 +1,9 @@
 /* Gradients of if, call, while and custom; that of scan is in scan_gradient.c.
  *
  * A branch's gradient is a branch: it computes its forward values again, so that nothing has to be
- * kept of the branch that was not taken. A while has a gradient when the number of its iterations
- * follows from constants; it is that of the scan with as many steps. */
+ * kept of the branch that was not taken. A while has a gradient when constants bound the number of its
+ * iterations; it is that of the scan with as many steps, which are branches where they may not be
+ * taken. */
 #include "ops/control.h"
 #include "ops/gradient.h"
 
@@ -171,118 +172,64 @@ void tn__custom_vjp(tn_builder *b, const tn_graph *g, const tn_node_info *n, con
 
 /* ---- while ---------------------------------------------------------------------------------- */
 
-/* A number that is the same in every iteration: a constant of the sub-graph, an invariant that is
- * a constant outside, or a state that starts as one and stays. */
-static bool steady_number(const tn_graph *g, const tn_attrs_while *a, const tn_value *in,
-                          const tn_graph *sub, tn_value v, tn_cell *out) {
-    tn_array array;
-    for (uint32_t p = 0; p < sub->inputs.len; p++) {
-        if (sub->inputs.data[p] != v) continue;
-        bool stays = p >= a->states || a->body->outputs.data[p].value == a->body->inputs.data[p];
-        if (!stays || !tn_graph_constant(g, in[p], &array) || tn_array_count(&array) != 1)
-            return false;
-        *out = tn_array_get(&array, 0);
-        return true;
+/* One step of a while that may have ended: the body where the condition holds, else the states. */
+static tn_graph *step_if_going(tn_builder *b, const tn_attrs_while *a) {
+    tn_graph *step = tn_graph_new_sub(b->graph);
+    tn_builder inner = tn_builder_of(step, b->err);
+    uint32_t count = a->body->inputs.len, states = (uint32_t)a->states;
+    tn_value *in = TN_NEW_N(step->arena, tn_value, count + 1);
+    for (uint32_t p = 0; p < count; p++) {
+        const tn_type *type = tn_graph_type(a->body, a->body->inputs.data[p]);
+        in[1 + p] = tn_b_input(&inner, NULL, type->dtype, &type->shape);
     }
-    if (!tn_graph_constant(sub, v, &array) || tn_array_count(&array) != 1) return false;
-    *out = tn_array_get(&array, 0);
-    return true;
-}
-
-/* The state that `v` of a sub-graph is; -1: none. */
-static int64_t state_of(const tn_attrs_while *a, const tn_graph *sub, tn_value v) {
-    for (uint32_t p = 0; p < a->states; p++)
-        if (sub->inputs.data[p] == v) return p;
-    return -1;
-}
-
-/* What an iteration adds to state `p`. */
-static bool step_of_state(const tn_graph *g, const tn_attrs_while *a, const tn_value *in, int64_t p,
-                          int64_t *step) {
-    const tn_graph *body = a->body;
-    const tn_node_info *n = tn_graph_producer(body, body->outputs.data[p].value);
-    tn_cell by;
-    if (n->op != TN_OP_add && n->op != TN_OP_sub) return false;
-    bool left = state_of(a, body, n->in[0]) == p;
-    if (!left && (n->op == TN_OP_sub || state_of(a, body, n->in[1]) != p)) return false;
-    if (!steady_number(g, a, in, body, n->in[left], &by)) return false;
-    if (by.i > INT32_MAX || by.i < -INT32_MAX) return false;
-    *step = n->op == TN_OP_sub ? -by.i : by.i;
-    return true;
-}
-
-/* The smallest t >= 0 for which `start + t·step  op  bound` fails. */
-static bool first_failure(tn_op op, int64_t start, int64_t step, int64_t bound, int64_t *trips) {
-    if (op == TN_OP_ne) {
-        if (step == 0 || (bound - start) % step != 0) return false;
-        *trips = (bound - start) / step;
-        return *trips >= 0;
+    tn_value *map = tn__body_map(&inner, a->cond, in + 1);
+    copy_nodes(&inner, a->cond, map);
+    in[0] = map[a->cond->outputs.data[0].value];
+    tn_attrs_if branch = {.then_graph = tn_graph_new_sub(step),
+                          .else_graph = tn_graph_new_sub(step)};
+    if (tn_b_ok(&inner)) inner.status = tn_graph_copy(branch.then_graph, a->body, NULL, b->err);
+    tn_builder stay = tn_builder_of(branch.else_graph, b->err);
+    for (uint32_t p = 0; p < count && tn_b_ok(&stay); p++) {
+        const tn_type *type = tn_graph_type(a->body, a->body->inputs.data[p]);
+        tn_value v = tn_b_input(&stay, NULL, type->dtype, &type->shape);
+        if (p < states && tn_b_ok(&stay)) tn_graph_add_output(branch.else_graph, v, NULL);
     }
-    int64_t sign = op == TN_OP_lt || op == TN_OP_le ? 1 : -1;
-    int64_t gap = sign * (bound - start) + (op == TN_OP_le || op == TN_OP_ge);
-    step *= sign;
-    *trips = gap <= 0 ? 0 : step > 0 ? (gap + step - 1) / step : -1;
-    return *trips >= 0;
+    if (tn_b_ok(&inner)) inner.status = stay.status;
+    tn_value first = tn_b_node(&inner, TN_OP_if, in, count + 1, &branch);
+    for (uint32_t p = 0; p < states && tn_b_ok(&inner); p++)
+        tn_graph_add_output(step, first + p, NULL);
+    if (tn_b_ok(b)) b->status = inner.status;
+    return step;
 }
 
-static tn_op mirrored(tn_op op) {
-    switch (op) {
-    case TN_OP_lt:
-        return TN_OP_gt;
-    case TN_OP_le:
-        return TN_OP_ge;
-    case TN_OP_gt:
-        return TN_OP_lt;
-    case TN_OP_ge:
-        return TN_OP_le;
-    default:
-        return op;
-    }
-}
-
-/* Iterations until the condition `v` fails. */
-static bool trips_of(const tn_graph *g, const tn_attrs_while *a, const tn_value *in, tn_value v,
-                     int64_t *trips) {
-    const tn_node_info *n = tn_graph_producer(a->cond, v);
-    tn_cell flag, bound, start;
-    tn_array first;
-    if (n->op == TN_OP_and) {
-        if (steady_number(g, a, in, a->cond, n->in[0], &flag) && flag.u)
-            return trips_of(g, a, in, n->in[1], trips);
-        return steady_number(g, a, in, a->cond, n->in[1], &flag) && flag.u &&
-               trips_of(g, a, in, n->in[0], trips);
-    }
-    if (n->op != TN_OP_ne && (n->op < TN_OP_lt || n->op > TN_OP_ge)) return false;
-    int side = steady_number(g, a, in, a->cond, n->in[1], &bound) ? 0 : 1;
-    if (side == 1 && !steady_number(g, a, in, a->cond, n->in[0], &bound)) return false;
-    int64_t counter = state_of(a, a->cond, n->in[side]), step;
-    if (counter < 0 || !tn_dtype_is_signed(tn_graph_type(g, in[counter])->dtype)) return false;
-    if (!tn_graph_constant(g, in[counter], &first) || !step_of_state(g, a, in, counter, &step))
+/* The scan that computes what the while does. */
+static bool scan_of_while(tn_builder *b, const tn_attrs_while *a, const tn_value *in,
+                          tn_attrs_scan *scan) {
+    int64_t steps;
+    *scan = (tn_attrs_scan){.carries = a->states};
+    if (tn__while_trips(b->graph, a, in, &steps)) {
+        scan->body = tn_graph_new_sub(b->graph);
+        if (tn_b_ok(b)) b->status = tn_graph_copy(scan->body, a->body, NULL, b->err);
+    } else if (tn__while_bound(b->graph, a, in, &steps)) {
+        scan->body = step_if_going(b, a);
+    } else {
         return false;
-    start = tn_array_get(&first, 0);
-    if (start.i != (int32_t)start.i || bound.i != (int32_t)bound.i) return false;
-    return first_failure(side ? mirrored(n->op) : n->op, start.i, step, bound.i, trips);
-}
-
-bool tn__while_trips(const tn_graph *g, const tn_attrs_while *a, const tn_value *in,
-                     int64_t *trips) {
-    return trips_of(g, a, in, a->cond->outputs.data[0].value, trips);
+    }
+    scan->length = tn_dim_const(b->graph->dims, steps);
+    return true;
 }
 
 void tn__while_vjp(tn_builder *b, const tn_graph *g, const tn_node_info *n, const tn_value *in,
                    const tn_value *out, const tn_value *cotangents, tn_value *grads) {
     (void)g, (void)out;
-    const tn_attrs_while *a = n->attrs;
-    tn_attrs_scan scan = {.carries = a->states};
-    if (!tn__while_trips(b->graph, a, in, &scan.length)) {
+    tn_attrs_scan scan;
+    if (!scan_of_while(b, n->attrs, in, &scan)) {
         tn_b_fail(b, TN_UNSUPPORTED,
-                  "the gradient of a while needs to know how often it runs: a counter that starts "
-                  "at a constant, is changed by a constant and compared with a constant; or use a "
-                  "scan of the most steps, with a select that keeps the states once it is done");
+                  "the gradient of a while needs to know how often it runs at most: its condition "
+                  "has to be, or to be joined by `and` with, the comparison of a constant with a "
+                  "counter that starts at a constant and is changed by a constant");
         return;
     }
-    scan.body = tn_graph_new_sub(b->graph);
-    if (tn_b_ok(b)) b->status = tn_graph_copy(scan.body, a->body, NULL, b->err);
     tn_value first = tn_b_node(b, TN_OP_scan, in, n->in_count, &scan);
     if (!tn_b_ok(b)) return;
     tn_value *results = TN_NEW_N(b->graph->arena, tn_value, n->out_count);

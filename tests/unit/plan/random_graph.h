@@ -20,6 +20,8 @@ static inline random_maker *sub_maker(random_maker *m) {
     memcpy(s->largest, m->largest, sizeof s->largest);
     s->depth = m->depth + 1;
     s->most = m->most;
+    s->apart = m->apart;
+    s->precise = m->precise;
     return s;
 }
 
@@ -103,9 +105,21 @@ static inline double carried(double seed, double after, double steps) {
     return seed * pow(growth, steps);
 }
 
+/* How often a loop of at most 3 steps runs, tested inside it: a constant, or data. */
+static inline tn_value loop_limit(random_maker *c, tn_value at, int64_t most,
+                                  const random_value *inv) {
+    tn_type type = *tn_graph_type(c->g, inv->v);
+    tn_value few = tn_b_lt(&c->b, at, tn_b_scalar_int(&c->b, TN_i32, most));
+    if (!c->apart || type.shape.rank > 0 || !is_exact(inv) || type.dtype == TN_bool) return few;
+    return tn_b_and(&c->b, tn_b_lt(&c->b, tn_b_cast(&c->b, at, type.dtype), inv->v), few);
+}
+
 static inline void make_loop(random_maker *m) {
     bool scan = chance(m, 60);
+    tn_shape scalar = {0};
     random_value x[2], xs = any(m), inv = any(m);
+    if (!scan && m->apart && chance(m, 70))
+        inv = fresh(m, chance(m, 50) ? TN_i32 : TN_f32, &scalar);
     int n = 1 + (int)pick(m, 2);
     for (int i = 0; i < n; i++) x[i] = any_float(m);
     bool swap = n == 2 && dtype_of(m, x[0].v) == dtype_of(m, x[1].v) && chance(m, 60);
@@ -158,8 +172,8 @@ static inline void make_loop(random_maker *m) {
         random_maker *c = sub_maker(m);
         random_value at = sub_input(c, &counter, 4, 0, 0);
         for (int i = 0; i < n; i++) sub_input(c, tn_graph_type(m->g, x[i].v), 4, 0, 1);
-        sub_input(c, tn_graph_type(m->g, inv.v), inv.size, inv.unit, inv.error);
-        sub_output(c, tn_b_lt(&c->b, at.v, tn_b_scalar_int(&c->b, TN_i32, (int64_t)pick(m, 4))));
+        random_value last = sub_input(c, tn_graph_type(m->g, inv.v), inv.size, inv.unit, inv.error);
+        sub_output(c, loop_limit(c, at.v, (int64_t)pick(m, 4), &last));
         tn_attrs_while a = {n + 1, c->g, s->g, 0};
         tn_value zero = tn_b_scalar_int(&m->b, TN_i32, 0);
         tn_value operands[] = {zero, x[0].v, n == 2 ? x[1].v : inv.v, inv.v};
@@ -257,9 +271,8 @@ static inline void random_in_place(random_maker *m) {
         }
 }
 
-/* A graph with `bound` per value, and how many symbols it has (then of sizes up to `largest`). */
-static inline random_maker *random_graph(tn_arena *arena, uint64_t seed) {
-    random_maker *m = TN_NEW(arena, random_maker);
+/* Fills a graph with `bound` per value; it may have symbols (then of sizes up to `largest`). */
+static inline void random_fill(random_maker *m, tn_arena *arena, uint64_t seed) {
     m->seed = seed; /* far from its neighbours' */
     m->seed = test_random(&m->seed);
     tn_dims *dims = TN_NEW(arena, tn_dims);
@@ -289,6 +302,11 @@ static inline random_maker *random_graph(tn_arena *arena, uint64_t seed) {
     }
     if (!m->g->outputs.len) random_output(m, m->value[m->count - 1].v);
     if (chance(m, 60)) random_in_place(m);
+}
+
+static inline random_maker *random_graph(tn_arena *arena, uint64_t seed) {
+    random_maker *m = TN_NEW(arena, random_maker);
+    random_fill(m, arena, seed);
     return m;
 }
 

@@ -39,6 +39,8 @@ typedef struct random_maker {
     int depth;                       /* of sub-graphs */
     int64_t most;                    /* elements of a value */
     bool focus;                      /* on what fuses: fewer kinds of operations, longer chains */
+    bool apart;                      /* how often a loop runs may be data */
+    bool precise;                    /* floats are f64 */
     int inputs;
     double *bound; /* per value of the graph: the largest difference; for the outermost graph */
 } random_maker;
@@ -143,12 +145,14 @@ static inline tn_dtype random_dtype(random_maker *m) {
     static const tn_dtype types[] = {TN_f32, TN_f32, TN_f32,  TN_f32,  TN_f32, TN_f32,
                                      TN_f32, TN_f16, TN_bf16, TN_f64,  TN_i32, TN_i32,
                                      TN_i64, TN_u8,  TN_i8,   TN_bool, TN_u32, TN_i16};
-    return types[pick(m, TN_COUNT(types))];
+    tn_dtype dtype = types[pick(m, TN_COUNT(types))];
+    return m->precise && tn_dtype_is_float(dtype) ? TN_f64 : dtype;
 }
 
 /* An input or a constant of this type. */
 static inline random_value fresh(random_maker *m, tn_dtype dtype, const tn_shape *shape) {
     tn_value v;
+    if (m->precise && dtype == TN_f32) dtype = TN_f64;
     if (m->depth || m->inputs > 12 || (chance(m, 45) && tn_shape_is_const(shape))) {
         if (tn_shape_is_const(shape)) {
             tn_array a = tn_array_new(m->g->arena, dtype, shape->rank, shape->dim);

@@ -19,6 +19,7 @@ struct batch_lab {
     graph_test t;
     tn_batched made;         /* by the last check */
     batch_fill_fn *fill;     /* of inputs; NULL: multiples of 1/8 */
+    bool may_refuse;         /* gradients */
     double tolerance;        /* relative; 0: equal bits but for NaN, which equals NaN */
     const char *label;       /* for messages */
     const int64_t *bindings; /* NULL: some_bindings */

@@ -3,11 +3,18 @@
  * samples of tests/golden/batch.txt: loops and branches that differ between members, above all.
  *
  * TENON_RANDOM=FIRST[-LAST] checks these seeds instead of the usual ones. */
-#include "unit/transform/batch_lab.h"
+#include "unit/transform/batch_gradients.h"
 
 #include "unit/plan/random_graph.h"
 
-enum { EVALUATED = 300, PLANNED = 24, COMPILED = 6, SYMBOLS = RANDOM_SYMBOLS + 1 };
+enum {
+    EVALUATED = 300,
+    TWICE = 40,
+    GRADIENTS = 60,
+    PLANNED = 24,
+    COMPILED = 6,
+    SYMBOLS = RANDOM_SYMBOLS + 1
+};
 
 static const int64_t bindings[SYMBOLS] = {5, 16, 3};
 
@@ -34,7 +41,8 @@ static tn_batch_spec random_spec(batch_lab *t, const tn_graph *g, int members) {
         .same_randoms = true};
 }
 
-static batch_lab *lab_of(uint64_t seed, random_maker **m) {
+/* Loops may differ between members. */
+static batch_lab *lab_of(uint64_t seed, bool precise, random_maker **m) {
     void *made;
     batch_lab_setup(&made);
     batch_lab *t = made;
@@ -42,7 +50,10 @@ static batch_lab *lab_of(uint64_t seed, random_maker **m) {
     t->bindings = bindings;
     t->label = tn_arena_printf(&t->t.arena, "seed %llu", (unsigned long long)seed);
     t->seed = seed;
-    *m = random_graph(&t->t.arena, seed);
+    *m = TN_NEW(&t->t.arena, random_maker);
+    (*m)->apart = seed % 2;
+    (*m)->precise = precise;
+    random_fill(*m, &t->t.arena, seed);
     return t;
 }
 
@@ -53,7 +64,7 @@ static void lab_end(batch_lab *t) {
 
 static void check_evaluated(uint64_t seed) {
     random_maker *m;
-    batch_lab *t = lab_of(seed, &m);
+    batch_lab *t = lab_of(seed, false, &m);
     int members = 1 + (int)(seed % 3);
     tn_batch_spec spec = random_spec(t, m->g, members);
     batch_values v = batch_random_values(t, m->g, &spec, members);
@@ -61,12 +72,53 @@ static void check_evaluated(uint64_t seed) {
     lab_end(t);
 }
 
+/* The seeds to check: those of the environment, or `count` from `first` on. */
+static void seeds(unsigned long long first, unsigned count, unsigned long long range[2]) {
+    const char *text = getenv("TENON_RANDOM");
+    range[0] = first, range[1] = first + count - 1;
+    if (text && sscanf(text, "%llu-%llu", &range[0], &range[1]) == 1) range[1] = range[0];
+}
+
+static void for_seeds(unsigned long long first, unsigned count, void (*check)(uint64_t seed)) {
+    unsigned long long range[2];
+    seeds(first, count, range);
+    for (uint64_t seed = range[0]; seed <= range[1]; seed++) check(seed);
+}
+
 static void test_random_graphs__are_members_alone(void **state) {
-    const char *range = getenv("TENON_RANDOM");
-    unsigned long long first = 1, last = EVALUATED;
     (void)state;
-    if (range && sscanf(range, "%llu-%llu", &first, &last) == 1) last = first;
-    for (uint64_t seed = first; seed <= last; seed++) check_evaluated(seed);
+    for_seeds(1, EVALUATED, check_evaluated);
+}
+
+static void check_twice(uint64_t seed) {
+    random_maker *m;
+    batch_lab *t = lab_of(seed, false, &m);
+    const tn_batch_spec one = {.members = 1};
+    uint64_t inner = test_random(&t->seed), outer = test_random(&t->seed);
+    batch_values v = batch_random_values(t, m->g, &one, 1);
+    if (is_possible(t, m->g, v.in[0])) batch_check_twice(t, m->g, inner, outer);
+    lab_end(t);
+}
+
+static void test_random_graphs__batch_twice_in_both_orders(void **state) {
+    (void)state;
+    for_seeds(30001, TWICE, check_twice);
+}
+
+static void check_gradients(uint64_t seed) {
+    random_maker *m;
+    batch_lab *t = lab_of(seed, true, &m);
+    const tn_batch_spec one = {.members = 1};
+    batch_values v = batch_random_values(t, m->g, &one, 1);
+    t->tolerance = 1e-9;
+    t->may_refuse = m->symbols;
+    if (is_possible(t, m->g, v.in[0])) batch_check_gradients(t, m->g, test_random(&t->seed), 2);
+    lab_end(t);
+}
+
+static void test_random_graphs__have_gradients_of_members(void **state) {
+    (void)state;
+    for_seeds(40001, GRADIENTS, check_gradients);
 }
 
 /* ---- planned -------------------------------------------------------------------------------- */
@@ -88,32 +140,41 @@ static plan_case *planned_case(batch_lab *t, const random_maker *m, uint64_t see
     return NULL;
 }
 
-static void test_random_graphs__are_planned(void **state) {
-    (void)state;
-    for (uint64_t seed = 1; seed <= PLANNED; seed++) {
-        random_maker *m;
-        batch_lab *t = lab_of(10000 + seed, &m);
-        plan_case *c = planned_case(t, m, seed);
-        if (c && !plan_interpret(c)) fail_msg("%s", c->why);
-        lab_end(t);
-    }
+static void check_planned(uint64_t seed) {
+    random_maker *m;
+    batch_lab *t = lab_of(seed, false, &m);
+    plan_case *c = planned_case(t, m, seed);
+    if (c && !plan_interpret(c)) fail_msg("%s", c->why);
+    lab_end(t);
 }
 
-static void test_random_graphs__are_compiled(void **state) {
+static void test_random_graphs__are_planned(void **state) {
+    (void)state;
+    for_seeds(10001, PLANNED, check_planned);
+}
+
+static void check_compiled(uint64_t first, uint32_t most) {
     batch_lab *t[COMPILED];
     plan_case *cases[COMPILED];
     uint32_t count = 0;
     const char *why = NULL;
-    (void)state;
-    if (!plan_has_compiler()) skip();
-    for (uint64_t i = 0; i < COMPILED; i++) {
+    for (uint32_t i = 0; i < most; i++) {
         random_maker *m;
-        t[i] = lab_of(20000 + i, &m);
-        plan_case *c = planned_case(t[i], m, i);
+        t[i] = lab_of(first + i, false, &m);
+        plan_case *c = planned_case(t[i], m, first + i);
         if (c) cases[count++] = c;
     }
     if (!plan_compile(cases, count, &t[0]->t.arena, &why)) fail_msg("%s", why);
-    for (int i = 0; i < COMPILED; i++) lab_end(t[i]);
+    for (uint32_t i = 0; i < most; i++) lab_end(t[i]);
+}
+
+static void test_random_graphs__are_compiled(void **state) {
+    unsigned long long range[2];
+    (void)state;
+    if (!plan_has_compiler()) skip();
+    seeds(20000, COMPILED, range);
+    for (uint64_t at = range[0]; at <= range[1]; at += COMPILED)
+        check_compiled(at, (uint32_t)TN_MIN(COMPILED, range[1] - at + 1));
 }
 
 /* ---- samples -------------------------------------------------------------------------------- */
@@ -165,6 +226,8 @@ int main(int argc, char **argv) {
     golden_open(&samples, "tests/golden/batch.txt", 1, argv);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_random_graphs__are_members_alone),
+        cmocka_unit_test(test_random_graphs__batch_twice_in_both_orders),
+        cmocka_unit_test(test_random_graphs__have_gradients_of_members),
         cmocka_unit_test(test_random_graphs__are_planned),
         cmocka_unit_test(test_random_graphs__are_compiled),
         cmocka_unit_test(test_samples__are_planned),
