@@ -65,6 +65,10 @@ static tn_status move_into(const mover *m, tn_node node, tn_value *map) {
             i >= tn__first_invariant(n) && m->constant[tn_graph_value(m->in, n->in[i])->node];
         if (!moved[i]) operands[count++] = map[n->in[i]];
     }
+    if ((int)count < tn_op_info_of(n->op)->in_min) {
+        moved[0] = false;
+        operands[count++] = map[n->in[0]];
+    }
     void *attrs = tn_arena_dup(m->out->arena, n->attrs, tn_op_info_of(n->op)->attrs_size);
     for (const tn_field *f = tn_op_info_of(n->op)->fields; f->kind != TN_FIELD_END; f++) {
         tn_graph **body = (tn_graph **)((char *)attrs + f->offset);
