@@ -9,6 +9,7 @@ if(TARGET tenon)
     install(TARGETS tenon)
 endif()
 install(DIRECTORY include/tenon DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
+install(DIRECTORY machines DESTINATION ${CMAKE_INSTALL_DATADIR}/tenon)
 
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/tenon)
 install(EXPORT tenon-targets NAMESPACE tenon:: DESTINATION ${package_dir})

@@ -42,6 +42,13 @@ endif()
 # Text files that the code generator embeds; may add sources to the room targets.
 include(cmake/embed.cmake OPTIONAL)
 
+# The built-in machines.
+file(GLOB machine_files CONFIGURE_DEPENDS machines/*.json)
+set(machine_source ${PROJECT_BINARY_DIR}/generated/machine/builtin.c)
+file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/generated/machine)
+tn_embed(${machine_source} tn__builtin_machines ${machine_files})
+target_sources(tenon_machine PRIVATE ${machine_source})
+
 add_library(tenon_static STATIC ${tenon_objects})
 add_library(tenon_shared SHARED ${tenon_objects})
 foreach(library tenon_static tenon_shared)

@@ -2,7 +2,7 @@
  * transformers on a processor with near-memory units.
  *
  *   tn_workload_load("opt-6.7b", &workload, &err);
- *   tn_machine_space_load("machines/h2_llm.json", &space, &err);
+ *   tn_machine_space_load("H2-LLM space", &space, &err);
  *   tn_explore(&(tn_study){…}, &options, &finding, &err);
  *
  * The problem is that of H²-LLM (ISCA '25) and SpecPIM (ASPLOS '24): one transformer layer is a graph of
@@ -67,6 +67,9 @@ typedef struct tn_scenario {
  * without qk, sv, k or v, a cycle, an operator whose shape is not known. */
 TN_API tn_status tn_workload_from_shape(const char *shape_path, const char *graph_path,
                                         tn_workload *out, tn_error *err) TN_MUST_USE;
+/* Other operators for `w`, who keeps its numbers: those of an operator_graph.json. */
+TN_API tn_status tn_workload_from_graph(const char *graph_path, tn_workload *w,
+                                        tn_error *err) TN_MUST_USE;
 /* From a model's graph alone: an ONNX file, or a Hugging Face folder or config.json. One workload for each kind
  * of layer; at most `capacity`, *count says how many there are. */
 TN_API tn_status tn_workload_from_model(const char *path, tn_workload *out, int capacity,

@@ -1,7 +1,7 @@
 /* Machines as data: processors, memory channels, units near memory — existing ones or ones that are being
  * designed — and what an operation costs on them.
  *
- *   tn_machine_space_load("machines/h2_llm.json", &space, &err);
+ *   tn_machine_space_load("H2-LLM", &space, &err);
  *   tn_machine_space_at(&space, 0, &machine);
  *   tn_cost_model_open("npu_roofline", &model, &err);
  *   tn_cost_of(model, &(tn_cost_query){.machine = &machine, .unit = TN_UNIT_PROCESSOR, …}, &cost, &err);
@@ -106,7 +106,8 @@ typedef struct tn_machine_space {
     int input_buffer_count, weight_buffer_count, output_buffer_count;
 } tn_machine_space;
 
-/* A description in JSON (docs/machines.md). Errors: TN_NOT_FOUND, TN_IO, TN_INVALID with the line, or the path
+/* A description in JSON (docs/machines.md), or the name of a built-in one: "H2-LLM", "H2-LLM space", "ID-NMP",
+ * "ID-NMP+", "CP". Errors: TN_NOT_FOUND, TN_IO, TN_INVALID with the line, or the path
  * of the member, the value and what is expected. On failure `out` is all zero. */
 TN_API tn_status tn_machine_space_load(const char *path, tn_machine_space *out,
                                        tn_error *err) TN_MUST_USE;
@@ -180,12 +181,13 @@ TN_API bool tn_cost_model_separable(const tn_cost_model *m);
 TN_API tn_status tn_cost_of(const tn_cost_model *m, const tn_cost_query *q, tn_cost *out,
                             tn_error *err) TN_MUST_USE;
 
-/* A shared library exports `const tn_cost_plugin tenon_cost_plugin`. */
+/* A shared library exports `const tn_cost_plugin tenon_cost_plugin`. It runs in a process of its own, one query
+ * at a time. */
 enum { TN_COST_PLUGIN_VERSION = 1 };
 typedef struct tn_cost_plugin {
     int version; /* TN_COST_PLUGIN_VERSION */
     const char *name;
-    bool separable, thread_safe; /* else one query at a time */
+    bool separable;
     /* 0, or a number that the error reports. `out` comes zeroed. */
     int (*cost)(const tn_cost_query *query, tn_cost *out);
 } tn_cost_plugin;

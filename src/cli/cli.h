@@ -23,7 +23,8 @@ enum {
     V_WIDE_INSPECT = 1024,
     V_WIDE_EXTRACT = 2048,
     V_WIDE_TRAIN = 4096,
-    V_ALL = 8191,
+    V_EXPLORE = 8192,
+    V_ALL = 16383,
     V_MEMBERS = V_WIDE_RUN | V_WIDE_BENCH | V_WIDE_INSPECT, /* compiles members as one */
     V_MODEL = V_RUN | V_INSPECT | V_BENCH | V_COMPILE | V_MEMBERS,
     V_INPUTS = V_MODEL,
@@ -98,6 +99,7 @@ tn_status cmd_compile(cli *c, tn_error *err);
 tn_status cmd_doctor(cli *c, tn_error *err);
 tn_status cmd_ops(cli *c, tn_error *err);
 tn_status cmd_train(cli *c, tn_error *err);
+tn_status cmd_explore(cli *c, tn_error *err);
 tn_status cmd_wide_run(cli *c, tn_error *err);
 tn_status cmd_wide_bench(cli *c, tn_error *err);
 tn_status cmd_wide_inspect(cli *c, tn_error *err);

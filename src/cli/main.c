@@ -34,6 +34,12 @@ const cli_verb cli_verbs[] = {
      .positional = "ACTION MODEL…",
      .summary = "Run, measure and take apart N models as one",
      .actions = cli_wide_actions},
+    {"explore", V_EXPLORE, cmd_explore, "[eval ROWS.json | reproduce]", 0, 2,
+     "Search machines and dataflows for the inference of transformers",
+     "Without an action: the best machine of a family, with the best dataflow on it, for one use "
+     "of a\n"
+     "transformer or several. eval prints rows of reference files with Tenon's figures.",
+     NULL},
     {"doctor", V_DOCTOR, cmd_doctor, "", 0, 0, "Show what was found on this machine",
      "CPU, caches, memory, GPUs, compilers, MPI, NCCL, OpenCL, measured roofs.", NULL},
     {"ops", V_OPS, cmd_ops, "", 0, 0, "Show the operations and their rules", NULL, NULL},

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 const char *cli_style_on(const cli *c, cli_style style) {
@@ -49,6 +50,17 @@ const char *cli_time(cli *c, double seconds) {
     }
     int digits = value < 10 ? 2 : value < 100 ? 1 : 0;
     return tn_arena_printf(&c->arena, "%.*f %s", digits, value, u < 3 ? units[u] : "s");
+}
+
+const char *cli_shortest(cli *c, double value) {
+    char digits[32];
+    int exponent, precision = 0;
+    if (!isfinite(value)) return isnan(value) ? "nan" : value < 0 ? "-inf" : "inf";
+    do snprintf(digits, sizeof digits, "%.*e", precision, value);
+    while (strtod(digits, NULL) != value && ++precision < 17);
+    exponent = atoi(strchr(digits, 'e') + 1);
+    if (exponent < -4 || exponent >= 16) return tn_arena_strdup(&c->arena, digits);
+    return tn_arena_printf(&c->arena, "%.*f", TN_MAX(precision - exponent, 1), value);
 }
 
 const char *cli_type_text(cli *c, tn_dtype dtype, int rank, const int64_t *dim) {

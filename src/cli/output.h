@@ -23,6 +23,8 @@ const char *cli_style_on(const cli *c, cli_style style);
 const char *cli_bytes(cli *c, double bytes);
 const char *cli_si(cli *c, double value);
 const char *cli_time(cli *c, double seconds);
+/* The shortest text that reads back as `value`, as Python's repr writes it: "0.1", "1e-05", "3.0". */
+const char *cli_shortest(cli *c, double value);
 /* "f32[2,3]" */
 const char *cli_type_text(cli *c, tn_dtype dtype, int rank, const int64_t *dim);
 

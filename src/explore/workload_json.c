@@ -190,22 +190,33 @@ static tn_status read_graph(const json_t *root, const char *path, tn_workload *w
     return TN_OK;
 }
 
+tn_status tn_workload_from_graph(const char *graph_path, tn_workload *w, tn_error *err) {
+    tn_workload made = *w;
+    json_t *graph = NULL;
+    TN_CHECK(load(graph_path, &graph, err));
+    made.count = 0;
+    memset(made.operators, 0, sizeof made.operators);
+    memset(made.before, 0, sizeof made.before);
+    tn_status status = read_graph(graph, graph_path, &made, err);
+    json_decref(graph);
+    if (!status) *w = made;
+    return status;
+}
+
 tn_status tn_workload_from_shape(const char *shape_path, const char *graph_path, tn_workload *out,
                                  tn_error *err) {
-    json_t *shape = NULL, *graph = NULL;
+    json_t *shape = NULL;
     const char *type;
     *out = (tn_workload){0};
-    tn_status status = load(shape_path, &shape, err);
-    if (!status) status = read_shape(shape, shape_path, out, &type, err);
+    TN_CHECK(load(shape_path, &shape, err));
+    tn_status status = read_shape(shape, shape_path, out, &type, err);
     if (!status && graph_path) {
-        status = load(graph_path, &graph, err);
-        if (!status) status = read_graph(graph, graph_path, out, err);
+        status = tn_workload_from_graph(graph_path, out, err);
     } else if (!status) {
         status = tn__workload_layer(type, out, err);
         if (status) tn_error_push(err, "%s", shape_path);
     }
     json_decref(shape);
-    json_decref(graph);
     if (status) *out = (tn_workload){0};
     return status;
 }

@@ -14,6 +14,8 @@ static const struct {
 } kinds[] = {
     {"npu_roofline", false, tn__cost_npu_roofline},
     {"nmp_roofline", false, tn__cost_nmp_roofline},
+    {"library", true, tn__cost_library},
+    {"process", true, tn__cost_process},
 };
 
 tn_status tn_cost_model_open(const char *spec, tn_cost_model **out, tn_error *err) {

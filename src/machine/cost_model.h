@@ -19,6 +19,8 @@ struct tn_cost_model {
 /* Each fills `m` for what stands behind the colon of its SPEC ("" where there is none). */
 tn_status tn__cost_npu_roofline(const char *rest, tn_cost_model *m, tn_error *err);
 tn_status tn__cost_nmp_roofline(const char *rest, tn_cost_model *m, tn_error *err);
+tn_status tn__cost_library(const char *path, tn_cost_model *m, tn_error *err);
+tn_status tn__cost_process(const char *command, tn_cost_model *m, tn_error *err);
 
 /* How the channels of units near memory share a product: `products` of them after each other on groups of
  * `channels`, each cut into tiles[0] parts along k and tiles[1] along n. */

@@ -1,48 +1,17 @@
 /* A family of machines from its JSON description (docs/machines.md). The quantities of a machine are rows of
  * description.def; the lists of the space and the tables of the technology are read here. */
 #include <jansson.h>
-#include <stddef.h>
 #include <stdio.h>
 
 #include "base/nearest.h"
-#include "machine/units.h"
-#include <tenon/machine.h>
+#include "machine/quantities.h"
 
 #define SCHEMA "tenon.machines/1"
 
-/* ---- quantities ----------------------------------------------------------------------------- */
-
-typedef enum kind { KIND_int, KIND_double } kind;
-
-typedef struct quantity {
-    const char *section, *member;
-    kind type;
-    tn_dimension dimension;
-    bool required;
-    size_t offset; /* in tn_machine */
-} quantity;
-
-static const quantity quantities[] = {
-#define QUANTITY(section, member, type, dimension, required, meaning)                              \
-    {#section,    #member,                                                                         \
-     KIND_##type, TN_DIMENSION_##dimension,                                                        \
-     required,    offsetof(tn_machine, section.member)},
-#include "machine/description.def"
-};
-
 typedef struct reader {
-    const char *file;
     tn_machine_space *out;
     tn_error *err;
 } reader;
-
-static void store(tn_machine *m, const quantity *q, double value) {
-    char *at = (char *)m + q->offset;
-    if (q->type == KIND_int)
-        *(int *)(void *)at = (int)value;
-    else
-        *(double *)(void *)at = value;
-}
 
 static bool is_remark(const char *member) {
     return strcmp(member, "about") == 0 || strcmp(member, "source") == 0;
@@ -66,15 +35,15 @@ static tn_status check_members(const reader *r, const json_t *object, const char
 
 static tn_status read_section(const reader *r, const json_t *root, const char *section,
                               bool required) {
-    const char *known[TN_COUNT(quantities)];
+    const char *known[TN_QUANTITY_COUNT];
     int count = 0;
     const json_t *object = json_object_get(root, section);
     if (!object && !required) return TN_OK;
     if (!json_is_object(object))
         return tn_error_set(r->err, TN_INVALID, "'%s' is %s", section,
                             object ? "no object" : "missing");
-    for (size_t i = 0; i < TN_COUNT(quantities); i++) {
-        const quantity *q = &quantities[i];
+    for (int i = 0; i < TN_QUANTITY_COUNT; i++) {
+        const tn_quantity *q = &tn__quantities[i];
         if (strcmp(q->section, section) != 0) continue;
         known[count++] = q->member;
         char path[96];
@@ -84,7 +53,7 @@ static tn_status read_section(const reader *r, const json_t *root, const char *s
         if (!v && q->required) return tn_error_set(r->err, TN_INVALID, "%s is missing", path);
         if (!v) continue;
         TN_CHECK(tn_quantity_read(v, q->dimension, path, &value, r->err));
-        store(&r->out->base, q, value);
+        tn_quantity_set(&r->out->base, q, value);
     }
     return check_members(r, object, section, known, count);
 }
@@ -291,17 +260,37 @@ static tn_status check_space(const reader *r) {
     return TN_OK;
 }
 
-tn_status tn_machine_space_load(const char *path, tn_machine_space *out, tn_error *err) {
+extern const char *const tn__builtin_machines[]; /* the files of machines/ */
+
+/* NULL: no built-in machine has that name. */
+static json_t *load_builtin(const char *name) {
+    for (int i = 0; tn__builtin_machines[i]; i++) {
+        json_t *root = json_loads(tn__builtin_machines[i], 0, NULL);
+        const char *own = json_string_value(json_object_get(root, "name"));
+        if (own && strcmp(own, name) == 0) return root;
+        json_decref(root);
+    }
+    return NULL;
+}
+
+static tn_status load_file(const char *path, json_t **out, tn_error *err) {
     json_error_t at;
-    reader r = {path, out, err};
-    *out = (tn_machine_space){0};
     FILE *file = fopen(path, "rb");
-    if (!file) return tn_error_set(err, TN_NOT_FOUND, "cannot open the machines of '%s'", path);
-    json_t *root = json_loadf(file, JSON_REJECT_DUPLICATES, &at);
+    if (!file)
+        return tn_error_set(err, TN_NOT_FOUND, "no file and no built-in machine has that name");
+    *out = json_loadf(file, JSON_REJECT_DUPLICATES, &at);
     fclose(file);
-    tn_status status =
-        root ? read_root(&r, root)
-             : tn_error_set(err, TN_INVALID, "line %d, column %d: %s", at.line, at.column, at.text);
+    return *out ? TN_OK
+                : tn_error_set(err, TN_INVALID, "line %d, column %d: %s", at.line, at.column,
+                               at.text);
+}
+
+tn_status tn_machine_space_load(const char *path, tn_machine_space *out, tn_error *err) {
+    reader r = {out, err};
+    *out = (tn_machine_space){0};
+    json_t *root = load_builtin(path);
+    tn_status status = root ? TN_OK : load_file(path, &root, err);
+    if (!status) status = read_root(&r, root);
     if (!status) status = check_space(&r);
     json_decref(root);
     if (!status) return TN_OK;
