@@ -347,7 +347,7 @@ tn_status explore_eval(cli *c, const char *path, tn_error *err) {
     if (status)
         tn_error_push(err, "%s", path);
     else
-        status = cli_json(c, json_incref(file), err);
+        status = cli_json_exact(c, json_incref(file), err);
     tn_cost_model_release(v.npu);
     tn_cost_model_release(v.nmp);
     json_decref(file);

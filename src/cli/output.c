@@ -116,7 +116,7 @@ void cli_table_print(const cli_table *t) {
 /* ---- JSON ----------------------------------------------------------------------------------- */
 
 static tn_status print_json(json_t *value, size_t flags, tn_error *err) {
-    char *text = value ? json_dumps(value, flags | JSON_REAL_PRECISION(9)) : NULL;
+    char *text = value ? json_dumps(value, flags) : NULL;
     json_decref(value);
     if (!text)
         return tn_error_set(err, TN_INVALID,
@@ -128,13 +128,19 @@ static tn_status print_json(json_t *value, size_t flags, tn_error *err) {
 }
 
 tn_status cli_json(cli *c, json_t *value, tn_error *err) {
+    size_t indent = isatty(STDOUT_FILENO) ? JSON_INDENT(2) : 0;
     (void)c;
-    return print_json(value, isatty(STDOUT_FILENO) ? JSON_INDENT(2) : 0, err);
+    return print_json(value, indent | JSON_REAL_PRECISION(9), err);
+}
+
+tn_status cli_json_exact(cli *c, json_t *value, tn_error *err) {
+    (void)c;
+    return print_json(value, JSON_REAL_PRECISION(17), err);
 }
 
 tn_status cli_json_line(cli *c, json_t *value, tn_error *err) {
     (void)c;
-    return print_json(value, 0, err);
+    return print_json(value, JSON_REAL_PRECISION(9), err);
 }
 
 json_t *cli_json_number(double value) {

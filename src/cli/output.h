@@ -46,6 +46,8 @@ void cli_table_print(const cli_table *t);
 /* Prints one value as one line (or indented on a terminal) and drops it. `value` may be NULL:
  * jansson's functions pass a failed allocation, or a text that is not UTF-8, on. */
 tn_status cli_json(cli *c, json_t *value, tn_error *err);
+/* The same in one line, with all digits of its numbers. */
+tn_status cli_json_exact(cli *c, json_t *value, tn_error *err);
 /* The same, always in one line. */
 tn_status cli_json_line(cli *c, json_t *value, tn_error *err);
 /* NaN and infinities, which JSON lacks, become null. */
