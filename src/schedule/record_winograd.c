@@ -10,16 +10,20 @@
 #include "schedule/record.h"
 
 enum {
-    CACHE_ELEMENTS = 160 << 10, /* f32 of V and M that leave room in an L2 cache of 1 MB */
-    LEAST_TASKS = 8,            /* wanted by cutting the tiles … */
-    LEAST_RANGES = 4, /* … and by cutting the columns, which repeats the input transform */
-    WEIGHT_COST = 8,  /* multiply-adds in the time that a weight from memory adds */
-    MADE_COST = 40,   /* and that one takes which is made in every run, stored and read back */
+    /* f32 of V and M that leave room in an L2 cache of 1 MB. The 162 Ki of all tiles of 14×14×256 should fit:
+     * read once, its weights cost 330 µs instead of 380 (two threads). */
+    CACHE_ELEMENTS = 168 << 10,
+    LEAST_TASKS = 8,   /* wanted by cutting the tiles … */
+    LEAST_RANGES = 4,  /* … and by cutting the columns, which repeats the input transform */
+    WANTED_TASKS = 16, /* of several filters, where that costs little */
+    WEIGHT_COST = 8,   /* multiply-adds in the time that a weight from memory adds */
+    MADE_COST = 40,    /* and that one takes which is made in every run, stored and read back */
     /* The largest error of a result, over the largest result, grows with the square root of C: 1e-6 at
      * 64 and 3.5e-6 at 512 with F(4×4), of the 1e-5 that are allowed. The general way has 2.4e-6. */
     MOST_CHANNELS = 1024,
     LEAST_CHANNELS = 16, /* whole vectors, in and out */
 };
+#define SMALL_PART 0.03
 
 typedef struct filter {
     int64_t batch; /* filters, each of images of its own */
@@ -64,13 +68,21 @@ static bool is_filter(const tn_graph *g, const tn_node_info *n) {
            x->dtype == TN_f32 && w->dtype == TN_f32 && a->acc == TN_f32;
 }
 
+static double points_of(int64_t m) {
+    return (double)((m + 2) * (m + 2));
+}
+
+/* Operations, loads and stores per tile and channel, as measured. */
+static double transform_cost(int64_t m) {
+    return m == 2 ? 100 : 230;
+}
+
 static double tiled_cost(const filter *f, int64_t m) {
-    double tiles = (double)tile_count(f, m), points = (double)((m + 2) * (m + 2));
+    double tiles = (double)tile_count(f, m), points = points_of(m);
     double channels = (double)f->channels, columns = (double)f->columns;
-    double transforms = m == 2 ? 100 : 230; /* operations, loads and stores per tile, as measured */
     double weight = f->constant ? WEIGHT_COST : WEIGHT_COST + MADE_COST;
     return points * channels * columns * (tiles + weight) +
-           tiles * transforms * (channels + columns);
+           tiles * transform_cost(m) * (channels + columns);
 }
 
 static double general_cost(const filter *f) {
@@ -122,15 +134,29 @@ static void choose_tile(const filter *f, int64_t tiles, uint32_t registers, tn_s
     }
 }
 
+/* Ranges of columns that each of `blocks` blocks of tiles, of all filters, is cut into: for tasks enough as far as
+ * the input transforms that they repeat are a small part of the work. */
+static int64_t choose_ranges(const filter *f, int64_t tiles, int64_t m, int64_t blocks) {
+    double work = points_of(m) * (double)f->columns * (double)(tiles + WEIGHT_COST);
+    double again = transform_cost(m) * (double)tiles;
+    int64_t cheap = 1 + (int64_t)(SMALL_PART * work / again);
+    int64_t needed = ceil_div(LEAST_TASKS, blocks), wanted = ceil_div(WANTED_TASKS, blocks);
+    return TN_MIN(wanted, TN_MAX(cheap, needed));
+}
+
+/* The tasks of a single filter, which run at a time, share its weights in the last cache: two that work on filters
+ * of their own hand on twice as much (14×14×256, four models: 446 µs each by blocks of 8 tiles, 345 by blocks of
+ * all 16). */
 static void choose_tasks(const filter *f, int64_t tiles, tn_schedule *s) {
-    int64_t points = (s->winograd + 2) * (s->winograd + 2), mr = s->mr;
-    int64_t fits = CACHE_ELEMENTS / (points * (f->channels + s->nr)) / mr * mr;
-    int64_t wanted = ceil_div(LEAST_TASKS, f->batch);
+    int64_t mr = s->mr, panels = ceil_div(f->columns, s->nr), wanted = LEAST_TASKS;
+    int64_t fits = CACHE_ELEMENTS / ((int64_t)points_of(s->winograd) * (f->channels + s->nr));
+    if (f->batch > 1) wanted = 1; /* every block reads all weights of its filter again */
     int64_t enough = TN_MAX(2 * mr, ceil_div(ceil_div(tiles, wanted), mr) * mr);
-    int64_t most = TN_MAX(mr, TN_MIN(fits, enough));
-    int64_t blocks = ceil_div(tiles, most), panels = ceil_div(f->columns, s->nr);
+    int64_t most = TN_MAX(mr, TN_MIN(fits / mr * mr, enough));
+    int64_t blocks = ceil_div(tiles, most), ranges = ceil_div(LEAST_RANGES, blocks);
     s->m_block = ceil_div(ceil_div(tiles, blocks), mr) * mr;
-    s->n_panels = ceil_div(panels, TN_MIN(panels, ceil_div(LEAST_RANGES, blocks * f->batch)));
+    if (f->batch > 1) ranges = choose_ranges(f, tiles, s->winograd, blocks * f->batch);
+    s->n_panels = ceil_div(panels, TN_MIN(panels, ranges));
 }
 
 tn_schedule tn_schedule_choose_winograd(const tn_grouping *p, const tn_group *g,
