@@ -12,6 +12,8 @@
 #include "cli/train_data.h"
 #include "cli/wide_train_log.h"
 
+enum { MOST_SKIPPED = 10 }; /* updates in a row, at a loss scale of 1 or less */
+
 typedef struct trainer {
     cli *c;
     train_settings s;
@@ -20,6 +22,7 @@ typedef struct trainer {
     int n;
     double *factor; /* of each member's learning rate */
     bool *active;   /* it has not diverged */
+    int *skipped;   /* updates in a row that its gradients did not allow */
     const char **names;
     tn_context *context;
     tn_population *population;
@@ -49,6 +52,7 @@ static tn_status read_members(trainer *t, tn_error *err) {
     TN_CHECK(cli_train_members(t->c, &t->s, &t->n, err));
     t->factor = TN_NEW_N(&t->c->arena, double, t->n);
     t->active = TN_NEW_N(&t->c->arena, bool, t->n);
+    t->skipped = TN_NEW_N(&t->c->arena, int, t->n);
     t->names = TN_NEW_N(&t->c->arena, const char *, t->n);
     t->metrics = TN_NEW_N(&t->c->arena, tn_train_metrics, t->n);
     t->last.of = TN_NEW_N(&t->c->arena, member_record, t->n);
@@ -72,6 +76,9 @@ static tn_status make_model(trainer *t, tn_error *err) {
     TN_CHECK(cli_model_options(t->c, &context.compile, &t->dump, err));
     context.seed = o.seed = (uint64_t)t->s.seed;
     o.members = t->n;
+    uint64_t *seeds = TN_NEW_N(&t->c->arena, uint64_t, t->n);
+    for (int i = 0; i < t->n; i++) seeds[i] = o.seed;
+    if (t->c->options.same_init) o.seeds = seeds;
     TN_CHECK(tn_context_create(&context, &t->context, err));
     TN_CHECK(tn_population_create(t->context, &o, &t->population, err));
     if (!t->s.onnx.path) return TN_OK;
@@ -300,17 +307,33 @@ static tn_status run_batches(trainer *t, double rate, tn_error *err) {
     return TN_OK;
 }
 
-/* A member whose loss is not finite never comes back: its weights stay what they were. */
+/* Loss scaling skips updates until the scale is small enough. Where even gradients that are not enlarged do
+ * not fit, again and again, it does not help; without it a member's next gradients are no smaller. */
+static bool overflows(trainer *t, int i) {
+    const member_record *m = &t->last.of[i];
+    double scale;
+    t->skipped[i] = m->updated ? 0 : t->skipped[i] + 1;
+    if (m->updated) return false;
+    if (tn_population_step_setting(t->step, TN_SETTING_LOSS_SCALE, i, &scale) != TN_OK) return true;
+    return scale <= 1 && t->skipped[i] > MOST_SKIPPED;
+}
+
+static tn_status stop_member(trainer *t, int i, const char *why, tn_error *err) {
+    TN_CHECK(tn_population_step_set_active(t->step, i, false, err));
+    t->last.of[i].active = t->active[i] = false;
+    cli_train_log_note(&t->log, "%s %s at step %lld and is stopped", t->names[i], why,
+                       (long long)t->last.step);
+    return TN_OK;
+}
+
+/* A member whose loss or gradients are not finite never comes back: its weights stay what they were. */
 static tn_status stop_diverged(trainer *t, tn_error *err) {
     int left = 0;
     for (int i = 0; i < t->n; i++) {
-        member_record *m = &t->last.of[i];
-        if (t->active[i] && !isfinite(m->loss)) {
-            TN_CHECK(tn_population_step_set_active(t->step, i, false, err));
-            m->active = t->active[i] = false;
-            cli_train_log_note(&t->log, "%s diverged at step %lld and is stopped", t->names[i],
-                               (long long)t->last.step);
-        }
+        if (t->active[i] && !isfinite(t->last.of[i].loss))
+            TN_CHECK(stop_member(t, i, "diverged", err));
+        else if (t->active[i] && overflows(t, i))
+            TN_CHECK(stop_member(t, i, "has gradients that overflow", err));
         left += t->active[i];
     }
     if (left) return TN_OK;

@@ -48,6 +48,20 @@ expect 1 "$tenon" wide train "$work/run.json" --optimizer.kind sgd --optimizer.c
     --optimizer.lr 1e30,1e31 -q --steps 9 --interpret
 err_has "all 2 members diverged; lower learning rates or clipped gradients may help"
 
+# One whose loss is finite and whose gradients are not is stopped, too; while losses are scaled, such steps
+# find the scale and stop nobody.
+sed 's/"std": \[0.35\]/"std": [1e-25]/' "$work/run.json" >"$work/huge.json"
+expect 1 "$tenon" wide train "$work/huge.json" --optimizer.lr 0.01,0.02 --steps 9 --interpret
+err_has "member 0, lr 0.01 has gradients that overflow at step 1 and is stopped"
+err_has "all 2 members diverged"
+expect 0 "$tenon" wide train "$work/run.json" --optimizer.kind sgd --optimizer.clip_norm 1e30 --train.precision f16 \
+    --optimizer.lr 1e3,0.1 --json --steps 4 --interpret
+json "x[2]['updated'] == [False, True] and x[3]['active'] == [True, True]"
+
+# Equal beginnings: what differs is what the lists say.
+expect 0 "$tenon" wide train "$work/run.json" --optimizer.lr 0.01,0.03 --same-init --json --steps 3 --interpret
+json "x[0]['loss'][0] == x[0]['loss'][1] and x[2]['loss'][0] != x[2]['loss'][1]"
+
 # An interrupted run goes on bit for bit.
 expect 0 "$tenon" wide train "$work/run.json" --n 2 -q --train.steps 20 --schedule.total 20 --interpret \
     --checkpoint.folder "$work/whole" --checkpoint.every 10
