@@ -127,6 +127,7 @@ typedef enum tn_wide_strategy {
     TN_WIDE_BATCHED,  /* a product, a convolution for each member, in one kernel */
     TN_WIDE_ELEMENTS, /* members are one more axis of a kernel without products */
     TN_WIDE_LOOP,     /* a loop over members, or pieces of them, with other operations */
+    TN_WIDE_ALONE,    /* a group of one member, which is its model's own program */
 } tn_wide_strategy;
 typedef struct tn_wide_node_info {
     const char *node, *op; /* of the first member's model */

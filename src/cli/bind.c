@@ -96,13 +96,26 @@ static tn_status bind_word(binder *b, const char *word, tn_error *err) {
 
 /* ---- values that are made up ----------------------------------------------------------------- */
 
+/* Members side by side have sizes such as 3*S: the factor, and the name behind it. */
+static int64_t factor_of(const char *symbol, const char **name) {
+    char *end;
+    long long factor = strtoll(symbol, &end, 10);
+    bool product = *symbol >= '1' && *symbol <= '9' && *end == '*';
+    *name = product ? end + 1 : symbol;
+    return product ? factor : 1;
+}
+
 /* The size of an open axis: what a bound input gives to the same symbol, else 1. */
 static int64_t guess_size(const binder *b, const char *symbol) {
+    const char *name, *other;
+    int64_t factor = factor_of(symbol, &name);
     for (int i = 0; i < b->count; i++)
-        for (int a = 0; b->bound[i] && a < b->ports[i].rank && a < b->arrays[i].rank; a++)
-            if (b->ports[i].symbol[a] && strcmp(b->ports[i].symbol[a], symbol) == 0)
-                return b->arrays[i].dim[a];
-    return 1;
+        for (int a = 0; b->bound[i] && a < b->ports[i].rank && a < b->arrays[i].rank; a++) {
+            if (!b->ports[i].symbol[a]) continue;
+            int64_t per = factor_of(b->ports[i].symbol[a], &other);
+            if (strcmp(name, other) == 0) return b->arrays[i].dim[a] / per * factor;
+        }
+    return factor;
 }
 
 static void make_up(binder *b, int i, uint64_t seed) {
@@ -111,9 +124,11 @@ static void make_up(binder *b, int i, uint64_t seed) {
     for (int a = 0; a < p->rank; a++) {
         dim[a] = p->dim[a];
         if (dim[a] >= 0) continue;
+        const char *name;
+        factor_of(p->symbol[a], &name);
         dim[a] = guess_size(b, p->symbol[a]);
         tn_log_write(TN_LOG_INFO, "input '%s': size %s is taken to be %lld; --dim %s=N sets it",
-                     p->name, p->symbol[a], (long long)dim[a], p->symbol[a]);
+                     p->name, p->symbol[a], (long long)dim[a], name);
     }
     b->arrays[i] = tn_array_new(&b->c->arena, p->dtype, p->rank, dim);
     cli_values_random(&b->arrays[i], seed, (uint64_t)i);

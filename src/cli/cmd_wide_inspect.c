@@ -4,6 +4,7 @@
 #include "cli/inspect.h"
 #include "cli/wide_alone.h"
 #include "cli/wide_predict.h"
+#include "wide/report.h"
 
 typedef struct part {
     tn_wide_group_info info;
@@ -31,6 +32,12 @@ static tn_status open_group(cli *c, inspection *x, int i, tn_error *err) {
     TN_CHECK(cli_wide_group_inputs(c, &x->w, &g->info, g->model.inputs, err));
     TN_CHECK(tn_session_create(g->model.model, &g->session, err));
     TN_CHECK(tn_session_bind(g->session, g->model.inputs, g->model.input_count, err));
+    tn_error why = TN_ERROR_INIT;
+    tn_status known = tn__wide_report_bound(x->w.wide, i, g->session, g->model.inputs, &why);
+    if (known != TN_OK && known != TN_UNSUPPORTED) {
+        *err = why;
+        return known;
+    }
     /* What became of the operations, and how large it is, is known from now on. */
     TN_CHECK(tn_wide_group(x->w.wide, i, &g->info));
     TN_CHECK(cli_inspect_bound(c, &g->model, g->session, &g->x, err));
@@ -97,6 +104,7 @@ static void print_group(cli *c, const inspection *x, int i) {
     const tn_wide_group_info *g = &x->groups[i].info;
     printf("%s%sgroup %d%s     %d member%s: %s\n", i ? "\n" : "", cli_style_on(c, CLI_BOLD), i,
            CLI_OFF(c), g->count, g->count > 1 ? "s" : "", members_text(c, g));
+    if (g->count == 1) printf("program     its model's own, with nothing to batch\n");
     if (g->difference) printf("because     %s\n", g->difference);
     cli_inspect_text(c, &x->groups[i].x);
     if (g->own_weights < 0)
@@ -109,9 +117,10 @@ static void print_group(cli *c, const inspection *x, int i) {
 
 static void print_text(cli *c, const inspection *x) {
     for (int i = 0; i < x->count; i++) print_group(c, x, i);
-    printf("\nto expect   %s, a loop %s: %s%.1f×%s, %.0f launches instead of %.0f\n",
+    printf("\nto expect   %s, a loop %s: %s%.1f×%s, %.0f launch%s instead of %.0f\n",
            cli_time(c, x->wide.seconds), cli_time(c, x->loop.seconds), cli_style_on(c, CLI_BOLD),
-           x->loop.seconds / x->wide.seconds, CLI_OFF(c), x->wide.launches, x->loop.launches);
+           x->loop.seconds / x->wide.seconds, CLI_OFF(c), x->wide.launches,
+           x->wide.launches == 1 ? "" : "es", x->loop.launches);
 }
 
 /* ---- JSON ----------------------------------------------------------------------------------- */

@@ -79,7 +79,7 @@ static bool parse_int(const char *text, int64_t *out) {
     char *end;
     errno = 0;
     *out = strtoll(text, &end, 10);
-    return *text && !*end && !errno && *out >= 0;
+    return *text && !*end && !errno && *out > 0;
 }
 
 static bool parse_real(const char *text, double *out) {
@@ -100,7 +100,7 @@ static tn_status set_option(cli *c, const option *o, const char *value, tn_error
         break;
     case INT:
         if (!parse_int(value, field))
-            return cli_usage(c, err, "--%s: '%s' is not a whole number", o->name, value);
+            return cli_usage(c, err, "--%s: '%s' is not a whole number from 1", o->name, value);
         break;
     case REAL:
         if (!parse_real(value, field))

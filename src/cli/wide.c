@@ -212,6 +212,10 @@ static tn_status check_members(cli *c, const cli_wide *w, int i, tn_error *err) 
                             "input '%s': %s has %lld along axis 1; %d members of %lld take %lld",
                             p->name, got, (long long)b->dim[1], w->n, (long long)p->dim[1] / w->n,
                             (long long)p->dim[1]);
+    if (!stacked && b->rank == p->rank && p->dim[1] < 0 && b->dim[1] % w->n)
+        return tn_error_set(err, TN_INVALID,
+                            "input '%s': %s has %lld along axis 1, which %d members do not divide",
+                            p->name, got, (long long)b->dim[1], w->n);
     return TN_OK;
 }
 
@@ -320,6 +324,7 @@ const char *cli_strategy_name(tn_wide_strategy s) {
         [TN_WIDE_ONCE] = "once",         [TN_WIDE_ROWS] = "rows",
         [TN_WIDE_COLUMNS] = "columns",   [TN_WIDE_BATCHED] = "batched",
         [TN_WIDE_ELEMENTS] = "elements", [TN_WIDE_LOOP] = "loop",
+        [TN_WIDE_ALONE] = "alone",
     };
     return names[s];
 }

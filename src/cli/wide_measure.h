@@ -4,7 +4,7 @@
 
 #include "cli/wide.h"
 
-enum { CLI_STRATEGIES = TN_WIDE_LOOP + 1 };
+enum { CLI_STRATEGIES = TN_WIDE_ALONE + 1 };
 
 typedef struct cli_wide_result {
     int n, threads, groups;

@@ -40,6 +40,28 @@ static bool differ(const tn__wide_file *a, const tn__wide_file *b, tn_str *out) 
     return false;
 }
 
+static bool is_weight(const tn_import *i, const char *name) {
+    for (uint32_t k = 0; k < i->weights.len; k++)
+        if (strcmp(i->weights.data[k].name, name) == 0) return true;
+    return false;
+}
+
+/* What follows from weights is another one for each member, sizes too: no array holds them all. */
+static tn_status check_sizes(const tn__wide_file *f, tn_error *err) {
+    const tn_import *i = &f->import;
+    for (uint32_t k = 0; k < i->need_values.len; k++) {
+        if (!is_weight(i, i->need_values.data[k])) continue;
+        const char *behind = strstr(i->need_reason, ": "); /* the node */
+        return tn_error_set(
+            err, TN_UNSUPPORTED,
+            "%.*s: sizes of its result follow from values that depend on the weight "
+            "'%s'; they differ between members and have no common array; extract "
+            "the members and run each alone",
+            behind ? (int)(behind - i->need_reason) : 0, i->need_reason, i->need_values.data[k]);
+    }
+    return TN_OK;
+}
+
 /* ---- forming -------------------------------------------------------------------------------- */
 
 static tn_status group_add(tn__wide_group *g, int member, uint64_t id, tn_error *err) {
@@ -75,6 +97,7 @@ static tn_status place_member(grouping *x, int member, tn_error *err) {
     tn_str text;
     tn_str_init_with(&text, tn_arena_allocator(&x->arena));
     TN_CHECK(file_of(x, member, &file, err));
+    TN_CHECK(tn__wide_in_member(check_sizes(file, err), member, &x->members[member], err));
     for (int g = 0; g < x->out->count; g++) {
         tn__wide_group *group = &x->out->at[g];
         tn_str_clear(&text);

@@ -98,6 +98,15 @@ static bool lies_together(const tn_wide *w, const tn__wide_group *g) {
     return member_axis(w) == 0 && g->members[g->count - 1] - g->members[0] == g->count - 1;
 }
 
+/* Of one group, whose session tells all else: it knows the width as a product and not of whom. */
+static tn_status check_widths(const tn_wide *w, const tn_buffer *inputs, tn_error *err) {
+    for (int i = 0; member_axis(w) == 1 && i < w->groups.ports.in_count; i++)
+        if (!w->groups.ports.shared[i] && inputs[i].rank > 1 && inputs[i].dim[1] % w->count)
+            return refuse_input(&w->groups.ports.in[i], &inputs[i], w->count,
+                                "axis 1 is not the width", err);
+    return TN_OK;
+}
+
 /* The group's part of an input. */
 static tn_status gather(const tn_wide *w, tn__wide_group *g, int input, const tn_buffer *all,
                         tn_buffer *out, tn_error *err) {
@@ -167,6 +176,25 @@ static tn_status run_group(const run *r, int group, tn_error *err) {
     return status;
 }
 
+/* "member 2 gives", "the 3 members like member 2 give" */
+static void describe_group(const tn__wide_group *g, char *out, size_t size) {
+    if (g->count == 1)
+        snprintf(out, size, "member %d gives", g->members[0]);
+    else
+        snprintf(out, size, "the %d members like member %d give", g->count, g->members[0]);
+}
+
+static tn_status refuse_results(const run *r, int output, int group, tn_error *err) {
+    const tn__wide_ports *p = &r->w->groups.ports;
+    char one[160], other[160], first[64], second[64];
+    tn_ports_describe(&r->results[output], one, sizeof one);
+    tn_ports_describe(&r->results[group * p->out_count + output], other, sizeof other);
+    describe_group(&r->w->groups.at[0], first, sizeof first);
+    describe_group(&r->w->groups.at[group], second, sizeof second);
+    return tn_error_set(err, TN_INVALID, "output '%s': %s %s, %s %s; run the groups' own models",
+                        p->out[output].name, first, one, second, other);
+}
+
 /* Results differ between groups in nothing but the number of members. */
 static tn_status check_results(const run *r, int output, tn_error *err) {
     const tn_wide *w = r->w;
@@ -180,15 +208,7 @@ static tn_status check_results(const run *r, int output, tn_error *err) {
         for (int a = 0; same && a < b->rank; a++)
             same = a == axis ? first->dim[a] / x->count == b->dim[a] / y->count
                              : first->dim[a] == b->dim[a];
-        if (same) continue;
-        char one[160], other[160];
-        tn_ports_describe(first, one, sizeof one);
-        tn_ports_describe(b, other, sizeof other);
-        return tn_error_set(
-            err, TN_INVALID,
-            "output '%s': the %d members like member %d give %s, the %d like member "
-            "%d %s; run the groups' own models",
-            p->out[output].name, x->count, x->members[0], one, y->count, y->members[0], other);
+        if (!same) return refuse_results(r, output, g, err);
     }
     return TN_OK;
 }
@@ -245,6 +265,7 @@ tn_status tn_wide_run(tn_wide *w, const tn_buffer *inputs, int input_count, tn_b
                             "%d inputs and %d outputs given; the model has %d and %d", input_count,
                             output_count, p->in_count, p->out_count);
     if (w->groups.count == 1) {
+        TN_CHECK(check_widths(w, inputs, err));
         TN_TRY(err, run_session(w, &w->groups.at[0], inputs, outputs, output_count, err),
                "%d members, %s", w->count,
                w->options.layout == TN_WIDE_PACKED ? "packed [B, N·F, …]" : "stacked [N, …]");

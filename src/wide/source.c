@@ -1,6 +1,7 @@
 /* Reading the weights of members. See source.h. */
 #include "wide/source.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "import/safetensors.h"
@@ -75,17 +76,24 @@ static tn_type type_of(const tn_array *a) {
     return t;
 }
 
+static tn_status unknown_array(const tn__wide_values *v, const char *name, tn_error *err) {
+    const tn_import *i = &v->file->import;
+    char there[256] = "it has none";
+    uint32_t more = i->weights.len ? i->weights.len - 1 : 0;
+    if (i->weights.len)
+        snprintf(there, sizeof there,
+                 more ? "its weights are '%s' and %u more" : "its weight is '%s'",
+                 i->weights.data[0].name, more);
+    return tn_error_set(err, TN_INVALID, "%s: the model has no weight '%s'; %s", v->member->weights,
+                        name, there);
+}
+
 /* Takes an array of the file for the weight of its name. */
 static tn_status take_array(tn__wide_values *v, const char *name, const tn_array *a,
                             tn_error *err) {
     const tn_import *i = &v->file->import;
     uint32_t k = weight_named(i, name);
-    if (k == UINT32_MAX)
-        return tn_error_set(err, TN_INVALID,
-                            "%s: the model has no weight '%s'; its weights are "
-                            "'%s' and %u more",
-                            v->member->weights, name, i->weights.len ? i->weights.data[0].name : "",
-                            i->weights.len ? i->weights.len - 1 : 0);
+    if (k == UINT32_MAX) return unknown_array(v, name, err);
     const tn_array *want = &i->weights.data[k].array;
     tn_type have = type_of(a), expected = type_of(want);
     bool same = a->dtype == want->dtype && a->rank == want->rank;

@@ -172,7 +172,29 @@ def shaped(m, path):
     m.write(path, [("x", ["batch", 8]), ("shape", [2], INT64)], [(y, ["rows", "columns"])])
 
 
+def one(m, path):
+    """A single weight."""
+    y = m.node("Mul", "mul", ["x", m.weight("slope", [4], 1.0)])
+    m.write(path, [("x", ["batch", 4])], [(y, ["batch", 4])])
+
+
+def sparse(m, path):
+    """An output whose size follows from the weight."""
+    y = m.node("Mul", "mul", ["x", m.weight("slope", [4], 1.0)])
+    y = m.node("NonZero", "where", [m.node("Relu", "relu", [y])])
+    m.write(path, [("x", ["batch", 4])], [(y, [2, "count"], INT64)])
+
+
+def open_axis(m, path):
+    """Axis 1 is open."""
+    y = m.node("MatMul", "product", ["x", m.weight("w", [64, 8], 0.1)])
+    m.write(path, [("x", ["batch", "rows", 64])], [(y, ["batch", "rows", 8])])
+
+
 KINDS = {
+    "one": one,
+    "sparse": sparse,
+    "open": open_axis,
     "mlp": mlp,
     "mlp-gelu": lambda m, path: mlp(m, path, "Gelu"),
     "mlp-sizes": lambda m, path: mlp(m, path, hidden=96),

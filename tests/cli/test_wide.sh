@@ -79,6 +79,16 @@ out_has "ensemble"
 expect 0 "$tenon" wide run "$work/two.onnx" --n 4 --packed --shared=context --random --json
 json "[o['shape'] for o in x['outputs']] == [[1, 32], [1, 32]]"
 
+# Members side by side along an axis that is open: its size follows from the inputs, or is made up.
+make_model open 1 "$work/open.onnx"
+expect 0 "$tenon" wide run "$work/open.onnx" --n 3 --packed --random --dim batch=2 --json
+json "x['outputs'][0]['shape'] == [2, 3, 8]"
+expect 0 "$tenon" wide bench "$work/open.onnx" --n 2 --packed -r 1 --json
+json "x['valid']"
+expect 0 "$tenon" wide inspect "$work/open.onnx" --n 1 --random
+out_has "program     its model's own, with nothing to batch"
+out_has "product  MatMul     alone"
+
 # Monte Carlo dropout: one model, one set of weights, a mask for each member, which is that of its loop.
 make_model dropout 1 "$work/dropout.onnx"
 expect 0 "$tenon" wide run "$work/dropout.onnx" --n 50 --same-weights --shared --random --dim batch=3 --json
@@ -103,7 +113,8 @@ json "x['outputs'][0]['shape'] == [4, 2, 12]"
 expect 0 "$tenon" wide bench "$work/shaped.onnx" --n 1,4 --dim batch=3 -i shape="$work/shape.npy" -r 1 --json
 json "[y['valid'] for y in x] == [True, True]"
 expect 0 "$tenon" wide inspect "$work/shaped.onnx" --n 4 --dim batch=3 -i shape="$work/shape.npy"
-out_has "weights     known when inputs are"
+out_has "weights     72 of each member, 0 that are equal in all"
+out_has "fc    Gemm       batched"
 
 # Members of another structure run as a group of their own, which is told.
 make_model mlp-gelu 4 "$work/gelu.onnx"

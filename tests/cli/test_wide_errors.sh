@@ -42,6 +42,9 @@ wrong 2 "--n: 2 members, but 1 file of weights is given" run "$a" -w "$work/a.np
 
 wrong 2 "--same-weights is for members of one MODEL and no other files" run "$a" "$a" --same-weights
 
+wrong 2 "--runs: '0' is not a whole number from 1" bench "$a" --n 2 -r 0
+wrong 2 "--threads: '0' is not a whole number from 1" run "$a" --n 2 --threads 0
+
 # Which.
 wrong 2 "which member? --member I says so, from 0" extract "$a" --n 3
 wrong 2 "where to? -o FILE says so" extract "$a" --n 3 --member 1
@@ -65,7 +68,15 @@ wrong 1 "member 1 ($a): $work/sizes.npz: weight 'fc1.weight' is f32[96,64]; the 
 expect 1 "$tenon" wide run "$work/c.onnx" "$work/stride.onnx" "$work/c.onnx" --random
 nothing_on out
 err_has "  member 1: node 'conv2' (Conv): stride [1,1] instead of [2,2]"
-err_has "output 'relu3.y': the 2 members like member 0 give"
+err_has "output 'relu3.y': the 2 members like member 0 give f32[2,1,32,4,4], member 1 gives f32[1,1,32,8,8]; run"
+python3 tests/cli/onnx_models.py one 1 "$work/one.onnx" "$work/one.npz"
+wrong 1 "member 0 ($work/one.onnx): $work/a.npz: the model has no weight 'fc1.weight'; its weight is 'slope'" \
+    run "$work/one.onnx" --weights "$work/a.npz" --random
+
+# Sizes that follow from weights are each member's own.
+python3 tests/cli/onnx_models.py sparse 1 "$work/sparse.onnx"
+wrong 1 "member 0 ($work/sparse.onnx): node 'where' (NonZero): sizes of its result follow from values that depend on the weight 'slope'; they differ between members and have no common array; extract the members and run each alone" \
+    run "$work/sparse.onnx" --n 2 --random
 
 # Inputs.
 wrong 1 "no value for input 'image'; give -i NAME=FILE, or --random to make values up" run "$digits" --n 3
@@ -81,6 +92,9 @@ head = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode()
 open(sys.argv[1], "wb").write(head + bytes(4 * 2 * 64 * 4))
 PYTHON
 wrong 1 "input 'x': f32[4,2,64] is of 4 members along axis 0; there are 3" run "$a" --n 3 -i "$work/four.npy"
+python3 tests/cli/onnx_models.py open 1 "$work/open.onnx"
+wrong 1 "input 'x': f32[4,2,64] has 2 along axis 1, which 3 members do not divide" \
+    run "$work/open.onnx" --n 3 --packed -i "$work/four.npy"
 wrong 2 "--tune does not go with --no-cache" bench "$a" --n 2 --tune=1 --no-cache
 
 # The file of a measurement is written with each row, so what is wrong with it is told behind the first.
