@@ -79,6 +79,24 @@ static tn_status check_sizes(const tn_graph *g, tn_error *err) {
     return TN_OK;
 }
 
+/* A file's masks are the same in every run: no step of training would see another one. */
+static tn_status check_dropout(const tn_import *i, tn_error *err) {
+    const tn_graph *g = i->graph;
+    for (tn_node n = 0; n < g->nodes.len; n++) {
+        const tn_node_info *node = tn_graph_node(g, n);
+        if (node->op != TN_OP_random_bits || !node->name) continue;
+        for (uint32_t k = 0; k < i->nodes.len; k++)
+            if (!strcmp(i->nodes.data[k].op, "Dropout") &&
+                !strcmp(i->nodes.data[k].name, node->name))
+                return tn_error_set(
+                    err, TN_UNSUPPORTED,
+                    "node '%s' (Dropout) is in training mode, with the same mask in "
+                    "every step; export the model in evaluation mode",
+                    node->name);
+    }
+    return TN_OK;
+}
+
 static void mark_needed(tn__onnx_graph *k) {
     const tn_graph *g = k->import.graph;
     k->needed = TN_NEW_N(&k->arena, bool, g->nodes.len);
@@ -129,6 +147,7 @@ static tn_status make_guarded(void *argument, tn_error *err) {
     TN_CHECK(tn_import_onnx(x->path, &options, &k->g->arena, &k->g->import, err));
     TN_CHECK(check_import(k, err));
     TN_CHECK(check_sizes(k->g->import.graph, err));
+    TN_CHECK(check_dropout(&k->g->import, err));
     mark_needed(k->g);
     find_operands(k);
     k->g->sizes = TN_NEW_N(&k->g->arena, int64_t, x->sizes);

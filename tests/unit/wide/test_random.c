@@ -1,4 +1,6 @@
 /* Random nodes of ONNX files: dropout in training mode, and the numbers that each member draws. */
+#include <tenon/onnx.h>
+
 #include "unit/test_folder.h"
 #include "unit/wide/wide_lab.h"
 
@@ -216,12 +218,41 @@ static void test_members__of_one_model_are_samples(void **state) {
     tn_wide_release(w);
 }
 
+/* ---- training ----------------------------------------------------------------------------------- */
+
+/* A function of lazy tensors would drop the same elements in every step. */
+static void test_dropout__that_never_changes_is_not_trained(void **state) {
+    (void)state;
+    uint64_t seed = 6;
+    tn_error err = TN_ERROR_INIT;
+    tn_context_options o = TN_CONTEXT_OPTIONS_INIT;
+    tn_context *c;
+    tn_module *m;
+    tn_onnx *x;
+    tn_tensor *y;
+    o.compile.mode = lab_mode;
+    tn_buffer numbers = floats_of(&seed, DIMS(4, 6));
+    check(tn_context_create(&o, &c, &err), &err);
+    check(tn_module_create(c, NULL, &m, &err), &err);
+    check(tn_onnx_open(write_network("net.onnx", 0), m, NULL, &x, &err), &err);
+    tn_scope *scope = tn_scope_open(c);
+    tn_tensor *in = tn_tensor_from(c, TN_f32, 2, numbers.dim, numbers.data);
+    tn_onnx_apply(x, &in, 1, &y, 1);
+    expect_error(tn_context_error(c, &err), &err, "(Dropout) is in training mode");
+    tn_scope_close(scope);
+    tn_onnx_release(x);
+    tn_module_release(m);
+    tn_context_release(c);
+    free(numbers.data);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_dropout__in_training_draws_a_mask),
         cmocka_unit_test(test_dropout__is_the_input_else),
         cmocka_unit_test(test_dropout__of_equal_seeds_is_equal),
         cmocka_unit_test(test_dropout__with_a_wrong_ratio_is_refused),
+        cmocka_unit_test(test_dropout__that_never_changes_is_not_trained),
         cmocka_unit_test(test_members__draw_their_own_numbers),
         cmocka_unit_test(test_members__of_one_model_are_samples),
     };
