@@ -45,7 +45,8 @@ static tn_status set_input(binder *b, int i, const tn_array *a, const char *file
 static tn_status set_next(binder *b, const tn_array *a, const char *file, tn_error *err) {
     for (int i = 0; i < b->count; i++)
         if (!b->bound[i]) return set_input(b, i, a, file, err);
-    return cli_usage(b->c, err, "%s: the model has only %d inputs", file, b->count);
+    return cli_usage(b->c, err, "%s: the model has only %d input%s", file, b->count,
+                     b->count == 1 ? "" : "s");
 }
 
 /* `NAME=FILE`: the part before = names an input, or the word is no file as a whole. */

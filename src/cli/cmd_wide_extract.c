@@ -26,7 +26,8 @@ tn_status cmd_wide_extract(cli *c, tn_error *err) {
     TN_CHECK(cli_roster_read(c, &roster, err));
     TN_CHECK(cli_roster_sizes(c, &roster, false, &n, &count, err));
     TN_CHECK(read_member(c, n[0], &i, err));
-    if (!c->options.out_file) return cli_usage(c, err, "where to? -o FILE says so");
+    if (!c->options.out_file || !*c->options.out_file)
+        return cli_usage(c, err, "where to? -o FILE says so");
     tn_wide_member member = cli_roster_member(&roster, (int)i);
     TN_CHECK(tn__wide_extract_one(&member, (int)i, c->options.out_file, err));
     if (!c->options.json) return TN_OK;

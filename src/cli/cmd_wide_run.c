@@ -118,8 +118,13 @@ static tn_status report_output(cli *c, const cli_wide *w, int i, const char *pat
     if (path) return TN_OK;
     printf("%s%s%s %s\n", cli_style_on(c, CLI_BOLD), w->out[i].name, CLI_OFF(c),
            cli_type_text(c, all.dtype, all.rank, all.dim));
+    int64_t count = tn_array_count(&member[0]);
+    if (count == 0) {
+        printf("  no elements\n");
+        return TN_OK;
+    }
     print_members(c, member, w->n);
-    if (!one) print_ensemble(c, &e, tn_array_count(&member[0]));
+    if (!one) print_ensemble(c, &e, count);
     return TN_OK;
 }
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <tenon/population.h>
+#include <unistd.h>
 
 #include "cli/output.h"
 #include "cli/report.h"
@@ -387,12 +388,22 @@ static tn_status save_members(trainer *t, tn_module *m, train_onnx *onnx, tn_err
     return TN_OK;
 }
 
-static tn_status write_members(trainer *t, tn_error *err) {
+/* Before anything is trained. */
+static tn_status make_folder(const trainer *t, tn_error *err) {
     const char *folder = t->c->options.out_dir;
-    tn_module *m;
+    struct stat s;
     if (!folder) return TN_OK;
     if (mkdir(folder, 0777) != 0 && errno != EEXIST)
         return tn_error_set(err, TN_IO, "--output: cannot make %s: %s", folder, strerror(errno));
+    if (stat(folder, &s) != 0 || !S_ISDIR(s.st_mode))
+        return tn_error_set(err, TN_IO, "--output: %s is no folder", folder);
+    if (access(folder, W_OK | X_OK) == 0) return TN_OK;
+    return tn_error_set(err, TN_IO, "--output: cannot write to %s: %s", folder, strerror(errno));
+}
+
+static tn_status write_members(trainer *t, tn_error *err) {
+    tn_module *m;
+    if (!t->c->options.out_dir) return TN_OK;
     TN_CHECK(tn_module_create(t->context, NULL, &m, err));
     train_onnx onnx = t->s.onnx;
     onnx.model = NULL;
@@ -444,6 +455,7 @@ static tn_status train(void *argument, tn_error *err) {
     trainer *t = argument;
     TN_CHECK(cli_train_settings(t->c, &t->s, err));
     TN_CHECK(read_members(t, err));
+    TN_CHECK(make_folder(t, err));
     TN_CHECK(cli_train_data_open(t->c, &t->s, &t->data, err));
     TN_CHECK(make_model(t, err));
     TN_TRY(err, make_step(t, err), "%s", t->s.model_config);

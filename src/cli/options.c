@@ -132,6 +132,8 @@ static tn_status parse_long(cli *c, char **argv, int argc, int *i, tn_error *err
     if (field) o = find_long(c, "SECTION.KEY", strlen("SECTION.KEY"));
     if (!o) return unknown_option(c, word, tn_arena_printf(&c->arena, "%.*s", (int)len, name), err);
     if (value && !o->argument) return cli_usage(c, err, "--%s takes no value", o->name);
+    if (value && !*value && o->kind == OPTIONAL)
+        return cli_usage(c, err, "--%s= is without its %s", o->name, o->argument);
     if (!value && takes_argument(o)) {
         if (*i + 1 >= argc) return cli_usage(c, err, "--%s needs %s", o->name, o->argument);
         value = argv[++*i];

@@ -85,7 +85,7 @@ static int ascending(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-/* "0.12 … 0.34 … 2.3": the least, the median, the greatest of those that are finite. */
+/* "0.12 … 0.34 … 2.3": the least, the median, the greatest of those that are finite; of one its loss. */
 static const char *spread(cli *c, const wide_record *r) {
     double *x = TN_NEW_N(&c->arena, double, r->members);
     int n = 0;
@@ -93,7 +93,9 @@ static const char *spread(cli *c, const wide_record *r) {
         if (isfinite(r->of[i].loss)) x[n++] = r->of[i].loss;
     if (n == 0) return "of no member finite";
     qsort(x, (size_t)n, sizeof *x, ascending);
-    return tn_arena_printf(&c->arena, "%.4f … %.4f … %.4f", x[0], x[n / 2], x[n - 1]);
+    if (r->members == 1) return tn_arena_printf(&c->arena, "%.4f", x[0]);
+    double median = (x[(n - 1) / 2] + x[n / 2]) / 2;
+    return tn_arena_printf(&c->arena, "%.4f … %.4f … %.4f", x[0], median, x[n - 1]);
 }
 
 static void print_line(const train_log *log, const wide_record *r) {

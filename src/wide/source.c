@@ -196,8 +196,19 @@ bool tn__wide_values_equal(const tn__wide_values *a, uint32_t weight, const tn__
            memcmp(a->data[weight], b->data[other], bytes) == 0;
 }
 
+/* Whether a message begins with the path. */
+static bool tells(const tn_error *err, const char *path) {
+    if (!err) return false;
+    const char *first = err->frame_count ? err->frames[err->frame_count - 1] : err->message;
+    return strncmp(first, path, strlen(path)) == 0;
+}
+
 tn_status tn__wide_in_member(tn_status status, int number, const tn_wide_member *member,
                              tn_error *err) {
-    if (status != TN_OK) tn_error_push(err, "member %d (%s)", number, member->model);
+    if (status == TN_OK) return TN_OK;
+    if (tells(err, member->model))
+        tn_error_push(err, "member %d", number);
+    else
+        tn_error_push(err, "member %d (%s)", number, member->model);
     return status;
 }

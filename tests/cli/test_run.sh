@@ -39,7 +39,7 @@ err_has "--random"
 expect 2 "$tenon" run "$digits" -i picture="$images"
 err_has "no input 'picture'; its inputs are: image"
 expect 2 "$tenon" run "$digits" -i "$images" -i "$images"
-err_has "the model has only 1 inputs"
+err_has "the model has only 1 input"
 expect 2 "$tenon" run "$digits" -i image="$images" -i image="$images"
 err_has "input 'image' is given twice"
 expect 1 "$tenon" run "$digits" -i examples/digits/labels.npy

@@ -79,6 +79,9 @@ out_has "ensemble"
 expect 0 "$tenon" wide run "$work/two.onnx" --n 4 --packed --shared=context --random --json
 json "[o['shape'] for o in x['outputs']] == [[1, 32], [1, 32]]"
 
+expect 0 "$tenon" wide run "$digits" --n 2 --random --dim N=0
+out_has "no elements"
+
 # Members side by side along an axis that is open: its size follows from the inputs, or is made up.
 make_model open 1 "$work/open.onnx"
 expect 0 "$tenon" wide run "$work/open.onnx" --n 3 --packed --random --dim batch=2 --json

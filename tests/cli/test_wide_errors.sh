@@ -57,6 +57,9 @@ wrong 1 "member 1: $work/none.onnx: No such file or directory" run "$a" "$work/n
 wrong 1 "member 1: $work/none.npz: No such file or directory" run "$a" -w "$work/a.npz" "$work/none.npz" --random
 wrong 1 "member 2 ($a): $work/none/x.onnx: cannot create: No such file or directory" \
     extract "$a" --n 3 --member 2 -o "$work/none/x.onnx"
+wrong 1 "member 0: $work: not a regular file" run "$work" --n 2 --random
+wrong 2 "--shared= is without its NAME,…" run "$a" --n 2 --shared=
+wrong 2 "where to? -o FILE says so" extract "$a" --n 3 --member 1 -o ""
 wrong 2 "$work/a.npz: weights are given by --weights FILE…" run "$a" "$work/a.npz"
 wrong 2 "--weights are those of one MODEL; 2 are given" run "$a" "$a" --weights "$work/a.npz"
 wrong 1 "member 1 ($a): $work/c.npz: the model has no weight 'conv1.weight'; its weights are 'fc1.weight' and 3 more" \

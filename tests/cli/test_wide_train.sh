@@ -96,5 +96,10 @@ expect 2 "$tenon" train "$work/run.json" --optimizer.lr 1,2
 says "optimizer.lr = 1,2; expected a number from 0"
 expect 1 "$tenon" wide train "$work/run.json" --n 2 --train.tensorboard "$work/board"
 err_has "wide train writes no event files"
+expect 1 "$tenon" wide train "$work/run.json" --n 2 -o "$work/run.json"
+says "--output: $work/run.json is no folder"
+nothing_on out
+expect 1 "$tenon" wide train "$work/run.json" --n 2 -o /nowhere/members
+says "--output: cannot make /nowhere/members: No such file or directory"
 expect 1 "$tenon" wide train "$work/run.json" --n 2 --report /nowhere/run.html
 err_has "/nowhere/run.html"
