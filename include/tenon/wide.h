@@ -53,7 +53,9 @@ typedef struct tn_wide_options {
     bool one_group;    /* a member of another structure is an error that names node and member */
     /* Bytes that may be taken; 0: what the machine has free, limits of cgroups obeyed. Opening, or running
      * inputs of new sizes, that needs more is TN_OUT_OF_MEMORY before it is allocated, and the message has
-     * the largest N that fits. Counted are weights, once more while they are packed, and activations. */
+     * the largest N that fits. Counted are weights as runs read them, what is beside them while they are packed, activations,
+     * inputs and outputs. While it is opened a wide model takes little more than its packed weights; where
+     * members' weights come from .npz files, these once more. */
     int64_t memory;
 } tn_wide_options;
 #define TN_WIDE_OPTIONS_INIT                                                                       \

@@ -11,7 +11,7 @@ typedef struct tn_launch {
     void *const *buffers;   /* INPUT, OUTPUT and WORK buffers, in order */
     const size_t *elements; /* their sizes */
     const int64_t *scalars;
-    int64_t tasks;
+    int64_t first, tasks;  /* [first, first + tasks) of the grid */
     uint8_t *scratch;      /* of worker 0; worker i's is i * scratch_stride bytes behind */
     size_t scratch_stride; /* a multiple of 64 */
     int32_t *error;        /* error slot of the run */
@@ -25,7 +25,7 @@ typedef struct tn_driver {
     /* 64-byte aligned, contents undefined; NULL on failure. */
     void *(*allocate)(size_t size);
     void (*release)(void *memory);
-    /* Runs all tasks. Fails only when interpreting. */
+    /* Runs these tasks. Fails only when interpreting. */
     tn_status (*launch)(const tn_launch *l, tn_error *err);
 } tn_driver;
 

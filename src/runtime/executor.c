@@ -83,7 +83,7 @@ static void set_slices(tn_instance *i, const uint32_t *whole, const uint32_t *sl
 
 static tn_status run_scan(runner *r, const tn__bound_step *b) {
     const tn_prog_loop *l = b->step->loop;
-    for (int64_t t = 0; t < b->length; t++) {
+    for (int64_t t = b->first; t < b->first + b->length; t++) {
         int64_t at = l->reverse ? b->length - 1 - t : t;
         turn_states(r->i, l, t);
         set_slices(r->i, l->xs, l->slice_in, l->xs_count, at);
@@ -138,8 +138,14 @@ static tn_status run_block(runner *r, uint32_t block) {
     return TN_OK;
 }
 
+tn_status tn__instance_run_step(tn_instance *i, tn__bound_step *b, tn_pool *pool, tn_error *err) {
+    runner r = {.i = i, .pool = pool, .err = err};
+    return run_step(&r, b);
+}
+
 tn_status tn__instance_run_block(tn_instance *i, uint32_t block, tn_pool *pool, tn_error *err) {
     runner r = {.i = i, .pool = pool, .err = err};
     i->error_slot = 0;
+    if (block == 1 && i->x->supply) return tn__supply_prepare(i, pool, err);
     return run_block(&r, block);
 }

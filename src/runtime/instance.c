@@ -410,6 +410,7 @@ static tn_status run_small(tn_instance *i, uint32_t block, tn_error *err) {
 static tn_status run_with_pool(tn_instance *i, uint32_t block, tn_error *err) {
     const tn__bound_block *b = &i->blocks[block];
     bool wants_pool = b->parallel && (b->cost >= PARALLEL_RUN || !i->x->functions);
+    wants_pool |= block == 1 && i->x->supply;
     tn_pool *pool = wants_pool && i->x->pool && tn_pool_acquire(i->x->pool) ? i->x->pool : NULL;
     tn_status status = tn__instance_run_block(i, block, pool, err);
     if (pool) tn_pool_leave(pool);

@@ -7,6 +7,7 @@
 
 #include "program/program.h"
 #include "runtime/driver.h"
+#include "runtime/supply.h"
 
 /* What instances of a program have in common; plain data, whoever made it keeps it alive. */
 typedef struct tn_executable {
@@ -14,6 +15,7 @@ typedef struct tn_executable {
     tn_kernel_fn *const *functions; /* one per kernel; NULL: interpret */
     const void *const *sources;     /* bytes of each weight source */
     uint8_t *prepared;              /* the prepared weights; written by block 1 only */
+    const tn_supply *supply;        /* of sources that come while block 1 runs; NULL: none do */
     tn_pool *pool;                  /* NULL: one thread */
     const tn_driver *driver;
 } tn_executable;

@@ -9,12 +9,12 @@
 typedef struct tn__bound_step {
     const tn_prog_step *step;
     tn_launch launch;
-    void **buffers; /* the launch's; filled before each */
-    int64_t length; /* SCAN */
-    double cost;    /* seconds on one thread, estimated */
-    bool parallel;  /* worth the pool */
-    bool last;      /* the last one of its block that may be parallel, at the top level */
-    uint32_t index; /* into times */
+    void **buffers;        /* the launch's; filled before each */
+    int64_t first, length; /* SCAN: iterations [first, first + length) */
+    double cost;           /* seconds on one thread, estimated */
+    bool parallel;         /* worth the pool */
+    bool last;             /* the last one of its block that may be parallel, at the top level */
+    uint32_t index;        /* into times */
 } tn__bound_step;
 
 typedef struct tn__bound_block {
@@ -48,5 +48,9 @@ struct tn_instance {
 };
 
 tn_status tn__instance_run_block(tn_instance *i, uint32_t block, tn_pool *pool, tn_error *err);
+/* One step of block 0 or 1. */
+tn_status tn__instance_run_step(tn_instance *i, tn__bound_step *b, tn_pool *pool, tn_error *err);
+/* Block 1 of an executable with a supply. */
+tn_status tn__supply_prepare(tn_instance *i, tn_pool *pool, tn_error *err);
 
 #endif

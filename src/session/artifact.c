@@ -5,7 +5,12 @@
 #include <sys/mman.h>
 
 #include "schedule/batch_pieces.h"
+#include "session/blocks.h"
 #include "session/tunings.h"
+
+enum {
+    MANY = 64 << 20
+}; /* bytes of weights that are prepared by all threads whatever else goes on */
 
 tn_artifact *tn_artifact_new(void) {
     tn_artifact *a = calloc(1, sizeof *a);
@@ -22,64 +27,18 @@ tn_artifact *tn_artifact_retain(tn_artifact *a) {
     return a;
 }
 
-static void unmap_block(tn_artifact_block *b) {
-    if (b->data) munmap(b->data, b->size);
-    b->data = NULL;
-}
-
 void tn_artifact_release(tn_artifact *a) {
     if (!a || atomic_fetch_sub(&a->refs, 1) != 1) return;
     (void)tn_artifact_finish(a, NULL);
     tn_kernels_deinit(&a->kernels);
     tn_kernels_deinit(&a->preparers);
     if (a->prepared) munmap(a->prepared, a->prepared_size);
-    for (uint32_t i = 0; i < a->blocks.len; i++) unmap_block(&a->blocks.data[i]);
+    tn_artifact_blocks_release(a);
     tn_program_close(&a->file);
     tn_import_close(&a->import);
     free(a->sources);
     tn_arena_deinit(&a->arena);
     free(a);
-}
-
-/* ---- blocks --------------------------------------------------------------------------------- */
-
-void *tn_artifact_block_new(tn_artifact *a, size_t size) {
-    tn_vec_push(&a->arena, &a->blocks, (tn_artifact_block){0});
-    void *data = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (data == MAP_FAILED) return NULL;
-    a->blocks.data[a->blocks.len - 1] = (tn_artifact_block){data, size};
-    return data;
-}
-
-static bool lies_in(const tn_artifact_block *b, const void *data) {
-    return (const char *)data >= (char *)b->data && (const char *)data < (char *)b->data + b->size;
-}
-
-static tn_status drop_guarded(void *argument, tn_error *err) {
-    tn_artifact *a = argument;
-    const tn_program *p = a->program;
-    (void)err;
-    uint8_t *used = TN_NEW_N(&a->arena, uint8_t, p->buffers.len);
-    uint8_t *read = TN_NEW_N(&a->arena, uint8_t, p->sources.len);
-    tn_program_buffer_uses(p, used);
-    for (uint32_t i = 0; i < p->buffers.len; i++)
-        if (used[i] && p->buffers.data[i].store == TN_STORE_WEIGHT)
-            read[p->buffers.data[i].index] = 1;
-    for (uint32_t i = 0; i < a->blocks.len; i++) {
-        bool needed = false;
-        for (uint32_t s = 0; s < p->sources.len && !needed; s++)
-            needed = read[s] && lies_in(&a->blocks.data[i], a->sources[s]);
-        if (!needed) unmap_block(&a->blocks.data[i]);
-    }
-    return TN_OK;
-}
-
-/* Sources that only `prepare` has read are not read again: neither by runs nor when the program is saved.
- * Without memory to find out they stay. */
-static void drop_blocks(tn_artifact *a) {
-    if (!a->blocks.len) return;
-    a->import.graph = NULL;
-    (void)tn_guard(drop_guarded, a, NULL);
 }
 
 /* ---- weights -------------------------------------------------------------------------------- */
@@ -139,7 +98,10 @@ static tn_status prepare(tn_artifact *a, tn_kernel_fn *const *functions, tn_erro
     a->executable.prepared = memory;
     tn_executable preparing = a->executable;
     preparing.functions = functions;
-    if (a->compile.running) preparing.pool = NULL; /* compilers have the other cores */
+    tn_supply supply = tn_artifact_supply(a);
+    preparing.supply = a->filler.context ? &supply : NULL;
+    if (a->compile.running && size < MANY)
+        preparing.pool = NULL; /* compilers have the other cores */
     TN_TRY(err, run_prepare(&preparing, err), "while preparing the weights");
     (void)mprotect(memory, size, PROT_READ);
     return TN_OK;
@@ -257,7 +219,13 @@ static tn_status plan(tn_artifact *a, const tn_workshop *w, const tn_graph *g,
     plan_args args = {a, w, g, trial};
     TN_CHECK(tn_guard(plan_guarded, &args, err));
     a->stats.plan = tn_seconds() - start;
-    return make_executable(a, w, err);
+    TN_CHECK(make_executable(a, w, err));
+    tn_artifact_blocks_mark(a);
+    return TN_OK;
+}
+
+tn_status tn_artifact_plan(tn_artifact *a, const tn_workshop *w, const tn_graph *g, tn_error *err) {
+    return plan(a, w, g, NULL, err);
 }
 
 /* The kernels that prepare the weights are few and short. */
@@ -269,7 +237,7 @@ tn_status tn_artifact_start(tn_artifact *a, const tn_workshop *w, const tn_graph
     start_compile(a, w);
     tn_status status = prepare(a, a->preparers.functions, err);
     a->stats.prepare = tn_seconds() - start;
-    if (status == TN_OK) drop_blocks(a);
+    if (status == TN_OK) tn_artifact_blocks_keep(a);
     if (status != TN_OK) (void)tn_artifact_finish(a, NULL);
     return status;
 }
@@ -286,7 +254,9 @@ static tn_status build_trial(tn_artifact *a, const tn_workshop *w, const tn_grap
     TN_CHECK(or_interpret(status, w, &why, err));
     take_kernels(a);
     a->stats.kernels = tn_seconds() - start;
-    return prepare(a, a->kernels.functions, err);
+    TN_CHECK(prepare(a, a->kernels.functions, err));
+    tn_artifact_blocks_keep(a);
+    return TN_OK;
 }
 
 tn_status tn_artifact_build(tn_artifact *a, const tn_workshop *w, const tn_graph *g,

@@ -29,12 +29,22 @@ typedef struct tn_artifact_compile {
     double seconds;
 } tn_artifact_compile;
 
-/* Memory that constants of the graph lie in. What of it runs do not read is given back when the weights
- * are prepared; so the graph is gone then. */
+/* Memory that constants of the graph lie in; see blocks.h. */
 typedef struct tn_artifact_block {
     void *data;
-    size_t size;
+    size_t size, filled, dropped; /* bytes: all, made so far, given back from the front */
+    uint32_t number;              /* the filler's */
+    bool kept;                    /* runs read it */
 } tn_artifact_block;
+
+/* Who makes the bytes of blocks. */
+typedef struct tn_artifact_filler {
+    void *context; /* NULL: nobody, blocks are whole */
+    /* Makes the bytes from `begin` to `end`, or some more of them, and gives the new end. `pool` is held; NULL:
+     * one thread. Cannot fail. */
+    size_t (*fill)(void *context, const tn_artifact_block *block, size_t end, tn_pool *pool);
+    void (*release)(void *context); /* called when no byte is wanted any more */
+} tn_artifact_filler;
 
 typedef struct tn_artifact {
     atomic_int refs;
@@ -44,6 +54,7 @@ typedef struct tn_artifact {
     tn_program_file file;
     tn_import import; /* maps that the program's weights lie in */
     TN_VEC(tn_artifact_block) blocks;
+    tn_artifact_filler filler;
     const void **sources;
     uint8_t *prepared; /* own memory; NULL when it lies in the file's map */
     size_t prepared_size;
@@ -55,8 +66,6 @@ typedef struct tn_artifact {
 
 /* Empty, with one reference; NULL when memory runs out. An import may fill `arena` and `import`. */
 tn_artifact *tn_artifact_new(void);
-/* A new block of zeroed memory of its own pages; NULL when memory runs out. Unwinds as an arena. */
-void *tn_artifact_block_new(tn_artifact *a, size_t size);
 /* How else than usual an artifact is built: for tuning. */
 typedef struct tn_artifact_trial {
     const tn_record_source *records; /* instead of what tuning remembered; NULL: that */
@@ -69,6 +78,8 @@ typedef struct tn_artifact_trial {
  * and import). After a failure it can only be released. `trial` may be NULL. */
 tn_status tn_artifact_start(tn_artifact *a, const tn_workshop *w, const tn_graph *g,
                             const tn_artifact_trial *trial, tn_error *err);
+/* Plans `g`, and nothing more: of such an artifact tn_instance_measure tells what it would take. */
+tn_status tn_artifact_plan(tn_artifact *a, const tn_workshop *w, const tn_graph *g, tn_error *err);
 /* Waits for the kernels; nothing to do where none were started. */
 tn_status tn_artifact_finish(tn_artifact *a, tn_error *err);
 /* Both of them; trial->like must outlive the artifact. */

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "session/blocks.h"
 #include "session/model_inner.h"
 
 /* ---- making and releasing ------------------------------------------------------------------- */
@@ -249,6 +250,7 @@ static tn_status find_graph(tn_model *m, const tn_buffer *inputs, const int64_t 
         tn_artifact_release(a);
         return status;
     }
+    tn_artifact_blocks_fill(a);
     m->inspected = a;
     *out = m->graph = a->import.graph;
     return TN_OK;

@@ -15,9 +15,8 @@ typedef struct tn__wide_budget {
     tn_arena *arena;
 } tn__wide_budget;
 
-/* An error tells how many of the members fit. Counted are the weights as a member's own program reads
- * them (packed, filters transformed), beside what they are made of while they are made, and the activations
- * of that program, times their number, with open sizes at their least. */
+/* An error tells how many of the members fit. What surely fits is told by a bound; else the groups' own programs
+ * are planned (estimate.h), for all members and on the way to the number that fits. */
 tn_status tn__wide_budget_check(const tn__wide_budget *b, tn_error *err);
 
 /* The same for the activations of inputs whose sizes are known now. */

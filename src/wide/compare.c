@@ -1,14 +1,17 @@
 /* Comparing members' weights. See compare.h. */
 #include "wide/compare.h"
 
-static tn_status check_structure(const tn__wide_reader *r, const tn__wide_file *file,
-                                 tn_error *err) {
+static tn_status check_structure(tn__wide_reader *r, const tn__wide_file *file, tn_error *err) {
     tn_str text;
+    if (r->checked == file) return TN_OK;
     if (!file->import.graph)
         return tn_error_set(err, TN_INVALID, "needs values that the first member does not need: %s",
                             file->import.need_reason ? file->import.need_reason : "");
     tn_str_init_with(&text, tn_arena_allocator(file->import.graph->arena));
-    if (!tn__structure_difference(r->structure, &file->structure, &text)) return TN_OK;
+    if (!tn__structure_difference(r->structure, &file->structure, &text)) {
+        r->checked = file;
+        return TN_OK;
+    }
     return tn_error_set(err, TN_INVALID, "%s in member 0 (%s), for these inputs",
                         tn_str_text(&text), r->members[0].model);
 }
@@ -65,7 +68,8 @@ static void count(const tn__wide_reader *r, tn__wide_shares *x) {
 
 tn_status tn__wide_compare(tn__wide_reader *r, tn_arena *arena, tn__wide_shares *out,
                            tn_error *err) {
-    *out = (tn__wide_shares){.weight = TN_NEW_N(arena, bool, r->structure->weights.len),
+    *out = (tn__wide_shares){.structure = r->structure,
+                             .weight = TN_NEW_N(arena, bool, r->structure->weights.len),
                              .setting = TN_NEW_N(arena, bool, r->structure->settings.len)};
     TN_CHECK(tn__wide_read(r, 0, &r->first, err));
     bool all = false;

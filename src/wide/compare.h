@@ -9,6 +9,7 @@ typedef struct tn__wide_reader {
     const tn_wide_member *members;
     int count;
     const tn__structure *structure; /* that all members must have */
+    const tn__wide_file *checked;   /* the last one */
     tn__wide_values first, other;   /* what is open */
 } tn__wide_reader;
 
@@ -21,6 +22,7 @@ void tn__wide_setting(const tn__wide_file *file, uint32_t k, tn_array *out);
 
 /* Per weight that is read and per setting, in the order of the structure: some member differs in it. */
 typedef struct tn__wide_shares {
+    const tn__structure *structure;
     bool *weight, *setting;
     int64_t own, shared;              /* elements of weights, of one member */
     uint64_t own_bytes, shared_bytes; /* the same */

@@ -26,8 +26,9 @@ static tn_status extract_guarded(void *argument, tn_error *err) {
     bool changed = x->member->weights || x->member->perturbed;
     const void **value = TN_NEW_N(&x->arena, const void *, i->weights.len);
     for (uint32_t k = 0; k < i->weights.len && changed; k++) {
-        void *own = tn_arena_alloc(&x->arena, tn_array_bytes(&i->weights.data[k].array));
-        tn__wide_values_copy(&x->values, k, own);
+        size_t bytes = tn_array_bytes(&i->weights.data[k].array);
+        void *own = tn_arena_alloc(&x->arena, bytes);
+        tn__wide_values_copy(&x->values, k, 0, bytes, own);
         value[k] = own;
     }
     return tn_import_save_onnx(i, value, x->path, err);

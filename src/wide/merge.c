@@ -3,86 +3,64 @@
  *   import the first member → compare weights → stack those that differ → merge_graph.c            */
 #include "wide/merge_inner.h"
 
-enum { BLOCK = 1 << 16 }; /* bytes; stacked weights from here on have pages of their own */
-
 /* ---- weights -------------------------------------------------------------------------------- */
 
-/* Room for so many members' elements. */
-static void *stack_new(tn__merging *m, const tn_array *one, int count) {
-    size_t bytes;
-    if (!tn_size_mul(tn_array_bytes(one), (size_t)count, &bytes)) tn_out_of_memory();
-    void *data =
-        bytes < BLOCK ? tn_arena_alloc(&m->a->arena, bytes) : tn_artifact_block_new(m->a, bytes);
-    if (!data) tn_out_of_memory();
-    return data;
-}
-
-static void stack_member(const tn__merging *m, const tn__wide_values *v, int member) {
-    const tn__structure *s = &v->file->structure;
+/* Weights that are equal stay in the model's file, or are those of the first member's file of weights. */
+static void take_shared(tn__merging *m) {
+    const tn__wide_values *first = &m->reader.first;
+    const tn__structure *s = &first->file->structure;
     for (uint32_t k = 0; k < s->weights.len; k++) {
-        uint32_t w = s->weights.data[k];
-        size_t bytes = tn_array_bytes(&v->file->import.weights.data[w].array);
-        if (m->shares.weight[k])
-            tn__wide_values_copy(v, w, (char *)m->stacked[k] + (size_t)member * bytes);
-    }
-    for (uint32_t k = 0; k < s->settings.len; k++) {
-        tn_array x;
-        void *to = m->stacked[s->weights.len + k];
-        tn__wide_setting(v->file, k, &x);
-        size_t bytes = tn_array_bytes(&x);
-        if (to && bytes) memcpy((char *)to + (size_t)member * bytes, x.data, bytes);
+        const tn_array *x = &first->file->import.weights.data[s->weights.data[k]].array;
+        if (m->shares.weight[k] || !first->member->weights) continue;
+        m->stacked[k] = tn_arena_alloc(&m->a->arena, tn_array_bytes(x));
+        tn__wide_values_copy(first, s->weights.data[k], 0, tn_array_bytes(x), m->stacked[k]);
     }
 }
 
 static tn_status stack_all(tn__merging *m, tn_error *err) {
-    const tn__wide_values *first = &m->reader.first;
-    const tn__structure *s = &first->file->structure;
-    int count = m->r->count;
+    const tn__structure *s = &m->structure;
     m->stacked = TN_NEW_N(&m->a->arena, void *, s->weights.len + s->settings.len);
-    for (uint32_t k = 0; k < s->weights.len; k++) {
-        const tn_array *x = &first->file->import.weights.data[s->weights.data[k]].array;
-        bool own = m->shares.weight[k], copied = !own && first->member->weights;
-        if (own || copied) m->stacked[k] = stack_new(m, x, copied ? 1 : count);
-        if (copied) tn__wide_values_copy(first, s->weights.data[k], m->stacked[k]);
-    }
-    for (uint32_t k = 0; k < s->settings.len; k++) {
-        tn_array x;
-        tn__wide_setting(first->file, k, &x);
-        if (m->shares.setting[k]) m->stacked[s->weights.len + k] = stack_new(m, &x, count);
-    }
+    if (!m->r->sketch) take_shared(m);
     tn__wide_read_done(&m->reader.first);
-    for (int i = 0; i < count; i++) {
-        TN_CHECK(tn__wide_read(&m->reader, i, &m->reader.other, err));
-        stack_member(m, &m->reader.other, i);
-        tn__wide_read_done(&m->reader.other);
-    }
+    TN_CHECK(tn__wide_stacker_start(m->stacker, &m->reader, &m->shares, m->r->sketch, m->a, err));
+    for (uint32_t k = 0; k < m->stacker->count; k++)
+        if (m->stacker->stacks[k].data) m->stacked[k] = m->stacker->stacks[k].data;
     return TN_OK;
 }
 
 /* ---- sources -------------------------------------------------------------------------------- */
 
 /* A program in the cache is for these files as they are. */
-static void add_source(tn_graph *g, const char *path, const tn_file_map *f) {
-    for (uint32_t i = 0; i < g->sources.len; i++)
-        if (strcmp(g->sources.data[i].path, path) == 0) return;
+static void add_source(tn_graph *g, tn_map *seen, const char *path, const tn_file_map *f) {
+    uint32_t number;
+    if (tn_map_get_str(seen, path, &number)) return;
+    tn_map_put_str(seen, path, g->sources.len);
     tn_graph_source source = {tn_arena_strdup(g->arena, path), f->device, f->inode, f->size,
                               f->mtime_ns};
     tn_vec_push(g->arena, &g->sources, source);
 }
 
+static tn_status add_weights(tn_graph *g, tn_map *seen, const char *path, tn_error *err) {
+    tn_file_map f;
+    uint32_t number;
+    if (!path || tn_map_get_str(seen, path, &number)) return TN_OK;
+    TN_CHECK(tn_file_map_open(&f, path, err));
+    const tn_file_map identity = f;
+    tn_file_map_close(&f);
+    add_source(g, seen, path, &identity);
+    return TN_OK;
+}
+
 static tn_status add_sources(const tn__merging *m, tn_error *err) {
     tn_graph *g = m->a->import.graph;
-    for (const tn__wide_file *f = m->files.first; f; f = f->next)
+    tn_map seen;
+    tn_map_init(&seen, g->arena);
+    for (uint32_t i = 0; i < g->sources.len; i++) tn_map_put_str(&seen, g->sources.data[i].path, i);
+    for (const tn__wide_file *f = m->stacker->files->first; f; f = f->next)
         for (uint32_t i = 0; i < f->import.maps.len; i++)
-            add_source(g, f->import.paths.data[i], &f->import.maps.data[i]);
-    for (int i = 0; i < m->r->count; i++) {
-        tn_file_map f;
-        const char *path = m->r->members[i].weights;
-        if (!path) continue;
-        TN_CHECK(tn_file_map_open(&f, path, err));
-        add_source(g, path, &f); /* its identity */
-        tn_file_map_close(&f);
-    }
+            add_source(g, &seen, f->import.paths.data[i], &f->import.maps.data[i]);
+    for (int i = 0; i < m->r->count; i++)
+        TN_CHECK(add_weights(g, &seen, m->r->members[i].weights, err));
     return TN_OK;
 }
 
@@ -96,6 +74,10 @@ tn_status tn__merge_compare(tn__merging *m, tn_error *err) {
     if (!a->import.graph) return TN_OK;
     tn__structure_of(&a->import, &a->arena, &m->structure);
     m->reader.structure = &m->structure;
+    if (m->r->sketch) {
+        m->shares = *m->r->sketch;
+        return TN_OK;
+    }
     return tn__wide_compare(&m->reader, &a->arena, &m->shares, err);
 }
 
@@ -115,15 +97,14 @@ static tn_status merge(void *context, const tn_import_options *options, tn_artif
     with.stream = ((const tn__wide_recipe *)context)->stream;
     tn__merging m = {.r = context, .options = &with, .a = a};
     bool ready = m.r->files && options->value_count == 0;
-    m.reader = (tn__wide_reader){.files = &m.files, .members = m.r->members, .count = m.r->count};
-    m.files = ready ? *m.r->files : (tn__wide_files){.options = &with};
+    m.stacker = tn__wide_stacker_new(ready ? m.r->files : NULL, &with);
+    if (!m.stacker) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
+    m.reader =
+        (tn__wide_reader){.files = m.stacker->files, .members = m.r->members, .count = m.r->count};
     tn_status status = tn_guard(merge_guarded, &m, err);
     tn__wide_read_done(&m.reader.first);
     tn__wide_read_done(&m.reader.other);
-    if (ready)
-        *m.r->files = m.files;
-    else
-        tn__wide_files_deinit(&m.files);
+    if (!a->filler.context) tn__wide_stacker_free(m.stacker);
     return status;
 }
 

@@ -13,6 +13,9 @@ typedef struct tn__wide_recipe {
     bool alone;              /* one member as it is: no axis is added */
     uint64_t stream;         /* then: of its random numbers (tn_batch_stream) */
     tn__wide_files *files;   /* imported already, where nothing is bound; NULL: none are */
+    /* What members differ in, where that is known and only a plan is wanted: their weights are not read and
+     * large stacks have no elements. NULL: all of it is to be made. */
+    const struct tn__wide_shares *sketch;
 } tn__wide_recipe;
 
 /* Copies texts. NULL: out of memory. `members` are the numbers of the group's. */

@@ -4,12 +4,13 @@
 
 #include "wide/compare.h"
 #include "wide/merge.h"
+#include "wide/stack.h"
 
 typedef struct tn__merging {
     tn__wide_recipe *r;
     const tn_import_options *options;
     tn_artifact *a;
-    tn__wide_files files;
+    tn__wide_stacker *stacker;
     tn__wide_reader reader;
     tn__structure structure; /* of the artifact's import */
     tn__wide_shares shares;

@@ -22,6 +22,8 @@ void tn__wide_files_deinit(tn__wide_files *f) {
         f->first = file->next;
         file_release(file);
     }
+    tn_arena_deinit(&f->arena);
+    *f = (tn__wide_files){.options = f->options};
 }
 
 typedef struct importing {
@@ -37,13 +39,32 @@ static tn_status import_guarded(void *argument, tn_error *err) {
     return TN_OK;
 }
 
-tn_status tn__wide_files_get(tn__wide_files *f, const char *path, tn__wide_file **out,
+static tn__wide_file *find_file(const tn__wide_files *f, const char *path) {
+    uint32_t number;
+    if (f->recent && strcmp(f->recent->path, path) == 0) return f->recent;
+    return f->at.len && tn_map_get_str(&f->numbers, path, &number) ? f->at.data[number] : NULL;
+}
+
+typedef struct adding {
+    tn__wide_files *files;
+    tn__wide_file *file;
+} adding;
+
+static tn_status add_guarded(void *argument, tn_error *err) {
+    adding *x = argument;
+    tn__wide_files *f = x->files;
+    (void)err;
+    if (!f->arena.allocator.resize) {
+        tn_arena_init(&f->arena, tn_allocator_system());
+        tn_map_init(&f->numbers, &f->arena);
+    }
+    tn_vec_push(&f->arena, &f->at, x->file);
+    tn_map_put_str(&f->numbers, x->file->path, f->at.len - 1);
+    return TN_OK;
+}
+
+static tn_status import_file(tn__wide_files *f, const char *path, tn__wide_file **out,
                              tn_error *err) {
-    for (tn__wide_file *k = f->first; k; k = k->next)
-        if (strcmp(k->path, path) == 0) {
-            *out = k;
-            return TN_OK;
-        }
     tn__wide_file *file = calloc(1, sizeof *file);
     if (file) file->path = strdup(path);
     if (!file || !file->path) {
@@ -52,6 +73,7 @@ tn_status tn__wide_files_get(tn__wide_files *f, const char *path, tn__wide_file 
     }
     tn_arena_init(&file->arena, tn_allocator_system());
     tn_status status = tn_guard(import_guarded, &(importing){file, f->options}, err);
+    if (status == TN_OK) status = tn_guard(add_guarded, &(adding){f, file}, err);
     if (status != TN_OK) {
         file_release(file);
         return status;
@@ -59,6 +81,14 @@ tn_status tn__wide_files_get(tn__wide_files *f, const char *path, tn__wide_file 
     file->next = f->first;
     f->first = file;
     *out = file;
+    return TN_OK;
+}
+
+tn_status tn__wide_files_get(tn__wide_files *f, const char *path, tn__wide_file **out,
+                             tn_error *err) {
+    *out = find_file(f, path);
+    if (!*out) TN_CHECK(import_file(f, path, out, err));
+    f->recent = *out;
     return TN_OK;
 }
 
@@ -135,15 +165,17 @@ static bool ends_with(const char *text, const char *end) {
     return n >= k && strcmp(text + n - k, end) == 0;
 }
 
+bool tn__wide_is_archive(const char *weights) {
+    return ends_with(weights, ".npz");
+}
+
 static tn_status read_guarded(void *argument, tn_error *err) {
     tn__wide_values *v = argument;
     const tn_import *i = &v->file->import;
     const char *path = v->member->weights;
-    v->data = TN_NEW_N(&v->arena, const void *, i->weights.len);
-    for (uint32_t k = 0; k < i->weights.len && !path; k++)
-        v->data[k] = i->weights.data[k].array.data;
     if (!path) return TN_OK;
-    if (ends_with(path, ".npz"))
+    v->data = TN_NEW_N(&v->arena, const void *, i->weights.len);
+    if (tn__wide_is_archive(path))
         TN_CHECK(take_npz(v, err));
     else if (ends_with(path, ".safetensors"))
         TN_CHECK(take_safetensors(v, err));
@@ -178,22 +210,28 @@ void tn__wide_values_close(tn__wide_values *v) {
 
 /* ---- elements ------------------------------------------------------------------------------- */
 
-void tn__wide_values_copy(const tn__wide_values *v, uint32_t weight, void *out) {
+static const void *data_of(const tn__wide_values *v, uint32_t weight) {
+    return v->data ? v->data[weight] : v->file->import.weights.data[weight].array.data;
+}
+
+void tn__wide_values_copy(const tn__wide_values *v, uint32_t weight, size_t begin, size_t end,
+                          void *out) {
     const tn_import_weight *w = &v->file->import.weights.data[weight];
-    size_t bytes = tn_array_bytes(&w->array);
-    if (bytes) memcpy(out, v->data[weight], bytes);
+    if (begin >= end) return;
+    memcpy(out, (const char *)data_of(v, weight) + begin, end - begin);
     if (!v->member->perturbed) return;
-    tn_array x = w->array;
-    x.data = out;
-    tn__wide_perturb(w->name, v->member->seed, &x);
+    size_t element = tn_dtype_size(w->array.dtype);
+    tn_array x = {.dtype = w->array.dtype, .rank = 1, .data = out};
+    x.dim[0] = (int64_t)((end - begin) / element);
+    tn__wide_perturb(w->name, v->member->seed, (int64_t)(begin / element), &x);
 }
 
 bool tn__wide_values_equal(const tn__wide_values *a, uint32_t weight, const tn__wide_values *b,
                            uint32_t other) {
     size_t bytes = tn_array_bytes(&a->file->import.weights.data[weight].array);
+    const void *x = data_of(a, weight), *y = data_of(b, other);
     if (a->member->perturbed || b->member->perturbed) return false;
-    return a->data[weight] == b->data[other] || bytes == 0 ||
-           memcmp(a->data[weight], b->data[other], bytes) == 0;
+    return x == y || bytes == 0 || memcmp(x, y, bytes) == 0;
 }
 
 /* Whether a message begins with the path. */

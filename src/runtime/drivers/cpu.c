@@ -92,8 +92,8 @@ static tn_status launch_parallel(const tn_launch *l, tn_error *err) {
     for (size_t i = 0; i < g.workers; i++) {
         int64_t workers = (int64_t)g.workers, at = (int64_t)i;
         int64_t whole = l->tasks / workers, rest = l->tasks % workers;
-        atomic_init(&g.shares[i].next, whole * at + TN_MIN(rest, at));
-        g.shares[i].end = whole * (at + 1) + TN_MIN(rest, at + 1);
+        atomic_init(&g.shares[i].next, l->first + whole * at + TN_MIN(rest, at));
+        g.shares[i].end = l->first + whole * (at + 1) + TN_MIN(rest, at + 1);
     }
     tn_pool_run(l->pool, work, &g, l->last);
     return (tn_status)atomic_load(&g.failed);
@@ -101,7 +101,7 @@ static tn_status launch_parallel(const tn_launch *l, tn_error *err) {
 
 static tn_status cpu_launch(const tn_launch *l, tn_error *err) {
     if (l->pool && l->tasks > 1) return launch_parallel(l, err);
-    return run_tasks(l, 0, 0, l->tasks, err);
+    return run_tasks(l, 0, l->first, l->first + l->tasks, err);
 }
 
 const tn_driver tn_driver_cpu = {

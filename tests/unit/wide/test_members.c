@@ -176,7 +176,7 @@ static void test_weights__of_seeds(void **state) {
     float x[COUNT];
     for (int i = 0; i < COUNT; i++) x[i] = 2;
     tn_array a = {.dtype = TN_f32, .rank = 1, .dim = {COUNT}, .data = x};
-    tn__wide_perturb("w", 7, &a);
+    tn__wide_perturb("w", 7, 0, &a);
     int tails = 0;
     for (int i = 0; i < COUNT; i++) {
         double z = ((double)x[i] / 2 - 1) / 0.01;
