@@ -166,8 +166,7 @@ typedef struct tn_cost_model tn_cost_model;
 /* SPEC is one of
  *   "npu_roofline", "nmp_roofline"   the rooflines of the H²-LLM artifact (ISCA '25), exactly
  *   "nmp_dataflow"                   output-stationary tiles, buffers, mode changes, synchronisation, energy
- *   "roofline:FILE"                  this machine as measured (FILE: profile of `tenon doctor --measure`; empty:
- *                                    the one in the cache)
+ *   "roofline:FILE"                  the machine at hand: FILE is the profile of `tenon doctor --measure`
  *   "library:FILE"                   a shared library (tn_cost_plugin below)
  *   "process:COMMAND"                a program that answers a JSON object a line (docs/machines.md)
  * A model that crashes, hangs (10 s), or answers what is negative or no number is an error of the query. */

@@ -10,8 +10,8 @@
 enum { MIB = 1 << 20 };
 
 typedef struct findings {
-    tn_machine machine;
-    tn_machine_part parts[TN_MACHINE_PARTS];
+    tn_host machine;
+    tn_host_part parts[TN_HOST_PARTS];
     int part_count;
     tn_compiler compiler;
     tn_profile profile;
@@ -19,8 +19,8 @@ typedef struct findings {
 } findings;
 
 /* Arrays that no cache holds, within a quarter of the free memory. */
-static uint64_t array_bytes(const tn_machine *m) {
-    uint64_t bytes = TN_MAX(4 * tn_machine_last_cache(m), (uint64_t)64 * MIB);
+static uint64_t array_bytes(const tn_host *m) {
+    uint64_t bytes = TN_MAX(4 * tn_host_last_cache(m), (uint64_t)64 * MIB);
     bytes = TN_MIN(bytes, (uint64_t)512 * MIB);
     return TN_MIN(bytes, TN_MAX(m->memory_free / 8, (uint64_t)MIB));
 }
@@ -39,7 +39,7 @@ static tn_status measure(cli *c, findings *f, tn_error *err) {
     snprintf(p->cpu, sizeof p->cpu, "%s", f->machine.cpu);
     snprintf(p->target, sizeof p->target, "%s", f->compiler.target->name);
     tn_status status = tn_measure(&m.kernels, threads, array_bytes(&f->machine),
-                                  tn_machine_own_cache(&f->machine), &p->roofs, err);
+                                  tn_host_own_cache(&f->machine), &p->roofs, err);
     cli_measure_close(&m);
     f->measured = status == TN_OK;
     return status;
@@ -80,7 +80,7 @@ static void heading(cli *c, const char *text) {
 }
 
 static void print_machine(cli *c, const findings *f) {
-    const tn_machine *m = &f->machine;
+    const tn_host *m = &f->machine;
     heading(c, "machine");
     row(c, "CPU", "%s (%s%s)", m->cpu, m->arch, m->virtual_machine ? ", virtual machine" : "");
     row(c, "extensions", "%s", *m->isa ? m->isa : "none known");
@@ -89,7 +89,7 @@ static void print_machine(cli *c, const findings *f) {
         m->cores, m->packages, m->packages > 1 ? "s" : "", m->threads, m->numa_nodes,
         m->numa_nodes > 1 ? "s" : "", m->usable);
     for (int i = 0; i < m->cache_count; i++) {
-        const tn_machine_cache *k = &m->caches[i];
+        const tn_host_cache *k = &m->caches[i];
         const char *name = tn_arena_printf(&c->arena, "L%d%s", k->level,
                                            k->instructions ? "i"
                                            : k->level == 1 ? "d"
@@ -141,10 +141,10 @@ static void print_roofs(cli *c, const findings *f) {
 
 /* ---- JSON ----------------------------------------------------------------------------------- */
 
-static json_t *machine_json(const tn_machine *m) {
+static json_t *machine_json(const tn_host *m) {
     json_t *caches = json_array();
     for (int i = 0; i < m->cache_count; i++) {
-        const tn_machine_cache *k = &m->caches[i];
+        const tn_host_cache *k = &m->caches[i];
         json_array_append_new(caches,
                               json_pack("{s:i, s:b, s:I, s:i, s:i, s:i, s:i}", "level", k->level,
                                         "instructions", (int)k->instructions, "bytes",
@@ -186,8 +186,8 @@ static tn_status print_json(cli *c, const findings *f, tn_error *err) {
 tn_status cmd_doctor(cli *c, tn_error *err) {
     findings *f = tn_arena_alloc(&c->arena, sizeof *f);
     tn_model_options options = TN_MODEL_OPTIONS_INIT;
-    tn_machine_detect(&f->machine);
-    f->part_count = tn_machine_parts(f->parts);
+    tn_host_detect(&f->machine);
+    f->part_count = tn_host_parts(f->parts);
     TN_CHECK(tn_compiler_init(&f->compiler, &options, err));
     if (c->options.measure) {
         TN_CHECK(measure(c, f, err));

@@ -11,11 +11,11 @@
 static bool read_profile(tn_profile *out) {
     char path[TN_CACHE_PATH + 32];
     tn_cache cache;
-    tn_machine machine;
+    tn_host machine;
     tn_cache_open(&cache, NULL);
     if (!tn_cache_usable(&cache)) return false;
     snprintf(path, sizeof path, "%s/" TN_PROFILE_FILE, cache.folder);
-    tn_machine_detect(&machine);
+    tn_host_detect(&machine);
     return tn_profile_read(out, path, machine.cpu);
 }
 

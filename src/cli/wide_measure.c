@@ -65,7 +65,7 @@ static void compare_member(bench *b, int i) {
 /* Programs of all members stay open for the loop, if the machine has the memory. */
 static tn_status validate(bench *b, tn_error *err) {
     cli *c = b->c;
-    tn_machine machine;
+    tn_host machine;
     b->r->valid = b->loop_fits = true;
     b->part = TN_NEW_N(&c->arena, tn_buffer *, b->wide.out_count);
     for (int k = 0; k < b->wide.out_count; k++) {
@@ -78,7 +78,7 @@ static tn_status validate(bench *b, tn_error *err) {
         TN_CHECK(cli_alone_open(&b->alone, i, err));
         compare_member(b, i);
         if (i == 0) {
-            tn_machine_detect(&machine);
+            tn_host_detect(&machine);
             b->loop_fits = (double)b->alone.bytes * (b->wide.n - 1) < (double)machine.memory_free;
         }
         if (!b->loop_fits) cli_alone_close(&b->alone, i);

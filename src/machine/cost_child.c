@@ -20,6 +20,12 @@ static _Noreturn void become(const char *command, int socket) {
     _exit(127);
 }
 
+/* A crash of the child is the child's end, whatever this process does about its own. */
+static void default_signals(void) {
+    static const int crashes[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
+    for (size_t i = 0; i < TN_COUNT(crashes); i++) signal(crashes[i], SIG_DFL);
+}
+
 static tn_status open_child(tn_child *c, const char *command,
                             void (*serve)(int socket, void *context), void *context,
                             tn_error *err) {
@@ -32,6 +38,7 @@ static tn_status open_child(tn_child *c, const char *command,
         if (command) become(command, ends[1]);
         setpgid(0, 0);
         close(ends[0]);
+        default_signals();
         serve(ends[1], context);
         _exit(0);
     }
@@ -41,7 +48,7 @@ static tn_status open_child(tn_child *c, const char *command,
         return tn_error_set(err, TN_IO, "no child process: %s", strerror(errno));
     }
     setpgid(pid, pid); /* whoever is first */
-    *c = (tn_child){pid, ends[0]};
+    *c = (tn_child){pid, ends[0], TN_CHILD_SECONDS};
     return TN_OK;
 }
 
@@ -94,9 +101,9 @@ static tn_status wait_for(tn_child *c, short events, double deadline, tn_error *
         int ready = left > 0 ? poll(&p, 1, (int)(left * 1000) + 1) : 0;
         if (ready > 0) return TN_OK;
         if (ready < 0 && errno == EINTR) continue;
+        double seconds = c->seconds;
         tn_child_end(c);
-        return tn_error_set(err, TN_RUNTIME, "the model does not answer within %g s",
-                            TN_CHILD_SECONDS);
+        return tn_error_set(err, TN_RUNTIME, "the model does not answer within %g s", seconds);
     }
 }
 
@@ -106,7 +113,7 @@ static tn_status alive(const tn_child *c, tn_error *err) {
 }
 
 tn_status tn_child_write(tn_child *c, const void *data, size_t size, tn_error *err) {
-    double deadline = tn_seconds() + TN_CHILD_SECONDS;
+    double deadline = tn_seconds() + c->seconds;
     TN_CHECK(alive(c, err));
     for (const char *at = data; size;) {
         TN_CHECK(wait_for(c, POLLOUT, deadline, err));
@@ -132,7 +139,7 @@ static tn_status receive(tn_child *c, void *data, size_t size, double deadline, 
 }
 
 tn_status tn_child_read(tn_child *c, void *data, size_t size, tn_error *err) {
-    double deadline = tn_seconds() + TN_CHILD_SECONDS;
+    double deadline = tn_seconds() + c->seconds;
     TN_CHECK(alive(c, err));
     for (char *at = data; size;) {
         size_t n;
@@ -145,7 +152,7 @@ tn_status tn_child_read(tn_child *c, void *data, size_t size, tn_error *err) {
 
 /* Looks first, so that what follows the newline stays for the next line. */
 tn_status tn_child_read_line(tn_child *c, char *out, size_t size, tn_error *err) {
-    double deadline = tn_seconds() + TN_CHILD_SECONDS;
+    double deadline = tn_seconds() + c->seconds;
     TN_CHECK(alive(c, err));
     for (size_t used = 0; used < size;) {
         size_t n;

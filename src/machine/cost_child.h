@@ -5,11 +5,12 @@
 
 #include "base/base.h"
 
-#define TN_CHILD_SECONDS 10.0 /* for one answer */
+#define TN_CHILD_SECONDS 10.0
 
 typedef struct tn_child {
-    int pid;    /* 0: none; also its process group */
-    int socket; /* this end */
+    int pid;        /* 0: none; also its process group */
+    int socket;     /* this end */
+    double seconds; /* for one answer; TN_CHILD_SECONDS at first */
 } tn_child;
 
 /* `sh -c command` with the socket as its standard input and output. */

@@ -11,12 +11,12 @@
 
 /* ---- processor ------------------------------------------------------------------------------ */
 
-static void add_word(tn_machine *m, const char *word, bool there) {
+static void add_word(tn_host *m, const char *word, bool there) {
     size_t len = strlen(m->isa);
     if (there) snprintf(m->isa + len, sizeof m->isa - len, "%s%s", len ? " " : "", word);
 }
 
-static void detect_isa(tn_machine *m) {
+static void detect_isa(tn_host *m) {
 #if defined(__x86_64__)
     add_word(m, "sse4.1", cpuinfo_has_x86_sse4_1());
     add_word(m, "avx", cpuinfo_has_x86_avx());
@@ -54,18 +54,18 @@ static bool proc_value(const char *path, const char *key, char *out, size_t size
     return found;
 }
 
-void tn_machine_cpu(char out[TN_MACHINE_TEXT]) {
-    snprintf(out, TN_MACHINE_TEXT, "unknown");
-    if (!proc_value("/proc/cpuinfo", "model name", out, TN_MACHINE_TEXT) && cpuinfo_initialize() &&
+void tn_host_cpu(char out[TN_HOST_TEXT]) {
+    snprintf(out, TN_HOST_TEXT, "unknown");
+    if (!proc_value("/proc/cpuinfo", "model name", out, TN_HOST_TEXT) && cpuinfo_initialize() &&
         cpuinfo_get_packages_count() > 0)
-        snprintf(out, TN_MACHINE_TEXT, "%s", cpuinfo_get_package(0)->name);
+        snprintf(out, TN_HOST_TEXT, "%s", cpuinfo_get_package(0)->name);
 }
 
-static void detect_cpu(tn_machine *m) {
+static void detect_cpu(tn_host *m) {
     char flags[4096];
     struct utsname name;
     snprintf(m->arch, sizeof m->arch, "%.31s", uname(&name) == 0 ? name.machine : "unknown");
-    tn_machine_cpu(m->cpu);
+    tn_host_cpu(m->cpu);
     if (cpuinfo_initialize()) detect_isa(m);
     if (proc_value("/proc/cpuinfo", "flags", flags, sizeof flags))
         m->virtual_machine = strstr(flags, " hypervisor") != NULL;
@@ -73,11 +73,11 @@ static void detect_cpu(tn_machine *m) {
 
 /* ---- topology ------------------------------------------------------------------------------- */
 
-static void detect_cache(tn_machine *m, hwloc_topology_t t, hwloc_obj_type_t type) {
+static void detect_cache(tn_host *m, hwloc_topology_t t, hwloc_obj_type_t type) {
     int count = hwloc_get_nbobjs_by_type(t, type);
-    if (count <= 0 || m->cache_count == TN_MACHINE_CACHES) return;
+    if (count <= 0 || m->cache_count == TN_HOST_CACHES) return;
     hwloc_obj_t o = hwloc_get_obj_by_type(t, type, 0);
-    tn_machine_cache *c = &m->caches[m->cache_count++];
+    tn_host_cache *c = &m->caches[m->cache_count++];
     c->level = (int)o->attr->cache.depth;
     c->instructions = o->attr->cache.type == HWLOC_OBJ_CACHE_INSTRUCTION;
     c->bytes = o->attr->cache.size;
@@ -87,7 +87,7 @@ static void detect_cache(tn_machine *m, hwloc_topology_t t, hwloc_obj_type_t typ
     c->shared_by = o->cpuset ? hwloc_bitmap_weight(o->cpuset) : 0;
 }
 
-static void detect_topology(tn_machine *m) {
+static void detect_topology(tn_host *m) {
     hwloc_topology_t t;
     if (hwloc_topology_init(&t) != 0) return;
     hwloc_topology_set_flags(t, HWLOC_TOPOLOGY_FLAG_INCLUDE_DISALLOWED);
@@ -122,7 +122,7 @@ static uint64_t meminfo(const char *key) {
     return strtoull(text, NULL, 10) * 1024;
 }
 
-static void detect_memory(tn_machine *m) {
+static void detect_memory(tn_host *m) {
     m->memory = meminfo("MemTotal");
     m->memory_free = tn_memory_available();
     static const char *const limits[] = {"/sys/fs/cgroup/memory.max",
@@ -134,22 +134,21 @@ static void detect_memory(tn_machine *m) {
     m->memory_free = TN_MIN(m->memory_free, m->memory);
 }
 
-void tn_machine_detect(tn_machine *m) {
-    *m = (tn_machine){
-        .usable = tn_cores(), .packages = 1, .cores = 1, .threads = 1, .numa_nodes = 1};
+void tn_host_detect(tn_host *m) {
+    *m = (tn_host){.usable = tn_cores(), .packages = 1, .cores = 1, .threads = 1, .numa_nodes = 1};
     detect_cpu(m);
     detect_topology(m);
     detect_memory(m);
 }
 
-uint64_t tn_machine_last_cache(const tn_machine *m) {
+uint64_t tn_host_last_cache(const tn_host *m) {
     uint64_t most = 0;
     for (int i = 0; i < m->cache_count; i++)
         if (!m->caches[i].instructions) most = TN_MAX(most, m->caches[i].bytes);
     return most;
 }
 
-uint64_t tn_machine_own_cache(const tn_machine *m) {
+uint64_t tn_host_own_cache(const tn_host *m) {
     for (int i = 0; i < m->cache_count; i++)
         if (m->caches[i].level == 2 && !m->caches[i].instructions) return m->caches[i].bytes;
     return 1 << 20;

@@ -8,7 +8,7 @@
 #include "machine/detect.h"
 
 /* The first of `names` (ended by NULL) that opens; the loader's words when none does. */
-static void *open_first(const char *const *names, tn_machine_part *part) {
+static void *open_first(const char *const *names, tn_host_part *part) {
     for (; *names; names++) {
         void *handle = dlopen(*names, RTLD_LAZY | RTLD_LOCAL);
         if (!handle) continue;
@@ -33,7 +33,7 @@ static void close_handle(void *handle) {
 
 /* ---- GPUs ----------------------------------------------------------------------------------- */
 
-static void cuda_devices(void *handle, tn_machine_part *part) {
+static void cuda_devices(void *handle, tn_host_part *part) {
     int (*init)(unsigned), (*count)(int *), (*get)(int *, int), (*name)(char *, int, int);
     int (*memory)(size_t *, int), (*version)(int *);
     int devices = 0, driver = 0;
@@ -63,14 +63,14 @@ static void cuda_devices(void *handle, tn_machine_part *part) {
     }
 }
 
-static void find_cuda(tn_machine_part *part) {
+static void find_cuda(tn_host_part *part) {
     static const char *const names[] = {"libcuda.so.1", NULL};
     void *handle = open_first(names, part);
     if (handle) cuda_devices(handle, part);
     close_handle(handle);
 }
 
-static void find_nvrtc(tn_machine_part *part) {
+static void find_nvrtc(tn_host_part *part) {
     static const char *const names[] = {"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so.11.2",
                                         "libnvrtc.so", NULL};
     int (*version)(int *, int *), major, minor;
@@ -80,7 +80,7 @@ static void find_nvrtc(tn_machine_part *part) {
     close_handle(handle);
 }
 
-static void find_cublaslt(tn_machine_part *part) {
+static void find_cublaslt(tn_host_part *part) {
     static const char *const names[] = {"libcublasLt.so.13", "libcublasLt.so.12",
                                         "libcublasLt.so.11", "libcublasLt.so", NULL};
     size_t (*version)(void);
@@ -90,7 +90,7 @@ static void find_cublaslt(tn_machine_part *part) {
     close_handle(handle);
 }
 
-static void find_cudnn(tn_machine_part *part) {
+static void find_cudnn(tn_host_part *part) {
     static const char *const names[] = {"libcudnn.so.9", "libcudnn.so.8", "libcudnn.so", NULL};
     size_t (*version)(void);
     void *handle = open_first(names, part);
@@ -99,7 +99,7 @@ static void find_cudnn(tn_machine_part *part) {
     close_handle(handle);
 }
 
-static void opencl_platforms(void *handle, tn_machine_part *part) {
+static void opencl_platforms(void *handle, tn_host_part *part) {
     enum { MOST = 8, PLATFORM_VERSION = 0x0901, PLATFORM_NAME = 0x0902 };
     int (*ids)(unsigned, void **, unsigned *), (*info)(void *, unsigned, size_t, void *, size_t *);
     void *platforms[MOST];
@@ -122,7 +122,7 @@ static void opencl_platforms(void *handle, tn_machine_part *part) {
     }
 }
 
-static void find_opencl(tn_machine_part *part) {
+static void find_opencl(tn_host_part *part) {
     static const char *const names[] = {"libOpenCL.so.1", NULL};
     void *handle = open_first(names, part);
     if (handle) opencl_platforms(handle, part);
@@ -131,7 +131,7 @@ static void find_opencl(tn_machine_part *part) {
 
 /* ---- messages ------------------------------------------------------------------------------- */
 
-static void find_nccl(tn_machine_part *part) {
+static void find_nccl(tn_host_part *part) {
     static const char *const names[] = {"libnccl.so.2", "libnccl.so", NULL};
     int (*version)(int *), number;
     void *handle = open_first(names, part);
@@ -141,7 +141,7 @@ static void find_nccl(tn_machine_part *part) {
     close_handle(handle);
 }
 
-static void find_mpi(tn_machine_part *part) {
+static void find_mpi(tn_host_part *part) {
     static const char *const names[] = {"libmpi.so.40", "libmpi.so.12", "libmpi.so", NULL};
     enum { LONGEST = 8192 }; /* at least MPI_MAX_LIBRARY_VERSION_STRING of any library */
     static char text[LONGEST];
@@ -154,15 +154,15 @@ static void find_mpi(tn_machine_part *part) {
     close_handle(handle);
 }
 
-int tn_machine_parts(tn_machine_part out[TN_MACHINE_PARTS]) {
+int tn_host_parts(tn_host_part out[TN_HOST_PARTS]) {
     static const struct {
         const char *name;
-        void (*find)(tn_machine_part *part);
+        void (*find)(tn_host_part *part);
     } parts[] = {{"CUDA", find_cuda},   {"NVRTC", find_nvrtc},   {"cuBLASLt", find_cublaslt},
                  {"cuDNN", find_cudnn}, {"OpenCL", find_opencl}, {"MPI", find_mpi},
                  {"NCCL", find_nccl}};
     for (size_t i = 0; i < TN_COUNT(parts); i++) {
-        out[i] = (tn_machine_part){.name = parts[i].name};
+        out[i] = (tn_host_part){.name = parts[i].name};
         parts[i].find(&out[i]);
     }
     return (int)TN_COUNT(parts);

@@ -11,7 +11,7 @@
 
 typedef struct tn_profile {
     char id[17]; /* of what was measured on what */
-    char cpu[TN_MACHINE_TEXT];
+    char cpu[TN_HOST_TEXT];
     char target[32];
     tn_roofs roofs;
 } tn_profile;

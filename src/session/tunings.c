@@ -50,7 +50,7 @@ static void change_id(const tn_compiler *c, const tn_str *written) {
 /* ---- records -------------------------------------------------------------------------------- */
 
 static void record_name(const tn_tunings *t, const char *key, char out[NAME]) {
-    char text[TN_MACHINE_TEXT + 256];
+    char text[TN_HOST_TEXT + 256];
     int len = snprintf(text, sizeof text, "%s\n%s\n%s\n%s", SCHEMA, t->compiler->target->name,
                        t->cpu, key);
     tn_sha256_hex(text, TN_MIN((size_t)len, sizeof text - 1), out);
@@ -82,7 +82,7 @@ bool tn_tunings_open(tn_tunings *t, const tn_compiler *c) {
     char id[TN_TUNING_ID];
     *t = (tn_tunings){.compiler = c};
     if (!tn_tunings_id(c, id)) return false;
-    tn_machine_cpu(t->cpu);
+    tn_host_cpu(t->cpu);
     return true;
 }
 
@@ -134,7 +134,7 @@ static tn_status put_guarded(void *argument, tn_error *err) {
 static int put(const tn_compiler *c, tn_status (*what)(void *, tn_error *), put_args *x) {
     if (!tn_cache_usable(&c->cache)) return 0;
     x->t.compiler = c;
-    tn_machine_cpu(x->t.cpu);
+    tn_host_cpu(x->t.cpu);
     tn_str_init(&x->written);
     (void)tn_guard(what, x, NULL);
     tn_str_deinit(&x->written);

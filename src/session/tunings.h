@@ -11,7 +11,7 @@ enum { TN_TUNING_ID = 65, TN_TUNING_GRAPH = 80 };
 
 typedef struct tn_tunings {
     const tn_compiler *compiler;
-    char cpu[TN_MACHINE_TEXT];
+    char cpu[TN_HOST_TEXT];
 } tn_tunings;
 
 /* The id changes with every tn_tunings_put; part of what a compiled program depends on. False, with

@@ -11,8 +11,8 @@
 
 static void test_detect__finds_what_every_machine_has(void **state) {
     (void)state;
-    tn_machine m;
-    tn_machine_detect(&m);
+    tn_host m;
+    tn_host_detect(&m);
     assert_true(*m.cpu && *m.arch);
     assert_int_equal(m.usable, tn_cores());
     assert_true(m.threads >= 1 && m.cores >= 1 && m.numa_nodes >= 1 && m.packages >= 1);
@@ -22,9 +22,9 @@ static void test_detect__finds_what_every_machine_has(void **state) {
 
 static void test_parts__are_found_or_say_why_not(void **state) {
     (void)state;
-    tn_machine_part parts[TN_MACHINE_PARTS];
-    int count = tn_machine_parts(parts);
-    assert_true(count > 0 && count <= TN_MACHINE_PARTS);
+    tn_host_part parts[TN_HOST_PARTS];
+    int count = tn_host_parts(parts);
+    assert_true(count > 0 && count <= TN_HOST_PARTS);
     for (int i = 0; i < count; i++) assert_true(*parts[i].name && *parts[i].detail);
 }
 
