@@ -8,6 +8,8 @@
 #include <tenon/machine.h>
 #include <unistd.h>
 
+#include "machine/quantities.h"
+
 static void load(const char *path, tn_machine_space *out) {
     tn_error err = TN_ERROR_INIT;
     if (tn_machine_space_load(path, out, &err)) fail_msg("%s", err.message);
@@ -114,6 +116,21 @@ static void test_machines__refusals_name_the_member(void **state) {
     }
 }
 
+static void test_machines__documentation_names_every_quantity(void **state) {
+    (void)state;
+    static char text[65536];
+    FILE *file = fopen("docs/machines.md", "r");
+    assert_non_null(file);
+    text[fread(text, 1, sizeof text - 1, file)] = 0;
+    fclose(file);
+    for (int i = 0; i < TN_QUANTITY_COUNT; i++) {
+        char cell[64];
+        snprintf(cell, sizeof cell, "| `%s` |", tn__quantities[i].member);
+        if (!strstr(text, cell)) fail_msg("docs/machines.md does not name %s", cell);
+        assert_non_null(strstr(text, tn__quantities[i].meaning));
+    }
+}
+
 static void test_machines__missing_file(void **state) {
     (void)state;
     tn_machine_space s;
@@ -127,6 +144,7 @@ int main(void) {
         cmocka_unit_test(test_machines__published_space),
         cmocka_unit_test(test_machines__utilization_belongs_to_its_element),
         cmocka_unit_test(test_machines__refusals_name_the_member),
+        cmocka_unit_test(test_machines__documentation_names_every_quantity),
         cmocka_unit_test(test_machines__missing_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
