@@ -6,8 +6,7 @@ find_package(PkgConfig REQUIRED)
 pkg_check_modules(TENON_PC REQUIRED jansson libcpuinfo hwloc libmd libxxhash zlib
     libjpeg libpng)
 
-# These two ship no pkg-config file.
-find_library(TENON_PTHREADPOOL pthreadpool REQUIRED)
+# It ships no pkg-config file.
 find_library(TENON_NANOPB protobuf-nanopb REQUIRED)
 
 add_library(tenon_libraries INTERFACE)
@@ -15,7 +14,7 @@ target_include_directories(tenon_libraries SYSTEM INTERFACE
     $<BUILD_INTERFACE:${TENON_PC_INCLUDE_DIRS}>)
 target_link_directories(tenon_libraries INTERFACE $<BUILD_INTERFACE:${TENON_PC_LIBRARY_DIRS}>)
 target_link_libraries(tenon_libraries INTERFACE
-    protobuf-nanopb pthreadpool cpuinfo hwloc jansson md jpeg png z m ${CMAKE_DL_LIBS} pthread)
+    protobuf-nanopb cpuinfo hwloc jansson md jpeg png z m ${CMAKE_DL_LIBS} pthread)
 
 add_library(tenon_flags INTERFACE)
 target_include_directories(tenon_flags INTERFACE ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src)

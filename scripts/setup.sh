@@ -8,7 +8,7 @@ set -eu
 
 packages="gcc libc6-dev make cmake ninja-build pkg-config
     libnanopb-dev nanopb protobuf-compiler libjansson-dev
-    libpthreadpool-dev libcpuinfo-dev libhwloc-dev libxxhash-dev libmd-dev zlib1g-dev
+    libcpuinfo-dev libhwloc-dev libxxhash-dev libmd-dev zlib1g-dev
     libjpeg62-turbo-dev libpng-dev"
 case ${1-} in
 '') ;;

@@ -1,13 +1,13 @@
 #!/bin/sh
 # Makes build/sysroot-aarch64: Debian's arm64 packages of what Tenon and its tests link with,
 # unpacked, for cross compiling and qemu-user. The package lists live in the sysroot's own apt
-# folders: the system's package state stays as it is (libpthreadpool-dev could not be installed for
-# two architectures at once anyway). Installs the cross compiler and qemu-user when missing.
+# folders: the system's package state stays as it is. Installs the cross compiler and qemu-user when
+# missing.
 set -eu
 cd "$(dirname "$0")/.."
 
 root=$PWD/build/sysroot-aarch64
-packages="libc6-dev libpthreadpool-dev libcpuinfo-dev libjansson-dev libnanopb-dev libhwloc-dev
+packages="libc6-dev libcpuinfo-dev libjansson-dev libnanopb-dev libhwloc-dev
     libcmocka-dev libmd-dev zlib1g-dev libxxhash-dev libjpeg62-turbo-dev libpng-dev"
 stamp=$root/.packages
 wanted=$(echo $packages)

@@ -17,7 +17,6 @@ typedef struct tn_launch {
     int32_t *error;        /* error slot of the run */
     int32_t *counters;
     tn_pool *pool; /* held by the run; NULL: the calling thread does all tasks */
-    bool last;     /* no launch on the pool follows in this run */
 } tn_launch;
 
 typedef struct tn_driver {

@@ -8,7 +8,6 @@
 typedef struct runner {
     tn_instance *i;
     tn_pool *pool;
-    bool nested; /* inside a block of a control step */
     tn_error *err;
 } runner;
 
@@ -33,7 +32,6 @@ static tn_status run_kernel(runner *r, tn__bound_step *b) {
     uint32_t counters = b->launch.kernel->counters;
     if (counters) memset(i->counters, 0, counters * sizeof *i->counters);
     b->launch.pool = b->parallel ? r->pool : NULL;
-    b->launch.last = b->last && !r->nested;
     TN_TRY(r->err, i->x->driver->launch(&b->launch, r->err), "kernel %s", s->name ? s->name : "");
     return i->error_slot ? kernel_error(r, s) : TN_OK;
 }
@@ -97,15 +95,9 @@ static tn_status run_scan(runner *r, const tn__bound_step *b) {
 
 static tn_status run_control(runner *r, const tn__bound_step *b) {
     const tn_prog_step *s = b->step;
-    bool outer = r->nested;
-    r->nested = true;
-    tn_status status;
     if (s->kind == TN_STEP_IF)
-        status = run_block(r, s->blocks[read_flag(r->i, s->buffers[0]) ? 0 : 1]);
-    else
-        status = s->kind == TN_STEP_WHILE ? run_while(r, b) : run_scan(r, b);
-    r->nested = outer;
-    return status;
+        return run_block(r, s->blocks[read_flag(r->i, s->buffers[0]) ? 0 : 1]);
+    return s->kind == TN_STEP_WHILE ? run_while(r, b) : run_scan(r, b);
 }
 
 /* ---- steps ---------------------------------------------------------------------------------- */

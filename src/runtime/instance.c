@@ -10,9 +10,8 @@
  * is covered by the second. */
 #define FLOPS_PER_SECOND 40e9
 #define BYTES_PER_SECOND 10e9
-/* Waking sleeping workers costs 15-25 us, a launch on waiting ones 0.4 us (pthreadpool, measured), and the rates above
- * are a third of what small runs reach.
- */
+/* Waking sleeping workers takes 15-25 us, a launch on waiting ones 0.3 us, and the rates above are a third of what
+ * small runs reach. */
 #define PARALLEL_STEP 2e-6
 #define PARALLEL_RUN  100e-6
 #define SMALL_RUN     10e-6 /* which may have the pool while it is awake */
@@ -217,14 +216,11 @@ static void bind_block(tn_instance *i, uint32_t id) {
     tn__bound_block *to = &i->blocks[id];
     to->count = from->steps.len;
     to->steps = TN_NEW_N(&i->arena, tn__bound_step, to->count);
-    tn__bound_step *last = NULL;
     for (uint32_t n = 0; n < to->count; n++) {
         bind_step(i, &to->steps[n], &from->steps.data[n]);
         to->cost += to->steps[n].cost;
         to->parallel |= to->steps[n].parallel;
-        if (to->steps[n].parallel) last = &to->steps[n];
     }
-    if (last) last->last = true;
 }
 
 /* What each launch shares: scratch of all workers, ticket counters. */

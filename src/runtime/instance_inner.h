@@ -13,7 +13,6 @@ typedef struct tn__bound_step {
     int64_t first, length; /* SCAN: iterations [first, first + length) */
     double cost;           /* seconds on one thread, estimated */
     bool parallel;         /* worth the pool */
-    bool last;             /* the last one of its block that may be parallel, at the top level */
     uint32_t index;        /* into times */
 } tn__bound_step;
 

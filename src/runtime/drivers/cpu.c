@@ -95,7 +95,7 @@ static tn_status launch_parallel(const tn_launch *l, tn_error *err) {
         atomic_init(&g.shares[i].next, l->first + whole * at + TN_MIN(rest, at));
         g.shares[i].end = l->first + whole * (at + 1) + TN_MIN(rest, at + 1);
     }
-    tn_pool_run(l->pool, work, &g, l->last);
+    tn_pool_run(l->pool, work, &g);
     return (tn_status)atomic_load(&g.failed);
 }
 
