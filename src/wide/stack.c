@@ -101,7 +101,7 @@ static size_t fill(void *context, const tn_artifact_block *block, size_t end, tn
     filling f = {.s = s, .x = &s->stacks[block->number], .begin = block->filled};
     f.end = part_at(f.x, end);
     if (pool && f.end - f.begin >= SMALL)
-        tn_pool_run(pool, fill_pieces, &f, false);
+        tn_pool_run(pool, fill_pieces, &f);
     else
         fill_pieces(&f, 0);
     let_go(s, f.end - f.begin);
