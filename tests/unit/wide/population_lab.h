@@ -47,40 +47,51 @@ static inline void lab_set_training(lab *l, bool training) {
     for (int i = 0; i < LAB_MEMBERS; i++) tn_module_set_training(l->alone[i], training);
 }
 
+/* Member's row of an array, which keeps the memory. */
+static inline tn_buffer lab_part(const tn_buffer *all, int member) {
+    tn_buffer x = {.dtype = all->dtype, .rank = all->rank - 1};
+    size_t bytes = tn_dtype_size(x.dtype);
+    for (int a = 0; a < x.rank; a++) bytes *= (size_t)(x.dim[a] = all->dim[a + 1]);
+    x.data = (char *)all->data + (size_t)member * bytes;
+    return x;
+}
+
 /* Member's row of `all` as a tensor of its own. */
 static inline tn_tensor *lab_row(tn_tensor *all, int member) {
     tn_error err = TN_ERROR_INIT;
     tn_buffer x;
     must(tn_view(all, &x, &err), &err);
-    size_t bytes = tn_dtype_size(x.dtype);
-    for (int a = 1; a < x.rank; a++) bytes *= (size_t)x.dim[a];
-    return tn_tensor_from(tn_tensor_context(all), x.dtype, x.rank - 1, x.dim + 1,
-                          (const char *)x.data + (size_t)member * bytes);
+    x = lab_part(&x, member);
+    return tn_tensor_from(tn_tensor_context(all), x.dtype, x.rank, x.dim, x.data);
 }
 
 /* Each element within `tolerance` of want's largest magnitude, or of 0.1, for what would be 0 but for
  * rounding; tolerance 0: bit for bit. */
-static inline void lab_same(const char *what, int member, tn_tensor *have, tn_tensor *want,
-                            double tolerance) {
-    tn_error err = TN_ERROR_INIT;
-    tn_buffer a, b;
-    must(tn_view(have, &a, &err), &err);
-    must(tn_view(want, &b, &err), &err);
-    assert_int_equal(a.dtype, b.dtype);
-    assert_int_equal(a.rank, b.rank);
-    for (int i = 0; i < a.rank; i++) assert_int_equal(a.dim[i], b.dim[i]);
-    int64_t count = tn_tensor_count(have);
-    if (memcmp(a.data, b.data, (size_t)count * tn_dtype_size(a.dtype)) == 0) return;
-    if (tolerance == 0 || a.dtype != TN_f32)
-        fail_msg("%s: %s of member %d differs from that of its module alone", lab_case, what,
-                 member);
-    const float *x = a.data, *y = b.data;
+static inline void lab_same_arrays(const char *what, int member, const tn_buffer *a,
+                                   const tn_buffer *b, double tolerance) {
+    int64_t count = 1;
+    assert_int_equal(a->dtype, b->dtype);
+    assert_int_equal(a->rank, b->rank);
+    for (int i = 0; i < a->rank; count *= a->dim[i++]) assert_int_equal(a->dim[i], b->dim[i]);
+    if (memcmp(a->data, b->data, (size_t)count * tn_dtype_size(a->dtype)) == 0) return;
+    if (tolerance == 0 || a->dtype != TN_f32)
+        fail_msg("%s: %s of member %d differs from what it is alone", lab_case, what, member);
+    const float *x = a->data, *y = b->data;
     double top = 0.1;
     for (int64_t i = 0; i < count; i++) top = fmax(top, fabs((double)y[i]));
     for (int64_t i = 0; i < count; i++)
         if (!(fabs((double)x[i] - (double)y[i]) <= tolerance * top))
             fail_msg("%s: %s of member %d: element %lld is %.9g, alone %.9g (largest %g)", lab_case,
                      what, member, (long long)i, (double)x[i], (double)y[i], top);
+}
+
+static inline void lab_same(const char *what, int member, tn_tensor *have, tn_tensor *want,
+                            double tolerance) {
+    tn_error err = TN_ERROR_INIT;
+    tn_buffer a, b;
+    must(tn_view(have, &a, &err), &err);
+    must(tn_view(want, &b, &err), &err);
+    lab_same_arrays(what, member, &a, &b, tolerance);
 }
 
 /* Parameters and buffers of all members against the modules'. */

@@ -78,41 +78,6 @@ static void test_apply__reads_shared_inputs_once(void **state) {
     lab_close(&l);
 }
 
-static void mlp(void *context, tn_module *m, tn_tensor *const *x, tn_tensor **y) {
-    (void)context;
-    y[0] = tn_linear(m, "fc2", tn_gelu(tn_linear(m, "fc1", x[0], 24)), 5);
-}
-
-/* One member is the program of one module, bit for bit. */
-static void check_count(int members) {
-    tn_context *c = lazy_context(TN_COMPILE_INTERPRET, 1);
-    tn_population *p = population(c, (tn_population_options){.members = members, .seed = 3});
-    tn_error err = TN_ERROR_INIT;
-    tn_scope *scope = tn_scope_open(c);
-    tn_tensor *x = some_numbers(c, TN_f32, TN_SHAPE(members, 8, 16), 1), *y, *one;
-    tn_population_call call = call_of(mlp, &x, 1);
-    tn_population_apply(p, &call, &y);
-    must(tn_eval(&y, 1, &err), &err);
-    for (int k = 0; k < members; k++) {
-        tn_scope *turn = tn_scope_open(c);
-        tn_module *m = lab_module(c, 3 + (uint64_t)k);
-        tn_tensor *in = lab_row(x, k);
-        mlp(NULL, m, &in, &one);
-        lab_same("logits", k, lab_row(y, k), one, members == 1 ? 0 : 1e-6);
-        tn_scope_close(turn);
-        tn_module_release(m);
-    }
-    tn_scope_close(scope);
-    tn_population_release(p);
-    tn_context_release(c);
-}
-
-static void test_apply__holds_for_any_number_of_members(void **state) {
-    (void)state;
-    static const int members[] = {1, 2, 3, 7, 20, 100};
-    for (int i = 0; i < 6; i++) check_count(members[i]);
-}
-
 static tn_tensor *is_large(tn_tensor *const *x, void *user) {
     (void)user;
     return tn_greater(tn_sum(tn_abs(x[0]), TN_ALL_AXES, false),
@@ -376,7 +341,6 @@ int main(void) {
         cmocka_unit_test(test_apply__equals_modules_of_the_same_seeds),
         cmocka_unit_test(test_create__takes_a_seed_of_each),
         cmocka_unit_test(test_apply__reads_shared_inputs_once),
-        cmocka_unit_test(test_apply__holds_for_any_number_of_members),
         cmocka_unit_test(test_apply__loops_as_often_as_each_member_needs),
         cmocka_unit_test(test_apply__assigns_what_the_function_assigns),
         cmocka_unit_test(test_tensor__can_be_differentiated_and_assigned),

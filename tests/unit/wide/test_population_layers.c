@@ -1,7 +1,7 @@
 /* Every kind of layer in a population, beside modules that run alone: results, gradients, buffers, and
  * that nothing of a member reaches another one. */
 #include "base/base.h"
-#include "unit/wide/population_lab.h"
+#include "unit/wide/compiled_lab.h"
 
 enum { MAX_ITEMS = 24 };
 
@@ -208,96 +208,60 @@ static int make_inputs(tn_context *c, const layer_case *k, tn_tensor **x) {
     return n;
 }
 
-/* What gradients are taken for. */
+/* What gradients are taken for: inputs, and parameters of the layer, which is a child of its name. */
 static int sought(const layer_case *k, const tn_module *m, tn_tensor *const *x, tn_tensor **out) {
     tn_module_item item;
+    size_t length = strlen(k->name);
     int n = 0;
     for (int i = 0; k->in[i].rank >= 0; i++)
         if (!k->in[i].rows) out[n++] = x[i];
-    for (int i = 0; tn_module_entry(m, i, &item); i++)
-        if (item.trainable) out[n++] = item.tensor;
+    for (int i = 0; tn_module_entry(m, i, &item); i++) {
+        bool own = strncmp(item.name, k->name, length) == 0 && item.name[length] == '.';
+        if (own && item.trainable) out[n++] = item.tensor;
+    }
     assert_true(n <= MAX_ITEMS);
     return n;
 }
 
-/* Gradients of Σ sin(y), behind the result. */
-static void gradients(void *context, tn_module *m, tn_tensor *const *x, tn_tensor **y) {
-    const layer_case *k = context;
+/* Gradients of Σ sin(y), behind the result; how many both are. */
+static int results_of(const layer_case *k, tn_module *m, tn_tensor *const *x, tn_tensor **y) {
     tn_tensor *to[MAX_ITEMS];
-    y[0] = k->call(m, x);
+    y[0] = k->call(tn_module_child(m, "%s", k->name), x);
     int n = sought(k, m, x, to);
     tn_grad(tn_sum(tn_sin(y[0]), TN_ALL_AXES, false), NULL, to, n, y + 1);
+    return 1 + n;
+}
+
+static void gradients(void *context, tn_module *m, tn_tensor *const *x, tn_tensor **y) {
+    results_of(context, m, x, y);
 }
 
 /* How many these are: a module is recorded that nothing is evaluated of. */
-static int sought_count(const layer_case *k, tn_context *c, tn_tensor *const *x) {
+static int result_count(const layer_case *k, tn_context *c, tn_tensor *const *x) {
     tn_tensor *out[MAX_ITEMS], *one[LAB_INPUTS];
     tn_module *m = lab_module(c, 1);
     tn_scope *scope = tn_scope_open(c);
     for (int i = 0; k->in[i].rank >= 0; i++) one[i] = lab_row(x[i], 0);
-    k->call(m, one);
+    k->call(tn_module_child(m, "%s", k->name), one);
     int n = sought(k, m, x, out);
     tn_scope_close(scope);
     tn_module_release(m);
-    return n;
-}
-
-static void fill_with_nan(tn_tensor *x) {
-    tn_buffer all;
-    tn_error err = TN_ERROR_INIT;
-    must(tn_view(x, &all, &err), &err);
-    float *data = malloc((size_t)tn_tensor_count(x) * sizeof *data);
-    for (int64_t i = 0; i < tn_tensor_count(x); i++) data[i] = NAN;
-    tn_tensor *nan = tn_tensor_from(tn_tensor_context(x), TN_f32, all.rank, all.dim, data);
-    tn_assign(x, nan);
-    free(data);
-}
-
-/* The members are what the modules are; all numbers of member 1 are NaN. */
-static void poison(lab *l) {
-    tn_module_item item;
-    tn_error err = TN_ERROR_INIT;
-    for (int i = 0; tn_module_entry(l->alone[1], i, &item); i++)
-        if (tn_tensor_dtype(item.tensor) == TN_f32) fill_with_nan(item.tensor);
-    for (int k = 0; k < LAB_MEMBERS; k++) must(tn_population_set(l->p, k, l->alone[k], &err), &err);
-}
-
-static tn_tensor *with_nan(tn_tensor *x) {
-    tn_tensor *rows[LAB_MEMBERS];
-    if (tn_tensor_dtype(x) != TN_f32) return x;
-    for (int k = 0; k < LAB_MEMBERS; k++) rows[k] = lab_row(x, k);
-    fill_with_nan(rows[1]);
-    return tn_stack(rows, LAB_MEMBERS, 0);
-}
-
-/* Results, gradients and buffers of the others stay as they are when member 1 becomes NaN. */
-static void check_isolation(lab *l, tn_population_call call) {
-    tn_tensor *before[MAX_ITEMS], *after[MAX_ITEMS], *x[LAB_INPUTS];
-    tn_error err = TN_ERROR_INIT;
-    tn_population_apply(l->p, &call, before);
-    must(tn_eval(before, call.y_count, &err), &err);
-    poison(l);
-    for (int i = 0; i < call.x_count; i++) x[i] = with_nan(call.x[i]);
-    must(tn_eval(x, call.x_count, &err), &err);
-    call.x = x;
-    tn_population_apply(l->p, &call, after);
-    must(tn_eval(after, call.y_count, &err), &err);
-    for (int i = 0; i < call.y_count; i++)
-        for (int m = 0; m < LAB_MEMBERS; m += 2)
-            lab_same("a result", m, lab_row(after[i], m), lab_row(before[i], m), 0);
+    return 1 + n;
 }
 
 static void check_case(const layer_case *k) {
     lab l = lab_open(TN_COMPILE_INTERPRET);
     tn_scope *scope = tn_scope_open(l.c);
     tn_tensor *x[LAB_INPUTS];
+    const char *names[1 + MAX_ITEMS];
     lab_case = k->name;
+    for (int i = 0; i <= MAX_ITEMS; i++) names[i] = i ? "a gradient" : "the result";
     tn_population_call call = TN_POPULATION_CALL_INIT;
     call.fn = gradients, call.context = (void *)(uintptr_t)k;
     call.x = x, call.x_count = make_inputs(l.c, k, x);
-    call.y_count = 1 + sought_count(k, l.c, x);
+    call.y_count = result_count(k, l.c, x);
     for (int i = 0; i < 2; i++) lab_compare(&l, call, 1e-6);
-    check_isolation(&l, call);
+    lab_check_isolation(&l, call, names);
     tn_scope_close(scope);
     lab_close(&l);
 }
@@ -307,9 +271,55 @@ static void test_layers__equal_modules_alone(void **state) {
     for (size_t i = 0; i < TN_COUNT(cases); i++) check_case(&cases[i]);
 }
 
+/* ---- compiled, all of them in one program --------------------------------------------------- */
+
+static void all_layers(void *context, tn_module *m, tn_tensor *const *x, tn_tensor **y) {
+    (void)context;
+    for (size_t i = 0; i < TN_COUNT(cases); i++) {
+        y += results_of(&cases[i], m, x, y);
+        for (int k = 0; cases[i].in[k].rank >= 0; k++) x++;
+    }
+}
+
+static tn_population_call call_of_all(tn_context *c, tn_tensor **x, const char **names) {
+    tn_population_call call = TN_POPULATION_CALL_INIT;
+    call.fn = all_layers, call.x = x;
+    for (size_t i = 0; i < TN_COUNT(cases); i++) {
+        int inputs = make_inputs(c, &cases[i], x + call.x_count);
+        int results = result_count(&cases[i], c, x + call.x_count);
+        for (int k = 0; k < results; k++) names[call.y_count + k] = cases[i].name;
+        call.x_count += inputs;
+        call.y_count += results;
+    }
+    return call;
+}
+
+static void test_layers__compiled(void **state) {
+    static const tn_compile_mode modes[] = {TN_COMPILE_INTERPRET, TN_COMPILE_CC};
+    (void)state;
+    if (!lab_quick_compiler()) skip();
+    lab l[2];
+    tn_scope *scope[2];
+    tn_population_call call[2];
+    tn_tensor *x[2][LAB_INPUTS * TN_COUNT(cases)];
+    const char *names[LAB_NUMBERS];
+    lab_case = "compiled";
+    for (int i = 0; i < 2; i++) {
+        l[i] = lab_open(modes[i]);
+        scope[i] = tn_scope_open(l[i].c);
+        call[i] = call_of_all(l[i].c, x[i], names);
+    }
+    lab_check_compiled(l, call, names);
+    for (int i = 0; i < 2; i++) {
+        tn_scope_close(scope[i]);
+        lab_close(&l[i]);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_layers__equal_modules_alone),
+        cmocka_unit_test(test_layers__compiled),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

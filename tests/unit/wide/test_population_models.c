@@ -3,7 +3,7 @@
 #include <tenon/models.h>
 
 #include "base/base.h"
-#include "unit/wide/population_lab.h"
+#include "unit/wide/compiled_lab.h"
 
 enum { ROWS = 2, LENGTH = 6, PARAMETERS = 24 };
 
@@ -57,21 +57,26 @@ static tn_model_config config_of(size_t i) {
     return config;
 }
 
-/* The loss, and gradients of parameters that are spread over the model. */
-static void gradients(void *config, tn_module *m, tn_tensor *const *x, tn_tensor **y) {
+/* The loss, and gradients of parameters that are spread over the model, which has a name that its parameters
+ * begin with; how many both are. */
+static int results_of(tn_model_config *config, const char *name, tn_module *m, tn_tensor *const *x,
+                      tn_tensor **y) {
     tn_tensor *all[256], *some[PARAMETERS];
     tn_module_item part;
+    size_t length = strlen(name);
     int n = 0;
-    y[0] = tn_model_loss(config, m, x);
+    y[0] = tn_model_loss(config, tn_module_child(m, "%s", name), x);
     for (int i = 0; tn_module_entry(m, i, &part); i++)
-        if (part.trainable && n < 256) all[n++] = part.tensor;
-    assert_true(n >= 6);
+        if (part.trainable && strncmp(part.name, name, length) == 0 && part.name[length] == '.')
+            all[n++] = part.tensor;
+    assert_in_range(n, 6, TN_COUNT(all));
     int count = TN_MIN(n, PARAMETERS - 1);
     for (int i = 0; i < count; i++) some[i] = all[i * n / count];
     tn_grad(y[0], NULL, some, count, y + 1);
+    return 1 + count;
 }
 
-static int results_of(tn_context *c, tn_model_config *config) {
+static int result_count(tn_context *c, const tn_model_config *config) {
     tn_module *m;
     tn_module_options o = TN_MODULE_OPTIONS_INIT;
     tn_module_item part;
@@ -104,38 +109,33 @@ static void make_batch(tn_context *c, const tn_model_config *config, tn_tensor *
     }
 }
 
-/* Member 1's parameters become NaN: the others' results are the same bits. */
-static void check_isolation(lab *l, tn_population_call call) {
-    tn_tensor *before[PARAMETERS], *after[PARAMETERS];
-    tn_error err = TN_ERROR_INIT;
-    tn_module_item part;
-    tn_population_apply(l->p, &call, before);
-    must(tn_eval(before, call.y_count, &err), &err);
-    for (int i = 0; tn_module_entry(l->alone[1], i, &part); i++)
-        if (part.trainable) tn_assign(part.tensor, tn_mul_scalar(part.tensor, (double)NAN));
-    for (int k = 0; k < LAB_MEMBERS; k++) must(tn_population_set(l->p, k, l->alone[k], &err), &err);
-    tn_population_apply(l->p, &call, after);
-    must(tn_eval(after, call.y_count, &err), &err);
-    assert_true(isnan(item(lab_row(after[0], 1))));
-    for (int i = 0; i < call.y_count; i++)
-        for (int k = 0; k < LAB_MEMBERS; k += 2)
-            lab_same("a result", k, lab_row(after[i], k), lab_row(before[i], k), 0);
+typedef struct one_model {
+    tn_model_config config;
+    const char *name;
+} one_model;
+
+static void gradients(void *context, tn_module *m, tn_tensor *const *x, tn_tensor **y) {
+    one_model *k = context;
+    results_of(&k->config, k->name, m, x, y);
 }
 
 static void check_model(size_t i) {
     lab l = lab_open(TN_COMPILE_INTERPRET);
-    tn_model_config config = config_of(i);
+    one_model k = {config_of(i), models[i].model};
     tn_tensor *x[2];
+    const char *names[PARAMETERS];
     tn_scope *scope = tn_scope_open(l.c);
-    lab_case = models[i].model;
+    lab_case = k.name;
+    for (int n = 0; n < PARAMETERS; n++) names[n] = n ? "a gradient" : "the loss";
     tn_error err = TN_ERROR_INIT;
-    if (i % 2) must(tn_model_declare(tn_population_module(l.p), &config, &err), &err);
-    make_batch(l.c, &config, x);
+    tn_module *declared = tn_module_child(tn_population_module(l.p), "%s", k.name);
+    if (i % 2) must(tn_model_declare(declared, &k.config, &err), &err);
+    make_batch(l.c, &k.config, x);
     tn_population_call call = TN_POPULATION_CALL_INIT;
-    call.fn = gradients, call.context = &config, call.x = x, call.x_count = 2;
-    call.y_count = results_of(l.c, &config);
+    call.fn = gradients, call.context = &k, call.x = x, call.x_count = 2;
+    call.y_count = result_count(l.c, &k.config);
     lab_compare(&l, call, 1e-5);
-    check_isolation(&l, call);
+    lab_check_isolation(&l, call, names);
     tn_scope_close(scope);
     lab_close(&l);
 }
@@ -145,7 +145,55 @@ static void test_models__equal_modules_alone(void **state) {
     for (size_t i = 0; i < TN_COUNT(models); i++) check_model(i);
 }
 
+/* ---- compiled, all of them in one program --------------------------------------------------- */
+
+static void all_models(void *context, tn_module *m, tn_tensor *const *x, tn_tensor **y) {
+    tn_model_config *configs = context;
+    for (size_t i = 0; i < TN_COUNT(models); i++)
+        y += results_of(&configs[i], models[i].model, m, x + 2 * i, y);
+}
+
+static tn_population_call call_of_all(tn_context *c, tn_model_config *configs, tn_tensor **x,
+                                      const char **names) {
+    tn_population_call call = TN_POPULATION_CALL_INIT;
+    call.fn = all_models, call.context = configs;
+    call.x = x, call.x_count = 2 * (int)TN_COUNT(models);
+    for (size_t i = 0; i < TN_COUNT(models); i++) {
+        int results = result_count(c, &configs[i]);
+        make_batch(c, &configs[i], x + 2 * i);
+        for (int n = 0; n < results; n++) names[call.y_count++] = models[i].model;
+    }
+    return call;
+}
+
+static void test_models__compiled(void **state) {
+    static const tn_compile_mode modes[] = {TN_COMPILE_INTERPRET, TN_COMPILE_CC};
+    (void)state;
+    if (!lab_quick_compiler()) skip();
+    lab l[2];
+    tn_scope *scope[2];
+    tn_population_call call[2];
+    tn_tensor *x[2][2 * TN_COUNT(models)];
+    tn_model_config configs[TN_COUNT(models)];
+    const char *names[PARAMETERS * TN_COUNT(models)];
+    lab_case = "compiled";
+    for (size_t i = 0; i < TN_COUNT(models); i++) configs[i] = config_of(i);
+    for (int i = 0; i < 2; i++) {
+        l[i] = lab_open(modes[i]);
+        scope[i] = tn_scope_open(l[i].c);
+        call[i] = call_of_all(l[i].c, configs, x[i], names);
+    }
+    lab_check_compiled(l, call, names);
+    for (int i = 0; i < 2; i++) {
+        tn_scope_close(scope[i]);
+        lab_close(&l[i]);
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_models__equal_modules_alone)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_models__equal_modules_alone),
+        cmocka_unit_test(test_models__compiled),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
