@@ -39,8 +39,8 @@ static void out(tn_builder *b, tn_value v, const char *name) {
 
 /* Convolutions (one by minimal filtering), a pool, a residual, a head; two results. */
 static void net(tn_builder *b, tn_dim n) {
-    tn_value x = pool(b, conv(b, input(b, "x", n, 12, 16), 3, 16, 32));
-    tn_value y = tn_b_add(b, conv(b, x, 1, 32, 24), input(b, "r", n, 6, 24));
+    tn_value x = pool(b, conv(b, input(b, "x", n, 8, 16), 3, 16, 32));
+    tn_value y = tn_b_add(b, conv(b, x, 1, 32, 24), input(b, "r", n, 4, 24));
     tn_value mean = tn_b_mean(b, y, (int[]){1, 2}, 2, false);
     out(b, tn_b_matmul(b, mean, weights(b, 2, (int64_t[]){24, 10}, 3), TN_f32), "logits");
     out(b, y, "features");
@@ -156,10 +156,13 @@ static void test_pieces__give_the_bits_of_the_whole(void **state) {
     }
 }
 
+/* Each graph once: other pieces of it have run above. */
 static void test_pieces__in_every_way(void **state) {
     (void)state;
     for (size_t i = 0; i < TN_COUNT(cases); i++) {
         tn_arena arena;
+        if (i && cases[i].build == cases[i - 1].build && cases[i].symbols == cases[i - 1].symbols)
+            continue;
         tn_arena_init(&arena, tn_allocator_system());
         plan_case *c = case_of(&arena, &cases[i]);
         if (!plan_interpret(c)) fail_msg("%s", c->why);

@@ -440,6 +440,11 @@ static void check_kernel(plan_case *c, const char *word) {
     fail_msg("%s: no kernel with %s", c->label, word);
 }
 
+/* So large that rows are asked for ahead: compiled alone, since the interpreter would take seconds. */
+static bool is_large(const layer *l) {
+    return l->c * l->h * l->w >= 1 << 20;
+}
+
 static void test_depthwise__interpreted(void **state) {
     (void)state;
     for (size_t i = 0; i < TN_COUNT(layers); i++) {
@@ -447,7 +452,7 @@ static void test_depthwise__interpreted(void **state) {
         tn_arena_init(&arena, tn_allocator_system());
         plan_case *c = layer_case(&arena, &layers[i]);
         check_kernel(c, layers[i].kernel);
-        if (!plan_interpret(c)) fail_msg("%s", c->why);
+        if (!is_large(&layers[i]) && !plan_interpret(c)) fail_msg("%s", c->why);
         tn_arena_deinit(&arena);
     }
 }
