@@ -182,6 +182,9 @@ void tn__row_tiles(tn_loop *k, uint32_t mr, tn_lx lo, tn_lx hi, tn_lx m_total,
 void tn__prefetch_after(tn__tile *t, tn_lx panel, tn_lx more);
 /* A line of it, for the tile of `rows` rows from m0 on at this element of k. */
 void tn__prefetch_line(tn__tile *t, uint32_t rows, tn_lx m0, tn_lx k_linear);
+/* Where one tile has all rows, lines of prepared panels that follow some way behind: so memory brings more at
+ * a time than by what the machine itself fetches ahead. */
+void tn__prefetch_prepared(tn__tile *t, tn_lx panel, tn_lx k_linear);
 
 /* Whether the epilogue reads values by row and column; `t` is fresh. */
 bool tn__epilogue_reads(tn__tile *t);

@@ -5,6 +5,9 @@
  * by the tiles, one line at most per element of k: tile i fetches line i mod `lines` of the i / lines'th
  * of `groups` parts of the rows.
  *
+ * Prepared B that outgrows the caches and is passed once: the machine fetches ahead by itself, but not far, nor
+ * across pages. A hundred stacks of four 512×512 that 8 rows pass take 67 us each for 97.
+ *
  * What the epilogue reads by row and column (a residual, the inputs of a recurrent step) comes in runs as
  * short, and each would wait behind the products of its tile. */
 #include "codegen/contraction.h"
@@ -81,6 +84,33 @@ void tn__prefetch_line(tn__tile *t, uint32_t rows, tn_lx m0, tn_lx k_linear) {
                             tn_l_mul(k, line, tn_l_int(k, s.step)));
     column = tn_l_min(k, column, tn_l_sub(k, t->n_total, one));
     tn_l_prefetch(k, s.buffer, address_of(t, row, column, &s.buffer));
+}
+
+/* ---- prepared B ----------------------------------------------------------------------------- */
+
+/* Where a cache still holds prepared B from the run before, asking ahead costs a few percent. */
+static bool outgrows_caches(const tn__tile *t) {
+    enum { CACHE_BYTES = 8 << 20 };
+    int64_t panels, batch, line;
+    const tn_loop *k = t->m.k;
+    return tn_l_is_const_int(k, t->panels, &panels) &&
+           tn_l_is_const_int(k, t->tasks.batch, &batch) &&
+           tn_l_is_const_int(k, t->prepared.line, &line) &&
+           (double)panels * (double)batch * (double)line * (double)tn_dtype_size(t->c.acc) >=
+               CACHE_BYTES;
+}
+
+void tn__prefetch_prepared(tn__tile *t, tn_lx panel, tn_lx k_linear) {
+    enum { AHEAD_BYTES = 16 << 10 };
+    tn_loop *k = t->m.k;
+    int64_t rows, size = (int64_t)tn_dtype_size(t->c.acc);
+    if (t->s.rhs != TN_RHS_PREPARED || t->siblings.len || !outgrows_caches(t)) return;
+    if (!tn_l_is_const_int(k, t->tasks.rows, &rows) || rows > t->s.mr) return;
+    tn_lx line = tn_l_add(k, tn_l_mul(k, t->b_linear, t->panels), panel);
+    tn_lx at = tn_l_add(k, tn_l_mul(k, line, t->prepared.line),
+                        tn_l_mul(k, k_linear, tn_l_int(k, t->s.nr)));
+    for (int64_t byte = AHEAD_BYTES; byte < AHEAD_BYTES + t->s.nr * size; byte += LINE_BYTES)
+        tn_l_prefetch(k, t->packed, tn_l_add(k, at, tn_l_int(k, byte / size)));
 }
 
 /* ---- what the epilogue reads ---------------------------------------------------------------- */

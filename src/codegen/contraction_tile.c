@@ -216,6 +216,7 @@ void tn__tile_add_products(tn__tile *t, uint32_t rows, tn_lx m0, tn_lx panel) {
     else
         opened = tn__open_k(t, t->merged_k, k_index, &k_linear);
     if (opened == 1) tn__prefetch_line(t, rows, m0, k_linear);
+    if (opened == 1) tn__prefetch_prepared(t, panel, k_linear);
     uint32_t mark = tn_access_mark(&t->m.access);
     tn_lx k_part = tn__lhs_k_part(t, k_index, k_linear);
     tn_lx i = tn_l_for(k, TN_LOOP_UNROLL, zero, tn_l_int(k, rows), "i");

@@ -340,7 +340,8 @@ tn_schedule tn_schedule_choose_contraction(const tn_grouping *p, const tn_group 
                                .fixed_n = fixed_n,
                                .fixed_k = terms.fixed,
                                .least = s->lanes,
-                               .turned = facts->lhs_turned};
+                               .turned = facts->lhs_turned,
+                               .prepared = tn_schedule_prepares_rhs(p, g, g->anchor)};
     if (!has_folds(g)) /* which are fast on whole vectors */
         sizes.least = TN_MIN(s->lanes, LEAST_BYTES / (uint32_t)tn_dtype_size(c.acc));
     if (g->prologue != TN_NO_GROUP) sizes.m = TN_MIN(m, tn__prologue_rows(p, g, false));

@@ -232,6 +232,7 @@ typedef struct tn__product_sizes {
     bool fixed_m, fixed_n, fixed_k;
     uint32_t least; /* lanes of a vector at the end of a row of the tile */
     bool turned;    /* A is read by columns */
+    bool prepared;  /* B is packed before the first run */
 } tn__product_sizes;
 
 /* Sets mr, nr and flat_k; lanes are known. */

@@ -61,6 +61,13 @@ static void what_follows(tn_builder *b) { /* the step of each member's bias, wit
     out(b, tn_b_sub(b, bias, tn_b_mul(b, rate, sum(b, y, 1, 1))));
     tn_graph_output_in_place(b->graph, 2);
 }
+static void
+one_tile(tn_builder *b) { /* 8×32 with 32 registers, so that each panel is passed once */
+    out(b, dot(b, INPUT(b, 2, 8, 300), WEIGHTS(b, 2, 300, 128)));
+}
+static void streamed(tn_builder *b) {
+    out(b, dot(b, INPUT(b, 16, 8, 300), WEIGHTS(b, 16, 300, 448)));
+}
 static void deep(tn_builder *b) { /* sums over k in pieces */
     tn_value y = dot(b, INPUT(b, 2, 5, 5000), INPUT(b, 2, 5000, 24));
     out(b, sum(b, y, 1, 1));
@@ -115,25 +122,13 @@ static const int64_t open[][2] = {{1, 1}, {2, 7}, {3, 200}};
 #define OPEN(build, sizes, kernels)                                                                \
     { build, #build " " #sizes, kernels, open[sizes] }
 static counted_graph cases[] = {
-    CASE(over_rows, 1),
-    CASE(over_all, 1),
-    CASE(over_everything, 1),
-    CASE(blocks_of_rows, 1),
-    CASE(one_row, 1),
-    CASE(one_column, 1),
-    CASE(two_batch_axes, 1),
-    CASE(some_batch_axes, 2),
-    CASE(best_of_each, 1),
-    CASE(what_follows, 1),
-    CASE(deep, 1),
-    CASE(normed, 1),
-    CASE(siblings, 1),
-    CASE(doubles, 1),
-    CASE(specials, 1),
-    OPEN(open_members, 0, 2),
-    OPEN(open_members, 1, 2),
-    OPEN(open_rows, 1, 1),
-    OPEN(open_rows, 2, 1),
+    CASE(over_rows, 1),      CASE(over_all, 1),        CASE(over_everything, 1),
+    CASE(blocks_of_rows, 1), CASE(one_row, 1),         CASE(one_column, 1),
+    CASE(two_batch_axes, 1), CASE(some_batch_axes, 2), CASE(best_of_each, 1),
+    CASE(what_follows, 1),   CASE(one_tile, 1),        CASE(deep, 1),
+    CASE(normed, 1),         CASE(siblings, 1),        CASE(doubles, 1),
+    CASE(specials, 1),       OPEN(open_members, 0, 2), OPEN(open_members, 1, 2),
+    OPEN(open_rows, 1, 1),   OPEN(open_rows, 2, 1),
 };
 
 static plan_case *make_case(tn_arena *arena, size_t i, const char **note) {
@@ -146,7 +141,38 @@ static void test_wide_products__compiled(void **state) {
     plan_list_compile(make_case, TN_COUNT(cases));
 }
 
+/* ---- weights that memory brings ------------------------------------------------------------- */
+
+/* The record and the text of the product, beside which there is what packs. */
+static void check_text(void (*build)(tn_builder *), const char *tile, bool ahead) {
+    tn_arena arena;
+    tn_program p;
+    tn_str text;
+    tn_arena_init(&arena, tn_allocator_system());
+    plan_case *c = plan_case_of(&arena, build, NULL, "products");
+    if (!plan_program_of(c, PLAN_FUSED, tn_target_of(TN_ISA_AVX512), &p)) fail_msg("%s", c->why);
+    const tn_loop *k = NULL;
+    for (uint32_t i = 0; i < p.kernels.len; i++)
+        if (strstr(p.kernels.data[i]->note, tile)) k = p.kernels.data[i];
+    assert_non_null(k);
+    tn_str_init(&text);
+    tn_loop_print(k, false, &text);
+    assert_int_equal(strstr(tn_str_text(&text), "prefetch packed") != NULL, ahead);
+    tn_str_deinit(&text);
+    tn_arena_deinit(&arena);
+}
+
+static void test_wide_products__of_few_rows_pass_weights_once(void **state) {
+    (void)state;
+    check_text(one_tile, "tile=8x32", false);
+    check_text(streamed, "tile=8x32", true);
+    check_text(one_row, "tile=", false);
+}
+
 int main(void) {
-    const struct CMUnitTest compiled = cmocka_unit_test(test_wide_products__compiled);
-    return counted_graphs_run(cases, TN_COUNT(cases), &compiled, 1);
+    const struct CMUnitTest more[] = {
+        cmocka_unit_test(test_wide_products__of_few_rows_pass_weights_once),
+        cmocka_unit_test(test_wide_products__compiled),
+    };
+    return counted_graphs_run(cases, TN_COUNT(cases), more, TN_COUNT(more));
 }
