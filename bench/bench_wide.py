@@ -172,7 +172,8 @@ def bench_model(options, model: str, scratch: Path):
         running = {name: stack.enter_context(start_engine(options, name, model, scratch))
                    for name in engines}  # fmt: skip
         for n in counts:
-            row = {"model": model, "n": n, "engines": {}, "ratios": {}}
+            row = {"model": model, "n": n, "engines": {}, "ratios": {}, "rounds": options.rounds,
+                   "seconds": options.seconds, "commit": options.commit}
             open_members(running, files, row)
             if options.rounds:
                 take_turns(options, running, row)
@@ -242,6 +243,7 @@ def measure(options) -> None:
         for program in sorted({"wide_train" if model in TRAINED else "wide_steps" for model in options.models}):
             build_driver(options, program)
     data = start_data(options)
+    options.commit = data["versions"]["commit"]
     with tempfile.TemporaryDirectory() as scratch:
         for model in options.models:
             begin = time.monotonic()

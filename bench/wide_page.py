@@ -193,7 +193,7 @@ after another in one process. The peers' loops call N modules, one compiled func
 (what is compiled per module calls as fast), and N sessions; *vmap* is `torch.func.vmap` over
 `stack_module_state`, compiled for each N. Before the times all results are compared with PyTorch eager's: *off*
 is the largest difference of the wide program's, of the largest result. The engines take turns in {rounds} rounds
-of {seconds:g} s each, in an order that is reversed from round to round; a ratio is the median of the rounds'
+of {seconds} s each, in an order that is reversed from round to round; a ratio is the median of the rounds'
 ratios. Models: mlp 64-128-64 relu, batch 32 (mlp_b8: 8); deep_mlp, four layers of 512, gelu, batch 8; resblock,
 two convolutions of 64 channels with batch norm, 8×32×32; convnet 3-32-32-32, 8×32×32; embedding, 8×64 of 1000 rows
 of 64; layernorm, 8×32×256; attention, 8 heads of 32 with projections, 8×128×256; lstm 64→128, 8×32×64; resnet18,
@@ -204,10 +204,23 @@ outgrows a cache, the time of a member rises, that of the loops too. Memory is h
 resident size of the process grew by all that, compiling included."""
 
 
+def between(data: dict, key: str) -> str:
+    """Over the rows, which several runs may have measured."""
+    values = [row.get(key, data[key]) for row in data["rows"]] or [data[key]]
+    low, high = min(values), max(values)
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+
+
+def builds(data: dict) -> list[str]:
+    known = sorted({row["commit"] for row in data["rows"] if row.get("commit")})
+    return [f"- The rows are of several builds: {', '.join(known)}."] if len(known) > 1 else []
+
+
 def sections(data: dict) -> list[str]:
     where = counted(data["threads"])
     training = training_table(data)
-    lines = [f"## N models as one, {where}, µs of a member", "", *run_table(data), "", *goals(data), *notes(data), ""]
+    lines = [f"## N models as one, {where}, µs of a member", "", *run_table(data), "", *goals(data), *builds(data), *notes(data), ""]
     if training:
         lines += ["### Training N members, µs of a member's step", "", *training, ""]
-    return [*lines, "### Memory of N members", "", *memory_table(data), "", METHOD.format(where=where, **data)]
+    return [*lines, "### Memory of N members", "", *memory_table(data), "",
+            METHOD.format(where=where, rounds=between(data, "rounds"), seconds=between(data, "seconds"))]  # fmt: skip

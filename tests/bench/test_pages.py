@@ -170,6 +170,13 @@ class Wide(unittest.TestCase):
         self.assertEqual(wide_page.rises(rows), [8])
         self.assertIn("but not lstm at 8: **not met**", wide_text(*rows))
 
+    def test_rows_of_several_runs_say_so(self):
+        data = {"rounds": 3, "rows": [{"rounds": 5, "commit": "a"}, {"rounds": 3, "commit": "b"}]}
+        self.assertEqual(wide_page.between(data, "rounds"), "3 to 5")
+        self.assertIn("a, b", wide_page.builds(data)[0])
+        data["rows"].pop()
+        self.assertEqual((wide_page.between(data, "rounds"), wide_page.builds(data)), ("5", []))
+
     def test_wrong_results_count_for_nothing(self):
         row = wide_row("m", 16, wide=1, eager=3, vmap=2)
         row["engines"]["vmap"]["difference"] = 1e-3
