@@ -50,7 +50,23 @@ tn_status tn__exact_init(exact_solver *s, tn_arena *arena, const tn_problem *p,
     return find_ideals(s, err);
 }
 
-static void reset(exact_solver *s, exact_weights weights) {
+exact_solver *tn__exact_twin(const exact_solver *s) {
+    exact_solver *twin = TN_NEW(s->arena, exact_solver);
+    twin->arena = s->arena;
+    twin->problem = s->problem;
+    twin->workload = s->workload;
+    twin->costs = s->costs;
+    twin->space = s->space;
+    twin->side = s->side;
+    twin->generate = s->generate;
+    memcpy(twin->after, s->after, sizeof twin->after);
+    twin->ideals.data =
+        tn_arena_dup(s->arena, s->ideals.data, s->ideals.len * sizeof *s->ideals.data);
+    twin->ideals.len = twin->ideals.cap = s->ideals.len;
+    return twin;
+}
+
+void tn__exact_reset(exact_solver *s, exact_weights weights) {
     s->weights = weights;
     s->step = weights.latency * s->generate;
     tn_map_init(&s->tier_sets, s->arena);
@@ -63,7 +79,7 @@ static void reset(exact_solver *s, exact_weights weights) {
 }
 
 double tn__exact_solve(exact_solver *s, exact_weights weights) {
-    reset(s, weights);
+    tn__exact_reset(s, weights);
     for (uint32_t i = 1; i < s->ideals.len; i++) {
         exact_ideal *to = &s->ideals.data[i];
         to->best = INFINITY;
@@ -96,8 +112,8 @@ static void write_tier(const exact_solver *s, const exact_tier *t, tn_placement 
     }
 }
 
-static void write_partition(const exact_solver *s, uint32_t sequence, tn_placement place,
-                            exact_plan *out) {
+void tn__exact_write_partition(const exact_solver *s, uint32_t sequence, tn_placement place,
+                               exact_plan *out) {
     uint32_t tiers[TN_OPERATORS];
     int count = 0;
     for (int32_t q = (int32_t)sequence; s->sequences.data[q].before >= 0;
@@ -119,7 +135,8 @@ void tn__exact_write(const exact_solver *s, exact_plan *out) {
         const exact_group *group = &s->group_list.data[at];
         for (int i = 0; i < group->count; i++) {
             place.partition = (uint8_t)i;
-            write_partition(s, s->parts.data[group->parts + (uint32_t)i].sequence, place, out);
+            tn__exact_write_partition(s, s->parts.data[group->parts + (uint32_t)i].sequence, place,
+                                      out);
         }
     }
 }

@@ -11,10 +11,13 @@
 
 #include "explore/exact_costs.h"
 
-/* Prices of one second of latency, one joule, and one byte near memory. */
+/* Prices of one second of latency, one joule, and one byte on the side that is short of room. */
 typedef struct exact_weights {
     double latency, energy, bytes;
 } exact_weights;
+
+/* Where room is short. */
+typedef enum exact_side { EXACT_NEAR_MEMORY, EXACT_NORMAL } exact_side;
 
 /* Channels of a tier or partition. The union's need not all be used. */
 typedef struct exact_channels {
@@ -47,19 +50,19 @@ typedef struct exact_pick {
 } exact_pick;
 
 typedef struct exact_tier {
-    double add, span;
-    uint32_t picks; /* as many as the tier has operators */
-    uint32_t ops;   /* bit: operator */
+    double add, span, bytes; /* bytes: on the side that is short */
+    uint32_t picks;          /* as many as the tier has operators */
+    uint32_t ops;            /* bit: operator */
 } exact_tier;
 
 /* A sequence of tiers: one after another sequence. */
 typedef struct exact_sequence {
-    double add, span;
+    double add, span, bytes;
     int32_t before; /* -1: none */
     uint32_t tier;
 } exact_sequence;
 
-/* A part of one of the pools: span ascending, add descending. */
+/* A part of one of the pools: span ascending, add descending unless bytes are tracked. */
 typedef struct exact_list {
     uint32_t first, count;
     bool known;
@@ -89,6 +92,8 @@ typedef struct exact_solver {
     const tn_workload *workload;
     const exact_costs *costs;
     tn_dataflow_space space;
+    exact_side side;
+    bool track; /* Pareto sets are of bytes, too, which then have no price */
     exact_weights weights;
     double generate, step; /* step: price of one second of a decode step */
     uint32_t after[TN_OPERATORS];
@@ -112,10 +117,17 @@ typedef struct exact_plan {
 /* `costs` stay the caller's. TN_UNSUPPORTED: the graph has too many ideals. */
 tn_status tn__exact_init(exact_solver *s, tn_arena *arena, const tn_problem *p,
                          const exact_costs *costs, tn_dataflow_space space, tn_error *err);
+/* A solver of the same problem, with sets of its own. */
+exact_solver *tn__exact_twin(const exact_solver *s);
+/* Forgets all sets. */
+void tn__exact_reset(exact_solver *s, exact_weights weights);
 /* The least price of a dataflow, wherever its bytes lie; infinite where the space has none. */
 double tn__exact_solve(exact_solver *s, exact_weights weights);
 /* The dataflow that was found last. */
 void tn__exact_write(const exact_solver *s, exact_plan *out);
+/* The sequence, an index of the pool, as a partition at `place`. */
+void tn__exact_write_partition(const exact_solver *s, uint32_t sequence, tn_placement place,
+                               exact_plan *out);
 /* Chooses channels so that bytes spread evenly. */
 void tn__exact_place(const exact_solver *s, exact_plan *plan);
 /* The best dataflow that fits, by any objective. */
@@ -129,6 +141,29 @@ exact_list tn__exact_tiers(exact_solver *s, uint32_t ops, exact_channels channel
 exact_list tn__exact_sequences(exact_solver *s, uint32_t ops, exact_channels channels);
 /* The best group of `ops`, an interval; value infinite where there is none. */
 exact_group tn__exact_group(exact_solver *s, uint32_t ops);
+
+/* One way to give the partitions of a group their channels. */
+typedef struct exact_split {
+    int count;
+    int nmp; /* channels near memory that it uses */
+    uint32_t ops[TN_OPERATORS];
+    exact_channels channels[TN_OPERATORS];
+    exact_list lists[TN_OPERATORS]; /* their sequences; none is empty */
+} exact_split;
+typedef void exact_visit(void *context, const exact_split *split);
+/* Calls `visit` for each split that the space allows for the group of `ops`. */
+void tn__exact_splits(exact_solver *s, uint32_t ops, exact_visit *visit, void *context);
+/* What meeting at the end of the group costs. */
+double tn__exact_meeting(const exact_solver *s, const exact_split *split);
+/* Operators of `ops` that no other of them reads. */
+uint32_t tn__exact_sinks(const exact_solver *s, uint32_t ops);
+/* A partition on all channels is alone in its group, so that both of its costs simply add up. */
+bool tn__exact_alone(const exact_solver *s, exact_channels c);
+
+static inline double tn__exact_bytes(const exact_solver *s, const exact_shape *shape,
+                                     const exact_choice *c) {
+    return shape->bytes * (s->side == EXACT_NEAR_MEMORY ? c->ratio : 1 - c->ratio);
+}
 
 static inline int tn__lowest(uint32_t set) {
     return __builtin_ctz(set);

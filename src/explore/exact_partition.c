@@ -11,15 +11,14 @@ static int by_span(const void *a, const void *b) {
     return x->before < y->before ? -1 : x->before > y->before;
 }
 
-/* A partition on all channels is alone in its group, so that both costs simply add up. */
-static bool alone(const exact_solver *s, exact_channels c) {
+bool tn__exact_alone(const exact_solver *s, exact_channels c) {
     return c.nmp == s->costs->channels && c.normal == (s->costs->normal > 0);
 }
 
 static uint32_t keep_pareto(exact_solver *s, uint32_t first, exact_channels channels) {
     exact_sequence *all = s->sequences.data;
     uint32_t kept = first;
-    if (alone(s, channels)) {
+    if (tn__exact_alone(s, channels)) {
         for (uint32_t i = first; i < s->sequences.len; i++)
             if (i == first || all[i].add + all[i].span < all[first].add + all[first].span)
                 all[first] = all[i];
@@ -38,7 +37,7 @@ static void append(exact_solver *s, exact_list before, exact_list last) {
         for (uint32_t i = 0; i < before.count; i++) {
             exact_sequence q = s->sequences.data[before.first + i];
             tn_vec_push(s->arena, &s->sequences,
-                        (exact_sequence){q.add + tier.add, q.span + tier.span,
+                        (exact_sequence){q.add + tier.add, q.span + tier.span, q.bytes + tier.bytes,
                                          (int32_t)(before.first + i), last.first + t});
         }
     }
@@ -55,8 +54,7 @@ static uint32_t slot_of(exact_solver *s, uint32_t ops, exact_channels channels) 
     return at + tn__exact_index(s, channels);
 }
 
-/* Operators of `ops` that no other of them reads. */
-static uint32_t sinks(const exact_solver *s, uint32_t ops) {
+uint32_t tn__exact_sinks(const exact_solver *s, uint32_t ops) {
     uint32_t set = 0;
     for (uint32_t rest = ops; rest; rest &= rest - 1)
         if (!(s->after[tn__lowest(rest)] & ops)) set |= rest & -rest;
@@ -65,7 +63,7 @@ static uint32_t sinks(const exact_solver *s, uint32_t ops) {
 
 exact_list tn__exact_sequences(exact_solver *s, uint32_t ops, exact_channels channels) {
     if (!ops) return (exact_list){.first = 0, .count = 1, .known = true}; /* the empty one */
-    uint32_t at = slot_of(s, ops, channels), last = sinks(s, ops);
+    uint32_t at = slot_of(s, ops, channels), last = tn__exact_sinks(s, ops);
     if (s->sequence_lists.data[at].known) return s->sequence_lists.data[at];
     /* What comes before is made first: a list is one piece of the pool. */
     for (uint32_t tier = last; tier; tier = (tier - 1) & last)

@@ -112,10 +112,39 @@ static void place_group(placing *p, int from, int to) {
     }
 }
 
+/* Takes the places [from, to) off their channels. */
+static void unplace(placing *p, int from, int to) {
+    for (int i = from; i < to; i++) {
+        uint64_t set = p->plan->flow.at[i].nmp;
+        for (uint64_t rest = set; rest; rest &= rest - 1)
+            p->load[__builtin_ctzll(rest)] -= bytes_of(p, i) / p->plan->nmp[i];
+        p->plan->flow.at[i].nmp = 0;
+    }
+}
+
+static double heaviest(const placing *p) {
+    double most = 0;
+    for (int c = 0; c < p->solver->costs->channels; c++) most = TN_MAX(most, p->load[c]);
+    return most;
+}
+
+enum { ROUNDS = 8 };
+
+/* Group by group in order, then each again beside all others until no channel's load falls. */
 void tn__exact_place(const exact_solver *s, exact_plan *plan) {
     placing p = {.solver = s, .plan = plan};
-    for (int from = 0, to; from < plan->flow.count; from = to) {
-        to = run_end(&plan->flow, from, same_group);
-        place_group(&p, from, to);
+    tn_dataflow best = plan->flow;
+    double least = INFINITY;
+    for (int round = 0; round < ROUNDS; round++) {
+        for (int from = 0, to; from < plan->flow.count; from = to) {
+            to = run_end(&plan->flow, from, same_group);
+            unplace(&p, from, to);
+            place_group(&p, from, to);
+        }
+        if (heaviest(&p) >= least) break;
+        least = heaviest(&p);
+        best = plan->flow;
+        if (least <= s->costs->channel_bytes) break;
     }
+    plan->flow = best;
 }

@@ -28,7 +28,7 @@ static uint32_t keep_best_points(exact_options *o, uint32_t first) {
 static double added(const exact_solver *s, const exact_shape *shape, const exact_choice *c) {
     const exact_weights *w = &s->weights;
     return w->latency * c->prefill + w->energy * (c->prefill_energy + s->generate * c->energy) +
-           w->bytes * shape->bytes * c->ratio;
+           w->bytes * tn__exact_bytes(s, shape, c);
 }
 
 static void shape_options(exact_solver *s, int index) {
@@ -41,7 +41,8 @@ static void shape_options(exact_solver *s, int index) {
             .add = added(s, shape, c), .nmp = c->nmp, .normal = c->normal, .first = o->points.len};
         for (end = i; end < shape->choices.len; end++) {
             const exact_choice *d = &shape->choices.data[end];
-            if (d->nmp != c->nmp || d->normal != c->normal || added(s, shape, d) != option.add)
+            if (d->nmp != c->nmp || d->normal != c->normal || added(s, shape, d) != option.add ||
+                (s->track && d->ratio != c->ratio))
                 break;
             tn_vec_push(s->arena, &o->points,
                         (exact_point){d->near_memory * s->step, d->processor * s->step, end});
@@ -117,6 +118,11 @@ static double best_deadline(const making *m) {
     return best;
 }
 
+static double bytes_of(const exact_solver *s, int op, uint32_t choice) {
+    const exact_shape *shape = &s->costs->shapes[s->costs->shape_of[op]];
+    return tn__exact_bytes(s, shape, &shape->choices.data[choice]);
+}
+
 static void add_tier(making *m, int nmp) {
     exact_solver *s = m->solver;
     const exact_event *event = &s->costs->tier[nmp];
@@ -127,6 +133,7 @@ static void add_tier(making *m, int nmp) {
         t.add += m->option[i]->add;
         near_memory = TN_MAX(near_memory, p->near_memory);
         processor += p->processor;
+        t.bytes += bytes_of(s, m->op[i], p->choice);
         tn_vec_push(s->arena, &s->picks, (exact_pick){m->op[i], p->choice});
     }
     t.span = TN_MAX(near_memory, processor) + event->latency * s->step;
@@ -156,7 +163,16 @@ static int by_span(const void *a, const void *b) {
     const exact_tier *x = a, *y = b;
     if (x->span != y->span) return x->span < y->span ? -1 : 1;
     if (x->add != y->add) return x->add < y->add ? -1 : 1;
+    if (x->bytes != y->bytes) return x->bytes < y->bytes ? -1 : 1;
     return x->picks < y->picks ? -1 : x->picks > y->picks;
+}
+
+/* Whether one of the tiers from `first` to `end`, none of which takes longer, is as good as `t`. */
+static bool dominated(const exact_solver *s, uint32_t first, uint32_t end, const exact_tier *t) {
+    if (!s->track) return end > first && s->tiers.data[end - 1].add <= t->add;
+    for (uint32_t i = first; i < end; i++)
+        if (s->tiers.data[i].add <= t->add && s->tiers.data[i].bytes <= t->bytes) return true;
+    return false;
 }
 
 exact_list tn__exact_tiers(exact_solver *s, uint32_t ops, exact_channels channels) {
@@ -175,8 +191,7 @@ exact_list tn__exact_tiers(exact_solver *s, uint32_t ops, exact_channels channel
     choose(&m, 0, 0, false);
     qsort(s->tiers.data + first, s->tiers.len - first, sizeof(exact_tier), by_span);
     for (uint32_t i = first; i < s->tiers.len; i++)
-        if (kept == first || s->tiers.data[i].add < s->tiers.data[kept - 1].add)
-            s->tiers.data[kept++] = s->tiers.data[i];
+        if (!dominated(s, first, kept, &s->tiers.data[i])) s->tiers.data[kept++] = s->tiers.data[i];
     s->tiers.len = kept;
     return s->tier_lists.data[at] = (exact_list){first, kept - first, true};
 }
