@@ -23,6 +23,7 @@ tn_graph *tn_graph_new_like(const tn_graph *g) {
         tn_vec_push(g->arena, &made->sources, g->sources.data[i]);
     made->unit_fronts = g->unit_fronts;
     made->members = g->members;
+    made->member_inputs = g->member_inputs;
     return made;
 }
 

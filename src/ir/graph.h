@@ -56,8 +56,11 @@ struct tn_graph {
     /* Of inputs, then outputs: whether callers see a first axis of size one that the value lacks; NULL:
      * nowhere. Outermost graph only. */
     const bool *unit_fronts;
-    int64_t
-        members; /* of a wide model: values with a first axis of this size have it; 0: not wide */
+    /* Of models made one: what each has for itself has a first axis of this size,
+     * but for inputs and outputs where members lie elsewhere. 0: none. Outermost graph only. */
+    int64_t members;
+    const bool
+        *member_inputs; /* of each input: its first axis is theirs; NULL: where the size is */
 };
 
 /* All unwind when memory runs out (see tn_guard). */

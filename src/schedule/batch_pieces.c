@@ -67,14 +67,15 @@ static double bytes_of(const chooser *c, tn_value v) {
 static int placement_of(const chooser *c, const tn_group *g) {
     const tn_graph *graph = c->p->graph;
     int place = TN_MAX_RANK;
-    bool control = g->kind == TN_GROUP_CONTROL;
+    bool control = g->kind == TN_GROUP_CONTROL, outside = true;
     if ((control && !c->batch->body[g->anchor]) || g->scalars.len > 0) return TN_BATCH_WHOLE;
     for (uint32_t m = 0; m < g->members.len; m++) {
         const tn_node_info *n = tn_graph_node(graph, g->members.data[m].node);
+        outside = outside && c->batch->sliced[n->out];
         for (uint32_t o = 0; o < n->out_count; o++)
             place = TN_MIN(place, c->batch->axis[n->out + o]);
     }
-    return place;
+    return outside ? TN_BATCH_FREE : place;
 }
 
 /* Groups that depend on no image go first; the order stays one of execution. */
@@ -382,7 +383,10 @@ static step *search(const chooser *c) {
 
 static void place_group(chooser *c, uint32_t id, uint8_t loop) {
     const tn_group *g = &c->p->groups.data[id];
-    for (uint32_t m = 0; m < g->members.len; m++) c->loops->where[g->members.data[m].node] = loop;
+    for (uint32_t m = 0; m < g->members.len; m++) {
+        tn_node n = g->members.data[m].node;
+        if (!c->batch->sliced[tn_graph_node(c->p->graph, n)->out]) c->loops->where[n] = loop;
+    }
     if (g->domain_value == TN_NO_VALUE || g->anchor == TN_NO_NODE) return;
     for (uint32_t i = 0; i < tn_group_anchors(g); i++) {
         tn_anchor a = tn_group_anchor(g, i);

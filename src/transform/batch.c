@@ -88,6 +88,19 @@ static void open_input(batching *w, uint32_t at) {
     note_origin(w, w->g->values.data[old].node);
 }
 
+/* Where the planner finds the members (tn_graph.members). */
+static void note_members(batching *w) {
+    tn_graph *made = w->b.graph;
+    if (!tn_dim_is_const(w->spec->members)) return;
+    bool *fronts = TN_NEW_N(made->arena, bool, w->g->inputs.len);
+    for (uint32_t i = 0; i < w->g->inputs.len; i++) {
+        tn_batch_port port = port_of(w->spec->inputs, i);
+        fronts[i] = port.axis == 0 && !port.joined;
+    }
+    made->members = w->spec->members;
+    made->member_inputs = fronts;
+}
+
 static void add_inputs(batching *w) {
     for (uint32_t i = 0; i < w->g->inputs.len && tn_b_ok(&w->b); i++) {
         add_input(w, i);
@@ -170,6 +183,7 @@ tn_status tn_batch(const tn_graph *g, const tn_batch_spec *spec, tn_batched *out
                   .b = tn_builder_of(tn_graph_new_like(g), err),
                   .map = TN_NEW_N(g->arena, tn_value, g->values.len),
                   .carries = TN_NEW_N(g->arena, bool, g->values.len)};
+    note_members(&w);
     add_inputs(&w);
     add_nodes(&w);
     add_outputs(&w);

@@ -31,7 +31,7 @@ typedef struct tn_batch_spec {
 
 typedef struct tn_batched {
     /* Inputs and outputs in order and with names of the original; in-place requests stay where the sizes
-     * allow. In its arena, with its sizes and sources. Nodes that no output needs are left out. */
+     * allow. In its arena, with its sizes and sources. Its `members` are those of the last batching. Nodes that no output needs are left out. */
     tn_graph *graph;
     const tn_node
         *origin; /* for each node of `graph` the original node that it was made for; that of the

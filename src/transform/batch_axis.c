@@ -12,6 +12,7 @@ typedef struct finder {
 } finder;
 
 tn_dim tn_batch_size(const tn_graph *g) {
+    if (g->members > 1) return tn_dim_const(g->dims, g->members);
     for (uint32_t i = 0; i < g->inputs.len; i++) {
         const tn_shape *s = &tn_graph_type(g, g->inputs.data[i])->shape;
         if (s->rank > 0) return s->dim[0];
@@ -189,6 +190,16 @@ static bool split_scan(finder *f, tn_node node, int *in, int *out) {
 
 /* ---- the walk ------------------------------------------------------------------------------- */
 
+/* Members that lie somewhere in an input, as side by side, come in front by views: what these give is
+ * where the axis begins. */
+static bool brings_members(finder *f, const tn_node_info *n) {
+    const tn_shape *s = &tn_graph_type(f->g, n->out)->shape;
+    if (f->g->members <= 1 || (n->op != TN_OP_permute && n->op != TN_OP_reshape)) return false;
+    if (s->rank == 0 || s->dim[0] != f->batch.size || f->constant[n->out]) return false;
+    while (n->op == TN_OP_permute || n->op == TN_OP_reshape) n = tn_graph_producer(f->g, n->in[0]);
+    return n->op == TN_OP_input;
+}
+
 static void place_results(finder *f, tn_node node) {
     const tn_node_info *n = tn_graph_node(f->g, node);
     int *in = TN_NEW_N(f->g->arena, int, n->in_count);
@@ -203,6 +214,10 @@ static void place_results(finder *f, tn_node node) {
         legal = n->op == TN_OP_scan ? split_scan(f, node, in, out)
                                     : is_legal(f, n, in, out) || split_operands(f, n, in, out) ||
                                           split_constants(f, n, in, out);
+    if (!split && !whole && brings_members(f, n)) {
+        legal = f->batch.sliced[n->out] = true;
+        out[0] = 0;
+    }
     for (uint32_t i = 0; i < n->in_count; i++)
         f->read[n->in[i]] |= f->batch.axis[n->in[i]] == TN_BATCH_FREE;
     for (uint32_t i = 0; i < n->out_count; i++)
@@ -222,6 +237,7 @@ tn_batch_axes tn_batch_axes_find(const tn_graph *g) {
         tn_value v = g->inputs.data[i];
         const tn_shape *s = &tn_graph_type(g, v)->shape;
         bool carries = f.batch.size != 1 && s->rank > 0 && s->dim[0] == f.batch.size;
+        if (g->members > 1 && g->member_inputs) carries = carries && g->member_inputs[i];
         f.batch.axis[v] = carries ? 0 : TN_BATCH_FREE;
     }
     walk(&f);

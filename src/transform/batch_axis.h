@@ -1,7 +1,8 @@
 /* Along which axis of each value the batch lies: found by the operations' `shard` rules.
  *
  * A value that is split along an axis holds at each index of it what one image (sample) makes, and is
- * computed from that image alone. */
+ * computed from that image alone. In a graph of many models (tn_graph.members) the members are the
+ * images. */
 #ifndef TENON_TRANSFORM_BATCH_AXIS_H
 #define TENON_TRANSFORM_BATCH_AXIS_H
 
@@ -13,16 +14,17 @@ enum {
 };
 
 typedef struct tn_batch_axes {
-    tn_dim
-        size; /* of the axis: the first size of the first input that is not a scalar; 1: no batch */
+    tn_dim size;  /* of the axis: see tn_batch_size */
     int8_t *axis; /* per value: the axis, or one of the above */
     bool *
-        sliced; /* per value: a constant that is split as it lies; other split constants are views */
+        sliced; /* per value: split as it lies, as a stack of constants (other split constants are views)
+                   * or members that a view puts in front; made outside of loops */
     const struct tn_batch_axes *
         *body; /* per node: of a scan that is split, the same of its body; else NULL */
 } tn_batch_axes;
 
-/* The size that a graph's batch has, if there is one. */
+/* The size that a graph's batch has: its members; else the first size of the first input that is not a
+ * scalar. 1: there is none. */
 tn_dim tn_batch_size(const tn_graph *g);
 /* In the graph's arena. */
 tn_batch_axes tn_batch_axes_find(const tn_graph *g);

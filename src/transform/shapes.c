@@ -70,6 +70,7 @@ tn_status tn_transform_bind(const tn_graph *in, const tn_binding *bindings, size
         tn_vec_push(in->arena, &bound->sources, in->sources.data[i]);
     bound->unit_fronts = in->unit_fronts;
     bound->members = in->members;
+    bound->member_inputs = in->member_inputs;
     TN_TRY(err, tn_graph_copy(bound, in, with, err), "binding sizes");
     *out = bound;
     return TN_OK;

@@ -253,6 +253,7 @@ tn_status tn__merge_graph(tn__merging *m, tn_error *err) {
     TN_CHECK(fill(m, all.graph, &filled, err));
     take_ports(m, filled);
     filled->members = m->r->count;
+    filled->member_inputs = m->r->count > 1 ? all.graph->member_inputs : NULL;
     if (m->r->count == 1) TN_CHECK(front_ports(m, filled, err));
     m->a->import.graph = filled;
     return TN_OK;

@@ -2,6 +2,8 @@
  * operation computes what its members do alone: test_batch_operations.c. */
 #include "unit/transform/batch_lab.h"
 
+#include "transform/batch_axis.h"
+
 static const char *const LAYERS = "graph {\n"
                                   "  %x = input : f32[2,3]\n"
                                   "  %w = input : f32[3,4]\n"
@@ -250,9 +252,28 @@ static void test_batch__refuses_what_has_no_room(void **state) {
     expect_refusal(t, g, &spec, TN_UNSUPPORTED, "'wide'");
 }
 
+/* The planner finds the members behind a shared input, and where they lie side by side. */
+static void test_batch__members_are_found(void **state) {
+    batch_lab *t = *state;
+    const tn_graph *g = graph_of(&t->t, LAYERS);
+    const tn_batch_port shared[] = {{.axis = -1}, {.axis = 0}, {.axis = 0}};
+    const tn_batch_port joined[] = {{.axis = 1, .joined = true}, {.axis = -1}, {.axis = -1}};
+    const tn_batch_port *const ports[] = {shared, joined};
+    for (int i = 0; i < 2; i++) {
+        const tn_batch_spec spec = {.members = 3, .inputs = ports[i]};
+        const tn_graph *made = batch_make(t, g, &spec).graph;
+        tn_batch_axes axes = tn_batch_axes_find(made);
+        assert_int_equal(axes.size, 3);
+        assert_int_equal(axes.axis[made->inputs.data[0]], TN_BATCH_FREE);
+        assert_int_equal(axes.axis[made->outputs.data[0].value], 0);
+        assert_int_equal(axes.axis[made->outputs.data[1].value], 0);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         BATCH_TEST(test_batch__members_are_those_alone),
+        BATCH_TEST(test_batch__members_are_found),
         BATCH_TEST(test_batch__members_lie_where_ports_say),
         BATCH_TEST(test_batch__inputs_may_be_joined),
         BATCH_TEST(test_batch__outputs_that_all_share_may_stay),

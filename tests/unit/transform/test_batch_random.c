@@ -5,7 +5,9 @@
  * TENON_RANDOM=FIRST[-LAST] checks these seeds instead of the usual ones. */
 #include "unit/transform/batch_gradients.h"
 
+#include "ir/graph.h"
 #include "unit/plan/random_graph.h"
+#include "unit/plan/shrink_graph.h"
 
 enum {
     EVALUATED = 300,
@@ -140,11 +142,42 @@ static plan_case *planned_case(batch_lab *t, const random_maker *m, uint64_t see
     return NULL;
 }
 
+static bool is_planned_wrongly(void *context, const tn_graph *g, const double *bound) {
+    tn_arena arena;
+    tn_arena_init(&arena, tn_allocator_system());
+    double *bounds = TN_NEW_N(&arena, double, g->outputs.len);
+    for (uint32_t i = 0; i < g->outputs.len; i++) bounds[i] = bound[g->outputs.data[i].value];
+    plan_case c = {
+        .arena = &arena, .graph = g, .label = "shrunk", .symbols = bindings, .bound = bounds};
+    (void)context;
+    bool ok = !plan_case_init(&c, true) || plan_interpret(&c);
+    tn_arena_deinit(&arena);
+    return !ok;
+}
+
+/* Prints what is left of a graph that fails. */
+static void report(batch_lab *t, const plan_case *c) {
+    double *bound = TN_NEW_N(&t->t.arena, double, c->graph->values.len);
+    for (uint32_t v = 0; v < c->graph->values.len; v++) bound[v] = INFINITY;
+    for (uint32_t i = 0; i < c->graph->outputs.len; i++)
+        bound[c->graph->outputs.data[i].value] = c->bound[i];
+    shrink_graph s = {&t->t.arena, c->graph, bound, is_planned_wrongly, NULL};
+    tn_str text;
+    shrink(&s);
+    tn_str_init(&text);
+    tn_graph_print(s.graph, true, &text);
+    fprintf(stderr, "%s:\n%s", t->label, tn_str_text(&text));
+    tn_str_deinit(&text);
+}
+
 static void check_planned(uint64_t seed) {
     random_maker *m;
     batch_lab *t = lab_of(seed, false, &m);
     plan_case *c = planned_case(t, m, seed);
-    if (c && !plan_interpret(c)) fail_msg("%s", c->why);
+    if (c && !plan_interpret(c)) {
+        report(t, c);
+        fail_msg("%s", c->why);
+    }
     lab_end(t);
 }
 
