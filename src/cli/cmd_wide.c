@@ -3,12 +3,14 @@
 
 #define MEMBERS                                                                                    \
     "With one MODEL, member i has its float weights times 1 + 0.01 · normal(seed i), or with\n"   \
-    "--weights those of file i. Several MODELs are the members."
+    "--weights those of file i; with --same-weights all have its own and differ in random\n"       \
+    "numbers. Several MODELs are the members."
 
 const cli_verb cli_wide_actions[] = {
     {"wide run", V_WIDE_RUN, cmd_wide_run, "MODEL…", 1, -1, "Run N models as one program",
-     MEMBERS " Inputs have a first axis of members, unless --packed or\n"
-             "--shared; without -o a summary of the outputs is printed.",
+     MEMBERS
+     "\nInputs have a first axis of members, unless --packed or --shared; without -o a summary\n"
+     "of the outputs is printed.",
      NULL},
     {"wide bench", V_WIDE_BENCH, cmd_wide_bench, "MODEL…", 1, -1,
      "Measure N models as one beside a loop over N programs",

@@ -9,7 +9,10 @@
 #include <stdlib.h>
 
 #include "base/nearest.h"
+#include "cli/output.h"
 #include "cli/train_settings.h"
+
+enum { HELP_COLUMN = 20 }; /* width of names in --help */
 
 typedef enum option_kind { FLAG, COUNT, INT, REAL, TEXT, OPTIONAL, LIST } option_kind;
 
@@ -199,10 +202,12 @@ void cli_help(const cli *c, tn_str *out) {
         if (!(o->verbs & v->bit)) continue;
         const char *format = !o->argument ? "--%s" : o->kind == OPTIONAL ? "--%s[=%s]" : "--%s %s";
         snprintf(name, sizeof name, format, o->name, o->argument ? o->argument : "");
+        int pad = TN_MAX(0, HELP_COLUMN - cli_text_width(name));
         if (o->letter)
-            tn_str_appendf(out, "  -%c, %-20s %s\n", o->letter, name, o->help);
+            tn_str_appendf(out, "  -%c, ", o->letter);
         else
-            tn_str_appendf(out, "      %-20s %s\n", name, o->help);
+            tn_str_append(out, "      ");
+        tn_str_appendf(out, "%s%*s %s\n", name, pad, "", o->help);
     }
     if (v->bit & (V_TRAIN | V_WIDE_TRAIN)) cli_train_help(out);
 }

@@ -24,6 +24,8 @@ expect 0 "$tenon" wide --help
 out_has "extract   Write one member as an ONNX file"
 expect 0 "$tenon" help wide run
 out_has "usage: tenon wide run [OPTION]… MODEL…"
+out_has "  -w, --weights FILE…      of one MODEL: "
+out_has "      --same-weights       of one MODEL: "
 wrong 2 "unknown action 'bnch'; did you mean 'bench'?" bnch "$a"
 wrong 2 "MODEL… is missing; tenon wide run --help tells more" run --n 2
 wrong 2 "unknown option --member; tenon wide run --help lists what there is" run "$a" --member 1
