@@ -115,7 +115,7 @@ CASES = {
     "layernorm": Case(lambda: nn.LayerNorm(256), (8, 32, 256)),
     "attention": Case(Attention, (8, 128, 256)),
     "lstm": Case(Lstm, (8, 32, 64), written_out=LstmSteps),
-    "resnet18": Case(resnet18, (1, 3, 224, 224), most=16, small=False),
+    "resnet18": Case(resnet18, (1, 3, 224, 224), most=32, small=False),
 }
 
 
