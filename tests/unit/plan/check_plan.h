@@ -567,6 +567,15 @@ static inline plan_case *plan_case_of(tn_arena *arena, build_graph *build, const
     return c;
 }
 
+/* Weights are packed in `prepare`, however loops are nested: no block of runs has a step for it. */
+static inline void plan_expect_packed(const tn_program *p, const char *label) {
+    for (uint32_t b = 0; b < p->blocks.len; b++) {
+        const tn_prog_block *block = &p->blocks.data[b];
+        for (uint32_t i = 0; !block->prepares && i < block->steps.len; i++)
+            if (!strcmp(block->steps.data[i].name, "pack")) fail_msg("%s: packs in a run", label);
+    }
+}
+
 /* Builds, evaluates, plans and interprets; returns the number of steps with fusion. */
 static inline uint32_t check_graph(build_graph *build, const int64_t *symbols, const char *label) {
     tn_arena arena;

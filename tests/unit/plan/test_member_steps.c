@@ -95,15 +95,6 @@ static uint32_t loops_of(const tn_program *p, uint32_t block) {
     return loops;
 }
 
-/* Weights are packed in `prepare`, however loops are nested. */
-static void check_packs(const tn_program *p, const char *name) {
-    for (uint32_t b = 0; b < p->blocks.len; b++) {
-        const tn_prog_block *block = &p->blocks.data[b];
-        for (uint32_t i = 0; !block->prepares && i < block->steps.len; i++)
-            if (!strcmp(block->steps.data[i].name, "pack")) fail_msg("%s: packs in a run", name);
-    }
-}
-
 static void test_member_steps__in_loops_have_the_same_bits(void **state) {
     (void)state;
     for (size_t i = 0; i < TN_COUNT(cases); i++) {
@@ -118,7 +109,7 @@ static void test_member_steps__in_loops_have_the_same_bits(void **state) {
             bool nested = loops_of(&p, 0) > 10;
             if (nested != (piece > 0 && cases[i].nests))
                 fail_msg("%s by %d: %s", c->label, (int)piece, nested ? "nested" : "not nested");
-            check_packs(&p, c->label);
+            plan_expect_packed(&p, c->label);
             plan_run run = {.c = c, .program = &p, .way = plan_ways[variant]};
             if (!plan_run_program(&run)) fail_msg("%s", c->why);
         }

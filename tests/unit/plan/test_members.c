@@ -137,15 +137,6 @@ static void check_kernels(const tn_program *p, const members_test *t, bool loop)
     if (loop != (loops > 0)) fail_msg("%s: %u loops", t->name, loops);
 }
 
-/* Packing is done in `prepare`: no block of runs has a step for it. */
-static void check_packs(const tn_program *p, const char *name) {
-    for (uint32_t b = 0; b < p->blocks.len; b++) {
-        const tn_prog_block *block = &p->blocks.data[b];
-        for (uint32_t i = 0; !block->prepares && i < block->steps.len; i++)
-            if (!strcmp(block->steps.data[i].name, "pack")) fail_msg("%s: packs in a run", name);
-    }
-}
-
 /* A member's result has the same bits at once, one by one and by twos. */
 static void test_members__in_loops_have_the_same_bits(void **state) {
     (void)state;
@@ -159,7 +150,7 @@ static void test_members__in_loops_have_the_same_bits(void **state) {
             plan_variant variant = piece ? PLAN_PIECES : PLAN_FUSED;
             if (!plan_program_of(c, variant, tn_target_native(), &p)) fail_msg("%s", c->why);
             check_kernels(&p, &cases[i], piece > 0);
-            check_packs(&p, c->label);
+            plan_expect_packed(&p, c->label);
             plan_run run = {.c = c, .program = &p, .way = plan_ways[variant]};
             if (!plan_run_program(&run)) fail_msg("%s", c->why);
         }
