@@ -214,20 +214,33 @@ static void make_list(exact_bounded *b, uint32_t node, uint32_t index) {
 
 /* ---- chains --------------------------------------------------------------------------------- */
 
-static int by_value(const void *a, const void *b) {
-    const bounded_label *x = a, *y = b;
-    if (x->value != y->value) return x->value < y->value ? -1 : 1;
-    if (x->bytes != y->bytes) return x->bytes < y->bytes ? -1 : 1;
-    if (x->parts != y->parts) return x->parts < y->parts ? -1 : 1;
-    return x->before < y->before ? -1 : x->before > y->before;
+/* Where `value` belongs: values ascend, bytes descend. */
+static uint32_t place_of(const bounded_labels *l, double value) {
+    uint32_t low = 0, high = l->len;
+    while (low < high) {
+        uint32_t middle = (low + high) / 2;
+        if (l->data[middle].value <= value)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
 }
 
-static void keep_best(bounded_labels *l) {
-    uint32_t kept = 0;
-    if (l->len) qsort(l->data, l->len, sizeof *l->data, by_value);
-    for (uint32_t i = 0; i < l->len; i++)
-        if (!kept || l->data[i].bytes < l->data[kept - 1].bytes) l->data[kept++] = l->data[i];
-    l->len = kept;
+static bool is_wanted(const bounded_labels *l, double value, double bytes) {
+    uint32_t at = place_of(l, value);
+    return !at || l->data[at - 1].bytes > bytes;
+}
+
+/* Puts a wanted label in the place of those that it makes needless. */
+static void insert(tn_arena *arena, bounded_labels *l, bounded_label label) {
+    uint32_t at = place_of(l, label.value), end = at;
+    if (at && l->data[at - 1].value == label.value) at--;
+    while (end < l->len && l->data[end].bytes >= label.bytes) end++;
+    if (at == end) tn_vec_push(arena, l, label);
+    memmove(l->data + at + 1, l->data + end, (l->len - end - (at == end)) * sizeof label);
+    if (at != end) l->len -= end - at - 1;
+    l->data[at] = label;
 }
 
 typedef struct combining {
@@ -241,12 +254,12 @@ typedef struct combining {
 static void add_label(combining *m, double value, double bytes) {
     exact_bounded *b = m->bounded;
     const exact_split *g = &m->split;
-    tn_vec_push(b->tracking->arena, &m->labels,
-                (bounded_label){value, bytes, b->parts.len, (uint32_t)g->count, 0});
+    if (!is_wanted(&m->labels, value, bytes)) return;
+    insert(b->tracking->arena, &m->labels,
+           (bounded_label){value, bytes, b->parts.len, (uint32_t)g->count, 0});
     for (int i = 0; i < g->count; i++)
         tn_vec_push(b->tracking->arena, &b->parts,
                     (exact_part){g->ops[i], g->channels[i], m->sequences[i]});
-    b->late |= m->labels.len > 10 * MOST_LABELS;
 }
 
 /* Adds partition `i` and those after it. */
@@ -289,8 +302,9 @@ static void extend_chains(exact_bounded *b, uint32_t from, uint32_t to, const bo
             bounded_label l = {before->data[i].value + g->data[k].value,
                                before->data[i].bytes + g->data[k].bytes, g->data[k].parts,
                                g->data[k].count, i};
-            if (l.bytes <= b->limit && l.value + b->price * l.bytes <= most)
-                tn_vec_push(b->tracking->arena, &b->chains[to], l);
+            if (l.bytes <= b->limit && l.value + b->price * l.bytes <= most &&
+                is_wanted(&b->chains[to], l.value, l.bytes))
+                insert(b->tracking->arena, &b->chains[to], l);
         }
     }
 }
@@ -308,10 +322,8 @@ static void make_chains(exact_bounded *b) {
             combining m = {.bounded = b, .most = most_between(b, from, to)};
             if (tn__exact_group(b->relaxed, ops).value > m.most) continue;
             tn__exact_splits(b->relaxed, ops, combine_split, &m);
-            keep_best(&m.labels);
             extend_chains(b, from, to, &m.labels);
         }
-        keep_best(&b->chains[to]);
     }
 }
 
