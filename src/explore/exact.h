@@ -157,6 +157,8 @@ void tn__exact_splits(exact_solver *s, uint32_t ops, exact_visit *visit, void *c
 double tn__exact_meeting(const exact_solver *s, const exact_split *split);
 /* Operators of `ops` that no other of them reads. */
 uint32_t tn__exact_sinks(const exact_solver *s, uint32_t ops);
+/* Operators of `ops` that are connected with those of `seed` by operators of `ops`. */
+uint32_t tn__exact_component(const exact_solver *s, uint32_t ops, uint32_t seed);
 /* A partition on all channels is alone in its group, so that both of its costs simply add up. */
 bool tn__exact_alone(const exact_solver *s, exact_channels c);
 

@@ -262,6 +262,13 @@ static void add_label(combining *m, double value, double bytes) {
                     (exact_part){g->ops[i], g->channels[i], m->sequences[i]});
 }
 
+/* A partition alone in its group that ends with a connected tier after connected ones is as good as two groups. */
+static bool is_two_groups(const exact_bounded *b, const exact_split *g, const exact_sequence *q) {
+    uint32_t last = b->tracking->tiers.data[q->tier].ops, rest = g->ops[0] & ~last;
+    return g->count == 1 && rest && tn__exact_component(b->tracking, last, last & -last) == last &&
+           tn__exact_component(b->tracking, rest, rest & -rest) == rest;
+}
+
 /* Adds partition `i` and those after it. */
 static void combine(combining *m, int i, double add, double span, double bytes) {
     const exact_bounded *b = m->bounded;
@@ -273,6 +280,7 @@ static void combine(combining *m, int i, double add, double span, double bytes) 
     exact_list l = m->split.lists[i];
     for (uint32_t k = l.first; k < l.first + l.count; k++) {
         const exact_sequence *q = &b->tracking->sequences.data[k];
+        if (is_two_groups(b, &m->split, q)) continue;
         m->sequences[i] = k;
         combine(m, i + 1, add + q->add, TN_MAX(span, q->span), bytes + q->bytes);
     }
@@ -294,17 +302,39 @@ static void combine_split(void *context, const exact_split *g) {
     (void)is_late(b);
 }
 
-static void extend_chains(exact_bounded *b, uint32_t from, uint32_t to, const bounded_labels *g) {
-    const bounded_labels *before = &b->chains[from];
+/* The first label that leaves room for `bytes` more: bytes descend. */
+static uint32_t first_within(const exact_bounded *b, const bounded_labels *l, double bytes) {
+    uint32_t low = 0, high = l->len;
+    while (low < high) {
+        uint32_t middle = (low + high) / 2;
+        if (l->data[middle].bytes + bytes <= b->limit)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low;
+}
+
+/* Adds groups `g`, of which none costs less than `least`, bytes priced. */
+static void extend_chains(exact_bounded *b, uint32_t from, uint32_t to, const bounded_labels *g,
+                          double least) {
+    const bounded_labels *chains = &b->chains[from];
     double most = ceiling(b) - b->backward[to];
-    for (uint32_t i = 0; i < before->len; i++) {
-        for (uint32_t k = 0; k < g->len; k++) {
-            bounded_label l = {before->data[i].value + g->data[k].value,
-                               before->data[i].bytes + g->data[k].bytes, g->data[k].parts,
-                               g->data[k].count, i};
-            if (l.bytes <= b->limit && l.value + b->price * l.bytes <= most &&
-                is_wanted(&b->chains[to], l.value, l.bytes))
-                insert(b->tracking->arena, &b->chains[to], l);
+    for (uint32_t i = 0; i < chains->len; i++) {
+        const bounded_label *before = &chains->data[i];
+        double left = most - before->value - b->price * before->bytes;
+        if (least > left) continue;
+        const bounded_labels *known = &b->chains[to];
+        uint32_t at = 0; /* values ascend in both */
+        for (uint32_t k = first_within(b, g, before->bytes); k < g->len; k++) {
+            const bounded_label *x = &g->data[k];
+            if (x->value > left) break;
+            double value = before->value + x->value, bytes = before->bytes + x->bytes;
+            if (x->value + b->price * x->bytes > left) continue;
+            while (at < known->len && known->data[at].value <= value) at++;
+            if (at && known->data[at - 1].bytes <= bytes) continue;
+            insert(b->tracking->arena, &b->chains[to],
+                   (bounded_label){value, bytes, x->parts, x->count, i});
         }
     }
 }
@@ -320,9 +350,10 @@ static void make_chains(exact_bounded *b) {
             if ((x->ideals.data[from].ops & ~x->ideals.data[to].ops) || !b->chains[from].len)
                 continue;
             combining m = {.bounded = b, .most = most_between(b, from, to)};
-            if (tn__exact_group(b->relaxed, ops).value > m.most) continue;
+            double least = tn__exact_group(b->relaxed, ops).value;
+            if (least > m.most) continue;
             tn__exact_splits(b->relaxed, ops, combine_split, &m);
-            extend_chains(b, from, to, &m.labels);
+            extend_chains(b, from, to, &m.labels, least);
         }
     }
 }

@@ -167,6 +167,46 @@ tn_status tn__exact_costs(tn_arena *arena, const tn_problem *p, const tn_search_
     return fill_events(&f);
 }
 
+/* ---- fewer of them -------------------------------------------------------------------------- */
+
+enum { THIN_RATIOS = 12 };
+
+/* Of the choices [from, to), which differ in their ratio: the ends, the one where near memory and processor end
+ * together, some halfway and closer to it each time, and the data-centric ones. */
+static void thin_run(tn_arena *arena, const tn_problem *p, const exact_shape *in, uint32_t from,
+                     uint32_t to, exact_shape *out) {
+    const exact_choice *all = in->choices.data;
+    double published[TN_FISSION_RATIOS];
+    int count = tn__fission_ratios(p, in->op, all[from].nmp, published);
+    uint32_t middle = from;
+    while (middle + 1 < to && all[middle].near_memory < all[middle].processor) middle++;
+    for (uint32_t i = from; i < to; i++) {
+        uint32_t distance = i < middle ? middle - i : i - middle;
+        uint32_t side = i < middle ? middle - from : to - 1 - middle;
+        bool keep = i == from || i + 1 == to || distance <= 1;
+        for (int k = 1; k < THIN_RATIOS / 2 && !keep; k++) keep = distance == side >> k;
+        for (int k = 0; k < count; k++) keep |= all[i].ratio == published[k];
+        if (keep) tn_vec_push(arena, &out->choices, all[i]);
+    }
+}
+
+const exact_costs *tn__exact_costs_thin(tn_arena *arena, const tn_problem *p,
+                                        const exact_costs *c) {
+    exact_costs *thin = tn_arena_dup(arena, c, sizeof *c);
+    for (int s = 0; s < c->shape_count; s++) {
+        const exact_shape *in = &c->shapes[s];
+        const exact_choice *all = in->choices.data;
+        memset(&thin->shapes[s].choices, 0, sizeof thin->shapes[s].choices);
+        for (uint32_t i = 0, end; i < in->choices.len; i = end) {
+            for (end = i + 1; end < in->choices.len && all[end].nmp == all[i].nmp &&
+                              all[end].normal == all[i].normal;)
+                end++;
+            thin_run(arena, p, in, i, end, &thin->shapes[s]);
+        }
+    }
+    return thin;
+}
+
 static void mix(tn_hash128 *h, const void *data, size_t size) {
     tn_hash128 part = tn_hash128_of(data, size), both[2] = {*h, part};
     *h = tn_hash128_of(both, sizeof both);

@@ -41,6 +41,8 @@ typedef struct exact_costs {
 /* Errors: of the cost models. Memory is the arena's; unwinds when that runs out. */
 tn_status tn__exact_costs(tn_arena *arena, const tn_problem *p, const tn_search_options *options,
                           exact_costs *out, tn_error *err);
+/* The union's with some dozen ratios for each count of channels, the data-centric ones among them. */
+const exact_costs *tn__exact_costs_thin(tn_arena *arena, const tn_problem *p, const exact_costs *c);
 tn_hash128 tn__exact_costs_hash(const exact_costs *c);
 
 #endif

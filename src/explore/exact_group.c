@@ -4,7 +4,7 @@
 
 #include "explore/exact.h"
 
-static uint32_t component(const exact_solver *s, uint32_t ops, uint32_t seed) {
+uint32_t tn__exact_component(const exact_solver *s, uint32_t ops, uint32_t seed) {
     for (uint32_t set = seed, grown;; set = grown) {
         grown = set;
         for (uint32_t rest = set; rest; rest &= rest - 1) {
@@ -66,7 +66,7 @@ static void take_alone(splitting *g) {
 void tn__exact_splits(exact_solver *s, uint32_t ops, exact_visit *visit, void *context) {
     splitting g = {.solver = s, .visit = visit, .context = context};
     for (uint32_t rest = ops; rest; rest &= ~g.split.ops[g.split.count - 1])
-        g.split.ops[g.split.count++] = component(s, ops, rest & -rest);
+        g.split.ops[g.split.count++] = tn__exact_component(s, ops, rest & -rest);
     if (g.split.count == 1)
         take_alone(&g);
     else

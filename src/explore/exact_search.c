@@ -1,159 +1,177 @@
-/* From prices to objectives, and to what fits: where a side is short of room, bytes on it get a price that grows
- * until the cheapest dataflow fits (Lagrangian relaxation: at every price a bound from below), and the search
- * with a limit on bytes closes the gap. */
+/* From prices to objectives. Latency and energy are one solve each. Their product is quasiconcave, so that its least
+ * value lies on a vertex of the convex hull of what can be reached, and every vertex is the cheapest dataflow for
+ * some weights. */
+#include "explore/exact_search.h"
+
 #include <math.h>
 
-#include "explore/exact_bounded.h"
-#include "explore/search.h"
+static const double same = 1e-12; /* relative: equal but for rounding */
 
-typedef struct searching {
-    exact_solver *solver;
-    const tn_search_options *options;
-    tn_solution *out; /* the best that fits; evaluation.fits: there is one */
-    exact_plan *plan;
-    exact_weights weights;
-    double limit;    /* of the short side */
-    double deadline; /* s */
-    tn_error *err;
-} searching;
-
-/* A dataflow that was found for some price. */
-typedef struct found {
-    double cost, bytes; /* without the price; on the short side */
-    tn_evaluation evaluation;
-} found;
-
-static double bytes_on(const exact_solver *s, exact_side side, const tn_dataflow *d) {
-    double bytes = 0;
-    for (int i = 0; i < d->count; i++) {
-        const exact_shape *shape = &s->costs->shapes[s->costs->shape_of[d->at[i].op]];
-        bytes += shape->bytes * (side == EXACT_NEAR_MEMORY ? d->at[i].ratio : 1 - d->at[i].ratio);
-    }
-    return bytes;
+/* Equal values are told apart by the other quantity. */
+static bool is_better(tn_objective objective, const tn_evaluation *a, const tn_evaluation *b) {
+    double x = tn__objective(objective, a), y = tn__objective(objective, b);
+    if (fabs(x - y) > same * fabs(y)) return x < y;
+    return objective == TN_ENERGY ? a->total < b->total * (1 - same)
+                                  : a->energy < b->energy * (1 - same);
 }
 
-/* Evaluates the plan, and keeps it if it is the best that fits. */
-static tn_status consider(searching *v, tn_evaluation *e) {
+tn_status tn__exact_consider(exact_search *v, tn_evaluation *e) {
     tn__exact_place(v->solver, v->plan);
     TN_CHECK(tn_dataflow_evaluate(v->solver->problem, &v->plan->flow, e, v->err));
-    tn_objective o = v->options->objective;
-    if (!e->fits ||
-        (v->out->evaluation.fits && tn__objective(o, e) >= tn__objective(o, &v->out->evaluation)))
-        return TN_OK;
+    const tn_evaluation *best = &v->out->evaluation;
+    if (!e->fits || (best->fits && !is_better(v->options->objective, e, best))) return TN_OK;
     v->out->evaluation = *e;
     v->out->dataflow = v->plan->flow;
     return TN_OK;
 }
 
-static double cost_of(const searching *v, const tn_evaluation *e) {
+double tn__exact_cost(const exact_search *v, const tn_evaluation *e) {
     return v->weights.latency * e->total + v->weights.energy * e->energy;
 }
 
-static tn_status solve_at(searching *v, double price, found *out) {
+tn_status tn__exact_solve_at(exact_search *v, double price, exact_found *out) {
     exact_solver *s = v->solver;
     v->weights.bytes = price;
     if (tn__exact_solve(s, v->weights) == INFINITY)
         return tn_error_set(v->err, TN_NOT_FOUND, "%s has no dataflow of this space on %s",
                             s->workload->name, s->problem->machine.name);
     tn__exact_write(s, v->plan);
-    TN_CHECK(consider(v, &out->evaluation));
-    out->cost = cost_of(v, &out->evaluation);
-    out->bytes = bytes_on(s, s->side, &v->plan->flow);
+    TN_CHECK(tn__exact_consider(v, &out->evaluation));
+    out->cost = tn__exact_cost(v, &out->evaluation);
     return TN_OK;
 }
 
-/* ---- prices --------------------------------------------------------------------------------- */
+/* ---- latency, energy ------------------------------------------------------------------------ */
 
-/* The price at which the bound, cost + price · (bytes − limit) of the cheapest, is greatest: where the lines of a
- * dataflow that has too many bytes and of one that has not meet, until nothing lies below their meeting point.
- * `over` has too many. */
-static tn_status find_price(searching *v, found over, double *price, double *bound) {
-    found under;
-    *price = 0;
-    *bound = over.cost;
-    if (over.bytes <= v->limit) return TN_OK;
-    TN_CHECK(solve_at(v, 1e3 * over.cost / over.bytes, &under));
-    if (under.bytes > v->limit)
-        return tn_error_set(v->err, TN_NOT_FOUND,
-                            "%s: no dataflow of this space keeps less than %.0f MB %s; %s has room "
-                            "for %.0f MB there",
-                            v->solver->workload->name, under.bytes / 1048576,
-                            v->solver->side == EXACT_NORMAL ? "in normal channels" : "near memory",
-                            v->solver->problem->machine.name, v->limit / 1048576);
-    for (int i = 0; i < 60; i++) {
-        found f;
-        *price = (under.cost - over.cost) / (over.bytes - under.bytes);
-        double meeting = over.cost + *price * (over.bytes - v->limit);
-        TN_CHECK(solve_at(v, *price, &f));
-        *bound = f.cost + *price * (f.bytes - v->limit);
-        if (*bound >= meeting * (1 - 1e-12)) return TN_OK;
-        *(f.bytes > v->limit ? &over : &under) = f;
-    }
-    return TN_OK;
+/* The weights with a trace of the other quantity, so that it decides between equals. */
+static exact_weights with_trace(exact_weights w, const tn_evaluation *e) {
+    const double trace = 1e-13;
+    if (w.energy == 0)
+        w.energy = trace * e->total / e->energy;
+    else
+        w.latency = trace * e->energy / e->total;
+    return w;
 }
 
-/* ---- the gap -------------------------------------------------------------------------------- */
+/* The union's ratios are alternatives of one option where latency alone counts, or energy alone; otherwise only
+ * some of them are searched. */
+static bool use_fewer_ratios(exact_solver *s) {
+    if (s->space != TN_UNION) return false;
+    s->costs = tn__exact_costs_thin(s->arena, s->problem, s->costs);
+    return true;
+}
 
-static tn_status close_gap(searching *v, double price, bool alone, double *bound) {
-    exact_solver *s = v->solver;
-    exact_solver *tracking = tn__exact_twin(s);
-    exact_bounded b = {.relaxed = s,
-                       .tracking = tracking,
-                       .price = price,
-                       .limit = v->limit,
-                       .upper = INFINITY,
-                       .alone = alone,
-                       .deadline = v->deadline};
-    if (v->out->evaluation.fits) b.upper = cost_of(v, &v->out->evaluation) * (1 - 1e-12);
-    tracking->track = true;
+static tn_status search_one(exact_search *v, double *bound) {
+    exact_found first, again;
+    TN_CHECK(tn__exact_solve_at(v, 0, &first));
+    *bound = first.cost;
     exact_weights weights = v->weights;
-    weights.bytes = 0;
-    tn__exact_reset(tracking, weights);
-    if (!tn__exact_bounded_solve(&b)) return TN_OK;
-    const bounded_labels *all = &b.chains[s->ideals.len - 1];
-    double best = v->out->evaluation.fits ? cost_of(v, &v->out->evaluation) : INFINITY;
-    if (!alone) *bound = all->len ? all->data[0].value : best;
-    for (uint32_t i = 0; i < all->len; i++) {
-        tn_evaluation e;
-        tn__exact_bounded_write(&b, i, v->plan);
-        TN_CHECK(consider(v, &e));
-        if (e.fits) break;
+    if (v->solver->space != TN_UNION && first.evaluation.energy > 0) {
+        v->weights = with_trace(weights, &first.evaluation);
+        TN_CHECK(tn__exact_solve_at(v, 0, &again));
+        v->weights = weights;
     }
+    if (v->out->evaluation.fits && tn__exact_cost(v, &v->out->evaluation) <= *bound * (1 + same))
+        return TN_OK;
+    double relaxed = *bound;
+    bool thinned = use_fewer_ratios(v->solver);
+    TN_CHECK(tn__exact_solve_at(v, 0, &first));
+    TN_CHECK(tn__exact_search_within(v, first, bound));
+    if (thinned) *bound = relaxed;
     return TN_OK;
 }
 
-static tn_status search_within(searching *v, found first, double *bound) {
-    exact_solver *s = v->solver;
-    const exact_costs *c = s->costs;
-    double normal = bytes_on(s, EXACT_NORMAL, &v->plan->flow), price;
-    s->side = normal > c->channel_bytes * c->normal ? EXACT_NORMAL : EXACT_NEAR_MEMORY;
-    v->limit = c->channel_bytes * (s->side == EXACT_NORMAL ? c->normal : c->channels);
-    first.bytes = bytes_on(s, s->side, &v->plan->flow);
-    TN_CHECK(find_price(v, first, &price, bound));
-    TN_CHECK(close_gap(v, price, true, bound));
-    return close_gap(v, price, false, bound);
+/* ---- energy · latency ----------------------------------------------------------------------- */
+
+typedef struct vertex {
+    double latency, energy;
+} vertex;
+
+static double product(vertex v) {
+    return v.latency * v.energy;
+}
+
+static tn_status solve_for(exact_search *v, double latency, double energy, vertex *out) {
+    exact_found f;
+    v->weights = (exact_weights){.latency = latency, .energy = energy};
+    TN_CHECK(tn__exact_solve_at(v, 0, &f));
+    *out = (vertex){f.evaluation.total, f.evaluation.energy};
+    return TN_OK;
+}
+
+/* Vertices of the hull between a (fast) and b (frugal), whatever fits or not: the least product. */
+static tn_status search_between(exact_search *v, vertex a, vertex b, int depth, double *least) {
+    double latency = a.energy - b.energy, energy = b.latency - a.latency;
+    vertex c;
+    if (depth == 0 || latency <= 0 || energy <= 0) return TN_OK;
+    TN_CHECK(solve_for(v, latency, energy, &c));
+    *least = TN_MIN(*least, product(c));
+    double line = latency * a.latency + energy * a.energy;
+    double found = latency * c.latency + energy * c.energy;
+    if (found >= line * (1 - same)) return TN_OK;
+    TN_CHECK(search_between(v, a, c, depth - 1, least));
+    return search_between(v, c, b, depth - 1, least);
+}
+
+/* The fastest times the most frugal: nothing is less. */
+static tn_status bound_product(exact_search *v, vertex *fast, vertex *frugal, double *bound) {
+    TN_CHECK(solve_for(v, 1, 0, fast));
+    *frugal = *fast;
+    if (fast->energy > 0) TN_CHECK(solve_for(v, 0, 1, frugal));
+    *bound = fast->latency * frugal->energy;
+    return TN_OK;
+}
+
+static tn_status search_product(exact_search *v, double *bound) {
+    vertex fast, frugal;
+    TN_CHECK(bound_product(v, &fast, &frugal, bound));
+    bool thinned = use_fewer_ratios(v->solver);
+    if (fast.energy > 0) {
+        double least;
+        TN_CHECK(solve_for(v, 1, 1e-13 * fast.latency / fast.energy, &fast));
+        TN_CHECK(solve_for(v, 1e-13 * frugal.energy / frugal.latency, 1, &frugal));
+        least = TN_MIN(product(fast), product(frugal));
+        TN_CHECK(search_between(v, fast, frugal, 24, &least));
+        if (!thinned) *bound = least;
+    }
+    const tn_evaluation *best = &v->out->evaluation;
+    if (best->fits && best->energy * best->total <= *bound * (1 + same)) return TN_OK;
+    if (best->fits && thinned) return TN_OK;
+    /* Room is short: along the line that the product's contour touches. */
+    double within;
+    exact_found first;
+    v->weights =
+        (exact_weights){.latency = fast.energy > 0 ? fast.energy : 1, .energy = fast.latency};
+    TN_CHECK(tn__exact_solve_at(v, 0, &first));
+    return first.evaluation.fits ? TN_OK : tn__exact_search_within(v, first, &within);
+}
+
+static tn_status check_room(const exact_solver *s, tn_error *err) {
+    double room = s->costs->channel_bytes * (s->costs->channels + s->costs->normal);
+    if (s->costs->bytes <= room) return TN_OK;
+    return tn_error_set(
+        err, TN_NOT_FOUND,
+        "%s keeps %.0f MB of weights, keys and values; the memory of %s has %.0f MB",
+        s->workload->name, s->costs->bytes / 1048576, s->problem->machine.name, room / 1048576);
 }
 
 tn_status tn__exact_search(exact_solver *s, const tn_search_options *options, tn_solution *out,
                            tn_error *err) {
-    double room = s->costs->channel_bytes * (s->costs->channels + s->costs->normal);
-    searching v = {.solver = s,
-                   .options = options,
-                   .out = out,
-                   .plan = TN_NEW(s->arena, exact_plan),
-                   .weights = {.latency = 1},
-                   .deadline = tn__exact_seconds() + (options->seconds > 0 ? options->seconds : 2),
-                   .err = err};
-    if (s->costs->bytes > room)
-        return tn_error_set(err, TN_NOT_FOUND,
-                            "%s keeps %.0f MB of weights, keys and values; the memory of %s has "
-                            "%.0f MB",
-                            s->workload->name, s->costs->bytes / 1048576, s->problem->machine.name,
-                            room / 1048576);
-    found first;
-    TN_CHECK(solve_at(&v, 0, &first));
-    double bound = first.cost;
-    if (!first.evaluation.fits) TN_CHECK(search_within(&v, first, &bound));
+    exact_search v = {.solver = s,
+                      .options = options,
+                      .out = out,
+                      .plan = TN_NEW(s->arena, exact_plan),
+                      .weights = {.latency = options->objective != TN_ENERGY,
+                                  .energy = options->objective == TN_ENERGY},
+                      .deadline =
+                          tn__exact_seconds() + (options->seconds > 0 ? options->seconds : 2),
+                      .err = err};
+    double bound;
+    TN_CHECK(check_room(s, err));
+    if (options->objective == TN_EDP)
+        TN_CHECK(search_product(&v, &bound));
+    else
+        TN_CHECK(search_one(&v, &bound));
     if (!out->evaluation.fits)
         return tn_error_set(err, TN_NOT_FOUND, "no dataflow of %s was found that fits into %s",
                             s->workload->name, s->problem->machine.name);

@@ -48,7 +48,12 @@ static void shape_options(exact_solver *s, int index) {
                         (exact_point){d->near_memory * s->step, d->processor * s->step, end});
         }
         option.count = keep_best_points(o, option.first);
-        tn_vec_push(s->arena, &o->list, option);
+        exact_option *last = o->list.len ? &o->list.data[o->list.len - 1] : NULL;
+        bool again = last && last->nmp == option.nmp && last->normal == option.normal;
+        if (!again || s->step > 0 || s->track)
+            tn_vec_push(s->arena, &o->list, option);
+        else if (option.add < last->add) /* what adds up is all that counts */
+            *last = option;
     }
 }
 

@@ -179,13 +179,16 @@ static void test_explore__finds_the_known_best_machines(void **state) {
     tn_machine_space space;
     size_t i;
     published_space(utilizations, 0, &space);
+    space.channels[0] = 6; /* with fewer near memory most are short of room, which takes its time */
+    space.channels[1] = 8;
+    space.channel_count = 2;
     json_array_foreach(json_object_get(file, "rows"), i, row) {
         tn_study_part part = {
             .scenario = rows_scenario(rows_text(row, "dataset"), (int)rows_integer(row, "batch")),
             .weight = 1};
         rows_workload(rows_text(row, "model"), &part.workload);
         tn_finding *f = explore(&part, 1, &space, 1);
-        assert_int_equal(f->count, 64);
+        assert_int_equal(f->count, 32);
         assert_machine(&space, &f->machines[0], row);
         assert_true(f->machines[0].pareto && f->machines[0].optimal);
         tn_finding_release(f);
@@ -195,11 +198,126 @@ static void test_explore__finds_the_known_best_machines(void **state) {
     json_decref(file);
 }
 
+/* Machines that differ in buffers alone are equals; threads change nothing. */
+static void test_explore__ranks_machines_as_known(void **state) {
+    (void)state;
+    json_t *file = rows_load("toy_arch_optimum"), *utilizations = rows_load("nmp_utilization");
+    json_t *rows = json_object_get(file, "rows");
+    tn_machine_space space;
+    published_space(utilizations, 2, &space);
+    space.channels[0] = 8;
+    space.channel_count = 1;
+    tn_study_part part = {.scenario = {16, 1024, 128, 2048, 2.0}, .weight = 1};
+    rows_workload("opt", &part.workload);
+    tn_finding *one = explore(&part, 1, &space, 1), *many = explore(&part, 1, &space, 3);
+    assert_int_equal(one->count, 16 * 8);
+    assert_int_equal(many->count, one->count);
+    int64_t row = -1;
+    for (int64_t i = 0; i < one->count; i++) {
+        if (i % 8 == 0)
+            for (row++; rows_integer(json_array_get(rows, (size_t)row), "nmp") != 8;) row++;
+        rows_near(one->machines[i].value, rows_number(json_array_get(rows, (size_t)row), "total"),
+                  1e-9, "total");
+        assert_int_equal(one->machines[i].index, many->machines[i].index);
+        assert_memory_equal(one->machines[i].parts, many->machines[i].parts, sizeof(tn_solution));
+        assert_true(one->machines[i].pareto == (i < 8)); /* no areas, no energy: the fastest */
+    }
+    assert_machine(&space, &one->machines[0], json_array_get(rows, 0));
+    tn_finding_release(one);
+    tn_finding_release(many);
+    json_decref(utilizations);
+    json_decref(file);
+}
+
+static void test_explore__weighs_parts_and_limits_area(void **state) {
+    (void)state;
+    tn_error err = TN_ERROR_INIT;
+    tn_machine_space space = {.base = rows_machine(8, 8, 600, 25.6),
+                              .elements = {{8, 4e8, 51.2e9}, {8, 8e8, 12.8e9}},
+                              .element_count = 2};
+    tn_study_part parts[2] = {{.scenario = rows_scenario("he", 1), .weight = 2},
+                              {.scenario = rows_scenario("sg", 4), .weight = 0.5}};
+    rows_workload("opt", &parts[0].workload);
+    rows_workload("llama", &parts[1].workload);
+    tn_finding *f = explore(parts, 2, &space, 2);
+    for (int64_t i = 0; i < f->count; i++) {
+        const tn_finding_machine *m = &f->machines[i];
+        assert_true(m->feasible && m->optimal && m->value == m->latency);
+        rows_near(m->value, 2 * m->parts[0].evaluation.total + 0.5 * m->parts[1].evaluation.total,
+                  1e-15, "weighted sum");
+    }
+    tn_finding_release(f);
+
+    space.technology.clock_count = 1;
+    space.technology.clocks[0].fpu_area = 0.4; /* of eight: 3.2 mm² */
+    tn_search_options options = TN_SEARCH_OPTIONS_INIT;
+    tn_study study = {parts, 2, &space, npu, nmp};
+    options.area_limit = 3;
+    assert_ok(tn_explore(&study, &options, &f, &err), &err);
+    assert_int_equal(f->count, 2);
+    assert_false(f->machines[0].feasible || f->machines[1].feasible || f->machines[0].pareto);
+    tn_finding_release(f);
+
+    parts[1].weight = -1;
+    assert_int_equal(tn_explore(&study, &options, &f, &err), TN_INVALID);
+    assert_non_null(strstr(err.message, "part 1 (llama3-8b) has weight -1"));
+    study.count = 0;
+    assert_int_equal(tn_explore(&study, &options, &f, &err), TN_INVALID);
+    assert_null(f);
+}
+
+static bool stop_at_once(void *context, double done, double best) {
+    ++*(int *)context;
+    return !(done > 0 && isfinite(best));
+}
+
+static void test_explore__ends_when_told(void **state) {
+    (void)state;
+    tn_error err = TN_ERROR_INIT;
+    tn_finding *f;
+    int calls = 0;
+    tn_machine_space space = {.base = rows_machine(8, 8, 600, 25.6),
+                              .elements = {{8, 4e8, 51.2e9}, {8, 8e8, 12.8e9}, {8, 6e8, 12.8e9}},
+                              .element_count = 3};
+    tn_study_part part = {.scenario = rows_scenario("he", 1), .weight = 1};
+    rows_workload("opt", &part.workload);
+    tn_study study = {&part, 1, &space, npu, nmp};
+    tn_search_options options = TN_SEARCH_OPTIONS_INIT;
+    options.threads = 1;
+    options.progress = stop_at_once;
+    options.context = &calls;
+    assert_ok(tn_explore(&study, &options, &f, &err), &err);
+    assert_int_equal(calls, 1);
+    assert_int_equal(f->count, 1);
+    assert_true(f->machines[0].feasible);
+    tn_finding_release(f);
+}
+
+static void test_exact__says_that_memory_is_too_small(void **state) {
+    (void)state;
+    tn_error err = TN_ERROR_INIT;
+    tn_solution s;
+    tn_workload w;
+    rows_workload("opt", &w);
+    tn_problem p = {.workload = &w,
+                    .scenario = rows_scenario("he", 64),
+                    .machine = rows_machine(6, 8, 600, 25.6),
+                    .processor = npu,
+                    .near_memory = nmp};
+    tn_search_options options = TN_SEARCH_OPTIONS_INIT;
+    assert_int_equal(tn_search_dataflow(&p, &options, &s, &err), TN_NOT_FOUND);
+    assert_non_null(strstr(err.message, "opt-6.7b keeps 77824 MB of weights, keys and values"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_exact__finds_known_optima),
         cmocka_unit_test(test_union__is_never_worse_than_either),
         cmocka_unit_test(test_explore__finds_the_known_best_machines),
+        cmocka_unit_test(test_explore__ranks_machines_as_known),
+        cmocka_unit_test(test_explore__weighs_parts_and_limits_area),
+        cmocka_unit_test(test_explore__ends_when_told),
+        cmocka_unit_test(test_exact__says_that_memory_is_too_small),
     };
     return cmocka_run_group_tests(tests, open_models, release_models);
 }
