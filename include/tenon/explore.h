@@ -151,6 +151,28 @@ TN_API bool tn_dataflow_fits(const tn_problem *p, const tn_dataflow *d, double *
 TN_API tn_status tn_fixed_evaluate(const tn_problem *p, tn_fixed_dataflow kind, tn_evaluation *out,
                                    tn_error *err) TN_MUST_USE;
 
+/* What one unit does for one operator, or channels near memory for none: change their mode and meet. */
+typedef struct tn_timeline_span {
+    int op; /* −1: modes and meetings of the channels */
+    tn_unit unit;
+    uint64_t nmp; /* whose channels near memory; of the processor: those that it reads */
+    bool normal;  /* the processor reads the normal channels */
+    uint8_t group, partition, tier;
+    double start, end; /* s */
+    double compute, transfer, sync;
+} tn_timeline_span;
+
+enum { TN_TIMELINE_SPANS = 5 * TN_OPERATORS };
+
+/* One decode step, and prefill, which has a span of the processor for each operator. Spans of a phase are in the
+ * order of the dataflow; the last to end ends exactly with the evaluation's decode_step, or prefill. */
+typedef struct tn_timeline {
+    int count, prefill_count;
+    tn_timeline_span spans[TN_TIMELINE_SPANS], prefill[TN_OPERATORS];
+} tn_timeline;
+TN_API tn_status tn_dataflow_timeline(const tn_problem *p, const tn_dataflow *d, tn_timeline *out,
+                                      tn_error *err) TN_MUST_USE;
+
 /* ---- search --------------------------------------------------------------------------------- */
 
 typedef enum tn_objective {

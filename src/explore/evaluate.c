@@ -12,6 +12,8 @@ typedef struct evaluation {
     tn_error *err;
     tn_cost_query last[2]; /* by tn_unit: what the partition computed before */
     bool has_last[2];
+    tn_timeline *timeline;          /* NULL: not asked for */
+    double group_start, tier_start; /* of the step; of the partition */
 } evaluation;
 
 static tn_status ask(evaluation *e, tn_cost_query *q, tn_cost *out) {
@@ -36,23 +38,54 @@ static tn_cost_query query_of(const evaluation *e, const tn_placement *a, tn_uni
     };
 }
 
+/* Seconds of a tier, or more of them, in all and by what they are spent for. */
+typedef struct span {
+    double latency, compute, transfer, sync, energy;
+} span;
+
+static tn_timeline_span span_of(const tn_placement *a, tn_unit unit, const tn_cost *cost) {
+    return (tn_timeline_span){
+        .op = a->op,
+        .unit = unit,
+        .nmp = a->nmp,
+        .normal = a->normal,
+        .group = a->group,
+        .partition = a->partition,
+        .tier = a->tier,
+        .compute = cost->compute,
+        .transfer = cost->transfer,
+        .sync = cost->sync,
+    };
+}
+
+/* Adds `s` from `before` to `after` the start of its tier. Sums are made in the order of the evaluation's, for the
+ * same bits. */
+static void record(const evaluation *e, tn_timeline_span s, double before, double after) {
+    tn_timeline *t = e->timeline;
+    if (!t || t->count == TN_TIMELINE_SPANS) return;
+    s.start = e->group_start + (e->tier_start + before);
+    s.end = e->group_start + (e->tier_start + after);
+    t->spans[t->count++] = s;
+}
+
 static tn_status evaluate_prefill(evaluation *e, const tn_dataflow *d) {
     const tn_scenario *s = &e->problem->scenario;
     for (int i = 0; i < d->count; i++) {
         tn_cost cost;
         tn_cost_query q = query_of(e, &d->at[i], TN_UNIT_PROCESSOR);
+        double start = e->out->prefill;
         q.product = tn_workload_product(e->problem->workload, d->at[i].op, s, tn_phase_prefill(s));
         TN_CHECK(ask(e, &q, &cost));
         e->out->prefill += cost.latency;
         e->out->prefill_energy += cost.energy;
+        if (!e->timeline || i >= TN_OPERATORS) continue;
+        tn_timeline_span *to = &e->timeline->prefill[e->timeline->prefill_count++];
+        *to = span_of(&d->at[i], TN_UNIT_PROCESSOR, &cost);
+        to->start = start;
+        to->end = e->out->prefill;
     }
     return TN_OK;
 }
-
-/* Seconds of a tier, or more of them, in all and by what they are spent for. */
-typedef struct span {
-    double latency, compute, transfer, sync, energy;
-} span;
 
 static void add_cost(span *to, const tn_cost *c) {
     to->latency += c->latency;
@@ -92,6 +125,16 @@ static tn_status add_event(evaluation *e, tn_cost_event event, int channels, spa
     return TN_OK;
 }
 
+/* What channels do from `before` on that is no operator's. */
+static void record_events(const evaluation *e, const tn_placement *a, uint64_t channels,
+                          double before, double after) {
+    tn_timeline_span s = span_of(a, TN_UNIT_NEAR_MEMORY, &(tn_cost){.sync = after - before});
+    s.op = -1;
+    s.nmp = channels;
+    s.normal = false;
+    if (after > before) record(e, s, before, after);
+}
+
 /* The two parts of one placed operator; either may be nothing. */
 static tn_status evaluate_operator(evaluation *e, const tn_placement *a, span *near_memory,
                                    span *processor) {
@@ -106,11 +149,17 @@ static tn_status evaluate_operator(evaluation *e, const tn_placement *a, span *n
         tn_cost cost;
         tn_cost_query q = query_of(e, a, (tn_unit)unit);
         q.product = parts[unit];
+        span *to = unit == TN_UNIT_PROCESSOR ? processor : near_memory;
+        double start = to->latency;
         TN_CHECK(ask(e, &q, &cost));
-        add_cost(unit == TN_UNIT_PROCESSOR ? processor : near_memory, &cost);
+        add_cost(to, &cost);
+        record(e, span_of(a, (tn_unit)unit, &cost), start, to->latency);
     }
-    return a->nmp && a->normal ? add_event(e, TN_COST_SYNC, tn__channel_count(a->nmp), near_memory)
-                               : TN_OK;
+    if (!a->nmp || !a->normal) return TN_OK;
+    double before = near_memory->latency;
+    TN_CHECK(add_event(e, TN_COST_SYNC, tn__channel_count(a->nmp), near_memory));
+    record_events(e, a, a->nmp, before, near_memory->latency);
+    return TN_OK;
 }
 
 /* The operators [from, to) of `d` are one tier. */
@@ -127,7 +176,9 @@ static tn_status evaluate_tier(evaluation *e, const tn_dataflow *d, int from, in
     *out = longest;
     if (!channels) return TN_OK;
     TN_CHECK(add_event(e, TN_COST_MODE_CHANGE, tn__channel_count(channels), out));
-    return add_event(e, TN_COST_SYNC, tn__channel_count(channels), out);
+    TN_CHECK(add_event(e, TN_COST_SYNC, tn__channel_count(channels), out));
+    record_events(e, &d->at[from], channels, longest.latency, out->latency);
+    return TN_OK;
 }
 
 typedef int level_of(const tn_placement *a);
@@ -155,6 +206,7 @@ static tn_status evaluate_partition(evaluation *e, const tn_dataflow *d, int fro
     for (int end; from < to; from = end) {
         span tier;
         end = run_end(d, from, to, level_tier);
+        e->tier_start = out->latency;
         TN_CHECK(evaluate_tier(e, d, from, end, &tier));
         add_span(out, &tier);
     }
@@ -164,7 +216,7 @@ static tn_status evaluate_partition(evaluation *e, const tn_dataflow *d, int fro
 static tn_status evaluate_group(evaluation *e, const tn_dataflow *d, int from, int to, span *out) {
     *out = (span){0};
     uint64_t channels = 0;
-    int partitions = 0;
+    int partitions = 0, first = from;
     for (int end; from < to; from = end, partitions++) {
         span partition;
         end = run_end(d, from, to, level_partition);
@@ -172,12 +224,21 @@ static tn_status evaluate_group(evaluation *e, const tn_dataflow *d, int from, i
         keep_longer(out, &partition);
         for (int i = from; i < end; i++) channels |= d->at[i].nmp;
     }
-    return partitions > 1 ? add_event(e, TN_COST_SYNC, tn__channel_count(channels), out) : TN_OK;
+    if (partitions < 2) return TN_OK;
+    e->tier_start = 0;
+    double before = out->latency;
+    TN_CHECK(add_event(e, TN_COST_SYNC, tn__channel_count(channels), out));
+    record_events(e, &d->at[first], channels, before, out->latency);
+    return TN_OK;
 }
 
-tn_status tn_dataflow_evaluate(const tn_problem *p, const tn_dataflow *d, tn_evaluation *out,
-                               tn_error *err) {
-    evaluation e = {.problem = p, .models = {p->processor, p->near_memory}, .out = out, .err = err};
+static tn_status evaluate(const tn_problem *p, const tn_dataflow *d, tn_timeline *timeline,
+                          tn_evaluation *out, tn_error *err) {
+    evaluation e = {.problem = p,
+                    .models = {p->processor, p->near_memory},
+                    .out = out,
+                    .err = err,
+                    .timeline = timeline};
     span step = {0};
     double generate = (double)p->scenario.generate;
     *out = (tn_evaluation){0};
@@ -185,6 +246,7 @@ tn_status tn_dataflow_evaluate(const tn_problem *p, const tn_dataflow *d, tn_eva
     for (int from = 0, end; from < d->count; from = end) {
         span group;
         end = run_end(d, from, d->count, level_group);
+        e.group_start = step.latency;
         TN_CHECK(evaluate_group(&e, d, from, end, &group));
         add_span(&step, &group);
     }
@@ -198,4 +260,16 @@ tn_status tn_dataflow_evaluate(const tn_problem *p, const tn_dataflow *d, tn_eva
     out->energy = out->prefill_energy + out->decode_energy;
     out->fits = tn_dataflow_fits(p, d, NULL, NULL);
     return TN_OK;
+}
+
+tn_status tn_dataflow_evaluate(const tn_problem *p, const tn_dataflow *d, tn_evaluation *out,
+                               tn_error *err) {
+    return evaluate(p, d, NULL, out, err);
+}
+
+tn_status tn_dataflow_timeline(const tn_problem *p, const tn_dataflow *d, tn_timeline *out,
+                               tn_error *err) {
+    tn_evaluation e;
+    *out = (tn_timeline){0};
+    return evaluate(p, d, out, &e, err);
 }

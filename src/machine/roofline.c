@@ -11,7 +11,8 @@ static int64_t divide_up(int64_t a, int64_t b) {
     return a / b + (a % b != 0);
 }
 
-/* Attainable rate at `intensity` multiply-accumulates a byte. */
+/* Attainable rate at `intensity` multiply-accumulates a byte. Rates are in 10⁹ a second, so that results have the
+ * published bits. */
 static double roof(double compute, double bandwidth, double intensity) {
     return compute / bandwidth < intensity ? compute : bandwidth * intensity;
 }
@@ -30,10 +31,10 @@ static tn_status npu_cost(void *state, const tn_cost_query *q, tn_cost *out, tn_
     double m = (double)p->m, n = (double)p->n, k = (double)p->k, batch = (double)p->batch;
     double work = batch * m * n * k;
     if (work == 0) return TN_OK;
-    double bandwidth = q->machine->memory.bandwidth * (q->nmp_channels + q->normal_channels);
-    double rate = roof(c->macs * c->utilization, bandwidth * c->utilization,
+    double bandwidth = q->machine->memory.bandwidth / giga * (q->nmp_channels + q->normal_channels);
+    double rate = roof(c->macs / giga * c->utilization, bandwidth * c->utilization,
                        intensity(m, n, k, p->element_bytes));
-    out->latency = out->compute = work / rate;
+    out->latency = out->compute = work / giga / rate;
     out->bytes = batch * p->element_bytes * (m * k + k * n);
     return TN_OK;
 }
@@ -77,15 +78,17 @@ static tn_status nmp_cost(void *state, const tn_cost_query *q, tn_cost *out, tn_
     const tn_near_memory *u = &q->machine->near_memory;
     const tn_product *p = &q->product;
     int elements = q->machine->memory.banks;
-    double link = q->machine->memory.bandwidth / giga * gibi;
+    double link = q->machine->memory.bandwidth / giga;
     tn_nmp_split s = tn__nmp_split(p, q->nmp_channels);
     double m = (double)p->m, k = (double)divide_up(p->k, s.k_parts),
            n = (double)divide_up(p->n, s.n_parts), products = (double)s.products;
-    double in = p->element_bytes * m * k / link, result = p->element_bytes * m * n / link;
+    double in = p->element_bytes * m * k / gibi / link,
+           result = p->element_bytes * m * n / gibi / link;
     double work = m * k * n, compute = 0;
     if (work > 0)
-        compute = work / roof(u->clock * u->fpus * u->macs * elements, u->bandwidth * elements,
-                              intensity(m, n, k, p->element_bytes));
+        compute = work / giga /
+                  roof(u->clock * u->fpus * u->macs * elements / giga,
+                       u->bandwidth / giga * elements, intensity(m, n, k, p->element_bytes));
     out->compute = compute * products / u->utilization;
     out->transfer = (in + result) * products / u->utilization;
     out->latency = (in + compute + result) * products / u->utilization;

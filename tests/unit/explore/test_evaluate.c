@@ -1,6 +1,8 @@
 /* Rooflines, fixed and random dataflows against rows computed with the H²-LLM artifact. */
 #include "unit/explore/rows.h"
 
+#include "machine/cost_model.h"
+
 #include "explore/dataflow.h"
 
 static tn_cost_model *npu, *nmp;
@@ -115,6 +117,53 @@ static double utilization_of(const json_t *table, const tn_machine *m, int batch
     return 1;
 }
 
+/* Spans end where the evaluation does, to the bit; no channel near memory does two things at once, nor does the
+ * processor within a partition; every part of every operator is there. */
+static void check_timeline(const tn_problem *p, const tn_dataflow *d, const tn_evaluation *e) {
+    tn_error err = TN_ERROR_INIT;
+    tn_timeline t;
+    double end = 0;
+    int parts = 0, events = 0;
+    assert_ok(tn_dataflow_timeline(p, d, &t, &err), &err);
+    for (int i = 0; i < t.count; i++) {
+        const tn_timeline_span *a = &t.spans[i];
+        bool near = a->unit == TN_UNIT_NEAR_MEMORY;
+        assert_true(a->start >= 0 && a->end >= a->start);
+        end = fmax(end, a->end);
+        events += a->op < 0;
+        for (int j = 0; j < i; j++) {
+            const tn_timeline_span *b = &t.spans[j];
+            bool same_unit = near ? (a->nmp & b->nmp) != 0 : a->partition == b->partition;
+            if (b->unit == a->unit && same_unit) assert_true(b->end <= a->start);
+        }
+    }
+    for (int i = 0; i < d->count; i++) parts += (d->at[i].nmp != 0) + d->at[i].normal;
+    assert_int_equal(t.count - events, parts);
+    assert_true(!events == !p->near_memory->events);
+    assert_true(end == e->decode_step);
+    assert_int_equal(t.prefill_count, d->count);
+    assert_true(t.prefill[d->count - 1].end == e->prefill);
+}
+
+static tn_status cost_with_events(void *state, const tn_cost_query *q, tn_cost *out,
+                                  tn_error *err) {
+    (void)state;
+    if (q->event == TN_COST_PRODUCT) return tn_cost_of(nmp, q, out, err);
+    out->latency = out->sync = 1e-6 / q->nmp_channels;
+    return TN_OK;
+}
+
+static void check_timeline_with_events(const tn_problem *p, const tn_dataflow *d) {
+    tn_error err = TN_ERROR_INIT;
+    tn_cost_model model = {.cost = cost_with_events, .separable = true, .events = true};
+    tn_problem with = *p;
+    tn_evaluation e;
+    with.near_memory = &model;
+    assert_ok(tn_dataflow_evaluate(&with, d, &e, &err), &err);
+    for (int i = 0; i < d->count; i++)
+        if (d->at[i].nmp) return check_timeline(&with, d, &e);
+}
+
 static void test_random_dataflows__equal_rows(void **state) {
     (void)state;
     json_t *file = rows_load("dataflow_eval"), *utilizations = rows_load("nmp_utilization"), *row;
@@ -151,6 +200,8 @@ static void test_random_dataflows__equal_rows(void **state) {
         rows_near(e.decode_step, rows_number(row, "decode_step"), 1e-12, "decode step");
         rows_near(e.total, rows_number(row, "total"), 1e-12, "total");
         assert_int_equal(e.fits, json_is_true(json_object_get(row, "capacity_ok")));
+        check_timeline(&p, &d, &e);
+        check_timeline_with_events(&p, &d);
     }
     assert_true(i > 100);
     json_decref(utilizations);
