@@ -21,10 +21,16 @@ static tn_prog_buffer *buffer_of(const results *r, uint32_t id) {
     return &r->s->a->p->buffers.data[id];
 }
 
-/* The input whose memory output buffer `id` is; NO_BUFFER: it has its own. */
+/* Only there are all live ranges known. */
+static bool is_outermost(const results *r) {
+    return !r->s->g->parent;
+}
+
+/* The input whose memory output buffer `id` is; NO_BUFFER: it has its own, as have all results of a body,
+ * whose operands live until its end. */
 static uint32_t overwrites(const results *r, uint32_t id) {
     const tn_prog_buffer *b = buffer_of(r, id);
-    return b->store == TN_STORE_OUTPUT ? b->in_place_of : NO_BUFFER;
+    return is_outermost(r) && b->store == TN_STORE_OUTPUT ? b->in_place_of : NO_BUFFER;
 }
 
 static bool is_taken(const results *r, uint32_t from, uint32_t to) {
@@ -113,7 +119,7 @@ void tn__assemble_results(tn__scope *s, const bool *direct, const uint32_t *outp
         if (made != outputs[i]) add_copy(&r, made, outputs[i]);
     }
     for (uint32_t i = 0; i < g->outputs.len; i++)
-        if (direct[i] && s->block == TN_BLOCK_MAIN && !may_stay(&r, outputs[i])) set_apart(&r, i);
+        if (direct[i] && is_outermost(&r) && !may_stay(&r, outputs[i])) set_apart(&r, i);
     while (copy_next(&r) || break_circle(&r)) {
     }
 }

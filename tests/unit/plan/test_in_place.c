@@ -365,6 +365,69 @@ static taking_graph graphs[] = {
      0,
      1,
      {0}},
+    /* What a branch hands on is not where it must end up yet: the branch does not know that. */
+    {"test_in_place__a_branch_returns_it",
+     "graph {\n"
+     "  %0 \"f\" = input : bool[]\n"
+     "  %1 \"a\" = input : f32[7,1]\n"
+     "  %2 = if %0 %1 {then_graph=graph {\n"
+     "    %0 = input : f32[7,1]\n"
+     "    output %0\n"
+     "  } else_graph=graph {\n"
+     "    %0 = input : f32[7,1]\n"
+     "    %1 = exp %0\n"
+     "    output %1\n"
+     "  }}\n"
+     "  %3 = permute %2 {perm=[1,0]}\n"
+     "  output %3 \"a1\" in place of %1\n"
+     "}\n",
+     0,
+     1,
+     {0}},
+    {"test_in_place__branches_change_two",
+     "graph {\n"
+     "  %0 \"f\" = input : bool[]\n"
+     "  %1 \"a\" = input : f32[7]\n"
+     "  %2 \"b\" = input : f32[7]\n"
+     "  %3, %4 = if %0 %1 %2 {then_graph=graph {\n"
+     "    %0 = input : f32[7]\n"
+     "    %1 = input : f32[7]\n"
+     "    output %1\n"
+     "    output %0\n"
+     "  } else_graph=graph {\n"
+     "    %0 = input : f32[7]\n"
+     "    %1 = input : f32[7]\n"
+     "    %2 = add %0 %1\n"
+     "    output %2\n"
+     "    output %1\n"
+     "  }}\n"
+     "  output %3 \"a1\" in place of %1\n"
+     "  output %4 \"b1\" in place of %2\n"
+     "}\n",
+     0,
+     2,
+     {0}},
+    /* Unless it is expanded, steps of its body are among those of the graph. */
+    {"test_in_place__a_call_makes_it",
+     "graph {\n"
+     "  %0 \"a\" = input : f32[7]\n"
+     "  %1 \"b\" = input : f32[7]\n"
+     "  %2 = abs %1\n"
+     "  %3, %4 = call %0 %1 {body=graph {\n"
+     "    %0 = input : f32[7]\n"
+     "    %1 = input : f32[7]\n"
+     "    %2 = slice %1 {start=[6] shape=[7] step=[-1]}\n"
+     "    %3 = add %0 %2\n"
+     "    output %0\n"
+     "    output %3\n"
+     "  }}\n"
+     "  output %2 \"y\"\n"
+     "  output %4 \"b1\" in place of %1\n"
+     "  output %3 \"a1\" in place of %0\n"
+     "}\n",
+     1,
+     1,
+     {0}},
 };
 
 static plan_case *case_of(graph_test *t, const taking_graph *g) {
