@@ -76,6 +76,58 @@ static tn_status close_gap(exact_search *v, double price, double limit, bool alo
     return TN_OK;
 }
 
+/* ---- when nothing was found ----------------------------------------------------------------- */
+
+/* Whether an operator alone in its group may be placed so. */
+static bool is_alone(const exact_solver *s, const exact_choice *c) {
+    bool mixed = c->nmp && c->normal;
+    if (s->space == TN_DATA_CENTRIC && s->costs->normal && s->costs->channels)
+        return mixed && c->nmp == s->costs->channels;
+    return !c->nmp || c->nmp == s->costs->channels;
+}
+
+/* Operator after operator, the largest first, each in a group of its own and with the share near memory that
+ * brings the sum of all closest to the share of the channels there. */
+static void spread(const exact_solver *s, exact_plan *out) {
+    const exact_costs *c = s->costs;
+    double share = (double)c->channels / (c->channels + c->normal), near_memory = 0, all = 0;
+    uint32_t left = s->ideals.data[s->ideals.len - 1].ops;
+    double ratio[TN_OPERATORS];
+    const exact_choice *best[TN_OPERATORS] = {NULL};
+    while (left) {
+        int op = tn__lowest(left);
+        for (uint32_t rest = left; rest; rest &= rest - 1)
+            if (c->shapes[c->shape_of[tn__lowest(rest)]].bytes > c->shapes[c->shape_of[op]].bytes)
+                op = tn__lowest(rest);
+        const exact_shape *shape = &c->shapes[c->shape_of[op]];
+        all += shape->bytes;
+        for (uint32_t i = 0; i < shape->choices.len; i++) {
+            const exact_choice *x = &shape->choices.data[i];
+            double off = fabs(near_memory + x->ratio * shape->bytes - share * all);
+            if (!is_alone(s, x) || (best[op] && off >= ratio[op])) continue;
+            best[op] = x;
+            ratio[op] = off;
+        }
+        if (best[op]) near_memory += best[op]->ratio * shape->bytes;
+        left &= ~(1u << op);
+    }
+    *out = (exact_plan){0};
+    for (int op = 0; op < s->workload->count && best[op]; op++) {
+        out->nmp[op] = best[op]->nmp;
+        out->flow.at[op] = (tn_placement){.op = (uint8_t)op,
+                                          .group = (uint8_t)op,
+                                          .normal = best[op]->normal,
+                                          .ratio = best[op]->ratio};
+        out->flow.count++;
+    }
+}
+
+static tn_status consider_spread(exact_search *v) {
+    tn_evaluation e;
+    spread(v->solver, v->plan);
+    return v->plan->flow.count == v->solver->workload->count ? tn__exact_consider(v, &e) : TN_OK;
+}
+
 tn_status tn__exact_search_within(exact_search *v, exact_found first, double *bound) {
     exact_solver *s = v->solver;
     const exact_costs *c = s->costs;
@@ -83,6 +135,7 @@ tn_status tn__exact_search_within(exact_search *v, exact_found first, double *bo
     s->side = normal > c->channel_bytes * c->normal ? EXACT_NORMAL : EXACT_NEAR_MEMORY;
     double limit = c->channel_bytes * (s->side == EXACT_NORMAL ? c->normal : c->channels);
     first.bytes = bytes_on(s, s->side, &v->plan->flow);
+    TN_CHECK(consider_spread(v));
     TN_CHECK(find_price(v, first, limit, &price, bound));
     TN_CHECK(close_gap(v, price, limit, true, bound));
     return close_gap(v, price, limit, false, bound);
