@@ -263,8 +263,9 @@ static void put_device(json_t *row, const tn_machine_space *space, const tn_find
 }
 
 static tn_status explore_part(const evaluator *v, const tn_study_part *part,
-                              const tn_machine_space *space, tn_finding **out) {
+                              const tn_machine_space *space, bool sampled, tn_finding **out) {
     tn_search_options options = TN_SEARCH_OPTIONS_INIT;
+    options.sampled_ratios = sampled;
     tn_study study = {part, 1, space, v->npu, v->nmp};
     return tn_explore(&study, &options, out, v->err);
 }
@@ -276,13 +277,14 @@ static tn_status eval_architecture(const evaluator *v, json_t *row) {
     TN_CHECK(workload_of(v, row, &part.workload));
     TN_CHECK(scenario_of(v, row, &part.scenario));
     TN_CHECK(published_devices(v, &space));
-    TN_CHECK(explore_part(v, &part, &space, &found));
+    TN_CHECK(explore_part(v, &part, &space, false, &found));
     put_device(row, &space, found->machines);
     tn_finding_release(found);
     return TN_OK;
 }
 
-/* Rows without a model: the toy run, a device each. */
+/* Rows without a model: the toy run, a device each, with the ratios that the artifact's samplers draw, as if
+ * memory held everything; "feasible" says whether it does. */
 static tn_status eval_toy(const evaluator *v, json_t *row) {
     tn_study_part part = {.weight = 1, .scenario = {16, 1024, 128, 2048, 2}};
     tn_machine_space space;
@@ -298,8 +300,15 @@ static tn_status eval_toy(const evaluator *v, json_t *row) {
     space.channel_count = space.element_count = 1;
     space.channels[0] = (int)nmp;
     space.elements[0] = (tn_element_choice){(int)fpu, mhz * 1e6, gbs * 1e9};
-    TN_CHECK(explore_part(v, &part, &space, &found));
+    TN_CHECK(explore_part(v, &part, &space, true, &found));
+    const tn_finding_machine *fitting = found->machines;
+    double best = fitting->feasible ? fitting->latency : INFINITY;
+    tn_finding_release(found);
+    space.base.memory.bank_bytes = 1e15;
+    TN_CHECK(explore_part(v, &part, &space, true, &found));
     put_device(row, &space, found->machines);
+    json_object_set_new(row, "feasible",
+                        json_boolean(best <= found->machines->latency * (1 + 1e-12)));
     tn_finding_release(found);
     return TN_OK;
 }
