@@ -278,6 +278,7 @@ tn_status tn_explore(const tn_study *study, const tn_search_options *options, tn
                    .lock = PTHREAD_MUTEX_INITIALIZER,
                    .best = INFINITY};
     TN_CHECK(check(study, e.count, err));
+    if (options->method == TN_GENETIC) return tn__genetic_explore(study, options, out, err);
     tn_finding *f = allocate(&e) ? tn__finding_new(e.count, study->count) : NULL;
     tn_status status = f ? TN_OK : tn_error_set(err, TN_OUT_OF_MEMORY, "no memory for a finding");
     if (!status) {

@@ -16,8 +16,7 @@ tn_status tn_search_dataflow(const tn_problem *p, const tn_search_options *optio
                              tn_solution *out, tn_error *err) {
     *out = (tn_solution){0};
     TN_TRY(err, tn_machine_check(&p->machine, err), "while searching dataflows");
-    if (options->method == TN_GENETIC)
-        return tn_error_set(err, TN_UNSUPPORTED, "genetic search is not there yet");
+    if (options->method == TN_GENETIC) return tn__genetic_search(p, options, out, err);
     tn__exact_problem *prepared;
     TN_CHECK(tn__exact_prepare(p, options, &prepared, err));
     tn_status status = tn__exact_run(prepared, options, out, err);

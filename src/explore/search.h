@@ -22,4 +22,11 @@ tn_hash128 tn__exact_hash(const tn__exact_problem *p);
 tn_status tn__exact_run(tn__exact_problem *p, const tn_search_options *options, tn_solution *out,
                         tn_error *err);
 
+/* The genetic search for one machine (with the errors of tn_search_dataflow), and for machine and dataflows at
+ * once: the finding has the machines that the search has come by, each with the best dataflows seen. */
+tn_status tn__genetic_search(const tn_problem *p, const tn_search_options *options,
+                             tn_solution *out, tn_error *err);
+tn_status tn__genetic_explore(const tn_study *study, const tn_search_options *options,
+                              tn_finding **out, tn_error *err);
+
 #endif
