@@ -78,11 +78,14 @@ if("${PROJECT_SOURCE_DIR}/src/cli/main.c" IN_LIST sources)
         ${PROJECT_SOURCE_DIR}/src/cli/page/inspect.html)
     tn_embed(${PROJECT_BINARY_DIR}/generated/cli/train_page.c cli_train_page
         ${PROJECT_SOURCE_DIR}/src/cli/page/train.html)
+    tn_embed(${PROJECT_BINARY_DIR}/generated/cli/explore_page.c cli_explore_page
+        ${PROJECT_SOURCE_DIR}/src/cli/page/explore.html)
     set(emit_dir ${PROJECT_SOURCE_DIR}/src/cli/emit)
     tn_embed(${PROJECT_BINARY_DIR}/generated/cli/emit_runtime.c cli_emit_runtime
         ${emit_dir}/1_types.inc ${emit_dir}/2_helpers.inc ${emit_dir}/3_api.inc)
     target_sources(tenon PRIVATE ${PROJECT_BINARY_DIR}/generated/cli/inspect_page.c
         ${PROJECT_BINARY_DIR}/generated/cli/train_page.c
+        ${PROJECT_BINARY_DIR}/generated/cli/explore_page.c
         ${PROJECT_BINARY_DIR}/generated/cli/emit_runtime.c)
     target_compile_definitions(tenon PRIVATE TENON_VERSION="${PROJECT_VERSION}")
     target_link_libraries(tenon PRIVATE tenon_static tenon_flags tenon_warnings)

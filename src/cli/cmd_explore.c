@@ -124,7 +124,7 @@ static void print_finding(cli *c, const explore_job *job, const tn_finding *f) {
 
 /* ---- as JSON -------------------------------------------------------------------------------- */
 
-static json_t *machine_json(const tn_machine *m) {
+json_t *explore_machine_json(const tn_machine *m) {
     const tn_near_memory *u = &m->near_memory;
     return json_pack("{s:s, s:i, s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:f}", "name", m->name,
                      "channels", m->memory.channels, "nmp_channels", u->channels, "fpus", u->fpus,
@@ -140,7 +140,7 @@ static json_t *evaluation_json(const tn_evaluation *e) {
                      "fits", e->fits);
 }
 
-static json_t *part_json(const tn_study_part *part, const tn_solution *s) {
+json_t *explore_part_json(const tn_study_part *part, const tn_solution *s) {
     tn_serving v = tn_serving_of(&part->workload, &part->scenario, &s->evaluation);
     return json_pack(
         "{s:s, s:{s:i, s:I, s:I, s:I, s:f}, s:f, s:o, s:{s:f, s:f, s:f, s:f}, s:o, s:b, s:f}",
@@ -158,13 +158,13 @@ static json_t *ranked_json(const explore_job *job, const tn_finding_machine *x, 
     tn_machine m;
     tn_machine_space_at(&job->space, x->index, &m);
     json_t *v = json_pack("{s:I, s:o, s:o, s:o, s:b, s:b, s:b}", "index", (json_int_t)x->index,
-                          "machine", machine_json(&m), "latency", cli_json_number(x->latency),
-                          "energy", cli_json_number(x->energy), "feasible", x->feasible, "optimal",
-                          x->optimal, "pareto", x->pareto);
+                          "machine", explore_machine_json(&m), "latency",
+                          cli_json_number(x->latency), "energy", cli_json_number(x->energy),
+                          "feasible", x->feasible, "optimal", x->optimal, "pareto", x->pareto);
     if (best) {
         json_t *parts = json_array();
         for (int i = 0; i < job->part_count; i++)
-            json_array_append_new(parts, part_json(&job->parts[i], &x->parts[i]));
+            json_array_append_new(parts, explore_part_json(&job->parts[i], &x->parts[i]));
         json_object_set_new(v, "parts", parts);
     }
     return v;
@@ -194,7 +194,8 @@ static tn_status run_fixed(cli *c, const explore_job *job, tn_error *err) {
     if (c->options.json)
         return cli_json(c,
                         json_pack("{s:s, s:o, s:o}", "schema", "tenon.explore/1", "machine",
-                                  machine_json(&p.machine), "evaluation", evaluation_json(&e)),
+                                  explore_machine_json(&p.machine), "evaluation",
+                                  evaluation_json(&e)),
                         err);
     printf("%s: %s\n", c->options.dataflow_fixed, describe_element(c, &p.machine));
     print_part(c, &job->parts[0], &e);
@@ -212,6 +213,7 @@ static tn_status report_finding(cli *c, const explore_job *job, const tn_finding
             "fewer sequences would help");
     tn_machine_space_at(&job->space, best->index, &m);
     TN_CHECK(explore_write_log(c, job->folder, &best->parts[0].evaluation, &m, err));
+    if (c->options.report) TN_CHECK(explore_report(c, job, f, c->options.report, err));
     if (c->options.json) return cli_json(c, finding_json(job, f), err);
     print_finding(c, job, f);
     return TN_OK;
@@ -239,8 +241,11 @@ tn_status cmd_explore(cli *c, tn_error *err) {
         if (words->count == 2) return explore_eval(c, words->at[1], err);
         return cli_usage(c, err, "explore eval needs ROWS.json");
     }
+    if (words->count == 1 && strcmp(words->at[0], "reproduce") == 0)
+        return explore_reproduce(c, c->options.out_dir, err);
     if (words->count)
-        return cli_usage(c, err, "unknown action '%s'; eval is one, and none searches",
+        return cli_usage(c, err,
+                         "unknown action '%s'; eval and reproduce are some, and none searches",
                          words->at[0]);
     tn_status status = explore_job_read(c, &job, err);
     if (!status) status = job.fixed ? run_fixed(c, &job, err) : run_search(c, &job, err);

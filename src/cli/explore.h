@@ -34,6 +34,17 @@ tn_status explore_read_elements(cli *c, const char *text, tn_machine_space *out,
 tn_status explore_write_log(cli *c, const char *folder, const tn_evaluation *e, const tn_machine *m,
                             tn_error *err);
 
+json_t *explore_machine_json(const tn_machine *m);
+json_t *explore_part_json(const tn_study_part *part, const tn_solution *s);
+
+/* page/explore.html about what was found, whose best machine is feasible; or with `data`, which is dropped. */
+tn_status explore_report(cli *c, const explore_job *job, const tn_finding *f, const char *path,
+                         tn_error *err);
+tn_status explore_page_write(json_t *data, const char *path, tn_error *err);
+
+/* The evaluation of the H²-LLM paper, 36 points; results.json, results.csv and reproduce.html in `folder`, unless
+ * that is NULL. */
+tn_status explore_reproduce(cli *c, const char *folder, tn_error *err);
 tn_status explore_eval(cli *c, const char *path, tn_error *err);
 
 #endif

@@ -1,8 +1,6 @@
 /* One page about a model: page/inspect.html with the data put in. See inspect.h. */
-#include <stdlib.h>
-
-#include "base/io.h"
 #include "cli/inspect.h"
+#include "cli/page.h"
 #include "ir/rules.h"
 
 /* The page, embedded by CMake. */
@@ -107,9 +105,9 @@ static json_t *memory_json(const cli_inspection *x) {
                      (double)x->weights);
 }
 
-static char *page_data(cli *c, const cli_inspection *x) {
+tn_status cli_inspect_html(cli *c, const cli_inspection *x, const char *path, tn_error *err) {
     json_t *data = cli_inspect_json(c, x);
-    if (!data) return NULL;
+    if (!data) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
     json_object_del(data, "groups");
     json_object_del(data, "memory");
     add_port_steps(x, json_object_get(data, "inputs"), false);
@@ -118,24 +116,5 @@ static char *page_data(cli *c, const cli_inspection *x) {
     json_object_set_new(data, "edges", edges_json(c, x));
     json_object_set_new(data, "nodes", nodes_json(x));
     json_object_set_new(data, "memory", memory_json(x));
-    /* With / escaped no text can end the script element. */
-    char *text = json_dumps(data, JSON_COMPACT | JSON_ESCAPE_SLASH | JSON_REAL_PRECISION(6));
-    json_decref(data);
-    return text;
-}
-
-tn_status cli_inspect_html(cli *c, const cli_inspection *x, const char *path, tn_error *err) {
-    const char *page = cli_inspect_page[0], *mark = strstr(page, "@DATA@");
-    char *data = page_data(c, x);
-    if (!mark) TN_BUG("the page has no place for its data");
-    if (!data) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
-    tn_str s;
-    tn_str_init(&s);
-    tn_str_append_n(&s, page, (size_t)(mark - page));
-    tn_str_append(&s, data);
-    tn_str_append(&s, mark + strlen("@DATA@"));
-    tn_status status = tn_file_write(path, s.data, s.len, false, err);
-    tn_str_deinit(&s);
-    free(data);
-    return status;
+    return cli_page_write(cli_inspect_page[0], data, path, err);
 }

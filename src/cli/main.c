@@ -38,7 +38,8 @@ const cli_verb cli_verbs[] = {
      "Search machines and dataflows for the inference of transformers",
      "Without an action: the best machine of a family, with the best dataflow on it, for one use "
      "of a\n"
-     "transformer or several. eval prints rows of reference files with Tenon's figures.",
+     "transformer or several. eval prints rows of reference files with Tenon's figures; reproduce\n"
+     "runs the evaluation of the H2-LLM paper, 3 models x 4 datasets x 3 batches.",
      NULL},
     {"doctor", V_DOCTOR, cmd_doctor, "", 0, 0, "Show what was found on this machine",
      "CPU, caches, memory, GPUs, compilers, MPI, NCCL, OpenCL, measured roofs.", NULL},

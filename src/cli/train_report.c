@@ -1,9 +1,7 @@
 /* See train_report.h; the page is page/train.html. */
 #include <math.h>
-#include <stdlib.h>
 
-#include "base/io.h"
-#include "cli/output.h"
+#include "cli/page.h"
 #include "cli/train_report.h"
 
 extern const char *const cli_train_page[];
@@ -44,22 +42,7 @@ static json_t *points(const train_report *r) {
 }
 
 tn_status cli_train_page_write(json_t *data, const char *path, tn_error *err) {
-    const char *page = cli_train_page[0], *mark = strstr(page, "@DATA@");
-    /* With / escaped no text can end the script element. */
-    char *text =
-        data ? json_dumps(data, JSON_COMPACT | JSON_ESCAPE_SLASH | JSON_REAL_PRECISION(6)) : NULL;
-    json_decref(data);
-    if (!mark) TN_BUG("the page has no place for its data");
-    if (!text) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
-    tn_str s;
-    tn_str_init(&s);
-    tn_str_append_n(&s, page, (size_t)(mark - page));
-    tn_str_append(&s, text);
-    tn_str_append(&s, mark + strlen("@DATA@"));
-    tn_status status = tn_file_write(path, s.data, s.len, false, err);
-    tn_str_deinit(&s);
-    free(text);
-    return status;
+    return cli_page_write(cli_train_page[0], data, path, err);
 }
 
 tn_status cli_train_report_write(const train_report *r, const char *title, json_t *samples,
