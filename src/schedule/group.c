@@ -500,6 +500,7 @@ static tn_status form_guarded(void *argument, tn_error *err) {
     tn_grouping *p = argument;
     const tn_graph *g = p->graph;
     (void)err;
+    p->typical = tn__typical_sizes(g, p->arena);
     p->inlined = TN_NEW_N(p->arena, uint8_t, g->nodes.len);
     p->constant = TN_NEW_N(p->arena, uint8_t, g->nodes.len);
     p->steady = TN_NEW_N(p->arena, uint8_t, g->nodes.len);

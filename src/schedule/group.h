@@ -148,6 +148,7 @@ struct tn_grouping {
     tn_costs costs;
     double seconds;             /* that moving, element-wise work and launches take, by `costs` */
     double least_seconds;       /* that they take in any grouping */
+    const int64_t *typical;     /* per symbol: the size it is taken for */
     uint32_t tried;             /* groupings compared */
     bool all_tried;             /* these were all combinations of the choices there are */
     uint8_t *inlined;           /* per node */

@@ -4,47 +4,62 @@
 
 enum { LONG_OPERATION = 12 }; /* simple operations that exp, tanh and the like are worth */
 
-static double count_of(const tn_graph *g, tn_value v) {
-    const tn_shape *s = &tn_graph_type(g, v)->shape;
-    double count = 1;
-    for (int i = 0; i < s->rank; i++) count *= (double)tn_dim_guess(g->dims, s->dim[i]);
-    return count;
+const int64_t *tn__typical_sizes(const tn_graph *g, tn_arena *arena) {
+    int64_t *sizes = TN_NEW_N(arena, int64_t, g->dims->symbols.len);
+    for (uint32_t i = 0; i < g->dims->symbols.len; i++) {
+        const tn_dim_symbol *s = &g->dims->symbols.data[i];
+        int64_t size = TN_MAX(s->lo, TN_MIN(s->hi, (int64_t)TN_TYPICAL_SIZE));
+        sizes[i] = size - size % s->divisor;
+        if (sizes[i] < s->lo) sizes[i] += s->divisor;
+    }
+    return sizes;
 }
 
-static double bytes_of(const tn_graph *g, tn_value v) {
-    return count_of(g, v) * (double)tn_dtype_bits(tn_graph_type(g, v)->dtype) / 8;
+/* Elements, which views of one another have as many of: so sizes follow from those of the symbols. */
+static double count_of(const tn_grouping *p, tn_value v) {
+    const tn_shape *s = &tn_graph_type(p->graph, v)->shape;
+    double count = 1;
+    for (int i = 0; i < s->rank; i++)
+        count *= (double)tn_dim_eval(p->graph->dims, s->dim[i], p->typical);
+    return TN_MAX(count, 0);
+}
+
+static double bytes_of(const tn_grouping *p, tn_value v) {
+    return count_of(p, v) * (double)tn_dtype_bits(tn_graph_type(p->graph, v)->dtype) / 8;
 }
 
 /* Bytes of what one member has of a value: members are grouped as one is. */
-static double member_bytes(const tn_graph *g, tn_value v) {
+static double member_bytes(const tn_grouping *p, tn_value v) {
+    const tn_graph *g = p->graph;
     int64_t members = tn_graph_root(g)->members;
     const tn_shape *s = &tn_graph_type(g, v)->shape;
     bool has = members > 1 && s->rank > 0 && s->dim[0] == tn_dim_const(g->dims, members);
-    return bytes_of(g, v) / (has ? (double)members : 1);
+    return bytes_of(p, v) / (has ? (double)members : 1);
 }
 
 /* Open sizes are mostly smaller at run time than the guess. */
 static bool fits_cache(const tn_grouping *p, tn_value v) {
-    return member_bytes(p->graph, v) <= p->costs.cached_bytes ||
+    return member_bytes(p, v) <= p->costs.cached_bytes ||
            !tn_shape_is_const(&tn_graph_type(p->graph, v)->shape);
 }
 
 double tn__seconds_of(const tn_grouping *p, tn_value v) {
-    return bytes_of(p->graph, v) / (fits_cache(p, v) ? p->costs.cache : p->costs.memory);
+    return bytes_of(p, v) / (fits_cache(p, v) ? p->costs.cache : p->costs.memory);
 }
 
 /* Of an operand that a contraction evaluates into scratch: a write, and a read, which a large operand
  * in memory would cost as well. */
 static double scratch_seconds(const tn_grouping *p, tn_value v) {
-    return bytes_of(p->graph, v) * (fits_cache(p, v) ? 2 : 1) / p->costs.cache;
+    return bytes_of(p, v) * (fits_cache(p, v) ? 2 : 1) / p->costs.cache;
 }
 
 /* Element-wise operations of a node. */
-static double points_of(const tn_graph *g, tn_node n) {
+static double points_of(const tn_grouping *p, tn_node n) {
+    const tn_graph *g = p->graph;
     const tn_node_info *info = tn_graph_node(g, n);
     const tn_lower *l = tn__lower_of(g, n);
     if (l->kind != TN_LOWER_EXPRESSION || l->view) return 0;
-    return count_of(g, info->out) * (tn__is_long_operation(info->op) ? LONG_OPERATION : 1);
+    return count_of(p, info->out) * (tn__is_long_operation(info->op) ? LONG_OPERATION : 1);
 }
 
 /* ---- one grouping --------------------------------------------------------------------------- */
@@ -66,7 +81,7 @@ static void add_node(walk *w, tn_node n) {
     const tn_graph *g = p->graph;
     const tn_node_info *info = tn_graph_node(g, n);
     const tn_group *group = &p->groups.data[w->id];
-    w->points += points_of(g, n);
+    w->points += points_of(p, n);
     for (uint32_t i = 0; i < tn__operands_read(info); i++) {
         tn_value v = info->in[i];
         tn_node from = tn_graph_value(g, v)->node;
@@ -176,7 +191,7 @@ double tn__least_seconds(const tn_grouping *p) {
     for (tn_node n = 0; n < g->nodes.len; n++) {
         const tn_node_info *info = tn_graph_node(g, n);
         bool computed = !p->constant[n] && (!p->inlined[n] || read[info->out]);
-        if (computed) seconds += points_of(g, n) / p->costs.points;
+        if (computed) seconds += points_of(p, n) / p->costs.points;
         if (tn__lower_of(g, n)->kind == TN_LOWER_SOURCE && info->out_count && read[info->out])
             seconds += p->constant[n] ? 0 : tn__seconds_of(p, info->out);
         if (has_kernel_of_its_own(p, n) && !p->constant[n])

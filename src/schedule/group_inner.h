@@ -48,6 +48,8 @@ void tn__order_readers_first(tn_grouping *p);
 
 /* ---- group_cost.c --------------------------------------------------------------------------- */
 
+/* Per symbol a size that it may have. */
+const int64_t *tn__typical_sizes(const tn_graph *g, tn_arena *arena);
 /* Of storing or loading a value. */
 double tn__seconds_of(const tn_grouping *p, tn_value v);
 double tn__group_seconds(tn_grouping *p, uint32_t id);

@@ -9,8 +9,7 @@ enum {
     TASK_FLOPS = 4 << 20,
     STAGE_ELEMENTS = 1 << 20, /* read once per panel, so the last cache will do */
     STAGED_DEPTH = 256,       /* elements of k of an A that is read by columns */
-    TYPICAL_SIZE = 64,
-    PACKED_ROWS = 32, /* that a packed panel of B meets at least */
+    PACKED_ROWS = 32,         /* that a packed panel of B meets at least */
     PAGE_ELEMENTS = 1 << 10,
     PACKED_ELEMENTS = 128 << 10,
     FAR_ELEMENTS = 768 << 10,
@@ -30,7 +29,7 @@ int64_t tn_dim_guess(const tn_dims *t, tn_dim d) {
     int64_t value;
     if (tn_dim_const_value(t, d, &value)) return value;
     int64_t lo = tn_dim_lo(t, d), hi = tn_dim_hi(t, d);
-    return TN_MAX(lo, TN_MIN(hi, (int64_t)TYPICAL_SIZE));
+    return TN_MAX(lo, TN_MIN(hi, (int64_t)TN_TYPICAL_SIZE));
 }
 
 static int64_t clamp_product(int64_t a, int64_t b) {

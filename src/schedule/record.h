@@ -252,6 +252,8 @@ void tn__prologue_ranges(const tn_grouping *p, const tn_group *g, uint32_t *rang
 /* Operations that need long vector code. */
 bool tn__is_long_operation(tn_op op);
 
+enum { TN_TYPICAL_SIZE = 64 }; /* of what is known at run time only */
+
 /* A guess at a size for the purpose of cutting work: the constant, or a typical value within its
  * bounds. */
 int64_t tn_dim_guess(const tn_dims *t, tn_dim d);
