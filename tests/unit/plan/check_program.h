@@ -45,8 +45,8 @@ static inline void grouping_writers(grouping_checker *c) {
     const tn_grouping *p = c->p;
     memset(c->writer, 0xff, p->graph->values.len * sizeof *c->writer);
     for (uint32_t id = 0; id < p->groups.len; id++)
-        for (uint32_t i = 0; i < p->groups.data[id].stores.len; i++) {
-            tn_value v = tn_group_storage(p, p->groups.data[id].stores.data[i]);
+        for (uint32_t i = 0; i < tn_group_results(&p->groups.data[id]); i++) {
+            tn_value v = tn_group_storage(p, tn_group_result(&p->groups.data[id], i));
             if (c->writer[v] != UINT32_MAX)
                 c->wrong = tn_arena_printf(c->arena, "value %%%u is stored twice", v);
             c->writer[v] = id;
