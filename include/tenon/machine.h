@@ -27,6 +27,7 @@ typedef struct tn_processor {
     double macs;        /* multiply-accumulates a second, peak */
     double utilization; /* share of that peak, and of the memory's bandwidth, that products reach */
     int vector_units;   /* that add up partial sums */
+    double vector_rate; /* additions a second of one of them; 0: as fast as they come */
     double sram;        /* bytes on the chip */
     double mac_energy, sram_bit_energy;
 } tn_processor;
@@ -34,20 +35,22 @@ typedef struct tn_processor {
 /* Memory that processor and units near memory share. */
 typedef struct tn_memory {
     int channels;
-    int banks;         /* of a channel */
-    double bank_bytes; /* capacity of a bank */
-    double bandwidth;  /* of a channel */
-    double bit_energy; /* to move one bit through a channel */
+    int banks;               /* of a channel */
+    double bank_bytes;       /* capacity of a bank */
+    double bandwidth;        /* of a channel */
+    double bit_energy;       /* to move one bit through a channel */
+    double array_bit_energy; /* to read one bit within a bank, as units near memory do */
 } tn_memory;
 
 /* Processing elements, one at each bank of some channels ("NMP channels"; the others are "normal"). A channel's
  * input buffer is shared by its elements; weight and output buffers belong to one element. */
 typedef struct tn_near_memory {
-    int channels;     /* of memory.channels; 0: none */
-    int fpus;         /* of an element */
-    int macs;         /* multiply-accumulates of an FPU in a cycle */
-    double clock;     /* of an element */
-    double bandwidth; /* from a bank to its element */
+    int channels;               /* of memory.channels; 0: none */
+    int fpus;                   /* of an element */
+    int macs;                   /* multiply-accumulates of an FPU in a cycle */
+    double clock;               /* of an element */
+    double bandwidth;           /* from a bank to its element */
+    double row_bytes, row_time; /* of a bank's row, and to open the next one; 0: hidden */
     double input_buffer, weight_buffer, output_buffer; /* bytes */
     double utilization;                                /* share of the roofline that is reached */
     double mac_energy, buffer_bit_energy, bank_bit_energy;
@@ -165,7 +168,8 @@ typedef struct tn_cost_model tn_cost_model;
 
 /* SPEC is one of
  *   "npu_roofline", "nmp_roofline"   the rooflines of the H²-LLM artifact (ISCA '25), exactly
- *   "nmp_dataflow"                   output-stationary tiles, buffers, mode changes, synchronisation, energy
+ *   "nmp_dataflow"                   output-stationary tiles, buffers, mode changes, synchronisation, energy;
+ *                                    for units near memory and for the processor (docs/exploring.md)
  *   "roofline:FILE"                  the machine at hand: FILE is the profile of `tenon doctor --measure`
  *   "library:FILE"                   a shared library (tn_cost_plugin below)
  *   "process:COMMAND"                a program that answers a JSON object a line (docs/machines.md)

@@ -14,6 +14,7 @@ static const struct {
 } kinds[] = {
     {"npu_roofline", false, tn__cost_npu_roofline},
     {"nmp_roofline", false, tn__cost_nmp_roofline},
+    {"nmp_dataflow", false, tn__cost_nmp_dataflow},
     {"roofline", true, tn__cost_measured},
     {"library", true, tn__cost_library},
     {"process", true, tn__cost_process},

@@ -19,6 +19,7 @@ struct tn_cost_model {
 /* Each fills `m` for what stands behind the colon of its SPEC ("" where there is none). */
 tn_status tn__cost_npu_roofline(const char *rest, tn_cost_model *m, tn_error *err);
 tn_status tn__cost_nmp_roofline(const char *rest, tn_cost_model *m, tn_error *err);
+tn_status tn__cost_nmp_dataflow(const char *rest, tn_cost_model *m, tn_error *err);
 tn_status tn__cost_measured(const char *path, tn_cost_model *m, tn_error *err);
 tn_status tn__cost_library(const char *path, tn_cost_model *m, tn_error *err);
 tn_status tn__cost_process(const char *command, tn_cost_model *m, tn_error *err);
