@@ -191,7 +191,7 @@ typedef struct tn_search_options {
     tn_dataflow_space space;
     tn_objective objective;
     tn_search_method method;
-    double area_limit; /* mm² of a processing element; 0: the machine's own */
+    double area_limit; /* mm² of a processing element; 0: the machine's own; INFINITY: none */
     double
         seconds; /* an exact search that needs longer for one machine answers with a bound; 0: 2 */
     int threads; /* 0: the cores; results do not depend on it */
@@ -243,7 +243,8 @@ typedef struct tn_finding_machine {
     tn_solution *parts;             /* one for each part */
 } tn_finding_machine;
 
-/* All machines of the space, best first; equal ones in the order of the space. */
+/* All machines of the space, best first; equal ones in the order of the space. Those that nothing fits into, or
+ * whose elements are too large, come last: not feasible, of infinite value. */
 typedef struct tn_finding {
     tn_finding_machine *machines;
     int64_t count;

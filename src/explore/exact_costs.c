@@ -1,10 +1,12 @@
 /* Filling the tables of exact search. */
 #include "explore/exact_costs.h"
 
-#include <stdlib.h>
+#include <math.h>
 
 #include "explore/dataflow.h"
 #include "machine/cost_model.h"
+
+enum { MOST_RATIOS = 1 << 21 };
 
 typedef struct filling {
     tn_arena *arena;
@@ -103,32 +105,49 @@ static tn_status add_choice(const filling *f, exact_shape *s, exact_choice c) {
     return TN_OK;
 }
 
-static int by_ratio(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
+/* The last choice is needless once the next, with more near memory, takes no longer there and no more energy. */
+static void drop_dominated(exact_shape *s) {
+    const exact_choice *last = &s->choices.data[s->choices.len - 1], *before = last - 1;
+    if (before->nmp != last->nmp || !before->normal || before->near_memory < last->near_memory ||
+        before->processor < last->processor || before->energy < last->energy)
+        return;
+    s->choices.data[s->choices.len - 2] = *last;
+    s->choices.len--;
 }
 
 /* The union's ratios: all that give the parts whole units, and the data-centric ones. */
-static double *all_ratios(const filling *f, const exact_shape *s, int nmp, int *count) {
-    int64_t units = tn__fission_units(&s->decode);
-    double *ratios = TN_NEW_N(f->arena, double, units + TN_FISSION_RATIOS);
-    *count = tn__fission_ratios(f->problem, s->op, nmp, ratios);
-    for (int64_t i = 1; i < units; i++) ratios[(*count)++] = tn__fission_share(i, units);
-    qsort(ratios, (size_t)*count, sizeof *ratios, by_ratio);
-    return ratios;
+static tn_status add_all_fissions(const filling *f, exact_shape *s, int nmp) {
+    int64_t units = tn__fission_units(&s->decode), part = 1;
+    double few[TN_FISSION_RATIOS], last = 0;
+    int count = tn__fission_ratios(f->problem, s->op, nmp, few), at = 0;
+    bool published =
+        true; /* the last one: those stay, so that the union holds all dataflows of both spaces */
+    if (units > MOST_RATIOS / f->out->channels)
+        return tn_error_set(f->err, TN_UNSUPPORTED,
+                            "operator %s can be divided in %lld ways on each count of %d channels; "
+                            "exact search of the union takes up to %d in all, genetic search any",
+                            f->problem->workload->operators[s->op].name, (long long)units,
+                            f->out->channels, MOST_RATIOS);
+    while (part < units || at < count) {
+        double share = part < units ? tn__fission_share(part, units) : INFINITY;
+        bool next_published = at < count && few[at] <= share, drop = !published;
+        double ratio = next_published ? few[at] : share;
+        next_published ? at++ : part++;
+        if (ratio <= last) continue;
+        last = ratio;
+        published = next_published;
+        TN_CHECK(add_choice(f, s, (exact_choice){.nmp = nmp, .normal = 1, .ratio = ratio}));
+        if (drop) drop_dominated(s);
+    }
+    return TN_OK;
 }
 
 static tn_status add_fissions(const filling *f, exact_shape *s, int nmp) {
-    double few[TN_FISSION_RATIOS], *ratios = few;
-    int count;
-    if (f->space == TN_UNION)
-        ratios = all_ratios(f, s, nmp, &count);
-    else
-        count =
-            tn__fission_ratios_at(f->problem, s->op, nmp, f->sampled ? 1 : TN_FISSION_RATES, few);
+    double ratios[TN_FISSION_RATIOS];
+    int count =
+        tn__fission_ratios_at(f->problem, s->op, nmp, f->sampled ? 1 : TN_FISSION_RATES, ratios);
     for (int i = 0; i < count; i++)
-        if (!i || ratios[i] > ratios[i - 1])
-            TN_CHECK(add_choice(f, s, (exact_choice){.nmp = nmp, .normal = 1, .ratio = ratios[i]}));
+        TN_CHECK(add_choice(f, s, (exact_choice){.nmp = nmp, .normal = 1, .ratio = ratios[i]}));
     return TN_OK;
 }
 
@@ -136,7 +155,8 @@ static tn_status fill_shape(const filling *f, exact_shape *s) {
     if (f->out->normal) TN_CHECK(add_choice(f, s, (exact_choice){.normal = 1}));
     for (int n = 1; n <= f->out->channels; n++) {
         TN_CHECK(add_choice(f, s, (exact_choice){.nmp = n, .ratio = 1}));
-        if (f->out->normal && f->space != TN_COMPUTE_CENTRIC) TN_CHECK(add_fissions(f, s, n));
+        if (!f->out->normal || f->space == TN_COMPUTE_CENTRIC) continue;
+        TN_CHECK(f->space == TN_UNION ? add_all_fissions(f, s, n) : add_fissions(f, s, n));
     }
     return TN_OK;
 }

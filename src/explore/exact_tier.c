@@ -17,7 +17,11 @@ static int by_near_memory(const void *a, const void *b) {
 /* Keeps the points from `first` on of which no other is better in both. */
 static uint32_t keep_best_points(exact_options *o, uint32_t first) {
     uint32_t kept = first;
-    qsort(o->points.data + first, o->points.len - first, sizeof(exact_point), by_near_memory);
+    for (uint32_t i = first; i + 1 < o->points.len; i++) {
+        if (by_near_memory(&o->points.data[i], &o->points.data[i + 1]) < 0) continue;
+        qsort(o->points.data + first, o->points.len - first, sizeof(exact_point), by_near_memory);
+        break;
+    }
     for (uint32_t i = first; i < o->points.len; i++)
         if (kept == first || o->points.data[i].processor < o->points.data[kept - 1].processor)
             o->points.data[kept++] = o->points.data[i];
