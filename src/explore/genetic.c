@@ -97,7 +97,7 @@ static tn_status make_child(genetic *g, int i, tn_error *err) {
 /* ---- threads -------------------------------------------------------------------------------- */
 
 static double best_value(const genetic *g) {
-    return g->parents.count && !g->parents.at[0].over ? g->parents.at[0].value : INFINITY;
+    return g->parents.count && g->parents.at[0].over == 0 ? g->parents.at[0].value : INFINITY;
 }
 
 static bool report(genetic *g) {
