@@ -2,6 +2,7 @@
 """How far the genetic search stays behind the exact one: 3 models × 4 datasets × 3 batches on one machine.
 
     bench/check_genetic.py [--dataflows SPACE] [--population N] [--generations N] [--seed N] [--threads N] [--most GAP]
+                          [--near-memory-model MODEL] [--skip MODEL:BATCH]
 
 Both searches run through `tenon explore`. Exits with 1 where the genetic search is more than GAP (default 0.02) above
 the best that the exact one found, or below a proven optimum, which would be a wrong proof.
@@ -49,6 +50,8 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--generations", type=int, default=50)
     parser.add_argument("--seed", type=int, default=114514)
     parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--near-memory-model", default="nmp_roofline")
+    parser.add_argument("--skip", default="", help="points of this MODEL:BATCH")
     parser.add_argument("--most", type=float, default=0.02)
     return parser.parse_args()
 
@@ -62,10 +65,11 @@ def main() -> int:
     ]
     worst, logs, total, failed = 0.0, 0.0, 0.0, 0
     print("model dataset batch        exact                genetic              gap  seconds", flush=True)
-    points = [(m, d, b) for m in MODELS for d in DATASETS for b in BATCHES]
+    points = [(m, d, b) for m in MODELS for d in DATASETS for b in BATCHES if f"{m}:{b}" != a.skip]
     with tempfile.TemporaryDirectory() as folder:
         for model, dataset, batch in points:
             options = [*point(model, dataset, batch), "--dataflows", a.dataflows]
+            options += ["--near-memory-model", a.near_memory_model]
             exact, _ = explore([*options, "--seconds", "20"], folder)
             found, seconds = explore([*options, *genetic], folder)
             best, value = exact["evaluation"]["total"], found["evaluation"]["total"]

@@ -11,9 +11,10 @@
 #include "base/base.h"
 #include "base/cores.h"
 #include "explore/finding.h"
+#include "explore/genetic_memo.h"
 #include "explore/search.h"
 
-enum { POPULATION = 100, GENERATIONS = 10, PARENTS = 50 };
+enum { POPULATION = 100, GENERATIONS = 10, PARENTS = 50, MOST_THREADS = 256 };
 
 typedef struct crowd {
     genetic_individual *at;
@@ -26,6 +27,12 @@ typedef struct ranked {
     int order;
 } ranked;
 
+/* A thread. */
+typedef struct worker {
+    struct genetic *search;
+    genetic_memo *memo;
+} worker;
+
 typedef struct genetic {
     genetic_family family;
     const tn_search_options *options;
@@ -36,6 +43,8 @@ typedef struct genetic {
     genetic_individual **best; /* by machine; NULL: none yet */
     int64_t machine_count;
     int generation;
+    worker workers[MOST_THREADS]; /* the first one is the caller */
+    int worker_count;
     atomic_int next, done;
     atomic_bool stop;
     pthread_mutex_t lock; /* of what follows */
@@ -61,14 +70,16 @@ tn_problem tn__genetic_problem(const genetic_family *f, int64_t machine, int par
 
 /* ---- one child ------------------------------------------------------------------------------ */
 
-static tn_status evaluate(const genetic *g, genetic_individual *x, tn_error *err) {
+static tn_status evaluate(const genetic *g, genetic_memo *memo, genetic_individual *x,
+                          tn_error *err) {
     const genetic_family *f = &g->family;
-    x->over = x->value = x->energy = 0;
+    x->over = x->value = x->energy = x->latency = 0;
     for (int part = 0; part < f->study->count; part++) {
         genetic_part *p = &x->parts[part];
         double weight = f->study->parts[part].weight;
         if (!p->known) {
             tn_problem problem = tn__genetic_problem(f, x->machine, part);
+            tn__genetic_memo_use(memo, x->machine, &problem);
             TN_TRY(err, tn_dataflow_evaluate(&problem, &p->flow, &p->evaluation, err),
                    "while evaluating machine %lld of %s", (long long)x->machine,
                    problem.machine.name);
@@ -77,11 +88,12 @@ static tn_status evaluate(const genetic *g, genetic_individual *x, tn_error *err
         x->over += p->over;
         x->value += weight * tn__objective(f->options->objective, &p->evaluation);
         x->energy += weight * p->evaluation.energy;
+        x->latency += weight * p->evaluation.total;
     }
     return TN_OK;
 }
 
-static tn_status make_child(genetic *g, int i, tn_error *err) {
+static tn_status make_child(genetic *g, genetic_memo *memo, int i, tn_error *err) {
     genetic_child c = {
         .family = &g->family,
         .parents = g->parents.at,
@@ -89,7 +101,7 @@ static tn_status make_child(genetic *g, int i, tn_error *err) {
         .random = tn__sample_stream(g->options->seed, (uint32_t)g->generation, (uint32_t)i),
         .out = &g->children.at[i]};
     if (!tn__genetic_breed(&c)) return TN_OK;
-    TN_CHECK(evaluate(g, c.out, err));
+    TN_CHECK(evaluate(g, memo, c.out, err));
     g->made[i] = true;
     return TN_OK;
 }
@@ -118,32 +130,34 @@ static void fail(genetic *g, int i, tn_status status, const tn_error *err) {
     atomic_store(&g->stop, true);
 }
 
-static void work(genetic *g, bool caller) {
+static void work(const worker *w) {
+    genetic *g = w->search;
     while (!atomic_load(&g->stop)) {
         int i = atomic_fetch_add(&g->next, 1);
         if (i >= g->population) return;
         tn_error err = TN_ERROR_INIT;
-        tn_status status = make_child(g, i, &err);
+        tn_status status = make_child(g, w->memo, i, &err);
         if (status) fail(g, i, status, &err);
         atomic_fetch_add(&g->done, 1);
-        if (caller && !report(g)) atomic_store(&g->stop, true);
+        if (w == g->workers && !report(g)) atomic_store(&g->stop, true);
     }
 }
 
 static void *run(void *argument) {
-    work(argument, false);
+    work(argument);
     return NULL;
 }
 
 static void make_generation(genetic *g) {
-    pthread_t threads[256];
-    int wanted = g->options->threads > 0 ? g->options->threads : tn_cores(), count = 0;
-    wanted = TN_MIN(TN_MIN(wanted, g->population), (int)TN_COUNT(threads));
+    pthread_t threads[MOST_THREADS];
+    int count = 0;
     atomic_store(&g->next, 0);
     atomic_store(&g->done, 0);
     memset(g->made, 0, (size_t)g->population * sizeof *g->made);
-    while (count + 1 < wanted && pthread_create(&threads[count], NULL, run, g) == 0) count++;
-    work(g, true);
+    while (count + 1 < g->worker_count &&
+           pthread_create(&threads[count], NULL, run, &g->workers[count + 1]) == 0)
+        count++;
+    work(&g->workers[0]);
     for (int i = 0; i < count; i++) pthread_join(threads[i], NULL);
 }
 
@@ -153,6 +167,7 @@ static int compare_values(const genetic_individual *a, const genetic_individual 
     if (a->over != b->over) return a->over < b->over ? -1 : 1;
     if (a->value != b->value) return a->value < b->value ? -1 : 1;
     if (a->energy != b->energy) return a->energy < b->energy ? -1 : 1;
+    if (a->latency != b->latency) return a->latency < b->latency ? -1 : 1;
     return 0;
 }
 
@@ -244,12 +259,24 @@ static void release_crowd(crowd *c) {
     free(c->parts);
 }
 
+static bool new_workers(genetic *g) {
+    int wanted = g->options->threads > 0 ? g->options->threads : tn_cores();
+    g->worker_count = TN_MIN(TN_MIN(wanted, g->population), MOST_THREADS);
+    for (int i = 0; i < g->worker_count; i++) {
+        const tn_study *s = g->family.study;
+        worker *w = &g->workers[i];
+        *w = (worker){g, tn__genetic_memo_new(s->processor, s->near_memory)};
+        if (!w->memo) return false;
+    }
+    return true;
+}
+
 static tn_status allocate(genetic *g, tn_error *err) {
     int parts = g->family.study->count;
     size_t machines = (size_t)g->machine_count;
     bool ok = new_crowd(&g->children, g->population, parts) &&
               new_crowd(&g->parents, g->most_parents, parts) &&
-              new_crowd(&g->next_parents, g->most_parents, parts);
+              new_crowd(&g->next_parents, g->most_parents, parts) && new_workers(g);
     g->made = calloc((size_t)g->population, sizeof *g->made);
     g->ranking = calloc((size_t)g->population + (size_t)g->most_parents, sizeof *g->ranking);
     g->best = calloc(machines, sizeof *g->best);
@@ -264,6 +291,7 @@ static void release(genetic *g) {
     release_crowd(&g->parents);
     release_crowd(&g->next_parents);
     for (int64_t i = 0; g->best && i < g->machine_count; i++) free(g->best[i]);
+    for (int i = 0; i < g->worker_count; i++) tn__genetic_memo_release(g->workers[i].memo);
     free(g->best);
     free(g->made);
     free(g->ranking);
@@ -353,10 +381,9 @@ static void fill(const genetic *g, tn_finding *f) {
         m->feasible = true;
         m->value = x->value;
         m->energy = x->energy;
-        for (int part = 0; part < f->part_count; part++) {
+        m->latency = x->latency;
+        for (int part = 0; part < f->part_count; part++)
             m->parts[part] = solution_of(&x->parts[part]);
-            m->latency += g->family.study->parts[part].weight * x->parts[part].evaluation.total;
-        }
     }
     tn__finding_rank(f);
 }

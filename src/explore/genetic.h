@@ -4,6 +4,7 @@
  *
  *   breed    new individuals: at random, by the artifact's operators 0–4 and crossover   genetic_breed.c
  *   refine   small changes of one dataflow, which the artifact does not have             genetic_refine.c
+ *   memo     what cost models have answered                                           genetic_memo.c
  *   select   generations, threads, parents                                               genetic.c */
 #ifndef TENON_EXPLORE_GENETIC_H
 #define TENON_EXPLORE_GENETIC_H
@@ -19,7 +20,7 @@ typedef struct genetic_part {
 
 typedef struct genetic_individual {
     int64_t machine;
-    double over, value, energy; /* sums over the parts; value and energy weighted */
+    double over, value, energy, latency; /* sums over the parts, weighted but for `over` */
     genetic_part *parts;
 } genetic_individual;
 

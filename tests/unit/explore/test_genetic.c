@@ -1,5 +1,7 @@
 /* Genetic search: near the exact optimum, the same bits for any number of threads, several uses at once, and cost
  * models that see what came before. */
+#include <stdatomic.h>
+
 #include "machine/cost_model.h"
 #include "unit/explore/rows.h"
 
@@ -211,6 +213,31 @@ static void test_genetic__serves_models_that_see_what_came_before(void **state) 
     }
 }
 
+/* The roofline, counting questions. */
+static tn_status counting_cost(void *state, const tn_cost_query *q, tn_cost *out, tn_error *err) {
+    atomic_fetch_add((atomic_int *)state, 1);
+    return tn_cost_of(nmp, q, out, err);
+}
+
+static void test_genetic__asks_separable_models_once(void **state) {
+    (void)state;
+    atomic_int asked = 0;
+    tn_cost_model counting = {.name = "counting", .cost = counting_cost, .state = &asked};
+    tn_workload w;
+    tn_problem p = point(&w, "llama", "sg", 4);
+    tn_search_options o = genetic(100, 10);
+    o.threads = 1;
+    tn_solution plain = solve(&p, &o), memoised, every;
+    p.near_memory = &counting;
+    every = solve(&p, &o);
+    assert_true(atomic_exchange(&asked, 0) > 5000);
+    counting.separable = true;
+    memoised = solve(&p, &o);
+    assert_in_range(atomic_load(&asked), 50, 1000);
+    assert_memory_equal(&every, &plain, sizeof plain);
+    assert_memory_equal(&memoised, &plain, sizeof plain);
+}
+
 static tn_status broken_cost(void *state, const tn_cost_query *q, tn_cost *out, tn_error *err) {
     (void)state, (void)err;
     out->latency = q->product.m > 1 ? 1 : NAN;
@@ -265,6 +292,7 @@ int main(void) {
         cmocka_unit_test(test_genetic__never_loses_its_best),
         cmocka_unit_test(test_explore__weighs_uses_that_share_a_machine),
         cmocka_unit_test(test_genetic__serves_models_that_see_what_came_before),
+        cmocka_unit_test(test_genetic__asks_separable_models_once),
         cmocka_unit_test(test_genetic__says_what_is_wrong),
         cmocka_unit_test(test_genetic__finds_what_hardly_fits),
     };
