@@ -130,9 +130,8 @@ static void processor_cost(const tn_cost_query *q, tn_cost *out) {
     double macs = batch * m * n * k;
     double bandwidth = mem->bandwidth * (q->nmp_channels + q->normal_channels);
     out->bytes = batch * processor_traffic(c, p);
-    out->compute = macs / (c->macs * c->utilization);
-    out->transfer = out->bytes / (bandwidth * c->utilization);
-    out->latency = TN_MAX(out->compute, out->transfer);
+    out->latency = out->compute =
+        TN_MAX(macs / (c->macs * c->utilization), out->bytes / (bandwidth * c->utilization));
     /* Both operands enter an array once for each of its columns or rows; a sum is updated once an array's
      * depth. */
     double on_chip =
