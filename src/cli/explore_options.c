@@ -228,7 +228,26 @@ static tn_status read_workload(cli *c, const char *text, tn_study_part *parts, i
     return TN_OK;
 }
 
-enum { MOST_PARTS = 64 };
+enum { MOST_PARTS = 64, MOST_LENGTHS = 16 };
+
+/* Each part once for each scenario of the trace. */
+static tn_status apply_trace(cli *c, explore_job *job, tn_error *err) {
+    tn_study_part *parts = TN_NEW_N(&c->arena, tn_study_part, MOST_PARTS), lengths[MOST_LENGTHS];
+    int room = TN_MIN(MOST_PARTS / job->part_count, MOST_LENGTHS), total = 0;
+    for (int i = 0; i < job->part_count; i++) {
+        int count;
+        TN_CHECK(tn_study_from_trace(c->options.trace, &job->parts[i].scenario, lengths, room,
+                                     &count, err));
+        for (int k = 0; k < count; k++, total++) {
+            parts[total] = job->parts[i];
+            parts[total].scenario = lengths[k].scenario;
+            parts[total].weight *= lengths[k].weight;
+        }
+    }
+    job->parts = parts;
+    job->part_count = total;
+    return TN_OK;
+}
 
 static tn_status read_parts(cli *c, explore_job *job, tn_error *err) {
     const cli_list *list = &c->options.workload;
@@ -338,6 +357,7 @@ tn_status explore_job_read(cli *c, explore_job *job, tn_error *err) {
     TN_CHECK(o->machines ? tn_machine_space_load(o->machines, &job->space, err)
                          : explore_published_space(c, &job->space, err));
     TN_CHECK(read_parts(c, job, err));
+    if (o->trace) TN_CHECK(apply_trace(c, job, err));
     TN_CHECK(read_dataflows(c, job, err));
     TN_CHECK(read_search(c, job, err));
     job->folder = or_else(o->dse_dir, "./kick_the_tires/");
