@@ -147,6 +147,19 @@ static bool keeps_operand(const loop *l, uint32_t i) {
     return i < l->attrs->carries ? l->wanted.data[i] : l->needed[l->body->inputs.data[i]];
 }
 
+/* A scan has an operand, if only an unread one: an invariant or a slice where there is one. */
+static void keep_an_operand(loop *l) {
+    uint32_t last = l->body->inputs.len - 1;
+    for (uint32_t i = 0; i <= last; i++)
+        if (keeps_operand(l, i)) return;
+    if (last < l->attrs->carries) {
+        l->wanted.data[last] = true;
+        find_needed(l);
+    } else {
+        l->needed[l->body->inputs.data[last]] = true;
+    }
+}
+
 /* The body with what is needed of it, after this pass over what is in it. */
 static tn_status trimmed_body(const pass *p, const loop *l, tn_graph **out) {
     const tn_graph *from = l->body;
@@ -229,6 +242,7 @@ static tn_status make_loop(pass *p, tn_node n) {
     for (uint32_t r = 0; r < l.results.len; r++) any = any || l.wanted.data[r];
     if (!any) return TN_OK;
     find_needed(&l);
+    keep_an_operand(&l);
     tn_value *value = TN_NEW_N(p->out->arena, tn_value, l.results.len);
     TN_CHECK(add_loop(p, &l, n, value));
     for (tn_node k = n; k < count; k++)
