@@ -202,15 +202,24 @@ static tn_status run_fixed(cli *c, const explore_job *job, tn_error *err) {
     return TN_OK;
 }
 
+static tn_status nothing_found(const explore_job *job, const tn_finding *f, tn_error *err) {
+    double limit = job->search.area_limit, least = INFINITY;
+    for (int64_t i = 0; i < f->count; i++) least = TN_MIN(least, f->machines[i].area);
+    if (limit > 0 && f->count && least > limit)
+        return tn_error_set(err, TN_NOT_FOUND,
+                            "no element of the family has at most %g mm² (--area-limit): the "
+                            "smallest has %.4g",
+                            limit, least);
+    return tn_error_set(err, TN_NOT_FOUND,
+                        "no machine of the family holds the workload: more banks, larger banks or "
+                        "fewer sequences would help");
+}
+
 static tn_status report_finding(cli *c, const explore_job *job, const tn_finding *f,
                                 tn_error *err) {
     const tn_finding_machine *best = f->machines;
     tn_machine m;
-    if (!f->count || !best->feasible)
-        return tn_error_set(
-            err, TN_NOT_FOUND,
-            "no machine of the family holds the workload: more banks, larger banks or "
-            "fewer sequences would help");
+    if (!f->count || !best->feasible) return nothing_found(job, f, err);
     tn_machine_space_at(&job->space, best->index, &m);
     TN_CHECK(explore_write_log(c, job->folder, &best->parts[0].evaluation, &m, err));
     if (c->options.report) TN_CHECK(explore_report(c, job, f, c->options.report, err));
@@ -245,9 +254,15 @@ tn_status cmd_explore(cli *c, tn_error *err) {
         return explore_reproduce(c, c->options.out_dir, err);
     if (words->count)
         return cli_usage(c, err,
-                         "unknown action '%s'; eval and reproduce are some, and none searches",
+                         "unknown action '%s'; eval and reproduce are known, and none searches",
                          words->at[0]);
+    if (c->options.out_dir)
+        return cli_usage(c, err, "-o is of explore reproduce; --dse-output-dir takes result.log");
     tn_status status = explore_job_read(c, &job, err);
+    if (!status && job.fixed && c->options.report)
+        status = cli_usage(
+            c, err, "--report draws what a search finds; --is-dataflow-fixed %s searches nothing",
+            c->options.dataflow_fixed);
     if (!status) status = job.fixed ? run_fixed(c, &job, err) : run_search(c, &job, err);
     explore_job_release(&job);
     return status;

@@ -103,8 +103,10 @@ static tn_status read_channels(cli *c, tn_machine_space *s, tn_error *err) {
     for (int i = 0; i < s->channel_count; i++) {
         s->channels[i] = (int)TN_MIN(counts[i], 1e6);
         if (counts[i] != floor(counts[i]) || s->channels[i] > s->base.memory.channels)
-            return cli_usage(c, err, "--nmp-channel-num-space: %g of %d channels", counts[i],
-                             s->base.memory.channels);
+            return cli_usage(c, err,
+                             "--nmp-channel-num-space: %g is not a whole number up to the memory's "
+                             "%d channels",
+                             counts[i], s->base.memory.channels);
     }
     return TN_OK;
 }
