@@ -91,7 +91,7 @@ static json_t *point_group(cli *c, const figure *f, const reproduction *r, int p
 
 /* Geometric means, which carry the paper's numbers. */
 static json_t *mean_group(const figure *f, const reproduction *r, int part) {
-    static const char *const names[] = {"mean of all", "mean of HE, SG", "mean of LB, LG"};
+    static const char *const names[] = {"mean: all", "HE, SG", "LB, LG"};
     json_t *values = json_array(), *paper = json_array();
     for (int s = 0; s < f->count; s++) {
         double v = reproduce_speedup(r, f->series[s].design, f->base, (reproduce_part)part, false) *
