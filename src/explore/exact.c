@@ -201,8 +201,31 @@ tn_hash128 tn__exact_hash(const tn__exact_problem *p) {
     return tn__exact_costs_hash(&p->costs);
 }
 
+/* Dataflows of the other two spaces are the union's, too: where time ran out there, what is found in these may
+ * be better. The bound stays the union's. */
+static tn_status take_narrower(const tn__exact_problem *p, const tn_search_options *options,
+                               tn_dataflow_space space, tn_solution *out, tn_error *err) {
+    tn_search_options narrow = *options;
+    tn__exact_problem *prepared;
+    tn_solution found;
+    narrow.space = space;
+    TN_CHECK(tn__exact_prepare(&p->problem, &narrow, &prepared, err));
+    tn_status status = tn__exact_run(prepared, &narrow, &found, err);
+    tn__exact_release(prepared);
+    if (status) return status == TN_NOT_FOUND ? TN_OK : status;
+    if (tn__objective(options->objective, &found.evaluation) >=
+        tn__objective(options->objective, &out->evaluation))
+        return TN_OK;
+    out->dataflow = found.dataflow;
+    out->evaluation = found.evaluation;
+    return TN_OK;
+}
+
 tn_status tn__exact_run(tn__exact_problem *p, const tn_search_options *options, tn_solution *out,
                         tn_error *err) {
     *out = (tn_solution){0};
-    return tn_guard(solve, &(call){p, options, out}, err);
+    TN_CHECK(tn_guard(solve, &(call){p, options, out}, err));
+    if (options->space != TN_UNION || out->optimal) return TN_OK;
+    TN_CHECK(take_narrower(p, options, TN_DATA_CENTRIC, out, err));
+    return take_narrower(p, options, TN_COMPUTE_CENTRIC, out, err);
 }
