@@ -125,7 +125,7 @@ static void test_union__is_never_worse_than_either(void **state) {
 static void test_union__is_never_worse_without_time(void **state) {
     (void)state;
     tn_search_options options = TN_SEARCH_OPTIONS_INIT;
-    options.seconds = 0.02;
+    options.seconds = 0.5;
     options.space = TN_UNION;
     tn_solution all = solve_point("opt", "lb", 16, &options);
     options.seconds = 0;
