@@ -58,6 +58,7 @@ exact_solver *tn__exact_twin(const exact_solver *s) {
     twin->costs = s->costs;
     twin->space = s->space;
     twin->side = s->side;
+    twin->balanced = s->balanced;
     twin->generate = s->generate;
     memcpy(twin->after, s->after, sizeof twin->after);
     twin->ideals.data =

@@ -93,6 +93,8 @@ typedef struct exact_solver {
     const exact_costs *costs;
     tn_dataflow_space space;
     exact_side side;
+    bool
+        balanced; /* an operator is on all channels near memory or on none, so that they hold equal parts */
     bool track; /* Pareto sets are of bytes, too, which then have no price */
     exact_weights weights;
     double generate, step; /* step: price of one second of a decode step */

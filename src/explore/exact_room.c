@@ -15,6 +15,19 @@ static double bytes_on(const exact_solver *s, exact_side side, const tn_dataflow
 
 /* ---- prices --------------------------------------------------------------------------------- */
 
+/* A dataflow with few bytes, by prices that rise until they are all that counts. */
+static tn_status find_least(exact_search *v, const exact_found *over, double limit,
+                            exact_found *out) {
+    double price = (over->cost > 0 ? over->cost : 1) / over->bytes;
+    for (int i = 0; i < 4; i++) {
+        price *= 1e3;
+        TN_CHECK(tn__exact_solve_at(v, price, out));
+        out->bytes = bytes_on(v->solver, v->solver->side, &v->plan->flow);
+        if (out->bytes <= limit) break;
+    }
+    return TN_OK;
+}
+
 /* The price at which the bound, cost + price · (bytes − limit) of the cheapest, is greatest: where the lines of a
  * dataflow that has too many bytes and of one that has not meet, until nothing lies below their meeting point.
  * `over` has too many. */
@@ -24,8 +37,7 @@ static tn_status find_price(exact_search *v, exact_found over, double limit, dou
     *price = 0;
     *bound = over.cost;
     if (over.bytes <= limit) return TN_OK;
-    TN_CHECK(tn__exact_solve_at(v, 1e3 * over.cost / over.bytes, &under));
-    under.bytes = bytes_on(v->solver, v->solver->side, &v->plan->flow);
+    TN_CHECK(find_least(v, &over, limit, &under));
     if (under.bytes > limit)
         return tn_error_set(v->err, TN_NOT_FOUND,
                             "%s: no dataflow of this space keeps less than %.0f MB %s; %s has room "
@@ -128,6 +140,16 @@ static tn_status consider_spread(exact_search *v) {
     return v->plan->flow.count == v->solver->workload->count ? tn__exact_consider(v, &e) : TN_OK;
 }
 
+/* The best of the dataflows whose channels near memory hold equal parts, if it is the best that fits. */
+static tn_status search_balanced(exact_search *v, double limit, double *bound) {
+    exact_found first;
+    double price;
+    TN_CHECK(tn__exact_solve_at(v, 0, &first));
+    first.bytes = bytes_on(v->solver, v->solver->side, &v->plan->flow);
+    TN_CHECK(find_price(v, first, limit, &price, bound));
+    return close_gap(v, price, limit, false, bound);
+}
+
 tn_status tn__exact_search_within(exact_search *v, exact_found first, double *bound) {
     exact_solver *s = v->solver;
     const exact_costs *c = s->costs;
@@ -138,5 +160,18 @@ tn_status tn__exact_search_within(exact_search *v, exact_found first, double *bo
     TN_CHECK(consider_spread(v));
     TN_CHECK(find_price(v, first, limit, &price, bound));
     TN_CHECK(close_gap(v, price, limit, true, bound));
-    return close_gap(v, price, limit, false, bound);
+    TN_CHECK(close_gap(v, price, limit, false, bound));
+    const tn_solution *out = v->out;
+    if (out->evaluation.fits && *bound >= tn__exact_cost(v, &out->evaluation) * (1 - 1e-11))
+        return TN_OK;
+    /* What costs least puts too much on one channel. */
+    double unused;
+    tn_error none = TN_ERROR_INIT, *err = v->err;
+    s->balanced = true;
+    v->err = &none;
+    tn_status status = search_balanced(v, limit, &unused);
+    v->err = err;
+    s->balanced = false;
+    if (status && status != TN_NOT_FOUND) *err = none;
+    return status == TN_NOT_FOUND ? TN_OK : status;
 }

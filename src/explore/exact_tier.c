@@ -161,6 +161,8 @@ static void choose(making *m, int i, int nmp, bool normal) {
         const exact_option *option = &o->list.data[k];
         if (nmp + option->nmp > m->channels.nmp) break;
         if (option->normal && !m->channels.normal) continue;
+        if (m->solver->balanced && option->nmp && option->nmp < m->solver->costs->channels)
+            continue;
         if (i + 1 == m->count && !loose && nmp + option->nmp < m->channels.nmp) continue;
         m->option[i] = option;
         m->points[i] = &o->points.data[option->first];

@@ -8,6 +8,7 @@
 /* ---- a cost model without rules ------------------------------------------------------------- */
 
 static uint64_t seed;
+static bool free_processor; /* takes no energy */
 
 static double random_of(const tn_cost_query *q, uint64_t salt) {
     const int64_t key[] = {(int64_t)(seed + salt), q->unit,         q->event,
@@ -30,6 +31,7 @@ static tn_status arbitrary(void *state, const tn_cost_query *q, tn_cost *out, tn
     double power = q->unit == TN_UNIT_PROCESSOR ? channels : 2.0 * q->nmp_channels;
     out->latency = work / power * (0.5 + random_of(q, 1)) / 40;
     out->energy = work * (0.5 + random_of(q, 2)) * (q->unit == TN_UNIT_PROCESSOR ? 2 : 1) / 40;
+    if (free_processor && q->unit == TN_UNIT_PROCESSOR) out->energy = 0;
     return TN_OK;
 }
 
@@ -306,6 +308,26 @@ static void test_exact_search__bounds_what_fits(void **state) {
     assert_true(count >= 10 && proven * 3 >= count * 2);
 }
 
+/* What costs least costs nothing, and does not fit. */
+static void test_exact_search__prices_bytes_where_nothing_else_costs(void **state) {
+    (void)state;
+    tn_workload w;
+    free_processor = true;
+    for (int space = TN_COMPUTE_CENTRIC; space <= TN_DATA_CENTRIC; space++) {
+        tn_solution s = {0};
+        small_graph(1, &w);
+        trial t = small_trial(&w, space, 3, 2);
+        t.options.objective = TN_ENERGY;
+        t.problem.machine.memory.bank_bytes = 0;
+        for (int op = 0; op < w.count; op++)
+            t.problem.machine.memory.bank_bytes +=
+                0.4 * tn_workload_bytes(&w, op, &t.problem.scenario);
+        run_trial(&t, &s);
+        assert_true(s.evaluation.fits && s.evaluation.energy > 0);
+    }
+    free_processor = false;
+}
+
 /* Places 0 and 2 of small_graph(1) depend on nothing of each other. */
 static void test_check__wants_connected_partitions_and_whole_units(void **state) {
     (void)state;
@@ -362,6 +384,7 @@ int main(void) {
         cmocka_unit_test(test_exact_search__equals_trying_everything),
         cmocka_unit_test(test_exact_search__takes_any_objective),
         cmocka_unit_test(test_exact_search__bounds_what_fits),
+        cmocka_unit_test(test_exact_search__prices_bytes_where_nothing_else_costs),
         cmocka_unit_test(test_check__wants_connected_partitions_and_whole_units),
         cmocka_unit_test(test_exact_search__needs_separable_models),
         cmocka_unit_test(test_exact_search__refuses_graphs_with_too_many_ideals),
