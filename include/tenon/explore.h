@@ -211,7 +211,8 @@ typedef struct tn_search_options {
 typedef struct tn_solution {
     tn_dataflow dataflow;
     tn_evaluation evaluation;
-    double lower_bound; /* of the objective; equals the found value when that is proven optimal */
+    /* Of the objective; equals the found value when that is proven optimal; 0: genetic search knows none. */
+    double lower_bound;
     bool optimal;
 } tn_solution;
 
@@ -253,7 +254,8 @@ typedef struct tn_finding_machine {
 } tn_finding_machine;
 
 /* All machines of the space, best first; equal ones in the order of the space. Those that nothing fits into, or
- * whose elements are too large, come last: not feasible, of infinite value. */
+ * whose elements are too large, come last: not feasible, of infinite value. Genetic search lists the feasible ones
+ * that it has come by. */
 typedef struct tn_finding {
     tn_finding_machine *machines;
     int64_t count;
