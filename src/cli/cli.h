@@ -24,7 +24,8 @@ enum {
     V_WIDE_EXTRACT = 2048,
     V_WIDE_TRAIN = 4096,
     V_EXPLORE = 8192,
-    V_ALL = 16383,
+    V_PARSE = 16384,
+    V_ALL = 32767,
     V_MEMBERS = V_WIDE_RUN | V_WIDE_BENCH | V_WIDE_INSPECT, /* compiles members as one */
     V_MODEL = V_RUN | V_INSPECT | V_BENCH | V_COMPILE | V_MEMBERS,
     V_INPUTS = V_MODEL,
@@ -100,6 +101,7 @@ tn_status cmd_doctor(cli *c, tn_error *err);
 tn_status cmd_ops(cli *c, tn_error *err);
 tn_status cmd_train(cli *c, tn_error *err);
 tn_status cmd_explore(cli *c, tn_error *err);
+tn_status cmd_parse(cli *c, tn_error *err);
 tn_status cmd_wide_run(cli *c, tn_error *err);
 tn_status cmd_wide_bench(cli *c, tn_error *err);
 tn_status cmd_wide_inspect(cli *c, tn_error *err);

@@ -41,6 +41,16 @@ const cli_verb cli_verbs[] = {
      "transformer or several. eval prints rows of reference files with Tenon's figures; reproduce\n"
      "runs the evaluation of the H2-LLM paper, 3 models x 4 datasets x 3 batches.",
      NULL},
+    {"parse", V_PARSE, cmd_parse, "MODEL", 1, 1,
+     "Find the operators of a transformer's layers, for explore",
+     "MODEL is an ONNX file, whose graph alone is read (its weights may be missing), a Hugging "
+     "Face "
+     "folder or\n"
+     "config.json, or a built-in workload. -o writes shape.json, operator_graph.json, .gv and "
+     ".png; "
+     "layers of\n"
+     "several kinds go to folders layer1, layer2, ….",
+     NULL},
     {"doctor", V_DOCTOR, cmd_doctor, "", 0, 0, "Show what was found on this machine",
      "CPU, caches, memory, GPUs, compilers, MPI, NCCL, OpenCL, measured roofs.", NULL},
     {"ops", V_OPS, cmd_ops, "", 0, 0, "Show the operations and their rules", NULL, NULL},

@@ -72,3 +72,28 @@ int tn__workload_find(const tn_workload *w, const char *name) {
         if (strcmp(w->operators[i].name, name) == 0) return i;
     return -1;
 }
+
+/* What operator `op` of `a` reads, as operators of `b`. */
+static uint32_t reads_as(const tn_workload *a, int op, const tn_workload *b) {
+    uint32_t bits = 0;
+    for (int j = 0; j < a->count; j++) {
+        int other = a->before[op] >> j & 1 ? tn__workload_find(b, a->operators[j].name) : -1;
+        if (other >= 0) bits |= 1u << other;
+    }
+    return bits;
+}
+
+bool tn__workload_same(const tn_workload *a, const tn_workload *b) {
+    if (a->count != b->count) return false;
+    for (int i = 0; i < a->count; i++) {
+        const tn_operator *x = &a->operators[i];
+        int j = tn__workload_find(b, x->name);
+        if (j < 0) return false;
+        const tn_operator *y = &b->operators[j];
+        if (x->kind != y->kind || x->n != y->n || x->k != y->k || x->heads != y->heads ||
+            x->group != y->group || x->window != y->window || x->experts != y->experts ||
+            x->active != y->active || reads_as(a, i, b) != b->before[j])
+            return false;
+    }
+    return true;
+}

@@ -13,6 +13,8 @@ int tn__workload_find(const tn_workload *w, const char *name); /* −1: none */
 tn_operator *tn__workload_add(tn_workload *w, const char *name);
 /* The layer of one of the types of shape.json: opt, llama, palm. */
 tn_status tn__workload_layer(const char *type, tn_workload *w, tn_error *err);
+/* Whether two layers have the same operators by name, size and what they read; the order may differ. */
+bool tn__workload_same(const tn_workload *a, const tn_workload *b);
 /* Puts the operators into a topological order that keeps the given one where it can; TN_INVALID names the
  * operators of a cycle. */
 tn_status tn__workload_sort(tn_workload *w, tn_error *err);

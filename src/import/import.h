@@ -28,6 +28,8 @@ typedef struct tn_import_options {
     /* Weights become inputs of the graph behind those of the model; see tn_import_weight. Then the import
      * also lists the model's nodes. */
     bool weights;
+    /* External data that are not there are zeros, so that a model without its weights can be looked at. */
+    bool absent_data;
     uint64_t stream; /* xored into the keys of all random numbers; 0: those of the model */
 } tn_import_options;
 
@@ -68,6 +70,7 @@ typedef struct tn_import {
      * order is the graph's sources'. */
     TN_VEC(tn_file_map) maps;
     TN_VEC(const char *) paths; /* of maps */
+    tn_file_map zeros;          /* data that are not there */
 } tn_import;
 
 /* Everything but the maps lives in `arena`. On failure the maps are closed already. The file may be

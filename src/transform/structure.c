@@ -5,15 +5,7 @@
 
 enum { MOST_HEADS = 1 << 16 };
 
-#define NO_NODE UINT32_MAX
-
-typedef struct attention {
-    tn_node scores, out; /* the two dots */
-    tn_node projection;  /* the dot that reads the result; NO_NODE */
-    int64_t head_dim, value_dim;
-    bool self;    /* queries and keys are projected from one value */
-    tn_node q, k; /* their projections; NO_NODE */
-} attention;
+#define NO_NODE TN_NO_NODE
 
 typedef struct finder {
     const tn_graph *g;
@@ -23,7 +15,8 @@ typedef struct finder {
     uint32_t *stamp;                           /* per node: the search that saw it last */
     uint32_t search;
     const tn_node_info *goal; /* of is_goal */
-    TN_VEC(attention) found;
+    const bool *weights;      /* of each value; NULL: by `data` */
+    tn_found_attentions found;
 } finder;
 
 static const tn_node_info *node(const finder *f, tn_node n) {
@@ -59,6 +52,7 @@ static bool carries_value(tn_op op) {
 /* ---- dots ----------------------------------------------------------------------------------- */
 
 static bool is_weight(const finder *f, tn_value v) {
+    if (f->weights) return f->weights[v];
     if (tn__is_constant(f->g, v)) return true;
     const tn_node_info *n = node(f, node_of(f, v));
     while (f->data && n->in_count == 1 && (is_view(n->op) || n->op == TN_OP_cast))
@@ -221,7 +215,7 @@ static tn_value softmax_argument(const finder *f, const tn_node_info *n) {
 /* ---- attentions ----------------------------------------------------------------------------- */
 
 static void add_attention(finder *f, const tn_node_info *softmax, tn_value argument) {
-    attention a = {.scores = search_back(f, argument, is_product)};
+    tn_found_attention a = {.scores = search_back(f, argument, is_product)};
     if (a.scores == NO_NODE) return;
     a.out = search_on(f, softmax->out, is_product);
     if (a.out == NO_NODE || a.out == a.scores) return;
@@ -233,15 +227,15 @@ static void add_attention(finder *f, const tn_node_info *softmax, tn_value argum
     a.projection = search_on(f, out->out, is_projection);
     a.head_dim = inner_size(f, scores);
     f->goal = softmax;
-    int probabilities = search_back(f, out->in[0], is_goal) != NO_NODE ? 0 : 1;
-    a.value_dim = free_size(f, out, 1 - probabilities);
+    a.values = search_back(f, out->in[0], is_goal) != NO_NODE ? 1 : 0;
+    a.value_dim = free_size(f, out, a.values);
     if (a.value_dim == 0 || a.value_dim > MOST_HEADS) a.value_dim = a.head_dim;
     a.self = a.q == NO_NODE || a.k == NO_NODE || projected(f, a.q) == projected(f, a.k);
     tn_vec_push(f->arena, &f->found, a);
 }
 
 /* Heads by the projection that reads them all, else by the batch axes of the scores. */
-static int64_t count_heads(const finder *f, const attention *a) {
+static int64_t count_heads(const finder *f, const tn_found_attention *a) {
     if (a->projection != NO_NODE && a->value_dim > 0) {
         int64_t inner = inner_size(f, node(f, a->projection));
         if (inner > 0 && inner % a->value_dim == 0) return inner / a->value_dim;
@@ -257,7 +251,7 @@ static int64_t count_heads(const finder *f, const attention *a) {
 }
 
 /* One projection may make queries, keys and values, or keys and values, side by side. */
-static int64_t count_kv_heads(const finder *f, const attention *a, int64_t heads) {
+static int64_t count_kv_heads(const finder *f, const tn_found_attention *a, int64_t heads) {
     if (a->k == NO_NODE || a->head_dim <= 0) return heads;
     int64_t columns = width(f, node(f, a->k)), all = columns / a->head_dim;
     if (columns <= 0 || columns % a->head_dim) return heads;
@@ -320,16 +314,26 @@ static int64_t count_layers(const finder *f) {
     return self ? self : f->found.len;
 }
 
+static void find_attentions(finder *f) {
+    list_uses(f);
+    for (tn_node n = 0; n < f->g->nodes.len; n++) {
+        tn_value argument = softmax_argument(f, node(f, n));
+        if (argument != TN_NO_VALUE) add_attention(f, node(f, n), argument);
+    }
+}
+
+void tn_structure_attentions(const tn_graph *g, const bool *weights, tn_found_attentions *out) {
+    finder f = {.g = g, .arena = g->arena, .weights = weights};
+    find_attentions(&f);
+    *out = f.found;
+}
+
 bool tn_structure_find(const tn_graph *g, const char *data, tn_structure *out) {
     finder f = {.g = g, .data = data, .arena = g->arena};
     *out = (tn_structure){0};
-    list_uses(&f);
-    for (tn_node n = 0; n < g->nodes.len; n++) {
-        tn_value argument = softmax_argument(&f, node(&f, n));
-        if (argument != TN_NO_VALUE) add_attention(&f, node(&f, n), argument);
-    }
+    find_attentions(&f);
     if (f.found.len == 0) return false;
-    const attention *a = &f.found.data[0];
+    const tn_found_attention *a = &f.found.data[0];
     out->layers = count_layers(&f);
     out->head_dim = a->head_dim;
     out->heads = count_heads(&f, a);

@@ -18,6 +18,23 @@ typedef struct tn_structure {
     int64_t vocab; /* rows of the token table, else the width of the last projection */
 } tn_structure;
 
+#define TN_NO_NODE UINT32_MAX
+
+/* One attention. */
+typedef struct tn_found_attention {
+    tn_node scores, out; /* its two products */
+    tn_node projection;  /* the dot that reads the result; TN_NO_NODE */
+    tn_node q, k;        /* the projections of queries and keys; TN_NO_NODE */
+    int values;          /* which operand of `out` is no probability */
+    int64_t head_dim, value_dim;
+    bool self; /* queries and keys are projected from one value */
+} tn_found_attention;
+typedef TN_VEC(tn_found_attention) tn_found_attentions;
+
+/* All attentions in the order of their softmax, in the graph's arena. weights[v] says of each value whether it is
+ * made of weights alone. */
+void tn_structure_attentions(const tn_graph *g, const bool *weights, tn_found_attentions *out);
+
 /* False when the graph has no attention. Weights are constants; where `data` is given, all inputs but that of
  * this name are weights, too. Best after the standard passes. Scratch memory comes from the graph's
  * arena. */

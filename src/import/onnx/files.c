@@ -127,6 +127,8 @@ tn_status tn_onnx_folder_find(void *folder, const char *location, tn_onnx_bytes 
     int fd = f->fd < 0 ? -1 : open_beneath(f->fd, location);
     if (fd < 0) {
         int why = errno;
+        import->paths.len--;
+        import->maps.len--;
         bool outside = why == EXDEV || why == ELOOP;
         return tn_error_set(
             err, outside ? TN_INVALID : TN_NOT_FOUND, "external data '%s': %s", location,
@@ -137,4 +139,20 @@ tn_status tn_onnx_folder_find(void *folder, const char *location, tn_onnx_bytes 
     close(fd);
     *out = (tn_onnx_bytes){m->data, m->size};
     return status;
+}
+
+tn_status tn_onnx_folder_zeros(void *folder, size_t size, tn_onnx_bytes *out, tn_error *err) {
+    static const size_t most_zeros = (size_t)1 << 36;
+    tn_onnx_folder *f = folder;
+    if (size > most_zeros)
+        return tn_error_set(err, TN_UNSUPPORTED, "%zu bytes of data are not there", size);
+    if (!f->import->zeros.data) {
+        void *p =
+            mmap(NULL, most_zeros, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (p == MAP_FAILED)
+            return tn_error_set(err, TN_OUT_OF_MEMORY, "%zu bytes: %s", size, strerror(errno));
+        f->import->zeros = (tn_file_map){.data = p, .size = most_zeros};
+    }
+    *out = (tn_onnx_bytes){f->import->zeros.data, size};
+    return TN_OK;
 }

@@ -18,5 +18,7 @@ void tn_onnx_folder_deinit(tn_onnx_folder *f);
 /* tn_onnx_files.find with a tn_onnx_folder: maps a file beneath the folder, once. */
 tn_status tn_onnx_folder_find(void *folder, const char *location, tn_onnx_bytes *out,
                               tn_error *err);
+/* tn_onnx_files.zeros: one map for all, which is no memory before it is read. */
+tn_status tn_onnx_folder_zeros(void *folder, size_t size, tn_onnx_bytes *out, tn_error *err);
 
 #endif

@@ -150,6 +150,8 @@ tn_status tn_onnx_dtype(int64_t type, tn_dtype *out, tn_error *err);
 /* Where external data are found: the bytes of `location`, or an error. */
 typedef struct tn_onnx_files {
     tn_status (*find)(void *context, const char *location, tn_onnx_bytes *out, tn_error *err);
+    /* Bytes that are all zero, for data whose file is not there; NULL: that is an error. */
+    tn_status (*zeros)(void *context, size_t size, tn_onnx_bytes *out, tn_error *err);
     void *context; /* NULL: external data are refused */
 } tn_onnx_files;
 

@@ -308,7 +308,9 @@ static tn_status import_guarded(void *argument, tn_error *err) {
     im.model = &job->model;
     imply_dims(&im);
     tn_onnx_index_functions(&im);
-    im.files = (tn_onnx_files){tn_onnx_folder_find, job->path ? &job->folder : NULL};
+    im.files = (tn_onnx_files){.find = tn_onnx_folder_find,
+                               .zeros = job->options->absent_data ? tn_onnx_folder_zeros : NULL,
+                               .context = job->path ? &job->folder : NULL};
     tn_onnx_bounds bounds = {0};
     im.bounds = &bounds;
     tn_status status;
@@ -355,4 +357,6 @@ tn_status tn_import_onnx_bytes(const void *data, size_t size, const tn_import_op
 void tn_import_close(tn_import *i) {
     for (uint32_t k = 0; k < i->maps.len; k++) tn_file_map_close(&i->maps.data[k]);
     i->maps.len = 0;
+    tn_file_map_close(&i->zeros);
+    i->zeros = (tn_file_map){0};
 }

@@ -91,7 +91,7 @@ static bool parse_number(const char *text, uint64_t *out) {
     return !*end && !errno;
 }
 
-static tn_status find_external(const tn_onnx_tensor *t, const tn_onnx_files *files,
+static tn_status find_external(const tn_onnx_tensor *t, const tn_onnx_files *files, size_t expected,
                                tn_onnx_bytes *out, tn_error *err) {
     const char *location = NULL;
     uint64_t offset = 0, length = 0;
@@ -111,7 +111,14 @@ static tn_status find_external(const tn_onnx_tensor *t, const tn_onnx_files *fil
         return tn_error_set(err, TN_INVALID, "external data '%s' cannot be read from here",
                             location);
     tn_onnx_bytes file;
-    TN_CHECK(files->find(files->context, location, &file, err));
+    tn_error why = TN_ERROR_INIT;
+    tn_status status = files->find(files->context, location, &file, &why);
+    if (status == TN_NOT_FOUND && files->zeros)
+        return files->zeros(files->context, expected, out, err);
+    if (status) {
+        if (err) *err = why;
+        return status;
+    }
     if (offset > file.size || (has_length && length > file.size - offset))
         return tn_error_set(
             err, TN_INVALID, "external data '%s': %llu bytes at %llu do not lie in its %zu bytes",
@@ -120,11 +127,17 @@ static tn_status find_external(const tn_onnx_tensor *t, const tn_onnx_files *fil
     return TN_OK;
 }
 
-static tn_status check_raw(const tn_onnx_content *c, tn_error *err) {
+static tn_status file_bytes(const tn_onnx_content *c, size_t *out, tn_error *err) {
     size_t bits;
     if (!tn_size_mul((size_t)c->count, file_bits(c->type.dtype), &bits))
         return tn_error_set(err, TN_INVALID, "the number of elements overflows");
-    size_t expected = (bits + 7) / 8;
+    *out = (bits + 7) / 8;
+    return TN_OK;
+}
+
+static tn_status check_raw(const tn_onnx_content *c, tn_error *err) {
+    size_t expected;
+    TN_CHECK(file_bytes(c, &expected, err));
     if (c->bytes.size == expected) return TN_OK;
     return tn_error_set(err, TN_INVALID, "%zu bytes of data; %lld elements of type %s need %zu",
                         c->bytes.size, (long long)c->count, tn_dtype_name(c->type.dtype), expected);
@@ -152,7 +165,9 @@ tn_status tn_onnx_tensor_check(const tn_onnx_tensor *t, const tn_onnx_files *fil
     size_t bits = file_bits(out->type.dtype);
     out->as_is = bits >= 8 && out->type.dtype != TN_bool;
     if (t->is_external) {
-        TN_CHECK(find_external(t, files, &out->bytes, err));
+        size_t expected;
+        TN_CHECK(file_bytes(out, &expected, err));
+        TN_CHECK(find_external(t, files, expected, &out->bytes, err));
         return check_raw(out, err);
     }
     out->bytes = t->raw;
