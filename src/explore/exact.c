@@ -202,6 +202,15 @@ tn_hash128 tn__exact_hash(const tn__exact_problem *p) {
     return tn__exact_costs_hash(&p->costs);
 }
 
+static void take_better(const tn_search_options *options, const tn_solution *found,
+                        tn_solution *out) {
+    if (tn__objective(options->objective, &found->evaluation) >=
+        tn__objective(options->objective, &out->evaluation))
+        return;
+    out->dataflow = found->dataflow;
+    out->evaluation = found->evaluation;
+}
+
 /* Dataflows of the other two spaces are the union's, too: where time ran out there, what is found in these may
  * be better. The bound stays the union's. */
 static tn_status take_narrower(const tn__exact_problem *p, const tn_search_options *options,
@@ -214,11 +223,24 @@ static tn_status take_narrower(const tn__exact_problem *p, const tn_search_optio
     tn_status status = tn__exact_run(prepared, &narrow, &found, err);
     tn__exact_release(prepared);
     if (status) return status == TN_NOT_FOUND ? TN_OK : status;
-    if (tn__objective(options->objective, &found.evaluation) >=
-        tn__objective(options->objective, &out->evaluation))
-        return TN_OK;
-    out->dataflow = found.dataflow;
-    out->evaluation = found.evaluation;
+    take_better(options, &found, out);
+    return TN_OK;
+}
+
+/* So may what a short genetic search comes by, which asks for no proof. */
+static tn_status take_genetic(const tn__exact_problem *p, const tn_search_options *options,
+                              tn_solution *out, tn_error *err) {
+    tn_search_options genetic = *options;
+    tn_solution found;
+    genetic.population = 500;
+    genetic.generations = 40;
+    genetic.parents = 50;
+    genetic.mutate_ratio = 0.8;
+    genetic.threads = 1;
+    genetic.progress = NULL;
+    tn_status status = tn__genetic_search(&p->problem, &genetic, &found, err);
+    if (status) return status == TN_NOT_FOUND ? TN_OK : status;
+    take_better(options, &found, out);
     return TN_OK;
 }
 
@@ -226,7 +248,9 @@ tn_status tn__exact_run(tn__exact_problem *p, const tn_search_options *options, 
                         tn_error *err) {
     *out = (tn_solution){0};
     TN_CHECK(tn_guard(solve, &(call){p, options, out}, err));
-    if (options->space != TN_UNION || out->optimal) return TN_OK;
+    if (out->optimal) return TN_OK;
+    TN_CHECK(take_genetic(p, options, out, err));
+    if (options->space != TN_UNION) return TN_OK;
     TN_CHECK(take_narrower(p, options, TN_DATA_CENTRIC, out, err));
     return take_narrower(p, options, TN_COMPUTE_CENTRIC, out, err);
 }
