@@ -248,9 +248,8 @@ tn_status tn__exact_run(tn__exact_problem *p, const tn_search_options *options, 
                         tn_error *err) {
     *out = (tn_solution){0};
     TN_CHECK(tn_guard(solve, &(call){p, options, out}, err));
-    if (out->optimal) return TN_OK;
+    if (options->space != TN_UNION || out->optimal) return TN_OK;
     TN_CHECK(take_genetic(p, options, out, err));
-    if (options->space != TN_UNION) return TN_OK;
     TN_CHECK(take_narrower(p, options, TN_DATA_CENTRIC, out, err));
     return take_narrower(p, options, TN_COMPUTE_CENTRIC, out, err);
 }
