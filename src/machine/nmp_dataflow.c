@@ -30,9 +30,12 @@ static double round_time(const tn_nmp_plan *p) {
     return p->scatter + p->tiling.latency + p->gather;
 }
 
-/* The parts along k and n that cost least: TK · TN of the paper, with what elements then need. */
-static bool split_product(const tn_machine *m, const tn_product *p, int channels, tn_nmp_plan *io) {
-    tn_nmp_plan best = {0}, x = *io;
+/* The parts along k and n that cost least, below `within` s a round: TK · TN of the paper, with what elements
+ * then need. */
+static bool split_product(const tn_machine *m, const tn_product *p, int channels, double within,
+                          tn_nmp_plan *io) {
+    tn_nmp_plan x = *io;
+    bool found = false;
     for (int k_parts = 1; k_parts <= channels && k_parts <= p->k; k_parts++) {
         x.k_parts = k_parts;
         x.n_parts = (int)TN_MIN((int64_t)(channels / k_parts), p->n);
@@ -40,24 +43,27 @@ static bool split_product(const tn_machine *m, const tn_product *p, int channels
                                  (p->k + x.k_parts - 1) / x.k_parts, p->element_bytes};
         x.scatter = p->element_bytes * (double)p->m * (double)x.slice.k / m->memory.bandwidth;
         x.gather = gather_time(m, &x);
-        if (best.groups && x.scatter + x.gather >= round_time(&best)) continue;
-        if (!tn__nmp_tile(m, &x.slice, &x.tiling)) continue;
-        if (!best.groups || round_time(&x) < round_time(&best)) best = x;
+        if (!tn__nmp_tile(m, &x.slice, within - x.scatter - x.gather, &x.tiling)) continue;
+        if (round_time(&x) >= within) continue;
+        within = round_time(&x);
+        *io = x;
+        found = true;
     }
-    if (best.groups) *io = best;
-    return best.groups > 0;
+    return found;
 }
 
 bool tn__nmp_plan(const tn_machine *m, const tn_product *p, int channels, tn_nmp_plan *out) {
     *out = (tn_nmp_plan){0};
+    double best = INFINITY;
     int last = 0;
     for (int groups = (int)TN_MIN((int64_t)channels, p->batch); groups >= 1; groups--) {
         int width = channels / groups;
         if (width == last) continue; /* more groups of that width were tried */
         tn_nmp_plan x = {.groups = groups, .rounds = divide_up((double)p->batch, groups)};
         last = width;
-        if (!split_product(m, p, width, &x)) continue;
-        if (!out->groups || x.rounds * round_time(&x) < out->rounds * round_time(out)) *out = x;
+        if (!split_product(m, p, width, best / x.rounds, &x)) continue;
+        best = x.rounds * round_time(&x);
+        *out = x;
     }
     return out->groups > 0;
 }

@@ -32,8 +32,9 @@ typedef struct tn_nmp_tiling {
         weight_accesses; /* bytes read from the input buffer, and through the weight buffer */
 } tn_nmp_tiling;
 
-/* The tiling of least latency, among those of least link_bytes. false: no tile fits into the buffers. */
-bool tn__nmp_tile(const tn_machine *m, const tn_nmp_slice *s, tn_nmp_tiling *out);
+/* The tiling of least latency, among those of least link_bytes. false: none that fits into the buffers takes less
+ * than `within` (s, may be infinite). */
+bool tn__nmp_tile(const tn_machine *m, const tn_nmp_slice *s, double within, tn_nmp_tiling *out);
 
 /* A product on `channels` channels: `groups` of k_parts · n_parts channels each take every groups-th product. */
 typedef struct tn_nmp_plan {

@@ -17,6 +17,7 @@ typedef struct tiling_search {
     double rows, columns, depth; /* of an element's part: m, n, k */
     double vector;               /* of k that an FPU takes in a cycle */
     double rate;                 /* of the link, B/s */
+    double least;                /* s that no tiling can beat */
     tn_nmp_tiling *best;
 } tiling_search;
 
@@ -57,10 +58,12 @@ static void consider(tiling_search *t, double m, double n, tn_nmp_kept kept) {
     tn_nmp_tiling x = {.m = (int64_t)m, .n = (int64_t)n, .kept = kept, .overlapped = ahead[0]};
     x.weight_passes = kept == TN_NMP_WEIGHTS ? 1 : row_tiles;
     x.input_passes = whole ? 0 : kept == TN_NMP_INPUTS ? 1 : divide_up(t->columns, n);
-    double mac = mac_cycles(t, m, n) / u->clock, results = s * t->rows * t->columns / t->rate;
+    double results = s * t->rows * t->columns / t->rate;
     double weights = s * t->depth * t->columns * x.weight_passes / t->rate;
     double inputs = s * t->rows * t->depth * x.input_passes / t->rate;
     double link = weights + results + (ahead[1] ? inputs : 0);
+    if (link > t->best->latency) return;
+    double mac = mac_cycles(t, m, n) / u->clock;
     x.latency = (x.overlapped ? TN_MAX(mac, link) + s * t->vector / t->rate : mac + link) +
                 (ahead[1] ? 0 : inputs);
     double all = (double)t->slice->n, moved = s * t->depth * all;
@@ -70,6 +73,20 @@ static void consider(tiling_search *t, double m, double n, tn_nmp_kept kept) {
     if (x.latency < t->best->latency ||
         (x.latency == t->best->latency && x.link_bytes < t->best->link_bytes))
         *t->best = x;
+}
+
+/* What overlapped multiplying and loading everything once take. */
+static double least_latency(const tiling_search *t) {
+    const tn_near_memory *u = &t->machine->near_memory;
+    double s = t->slice->element_bytes;
+    double mac = mac_cycles(t, t->rows, t->columns) / u->clock;
+    double link = s * t->depth * t->columns / t->rate + s * t->rows * t->columns / t->rate;
+    return TN_MAX(mac, link) + s * t->vector / t->rate;
+}
+
+static bool is_perfect(const tiling_search *t) {
+    const tn_nmp_tiling *x = t->best;
+    return x->latency <= t->least && x->weight_passes == 1 && x->input_passes == 0;
 }
 
 enum { MOST_SIZES = 3 * 64 };
@@ -88,10 +105,10 @@ static int sizes_of(double whole, double out[MOST_SIZES]) {
     return count;
 }
 
-bool tn__nmp_tile(const tn_machine *m, const tn_nmp_slice *s, tn_nmp_tiling *out) {
+bool tn__nmp_tile(const tn_machine *m, const tn_nmp_slice *s, double within, tn_nmp_tiling *out) {
     const tn_near_memory *u = &m->near_memory;
     double rows[MOST_SIZES], columns[MOST_SIZES];
-    *out = (tn_nmp_tiling){.latency = INFINITY};
+    *out = (tn_nmp_tiling){.latency = within};
     tiling_search t = {.machine = m,
                        .slice = s,
                        .rows = (double)s->m,
@@ -100,12 +117,14 @@ bool tn__nmp_tile(const tn_machine *m, const tn_nmp_slice *s, tn_nmp_tiling *out
                        .vector = (double)TN_MIN(s->k, u->macs),
                        .rate = link_rate(u),
                        .best = out};
+    t.least = least_latency(&t);
+    if (t.least >= within) return false;
     int row_count = sizes_of(t.rows, rows), column_count = sizes_of(t.columns, columns);
     for (int i = 0; i < row_count; i++)
-        for (int j = 0; j < column_count; j++) {
+        for (int j = 0; j < column_count && !is_perfect(&t); j++) {
             consider(&t, rows[i], columns[j], TN_NMP_STREAMED);
             if (i > 0) consider(&t, rows[i], columns[j], TN_NMP_WEIGHTS);
             if (j > 0) consider(&t, rows[i], columns[j], TN_NMP_INPUTS);
         }
-    return out->latency < INFINITY;
+    return out->latency < within;
 }

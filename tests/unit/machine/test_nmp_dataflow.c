@@ -120,16 +120,16 @@ static void test_nmp_dataflow__small_buffers_load_again(void **state) {
     tn_nmp_slice s = {8, 16, 64, 2};
     tn_nmp_tiling large, x;
     m.near_memory.bandwidth = 1;
-    assert_true(tn__nmp_tile(&m, &s, &large));
+    assert_true(tn__nmp_tile(&m, &s, INFINITY, &large));
     assert_true(large.weight_passes == 1 && large.input_passes == 0);
     m.near_memory.output_buffer = 4 * 4; /* four outputs */
     m.near_memory.input_buffer = 512;
     m.near_memory.weight_buffer = 64;
-    assert_true(tn__nmp_tile(&m, &s, &x));
+    assert_true(tn__nmp_tile(&m, &s, INFINITY, &x));
     assert_true(x.m * x.n <= 4 && x.weight_passes * x.input_passes > 1);
     assert_true(x.latency > large.latency && x.link_bytes > large.link_bytes);
     m.near_memory.output_buffer = 3;
-    assert_false(tn__nmp_tile(&m, &s, &x));
+    assert_false(tn__nmp_tile(&m, &s, INFINITY, &x));
 }
 
 static void test_nmp_dataflow__events(void **state) {
@@ -275,6 +275,29 @@ static void test_nmp_dataflow__utilization_follows_from_tiles(void **state) {
     }
 }
 
+/* The paper's table of most FPUs for each clock and link against areas and limit: all fit, and 13 of 16 are the
+ * largest power of two that does. */
+static void test_area__largest_elements_of_the_paper(void **state) {
+    (void)state;
+    tn_machine_space s;
+    tn_error err = TN_ERROR_INIT;
+    assert_int_equal(tn_machine_space_load("machines/h2_llm_space.json", &s, &err), TN_OK);
+    s.channel_count = s.input_buffer_count = s.weight_buffer_count = s.output_buffer_count = 0;
+    assert_int_equal(tn_machine_space_count(&s), 16);
+    uint32_t not_largest = 0;
+    for (int i = 0; i < 16; i++) {
+        tn_machine m;
+        tn_machine_space_at(&s, i, &m);
+        assert_true(m.near_memory.area > 0 && m.near_memory.area <= m.near_memory.area_limit);
+        s.elements[i].fpus *= 2;
+        tn_machine_space_at(&s, i, &m);
+        if (m.near_memory.area <= m.near_memory.area_limit && m.near_memory.fpus <= 8)
+            not_largest |= 1u << i;
+    }
+    /* 0.8 GHz with 25.6 GB/s, 0.6 and 1 GHz with 51.2 GB/s */
+    assert_int_equal(not_largest, 1u << 10 | 1u << 13 | 1u << 15);
+}
+
 static void test_nmp_dataflow__refuses_elements_without_buffers(void **state) {
     (void)state;
     tn_cost_model *model;
@@ -307,6 +330,7 @@ int main(void) {
         cmocka_unit_test(test_nmp_dataflow__more_is_not_slower),
         cmocka_unit_test(test_nmp_dataflow__approaches_the_roofline),
         cmocka_unit_test(test_nmp_dataflow__utilization_follows_from_tiles),
+        cmocka_unit_test(test_area__largest_elements_of_the_paper),
         cmocka_unit_test(test_nmp_dataflow__refuses_elements_without_buffers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
