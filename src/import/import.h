@@ -28,7 +28,8 @@ typedef struct tn_import_options {
     /* Weights become inputs of the graph behind those of the model; see tn_import_weight. Then the import
      * also lists the model's nodes. */
     bool weights;
-    /* External data that are not there are zeros, so that a model without its weights can be looked at. */
+    /* For a look at a model's structure: external data that are not there are zeros, and sizes that computed
+     * values decide have their upper bound. Such a graph is not to be run. */
     bool absent_data;
     uint64_t stream; /* xored into the keys of all random numbers; 0: those of the model */
 } tn_import_options;

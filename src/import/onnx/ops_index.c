@@ -1,5 +1,6 @@
 /* Operators with positions as data: gather, scatter, sorting. */
 #include "import/onnx/ops.h"
+#include "import/onnx/scope.h"
 
 /* Positions known to be in front of the end need no wrapping. */
 static tn_value positions(tn_o *o, int i, tn_dim size) {
@@ -133,9 +134,27 @@ static void import_reverse_sequence(tn_o *o) {
 
 /* ---- sizes that depend on values: the input has to be known ------------------------------------- */
 
+/* The positions of all elements, still computed from them. */
+static void import_all_positions(tn_o *o) {
+    tn_value x = tn_o_in(o, 0), rows[TN_MAX_RANK];
+    tn_shape s = tn_b_type(o->b, x).shape;
+    tn_dim row[2] = {1, tn_shape_count(o->dims, &s)};
+    tn_value flags = tn_b_cast(o->b, x, TN_i64);
+    for (int a = 0; a < s.rank; a++) {
+        tn_value at = tn_b_iota(o->b, TN_i64, &s, a);
+        rows[a] = tn_b_reshape_to(o->b, tn_b_min(o->b, at, tn_b_add(o->b, at, flags)), 2, row);
+    }
+    tn_o_out(o, 0, tn_b_concat(o->b, rows, s.rank, 0));
+}
+
 static void import_non_zero(tn_o *o) {
     tn_array x;
     int64_t dim[2] = {0}, index[TN_MAX_RANK] = {0}, at = 0;
+    if (o->scope->im->options->absent_data && !tn_o_array(o, 0, &x) && tn_o_ok(o) &&
+        tn_b_rank(o->b, tn_o_in(o, 0)) > 0) {
+        import_all_positions(o);
+        return;
+    }
     if (!tn_o_need_array(o, 0, "input", &x)) return;
     int64_t count = tn_array_count(&x);
     for (int64_t i = 0; i < count; i++)

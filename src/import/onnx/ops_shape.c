@@ -347,7 +347,8 @@ static bool split_sizes(tn_o *o, tn_dim size, int parts, tn_dim *out) {
         out[i] = by_input ? given.at[i] : i + 1 < parts ? each : left;
         left = tn_dim_sub(o->dims, left, out[i]);
     }
-    if (left == 0 || !tn_o_ok(o)) return tn_o_ok(o);
+    bool bound = o->scope->im->options->absent_data && tn_dim_is_const(left) && left > 0;
+    if (left == 0 || bound || !tn_o_ok(o)) return tn_o_ok(o);
     tn_o_fail(o, TN_INVALID, "the sizes of its parts do not add up to the axis's size");
     return false;
 }

@@ -83,6 +83,12 @@ static void test_model__experts_of_a_graph(void **state) {
     has(w, "f1", 896, 256, 8, 2, "o router");
     has(w, "f3", 896, 256, 8, 2, "o router");
     has(w, "f2", 256, 896, 8, 2, "router f1 f3");
+    /* Traced: a loop over experts, unrolled, each on the rows that NonZero finds. */
+    assert_ok(from_model("tests/golden/explore/layers/mixtral-legacy.onnx", w, &count, &err), &err);
+    assert_int_equal(count, 1);
+    assert_int_equal(w[0].count, 10);
+    has(w, "f1", 896, 256, 8, 2, "o router");
+    has(w, "f2", 256, 896, 8, 2, "router f1 f3");
     assert_ok(from_model("tests/golden/explore/layers/qwen2_moe-dynamo.onnx", w, &count, &err),
               &err);
     assert_int_equal(count, 1);
