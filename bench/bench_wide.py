@@ -6,8 +6,9 @@
 
 Every member has weights and inputs of its own.  wide_steps (C) runs the wide program and Tenon's loop
 over N programs, wide_peers.py the rest.  For each model and N all engines first compute the members' results, which
-are compared with PyTorch eager's; then they take turns, round by round, and a ratio is the median over the rounds
-of measurements of one round.  The numbers go to build/bench/wide.json row by row, with --add beside those that are
+are compared with PyTorch eager's (or the loop's); then they take turns, round by round, and a ratio is the median
+over the rounds of measurements of one round.  Where memory would not hold all engines' members, they run apart, one
+after the other, and keep no programs on disk; members' files of that size are deleted afterwards.  The numbers go to build/bench/wide.json row by row, with --add beside those that are
 there; what PyTorch and Tenon compile is kept from run to run.  --rounds 0 --counts 1,4 is quick: it only compares
 results.  train_sgd and train_adam are training: 32 perceptrons with learning rates of their own, whose parameters are
 compared after 50 steps.
@@ -45,6 +46,8 @@ TRAINED = {"train_sgd": "sgd", "train_adam": "adam"}
 TRAINED_COUNT = 32
 MODELS = (*RUN, *TRAINED)
 RUN_SECONDS = 60  # after which an engine has failed
+COPIES = 3  # of a member's file that an engine may have in memory: filters are packed as 4 × 4 tiles of 3 × 3
+KEPT_BYTES = 1 << 30  # of members' files
 
 
 class Engine(Worker):
@@ -85,12 +88,14 @@ def build_driver(options, name: str) -> Path:
     return out
 
 
-def start_engine(options, name: str, model: str, scratch: Path) -> Engine:
+def start_engine(options, name: str, model: str, scratch: Path, apart: bool = False) -> Engine:
     files, optimizer = options.folder / "wide" / model, TRAINED.get(model)
     if name in OURS:
         program = "wide_train" if optimizer else "wide_steps"
         command = [str(options.folder / program), str(files), str(options.threads), name]
         environment = {"TENON_CACHE": str(options.folder / "wide-cache")}
+        if apart:
+            environment = {"TENON_CACHE": str(options.folder / "wide-kernels"), "TENON_CACHE_SIZE": "64M"}
     else:
         script = "wide_train_peers.py" if optimizer else "wide_peers.py"
         command = [sys.executable, str(ROOT / "bench" / script), *([] if optimizer else [model]), str(files),
@@ -127,9 +132,14 @@ def open_members(running: dict[str, Engine], files: Path, row: dict) -> None:
         said = attempt(running, name, row, lambda engine: engine.members(row["n"]))
         if said is not None:
             row["engines"][name] = said
-    if "eager" in running:
-        expected = np.fromfile(files / "y-eager.bin", np.float32)
-        for name in running:
+    compare(list(running), files, row)
+
+
+def compare(names: list[str], files: Path, row: dict) -> None:
+    reference = next((name for name in ("eager", "loop") if name in names), None)
+    if reference:
+        expected = np.fromfile(files / f"y-{reference}.bin", np.float32)
+        for name in names:
             row["engines"][name]["difference"] = difference(files, name, expected)
 
 
@@ -143,11 +153,33 @@ def take_turns(options, running: dict[str, Engine], row: dict) -> None:
             if said is not None:
                 measured[name] = said
         rounds.append(measured)
-    for name in running:
+    take_medians(list(running), rounds, row)
+
+
+def take_medians(names: list[str], rounds: list[dict[str, dict]], row: dict) -> None:
+    for name in names:
         row["engines"][name] |= {"latency_ms": merged([r[name] for r in rounds])["latency_ms"]}
     medians = [{name: m["latency_ms"]["median"] for name, m in r.items()} for r in rounds]
     row["ratios"] = {name: statistics.median(r[name] / r["wide"] for r in medians)
-                     for name in running if name != "wide" and "wide" in running}  # fmt: skip
+                     for name in names if name != "wide" and "wide" in names}  # fmt: skip
+
+
+def run_apart(options, model: str, engines: list[str], scratch: Path, row: dict) -> None:
+    """One engine after the other, each alone in memory."""
+    files, rounds, done = options.folder / "wide" / model, [{} for _ in range(options.rounds)], []
+    for name in engines:
+        with start_engine(options, name, model, scratch, apart=True) as engine:
+            running = {name: engine}
+            said = attempt(running, name, row, lambda engine: engine.members(row["n"]))
+            if said is not None:
+                row["engines"][name] = said
+            for measured in rounds:
+                if name in running:
+                    measured[name] = attempt(running, name, row, lambda engine: engine.measure(options.seconds))
+            done += list(running)
+    compare(done, files, row)
+    if options.rounds:
+        take_medians(done, rounds, row)
 
 
 def prepare(options, model: str) -> list[int]:
@@ -164,21 +196,48 @@ def prepare(options, model: str) -> list[int]:
     return counts
 
 
+def available() -> int:
+    """Bytes of memory that are free or that page caches can give."""
+    text = Path("/proc/meminfo").read_text()
+    return int(text.split("MemAvailable:")[1].split()[0]) * 1024
+
+
+def fits_together(files: Path, n: int, engines: int) -> bool:
+    member = files / "member-000.onnx"
+    return not member.exists() or member.stat().st_size * COPIES * n * engines < available() * 0.8
+
+
+def delete_large(files: Path) -> None:
+    """So that members of large models do not fill the disk."""
+    members = sorted(files.glob("member-*.onnx"))
+    if sum(path.stat().st_size for path in members) > KEPT_BYTES:
+        for path in members:
+            path.unlink()
+
+
 def bench_model(options, model: str, scratch: Path):
     """A row for each number of members, as it is measured."""
     counts, files = prepare(options, model), options.folder / "wide" / model
     engines = [name for name in options.engines if not (model in TRAINED and name == "ort")]
+    rows = [{"model": model, "n": n, "engines": {}, "ratios": {}, "rounds": options.rounds,
+             "seconds": options.seconds, "commit": options.commit} for n in counts]  # fmt: skip
+    together = [row for row in rows if fits_together(files, row["n"], len(engines))]
     with contextlib.ExitStack() as stack:
         running = {name: stack.enter_context(start_engine(options, name, model, scratch))
-                   for name in engines}  # fmt: skip
-        for n in counts:
-            row = {"model": model, "n": n, "engines": {}, "ratios": {}, "rounds": options.rounds,
-                   "seconds": options.seconds, "commit": options.commit}
+                   for name in engines if together}  # fmt: skip
+        for row in together:
             open_members(running, files, row)
             if options.rounds:
                 take_turns(options, running, row)
             progress(row)
             yield row
+    for row in rows:
+        if row not in together:
+            row["apart"] = True
+            run_apart(options, model, engines, scratch, row)
+            progress(row)
+            yield row
+    delete_large(files)
 
 
 def progress(row: dict) -> None:

@@ -197,7 +197,8 @@ of {seconds} s each, in an order that is reversed from round to round; a ratio i
 ratios. Models: mlp 64-128-64 relu, batch 32 (mlp_b8: 8); deep_mlp, four layers of 512, gelu, batch 8; resblock,
 two convolutions of 64 channels with batch norm, 8×32×32; convnet 3-32-32-32, 8×32×32; embedding, 8×64 of 1000 rows
 of 64; layernorm, 8×32×256; attention, 8 heads of 32 with projections, 8×128×256; lstm 64→128, 8×32×64; resnet18,
-1×224×224, up to 16 members: compiling vmap for more takes longer than all the rest. Training: 32 perceptrons 64-128-64
+1×224×224 (compiling vmap for more than 16 members takes longer than all the rest). Where memory would not hold the
+members of all engines, these run one after another instead of in turns. Training: 32 perceptrons 64-128-64
 with learning rates of their own, batch 32, parameters compared after 50 steps; the peers' loop over compiled steps
 and vmap compile gradients and update as one function, eager has fused optimizers. Where what the members read
 outgrows a cache, the time of a member rises, that of the loops too. Memory is how much the largest

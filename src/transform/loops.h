@@ -2,8 +2,8 @@
  *
  * The gradient of a scan runs it again and keeps more of its steps (ops/scan_gradient.c); here the
  * two become one loop. Results that nobody reads, carries that serve only themselves, and operands
- * that no step reads go, but for one where nothing else is read. A while that runs as often as constants say is a scan. It runs early, while
- * bodies are still alike. */
+ * that no step reads go, but for one where steps read none. A while that runs as often as constants
+ * say is a scan. It runs early, while bodies are still alike. */
 #ifndef TENON_TRANSFORM_LOOPS_H
 #define TENON_TRANSFORM_LOOPS_H
 
