@@ -2,9 +2,12 @@
 # tenon wide: members beside their models alone, layouts, files of weights, extraction.
 . tests/cli/lib.sh
 
+# What is compiled is checked by its results, with few of the compiler's passes.
+export TENON_QUICK_CC="$cc" CC="$PWD/tests/unit/wide/quick_cc.sh"
+
 make_model() { python3 tests/cli/onnx_models.py "$@"; }
 for kind in mlp deep_mlp resblock convnet two; do make_model "$kind" 1 "$work/$kind.onnx"; done
-# rows A B I…: the .npy files B… are the members 0, 1, … of A.
+# rows A B…: the .npy files B… are the first members of A.
 rows() {
     python3 - "$@" <<'PYTHON' || die "a member differs"
 import ast, struct, sys
@@ -15,7 +18,7 @@ def load(path):
     body = data[10 + size:]
     return shape, struct.unpack(f"<{len(body) // 4}f", body)
 shape, all = load(sys.argv[1])
-assert shape[0] == len(sys.argv) - 2, shape
+assert shape[0] >= len(sys.argv) - 2, shape
 for i, path in enumerate(sys.argv[2:]):
     one, x = load(path)
     assert one == shape[1:], (one, shape)
@@ -42,9 +45,9 @@ expect 0 "$tenon" wide bench "$work/two.onnx" --n 3 --packed --shared=context -r
 out_has "µs/member"
 
 # Seeds: members that are extracted, run alone, are the rows. The file is the original but for its weights.
-expect 0 "$tenon" wide run "$digits" --n 3 -i "$images" --shared -o "$work/digits"
+expect 0 "$tenon" wide run "$digits" --n 20 -i "$images" --shared -o "$work/digits"
 for i in 0 1 2; do
-    expect 0 "$tenon" wide extract "$digits" --n 3 --member $i -o "$work/digits$i.onnx"
+    expect 0 "$tenon" wide extract "$digits" --n 20 --member $i -o "$work/digits$i.onnx"
     nothing_on out
     expect 0 "$tenon" run "$work/digits$i.onnx" -i "$images" -o "$work/digits$i"
 done
@@ -131,11 +134,11 @@ json "x['schema'] == 'tenon.wide.inspect/1' and x['n'] == 3 and [g['members'] fo
 json "x['groups'][0]['difference'] is None and 'Gelu' in x['groups'][1]['difference']"
 
 # What became of operations, and what to expect.
-expect 0 "$tenon" wide inspect "$digits" --n 5 --dim N=2 --json --dot "$work/d.dot" --html "$work/d.html"
+expect 0 "$tenon" wide inspect "$digits" --n 7 --dim N=8 --json --dot "$work/d.dot" --html "$work/d.html"
 json "[n['op'] for n in x['groups'][0]['nodes'] if n['op'] in ('Conv', 'Gemm')] == ['Conv'] * 3 + ['Gemm']"
 json "all(n['strategy'] in ('batched', 'loop') for n in x['groups'][0]['nodes'] if n['op'] in ('Conv', 'Gemm'))"
-json "x['groups'][0]['own_weights'] == 20602 and x['groups'][0]['program']['parameters'] == 5 * 20602"
-json "x['groups'][0]['bytes'] > 5 * 4 * 20602 and x['groups'][0]['program']['outputs'][0]['shape'] == [5, 2, 10]"
+json "x['groups'][0]['own_weights'] == 20602 and x['groups'][0]['program']['parameters'] == 7 * 20602"
+json "x['groups'][0]['bytes'] > 7 * 4 * 20602 and x['groups'][0]['program']['outputs'][0]['shape'] == [7, 8, 10]"
 json "x['predicted']['loop_launches'] > x['predicted']['wide_launches'] > 0 and x['predicted']['gain'] > 1"
 [ -s "$work/d.dot" ] && [ -s "$work/d.html" ] || die "no graph, or no page"
 expect 0 "$tenon" wide inspect "$work/mlp.onnx" --n 5 --shared --groups
