@@ -192,11 +192,11 @@ static tn_status run_fixed(cli *c, const explore_job *job, tn_error *err) {
     TN_CHECK(tn_fixed_evaluate(&p, job->fixed_dataflow, &e, err));
     TN_CHECK(explore_write_log(c, job->folder, &e, NULL, err));
     if (c->options.json)
-        return cli_json(c,
-                        json_pack("{s:s, s:o, s:o}", "schema", "tenon.explore/1", "machine",
-                                  explore_machine_json(&p.machine), "evaluation",
-                                  evaluation_json(&e)),
-                        err);
+        return cli_json_exact(c,
+                              json_pack("{s:s, s:o, s:o}", "schema", "tenon.explore/1", "machine",
+                                        explore_machine_json(&p.machine), "evaluation",
+                                        evaluation_json(&e)),
+                              err);
     printf("%s: %s\n", c->options.dataflow_fixed, describe_element(c, &p.machine));
     print_part(c, &job->parts[0], &e);
     return TN_OK;
@@ -223,7 +223,7 @@ static tn_status report_finding(cli *c, const explore_job *job, const tn_finding
     tn_machine_space_at(&job->space, best->index, &m);
     TN_CHECK(explore_write_log(c, job->folder, &best->parts[0].evaluation, &m, err));
     if (c->options.report) TN_CHECK(explore_report(c, job, f, c->options.report, err));
-    if (c->options.json) return cli_json(c, finding_json(job, f), err);
+    if (c->options.json) return cli_json_exact(c, finding_json(job, f), err);
     print_finding(c, job, f);
     return TN_OK;
 }
