@@ -228,10 +228,11 @@ typedef struct tn_study_part {
     double weight;
 } tn_study_part;
 
-/* Scenarios from the requests of a trace: JSON lines {"prompt": tokens, "generate": tokens, "arrival": s}, or
- * lines with commas in that order or under a heading with these names; arrivals may be missing, else they do
- * not decrease. Requests of like lengths are one scenario of their mean lengths, with the batch, context and
- * elements of `use`; its weight is their share, so weighted sums are means over requests. Fills scenario and
+/* Scenarios from the requests of a trace: JSON lines {"prompt": tokens, "generate": tokens, "arrival": s,
+ * "batch": sequences that ran with it}, or lines with commas in that order or under a heading with these names.
+ * Arrivals may be missing, else they do not decrease; the batch may be missing or 0, which is that of `use`.
+ * Requests of like lengths and batch are one scenario of their means, with the context and elements of `use`;
+ * its weight is their share, so weighted sums are means over requests. Fills scenario and
  * weight of at most `capacity` parts, by length; *count says how many. Errors: TN_NOT_FOUND, TN_IO; TN_INVALID
  * names file and line. */
 TN_API tn_status tn_study_from_trace(const char *path, const tn_scenario *use, tn_study_part *out,

@@ -55,6 +55,23 @@ static void test_trace__forms_say_the_same(void **state) {
     }
 }
 
+static void test_trace__batches_are_those_of_the_requests(void **state) {
+    (void)state;
+    tn_study_part parts[8] = {0};
+    tn_error err = TN_ERROR_INIT;
+    int count;
+    assert_int_equal(read_trace("prompt,generate,batch\n100,10,1\n100,10,16\n100,10,16\n100,10,0\n",
+                                parts, 8, &count, &err),
+                     TN_OK);
+    assert_int_equal(count, 3);
+    assert_int_equal(parts[0].scenario.batch, 1);
+    assert_int_equal(parts[1].scenario.batch, 4); /* that of the use */
+    assert_int_equal(parts[2].scenario.batch, 16);
+    assert_true(parts[2].weight == 0.5);
+    assert_int_equal(read_trace("100,10,0,1\n100,10,0,16\n", parts, 1, &count, &err), TN_OK);
+    assert_int_equal(parts[0].scenario.batch, 9); /* the mean, where one scenario must do */
+}
+
 /* However few the scenarios: their weights are 1 in all, and the mean lengths those of the trace. */
 static void test_trace__buckets_keep_the_mean(void **state) {
     (void)state;
@@ -102,6 +119,7 @@ static const struct {
     {"3000,1\n", ", line 1: prompt is 3000 tokens; the context takes 2048"},
     {"1,1,5\n1,1,4\n", ", line 2: arrival is 4 s after one of 5 s; requests come in order"},
     {"1,1,inf\n", ", line 1: arrival is inf s after one of 0 s; requests come in order"},
+    {"1,1,0,2.5\n", ", line 1: batch is 2.5; it counts sequences, from 0 to 16777216"},
     {"{\"prompt\": 1}\n", ", line 1: missing: generate"},
     {"{\"prompt\": \"1\", \"generate\": 1}\n", ", line 1: no number: prompt"},
 };
@@ -147,6 +165,7 @@ static void test_trace__hostile_bytes(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_trace__forms_say_the_same),
+        cmocka_unit_test(test_trace__batches_are_those_of_the_requests),
         cmocka_unit_test(test_trace__buckets_keep_the_mean),
         cmocka_unit_test(test_trace__refusals_name_the_line),
         cmocka_unit_test(test_trace__hostile_bytes),
