@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "explore/dataflow.h"
 #include "explore/search.h"
@@ -50,6 +51,38 @@ tn_status tn__exact_init(exact_solver *s, tn_arena *arena, const tn_problem *p,
     return find_ideals(s, err);
 }
 
+/* ---- limits --------------------------------------------------------------------------------- */
+
+static double clock_seconds(clockid_t clock) {
+    struct timespec t;
+    clock_gettime(clock, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+double tn__exact_seconds(void) {
+    return clock_seconds(CLOCK_MONOTONIC);
+}
+
+void tn__exact_limit(exact_solver *s, double seconds) {
+    s->limit = (exact_limit){.wall = tn__exact_seconds() + seconds,
+                             .thread = clock_seconds(CLOCK_THREAD_CPUTIME_ID) + seconds};
+}
+
+bool tn__exact_is_late(exact_solver *s) {
+    if (s->late) return true;
+    s->late =
+        s->arena->used > EXACT_BYTES || (s->limit.wall > 0 && tn__exact_seconds() > s->limit.wall &&
+                                         clock_seconds(CLOCK_THREAD_CPUTIME_ID) > s->limit.thread);
+    return s->late;
+}
+
+bool tn__exact_look(exact_solver *s) {
+    enum { LOOKS = 256 };
+    return s->late || (++s->looks % LOOKS == 0 && tn__exact_is_late(s));
+}
+
+/* ---- solving -------------------------------------------------------------------------------- */
+
 exact_solver *tn__exact_twin(const exact_solver *s) {
     exact_solver *twin = TN_NEW(s->arena, exact_solver);
     twin->arena = s->arena;
@@ -60,6 +93,7 @@ exact_solver *tn__exact_twin(const exact_solver *s) {
     twin->side = s->side;
     twin->balanced = s->balanced;
     twin->generate = s->generate;
+    twin->limit = s->limit;
     memcpy(twin->after, s->after, sizeof twin->after);
     twin->ideals.data =
         tn_arena_dup(s->arena, s->ideals.data, s->ideals.len * sizeof *s->ideals.data);
@@ -94,7 +128,7 @@ double tn__exact_solve(exact_solver *s, exact_weights weights) {
             }
         }
     }
-    return s->ideals.data[s->ideals.len - 1].best;
+    return s->late ? INFINITY : s->ideals.data[s->ideals.len - 1].best;
 }
 
 /* ---- the dataflow that was found ------------------------------------------------------------ */
@@ -154,6 +188,7 @@ typedef struct call {
     tn__exact_problem *problem;
     const tn_search_options *options;
     tn_solution *out;
+    bool *late;
 } call;
 
 static tn_status prepare(void *argument, tn_error *err) {
@@ -167,7 +202,7 @@ static tn_status solve(void *argument, tn_error *err) {
     tn__exact_problem *p = c->problem;
     exact_solver *s = TN_NEW(&p->arena, exact_solver);
     TN_CHECK(tn__exact_init(s, &p->arena, &p->problem, &p->costs, c->options->space, err));
-    return tn__exact_search(s, c->options, c->out, err);
+    return tn__exact_search(s, c->options, c->out, c->late, err);
 }
 
 tn_status tn__exact_prepare(const tn_problem *p, const tn_search_options *options,
@@ -184,7 +219,7 @@ tn_status tn__exact_prepare(const tn_problem *p, const tn_search_options *option
     if (!made) return tn_error_set(err, TN_OUT_OF_MEMORY, "no memory for tables of costs");
     made->problem = *p;
     tn_arena_init(&made->arena, tn_allocator_system());
-    tn_status status = tn_guard(prepare, &(call){made, options, NULL}, err);
+    tn_status status = tn_guard(prepare, &(call){made, options, NULL, NULL}, err);
     if (status)
         tn__exact_release(made);
     else
@@ -204,8 +239,8 @@ tn_hash128 tn__exact_hash(const tn__exact_problem *p) {
 
 static void take_better(const tn_search_options *options, const tn_solution *found,
                         tn_solution *out) {
-    if (tn__objective(options->objective, &found->evaluation) >=
-        tn__objective(options->objective, &out->evaluation))
+    if (out->evaluation.fits && tn__objective(options->objective, &found->evaluation) >=
+                                    tn__objective(options->objective, &out->evaluation))
         return;
     out->dataflow = found->dataflow;
     out->evaluation = found->evaluation;
@@ -246,10 +281,14 @@ static tn_status take_genetic(const tn__exact_problem *p, const tn_search_option
 
 tn_status tn__exact_run(tn__exact_problem *p, const tn_search_options *options, tn_solution *out,
                         tn_error *err) {
+    bool late = false;
     *out = (tn_solution){0};
-    TN_CHECK(tn_guard(solve, &(call){p, options, out}, err));
-    if (options->space != TN_UNION || out->optimal) return TN_OK;
-    TN_CHECK(take_genetic(p, options, out, err));
-    TN_CHECK(take_narrower(p, options, TN_DATA_CENTRIC, out, err));
-    return take_narrower(p, options, TN_COMPUTE_CENTRIC, out, err);
+    TN_CHECK(tn_guard(solve, &(call){p, options, out, &late}, err));
+    bool wide = options->space == TN_UNION && !out->optimal;
+    if (wide || (late && !out->evaluation.fits)) TN_CHECK(take_genetic(p, options, out, err));
+    if (wide) TN_CHECK(take_narrower(p, options, TN_DATA_CENTRIC, out, err));
+    if (wide) TN_CHECK(take_narrower(p, options, TN_COMPUTE_CENTRIC, out, err));
+    if (out->evaluation.fits) return TN_OK;
+    return tn_error_set(err, TN_NOT_FOUND, "no dataflow of %s was found that fits into %s",
+                        p->problem.workload->name, p->problem.machine.name);
 }

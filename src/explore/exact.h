@@ -16,6 +16,8 @@ typedef struct exact_weights {
     double latency, energy, bytes;
 } exact_weights;
 
+enum { EXACT_BYTES = 768 << 20 }; /* of an arena, which may then still double its largest list */
+
 /* Where room is short. */
 typedef enum exact_side { EXACT_NEAR_MEMORY, EXACT_NORMAL } exact_side;
 
@@ -86,6 +88,13 @@ typedef struct exact_ideal {
     double best;
 } exact_ideal;
 
+/* When a search ends without having finished. Both clocks count, so that a machine with other work to do does
+ * not change what is found. */
+typedef struct exact_limit {
+    double wall,
+        thread; /* s, as tn__exact_seconds and the thread's own clock have them; 0: never */
+} exact_limit;
+
 typedef struct exact_solver {
     tn_arena *arena;
     const tn_problem *problem;
@@ -108,6 +117,9 @@ typedef struct exact_solver {
     TN_VEC(exact_sequence) sequences;
     TN_VEC(exact_part) parts;
     TN_VEC(exact_ideal) ideals; /* smaller ones first */
+    exact_limit limit;
+    uint32_t looks;
+    bool late; /* past its limit: what was made since is not complete */
 } exact_solver;
 
 /* A dataflow whose channels near memory are counted but not chosen. */
@@ -121,9 +133,15 @@ tn_status tn__exact_init(exact_solver *s, tn_arena *arena, const tn_problem *p,
                          const exact_costs *costs, tn_dataflow_space space, tn_error *err);
 /* A solver of the same problem, with sets of its own. */
 exact_solver *tn__exact_twin(const exact_solver *s);
+/* The solver ends after `seconds` from now, or with EXACT_BYTES in its arena. */
+void tn__exact_limit(exact_solver *s, double seconds);
+/* Whether the limit has passed; tn__exact_look asks the clocks now and then. */
+bool tn__exact_is_late(exact_solver *s);
+bool tn__exact_look(exact_solver *s);
+double tn__exact_seconds(void);
 /* Forgets all sets. */
 void tn__exact_reset(exact_solver *s, exact_weights weights);
-/* The least price of a dataflow, wherever its bytes lie; infinite where the space has none. */
+/* The least price of a dataflow, wherever its bytes lie; infinite where the space has none, or late. */
 double tn__exact_solve(exact_solver *s, exact_weights weights);
 /* The dataflow that was found last. */
 void tn__exact_write(const exact_solver *s, exact_plan *out);
@@ -132,9 +150,10 @@ void tn__exact_write_partition(const exact_solver *s, uint32_t sequence, tn_plac
                                exact_plan *out);
 /* Chooses channels so that bytes spread evenly. */
 void tn__exact_place(const exact_solver *s, exact_plan *plan);
-/* The best dataflow that fits, by any objective. */
+/* The best dataflow that fits, by any objective. *late: the limit came before all was tried; there may be a
+ * bound alone, or 0 for none. */
 tn_status tn__exact_search(exact_solver *s, const tn_search_options *options, tn_solution *out,
-                           tn_error *err);
+                           bool *late, tn_error *err);
 
 void tn__exact_options(exact_solver *s);
 /* Tiers of exactly `ops`, side by side. */

@@ -3,18 +3,13 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <time.h>
 
 enum { MOST_LABELS = 200000 };
 
-double tn__exact_seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static bool is_late(exact_bounded *b) {
-    if (!b->late) b->late = tn__exact_seconds() > b->deadline;
+    if (!b->late)
+        b->late = tn__exact_seconds() > b->deadline || tn__exact_is_late(b->relaxed) ||
+                  tn__exact_is_late(b->tracking);
     return b->late;
 }
 
@@ -171,7 +166,7 @@ static bool is_dominated(const exact_sequence *all, uint32_t count, const exact_
 
 static void append(exact_bounded *b, exact_list before, exact_list last, double most) {
     exact_solver *x = b->tracking;
-    for (uint32_t t = last.first; t < last.first + last.count; t++) {
+    for (uint32_t t = last.first; t < last.first + last.count && !is_late(b); t++) {
         exact_tier tier = x->tiers.data[t];
         for (uint32_t i = before.first; i < before.first + before.count; i++) {
             exact_sequence q = x->sequences.data[i];
@@ -363,10 +358,11 @@ bool tn__exact_bounded_solve(exact_bounded *b) {
     tn_map_init(&b->nodes, b->relaxed->arena);
     find_ends(b);
     need_groups(b);
+    if (is_late(b)) return false;
     for (int size = count; size > 0; size--) for_size(b, size, need_before);
     for (int size = 1; size <= count; size++) for_size(b, size, make_list);
     if (!b->late) make_chains(b);
-    return !b->late;
+    return !is_late(b);
 }
 
 /* ---- the dataflow --------------------------------------------------------------------------- */

@@ -38,8 +38,8 @@ typedef struct exact_bounded {
     bounded_labels *chains; /* by ideal */
 } exact_bounded;
 
-double tn__exact_seconds(void);
-/* Fills the chains; `b` has the members up to `deadline` and is else zero. False: the deadline has passed. */
+/* Fills the chains; `b` has the members up to `deadline` and is else zero. False: the deadline or a solver's limit
+ * has passed. */
 bool tn__exact_bounded_solve(exact_bounded *b);
 /* The complete dataflow of label `i` of the last chain. */
 void tn__exact_bounded_write(const exact_bounded *b, uint32_t i, exact_plan *out);

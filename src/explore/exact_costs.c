@@ -13,6 +13,7 @@ typedef struct filling {
     const tn_problem *problem;
     tn_dataflow_space space;
     bool sampled;
+    int64_t ratios; /* of the union, so far */
     exact_costs *out;
     tn_error *err;
 } filling;
@@ -116,13 +117,14 @@ static void drop_dominated(exact_shape *s) {
 }
 
 /* The union's ratios: all that give the parts whole units, and the data-centric ones. */
-static tn_status add_all_fissions(const filling *f, exact_shape *s, int nmp) {
+static tn_status add_all_fissions(filling *f, exact_shape *s, int nmp) {
     int64_t units = tn__fission_units(&s->decode), part = 1;
     double few[TN_FISSION_RATIOS], last = 0;
     int count = tn__fission_ratios(f->problem, s->op, nmp, few), at = 0;
     bool published =
         true; /* the last one: those stay, so that the union holds all dataflows of both spaces */
-    if (units > MOST_RATIOS / f->out->channels)
+    f->ratios += units;
+    if (f->ratios > MOST_RATIOS)
         return tn_error_set(f->err, TN_UNSUPPORTED,
                             "operator %s can be divided in %lld ways on each count of %d channels; "
                             "exact search of the union takes up to %d in all, genetic search any",
@@ -151,7 +153,7 @@ static tn_status add_fissions(const filling *f, exact_shape *s, int nmp) {
     return TN_OK;
 }
 
-static tn_status fill_shape(const filling *f, exact_shape *s) {
+static tn_status fill_shape(filling *f, exact_shape *s) {
     if (f->out->normal) TN_CHECK(add_choice(f, s, (exact_choice){.normal = 1}));
     for (int n = 1; n <= f->out->channels; n++) {
         TN_CHECK(add_choice(f, s, (exact_choice){.nmp = n, .ratio = 1}));
@@ -178,7 +180,7 @@ static tn_status fill_events(const filling *f) {
 tn_status tn__exact_costs(tn_arena *arena, const tn_problem *p, const tn_search_options *options,
                           exact_costs *out, tn_error *err) {
     const tn_memory *m = &p->machine.memory;
-    filling f = {arena, p, options->space, options->sampled_ratios, out, err};
+    filling f = {arena, p, options->space, options->sampled_ratios, 0, out, err};
     *out = (exact_costs){.channels = p->machine.near_memory.channels,
                          .normal = tn__normal_channels(&p->machine),
                          .channel_bytes = m->banks * m->bank_bytes};

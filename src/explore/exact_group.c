@@ -39,14 +39,14 @@ static bool give(splitting *g, int i, exact_channels c) {
 
 /* Gives the `nmp` channels that are left, and the normal ones, to the partitions from `i` on. */
 static void share(splitting *g, int i, int nmp, bool normal) {
-    const exact_solver *s = g->solver;
+    exact_solver *s = g->solver;
     if (i == g->split.count) {
         g->split.nmp = s->costs->channels - nmp;
         g->visit(g->context, &g->split);
         return;
     }
     bool last = i + 1 == g->split.count, all = last && s->space != TN_UNION;
-    for (int n = all ? nmp : 0; n <= nmp; n++) {
+    for (int n = all ? nmp : 0; n <= nmp && !tn__exact_look(s); n++) {
         if (!(all && normal) && give(g, i, (exact_channels){n, false}))
             share(g, i + 1, nmp - n, normal);
         if (normal && give(g, i, (exact_channels){n, true})) share(g, i + 1, nmp - n, false);

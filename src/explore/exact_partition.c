@@ -32,7 +32,7 @@ static uint32_t keep_pareto(exact_solver *s, uint32_t first, exact_channels chan
 
 /* Appends the sequences that end with a tier of `last` to the pool. */
 static void append(exact_solver *s, exact_list before, exact_list last) {
-    for (uint32_t t = 0; t < last.count; t++) {
+    for (uint32_t t = 0; t < last.count && !tn__exact_look(s); t++) {
         exact_tier tier = s->tiers.data[last.first + t];
         for (uint32_t i = 0; i < before.count; i++) {
             exact_sequence q = s->sequences.data[before.first + i];

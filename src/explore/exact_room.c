@@ -54,6 +54,7 @@ static tn_status find_price(exact_search *v, exact_found over, double limit, dou
         *bound = f.cost + *price * (f.bytes - limit);
         if (*bound >= meeting * (1 - 1e-12)) return TN_OK;
         *(f.bytes > limit ? &over : &under) = f;
+        if (tn__exact_is_late(v->solver)) break;
     }
     return TN_OK;
 }

@@ -32,9 +32,15 @@ double tn__exact_cost(const exact_search *v, const tn_evaluation *e) {
 tn_status tn__exact_solve_at(exact_search *v, double price, exact_found *out) {
     exact_solver *s = v->solver;
     v->weights.bytes = price;
-    if (tn__exact_solve(s, v->weights) == INFINITY)
-        return tn_error_set(v->err, TN_NOT_FOUND, "%s has no dataflow of this space on %s",
-                            s->workload->name, s->problem->machine.name);
+    double least = tn__exact_solve(s, v->weights);
+    if (s->late) return TN_UNSUPPORTED; /* tn__exact_search answers with what is known */
+    if (least == INFINITY)
+        return tn_error_set(v->err, TN_NOT_FOUND, "%s has no dataflow of this space on %s%s",
+                            s->workload->name, s->problem->machine.name,
+                            s->space == TN_DATA_CENTRIC
+                                ? ": some operator cannot be split among all channels, as the "
+                                  "data-centric space wants; the union has other ways"
+                                : "");
     tn__exact_write(s, v->plan);
     TN_CHECK(tn__exact_consider(v, &out->evaluation));
     out->cost = tn__exact_cost(v, &out->evaluation);
@@ -73,12 +79,12 @@ static tn_status search_one(exact_search *v, double *bound) {
     }
     if (v->out->evaluation.fits && tn__exact_cost(v, &v->out->evaluation) <= *bound * (1 + same))
         return TN_OK;
-    double relaxed = *bound;
+    double within = *bound;
     bool thinned = use_fewer_ratios(v->solver);
     TN_CHECK(tn__exact_solve_at(v, 0, &first));
-    TN_CHECK(tn__exact_search_within(v, first, bound));
-    if (thinned) *bound = relaxed;
-    return TN_OK;
+    tn_status status = tn__exact_search_within(v, first, &within);
+    if (!thinned) *bound = within;
+    return status;
 }
 
 /* ---- energy · latency ----------------------------------------------------------------------- */
@@ -115,6 +121,7 @@ static tn_status search_between(exact_search *v, vertex a, vertex b, int depth, 
 
 /* The fastest times the most frugal: nothing is less. */
 static tn_status bound_product(exact_search *v, vertex *fast, vertex *frugal, double *bound) {
+    *bound = 0;
     TN_CHECK(solve_for(v, 1, 0, fast));
     *frugal = *fast;
     if (fast->energy > 0) TN_CHECK(solve_for(v, 0, 1, frugal));
@@ -155,8 +162,10 @@ static tn_status check_room(const exact_solver *s, tn_error *err) {
         s->workload->name, s->costs->bytes / 1048576, s->problem->machine.name, room / 1048576);
 }
 
+static const double LEAST_SECONDS = 0.25; /* for what is no proof but the answer */
+
 tn_status tn__exact_search(exact_solver *s, const tn_search_options *options, tn_solution *out,
-                           tn_error *err) {
+                           bool *late, tn_error *err) {
     exact_search v = {.solver = s,
                       .options = options,
                       .out = out,
@@ -166,17 +175,18 @@ tn_status tn__exact_search(exact_solver *s, const tn_search_options *options, tn
                       .deadline =
                           tn__exact_seconds() + (options->seconds > 0 ? options->seconds : 2),
                       .err = err};
-    double bound;
+    double bound = 0;
     TN_CHECK(check_room(s, err));
-    if (options->objective == TN_EDP)
-        TN_CHECK(search_product(&v, &bound));
-    else
-        TN_CHECK(search_one(&v, &bound));
-    if (!out->evaluation.fits)
+    tn__exact_limit(s, options->seconds > 0 ? TN_MAX(options->seconds, LEAST_SECONDS) : 2);
+    tn_status status =
+        options->objective == TN_EDP ? search_product(&v, &bound) : search_one(&v, &bound);
+    *late = status && s->late;
+    if (status && !*late) return status;
+    if (!out->evaluation.fits && !*late)
         return tn_error_set(err, TN_NOT_FOUND, "no dataflow of %s was found that fits into %s",
                             s->workload->name, s->problem->machine.name);
     double value = tn__objective(options->objective, &out->evaluation);
-    out->optimal = bound >= value * (1 - 1e-11);
+    out->optimal = out->evaluation.fits && bound >= value * (1 - 1e-11);
     out->lower_bound = out->optimal ? value : bound;
     return TN_OK;
 }

@@ -157,7 +157,7 @@ static void choose(making *m, int i, int nmp, bool normal) {
         return;
     }
     const exact_options *o = &m->solver->options[m->solver->costs->shape_of[m->op[i]]];
-    for (uint32_t k = 0; k < o->list.len; k++) {
+    for (uint32_t k = 0; k < o->list.len && !tn__exact_look(m->solver); k++) {
         const exact_option *option = &o->list.data[k];
         if (nmp + option->nmp > m->channels.nmp) break;
         if (option->normal && !m->channels.normal) continue;

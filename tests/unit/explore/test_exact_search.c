@@ -1,5 +1,7 @@
 /* Exact search against trying every dataflow that tn_dataflow_check allows, on small graphs whose costs are
  * arbitrary. */
+#include <time.h>
+
 #include "unit/explore/rows.h"
 
 #include "explore/dataflow.h"
@@ -379,8 +381,26 @@ static void test_exact_search__refuses_graphs_with_too_many_ideals(void **state)
     assert_non_null(strstr(err.message, "wide has more than 1024 ideals"));
 }
 
+/* Sets that take far longer than there is time for: what a short genetic search finds, and no proof. */
+static void test_exact_search__ends_in_time(void **state) {
+    (void)state;
+    tn_error err = TN_ERROR_INIT;
+    tn_solution s;
+    tn_workload w = {.name = "wide", .layers = 1};
+    for (int i = 0; i < 9; i++) add_weights(&w, 3 + i, 3, 0);
+    trial t = small_trial(&w, TN_DATA_CENTRIC, 64, 60);
+    t.problem.processor = t.problem.near_memory = &model;
+    t.options.seconds = 0.25;
+    clock_t start = clock();
+    assert_ok(tn_search_dataflow(&t.problem, &t.options, &s, &err), &err);
+    assert_true((double)(clock() - start) < 5.0 * CLOCKS_PER_SEC);
+    assert_true(s.evaluation.fits && !s.optimal && s.lower_bound <= s.evaluation.total);
+    assert_ok(tn_dataflow_check(&t.problem, TN_DATA_CENTRIC, &s.dataflow, &err), &err);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_exact_search__ends_in_time),
         cmocka_unit_test(test_exact_search__equals_trying_everything),
         cmocka_unit_test(test_exact_search__takes_any_objective),
         cmocka_unit_test(test_exact_search__bounds_what_fits),
