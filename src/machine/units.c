@@ -70,6 +70,8 @@ static bool zero_allowed(tn_dimension d) {
            d == TN_DIMENSION_BIT_ENERGY || d == TN_DIMENSION_AREA || d == TN_DIMENSION_BYTE_AREA;
 }
 
+static const double MOST = 1e30; /* of any quantity: products of three of them stay finite */
+
 static tn_status check_range(double v, tn_dimension d, const char *path, tn_error *err) {
     bool count = d == TN_DIMENSION_COUNT || d == TN_DIMENSION_COUNT_OR_NONE;
     if (!isfinite(v) || v < 0 || (v == 0 && !zero_allowed(d)))
@@ -79,6 +81,9 @@ static tn_status check_range(double v, tn_dimension d, const char *path, tn_erro
         return tn_error_set(err, TN_INVALID, "%s is %g; a share is at most 1", path, v);
     if (count && (v != floor(v) || v > 1e6))
         return tn_error_set(err, TN_INVALID, "%s is %g; it counts something (at most 10⁶)", path,
+                            v);
+    if (v > MOST || (v > 0 && v < 1 / MOST))
+        return tn_error_set(err, TN_INVALID, "%s is %g; no machine has that: 10⁻³⁰ to 10³⁰", path,
                             v);
     return TN_OK;
 }

@@ -78,6 +78,8 @@ static const struct {
      "processor.macs has unit 'TMAC'; MAC/s, GMAC/s, TMAC/s are known"},
     {HEAD "'processor':{'macs':-1,'utilization':1}}",
      "processor.macs is -1; it must be finite and above 0"},
+    {HEAD "'processor':{'macs':1e308,'utilization':1}}",
+     "processor.macs is 1e+308; no machine has that: 10⁻³⁰ to 10³⁰"},
     {HEAD "'processor':{'macs':'fast','utilization':1}}",
      "processor.macs is 'fast'; a number comes first"},
     {HEAD "'processor':{'macs':1e12,'utilization':1.5}}",
