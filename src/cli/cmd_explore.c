@@ -204,15 +204,31 @@ static tn_status run_fixed(cli *c, const explore_job *job, tn_error *err) {
 
 static tn_status nothing_found(const explore_job *job, const tn_finding *f, tn_error *err) {
     double limit = job->search.area_limit, least = INFINITY;
+    if (!(limit > 0)) limit = job->space.base.near_memory.area_limit;
     for (int64_t i = 0; i < f->count; i++) least = TN_MIN(least, f->machines[i].area);
     if (limit > 0 && f->count && least > limit)
         return tn_error_set(err, TN_NOT_FOUND,
-                            "no element of the family has at most %g mm² (--area-limit): the "
-                            "smallest has %.4g",
-                            limit, least);
+                            "no element of the family has at most %g mm² (%s): the smallest has "
+                            "%.4g",
+                            limit,
+                            job->search.area_limit > 0 ? "--area-limit"
+                                                       : "near_memory.area_limit, which "
+                                                         "--area-limit replaces",
+                            least);
+    for (int i = 0; f->count && i < job->part_count; i++) {
+        tn_solution s;
+        tn_problem p = {.workload = &job->parts[i].workload,
+                        .scenario = job->parts[i].scenario,
+                        .processor = job->processor,
+                        .near_memory = job->near_memory};
+        tn_machine_space_at(&job->space, f->machines[0].index, &p.machine);
+        TN_TRY(err, tn_search_dataflow(&p, &job->search, &s, err),
+               "no machine of the family holds the workload; the first of %lld",
+               (long long)f->count);
+    }
     return tn_error_set(err, TN_NOT_FOUND,
-                        "no machine of the family holds the workload: more banks, larger banks or "
-                        "fewer sequences would help");
+                        "no machine of the family holds the workload: more banks, larger banks, "
+                        "fewer sequences or --dataflows union would help");
 }
 
 static tn_status report_finding(cli *c, const explore_job *job, const tn_finding *f,
@@ -220,6 +236,12 @@ static tn_status report_finding(cli *c, const explore_job *job, const tn_finding
     const tn_finding_machine *best = f->machines;
     tn_machine m;
     if (!f->count || !best->feasible) return nothing_found(job, f, err);
+    if (job->search.objective != TN_LATENCY && best->energy == 0)
+        return tn_error_set(err, TN_INVALID,
+                            "--objective %s needs energy, which cost models %s and %s do not know; "
+                            "nmp_dataflow does, in --processor-model and --near-memory-model",
+                            c->options.objective, tn_cost_model_name(job->processor),
+                            tn_cost_model_name(job->near_memory));
     tn_machine_space_at(&job->space, best->index, &m);
     TN_CHECK(explore_write_log(c, job->folder, &best->parts[0].evaluation, &m, err));
     if (c->options.report) TN_CHECK(explore_report(c, job, f, c->options.report, err));

@@ -1,6 +1,7 @@
 /* The options of tenon explore as a job: the published framework's, and those that say more. */
 #include "cli/explore.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -327,9 +328,11 @@ static tn_status read_genetic(cli *c, explore_job *job, tn_error *err) {
     job->search.generations = (int)generations;
     job->search.parents = (int)parents;
     job->search.mutate_ratio = isnan(o->mutate_ratio) ? 1 : o->mutate_ratio;
+    errno = 0;
     job->search.seed = o->ga_seed ? strtoull(o->ga_seed, &end, 10) : 114514;
-    if (o->ga_seed && (end == o->ga_seed || *end))
-        return cli_usage(c, err, "--seed: '%s' is not a whole number", o->ga_seed);
+    if (o->ga_seed && (!isdigit((unsigned char)*o->ga_seed) || *end || errno))
+        return cli_usage(c, err, "--seed: '%s' is not a whole number from 0 to 2^64 - 1",
+                         o->ga_seed);
     return TN_OK;
 }
 
@@ -351,9 +354,39 @@ static tn_status read_search(cli *c, explore_job *job, tn_error *err) {
     return read_genetic(c, job, err);
 }
 
+/* Options of which one would be ignored. */
+static tn_status check_pairs(cli *c, tn_error *err) {
+    const cli_options *o = &c->options;
+    const struct {
+        const char *name;
+        bool given;
+    } family[] = {{"total-channel-num", o->channels},
+                  {"bank-num-per-channel", o->banks},
+                  {"bank-memory-capacity", o->bank_mb},
+                  {"fpu-simd-width", o->simd},
+                  {"nmp-channel-num-space", o->nmp_channels},
+                  {"input-buffer-size-space", o->input_buffers},
+                  {"weight-buffer-size-space", o->weight_buffers},
+                  {"output-buffer-total-size-space", o->output_buffers},
+                  {"fpu-pe-bw-space", o->elements}},
+      model[] = {{"model-type", o->model_type},
+                 {"model-shape", o->model_shape},
+                 {"parser-output-dir", o->parser_dir}};
+    for (size_t i = 0; o->machines && i < TN_COUNT(family); i++)
+        if (family[i].given)
+            return cli_usage(c, err, "--machines and --%s both describe the family; give one",
+                             family[i].name);
+    for (size_t i = 0; o->workload.count && i < TN_COUNT(model); i++)
+        if (model[i].given)
+            return cli_usage(c, err, "--workload and --%s both say what runs; give one",
+                             model[i].name);
+    return TN_OK;
+}
+
 tn_status explore_job_read(cli *c, explore_job *job, tn_error *err) {
     const cli_options *o = &c->options;
     *job = (explore_job){.search = TN_SEARCH_OPTIONS_INIT};
+    TN_CHECK(check_pairs(c, err));
     if (o->execution_type && strcmp(o->execution_type, "dse") != 0)
         return cli_usage(c, err, "--execution-type: '%s' is not dse", o->execution_type);
     TN_CHECK(o->machines ? tn_machine_space_load(o->machines, &job->space, err)
