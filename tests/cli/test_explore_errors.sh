@@ -93,17 +93,17 @@ wrong 2 "-o is of explore reproduce; --dse-output-dir takes result.log" -o "$wor
 wrong 2 "unknown action 'frobnicate'; eval and reproduce are known, and none searches" frobnicate
 wrong 2 "explore eval needs ROWS.json" eval
 wrong 1 "cannot open '$work/none.json'" eval "$work/none.json"
-wrong 1 "no machine of the family holds the workload; the first of 13824: opt-6.7b keeps 28672 MB" --bank-memory-capacity 1
-wrong 1 "no machine of the family holds the workload: more banks" --bank-memory-capacity 1 --method genetic
+wrong 1 "no machine of the family holds the workload; the first of 13824: opt-6.7b keeps 28672 MB of weights, keys and values; the memory of H2-LLM has 128 MB" --bank-memory-capacity 1
+wrong 1 "no machine of the family holds the workload: more banks, larger banks, fewer sequences or --dataflows union would help" --bank-memory-capacity 1 --method genetic
 wrong 1 "no element of the family has at most 0.1 mm² (--area-limit): the smallest has 2.803" --area-limit 0.1
 sed 's/"value": 6.76/"value": 0.1/' machines/h2_llm.json >"$work/machines.json"
-wrong 1 "at most 0.1 mm² (near_memory.area_limit, which --area-limit replaces): the smallest has" --machines "$work/machines.json"
-wrong 1 "opt has no dataflow of this space on H2-LLM: some operator cannot be split among all channels" --nmp-channel-num-space 6 \
+wrong 1 "no element of the family has at most 0.1 mm² (near_memory.area_limit, which --area-limit replaces): the smallest has 3.646" --machines "$work/machines.json"
+wrong 1 "no machine of the family holds the workload; the first of 3456: opt has no dataflow of this space on H2-LLM: some operator cannot be split among all channels, as the data-centric space wants; the union has other ways" --nmp-channel-num-space 6 \
     --model-shape "$(echo '{"type":"opt","layer_num":1,"hidden_dim":1,"intermediate_dim":1,"q_head_num":1,"kv_head_num":1}' >"$work/shape.json" &&
         echo "$work/shape.json")"
-wrong 1 "--objective edp needs energy, which cost models npu_roofline and nmp_roofline do not know" --objective edp
+wrong 1 "--objective edp needs energy, which cost models npu_roofline and nmp_roofline do not know; nmp_dataflow does, in --processor-model and --near-memory-model" --objective edp
 wrong 2 "--seed: '-1' is not a whole number from 0 to 2^64 - 1" --seed -1
-wrong 2 "--seed: '18446744073709551616' is not a whole number" --seed 18446744073709551616
+wrong 2 "--seed: '18446744073709551616' is not a whole number from 0 to 2^64 - 1" --seed 18446744073709551616
 wrong 2 "--machines and --nmp-channel-num-space both describe the family; give one" --machines H2-LLM --nmp-channel-num-space 6
 wrong 2 "--workload and --model-type both say what runs; give one" --workload opt-6.7b --model-type llama
 single="--nmp-channel-num-space 6 --fpu-pe-bw-space [(8,600,25.6)] --input-buffer-size-space 32 --weight-buffer-size-space 32 --output-buffer-total-size-space 64"
