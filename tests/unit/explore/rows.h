@@ -46,12 +46,12 @@ static inline void rows_near(double got, double want, double tolerance, const ch
                  fabs(got - want) / fabs(want));
 }
 
-/* The artifact's machine with `nmp` of eight channels near memory. */
-static inline tn_machine rows_machine(int nmp, int fpus, double mhz, double gbs) {
+/* The artifact's machine with `channels` of eight near memory. */
+static inline tn_machine rows_machine(int channels, int fpus, double mhz, double gbs) {
     return (tn_machine){
         .processor = {.macs = 128e12, .utilization = 0.7, .vector_units = 8},
         .memory = {.channels = 8, .banks = 16, .bank_bytes = 256 * 1048576.0, .bandwidth = 12.8e9},
-        .near_memory = {.channels = nmp,
+        .near_memory = {.channels = channels,
                         .fpus = fpus,
                         .macs = 16,
                         .clock = mhz * 1e6,

@@ -1,26 +1,9 @@
 /* Rooflines, fixed and random dataflows against rows computed with the H²-LLM artifact. */
-#include "unit/explore/rows.h"
+#include "unit/explore/models.h"
 
 #include "machine/cost_model.h"
 
 #include "explore/dataflow.h"
-
-static tn_cost_model *npu, *nmp;
-
-static int open_models(void **state) {
-    (void)state;
-    tn_error err = TN_ERROR_INIT;
-    assert_ok(tn_cost_model_open("npu_roofline", &npu, &err), &err);
-    assert_ok(tn_cost_model_open("nmp_roofline", &nmp, &err), &err);
-    return 0;
-}
-
-static int release_models(void **state) {
-    (void)state;
-    tn_cost_model_release(npu);
-    tn_cost_model_release(nmp);
-    return 0;
-}
 
 static tn_product product_of(const json_t *row) {
     return (tn_product){rows_integer(row, "B"), rows_integer(row, "M"), rows_integer(row, "N"),

@@ -1,22 +1,5 @@
 /* Exact search against optima computed with the H²-LLM artifact's own space and cost model. */
-#include "unit/explore/rows.h"
-
-static tn_cost_model *npu, *nmp;
-
-static int open_models(void **state) {
-    (void)state;
-    tn_error err = TN_ERROR_INIT;
-    assert_ok(tn_cost_model_open("npu_roofline", &npu, &err), &err);
-    assert_ok(tn_cost_model_open("nmp_roofline", &nmp, &err), &err);
-    return 0;
-}
-
-static int release_models(void **state) {
-    (void)state;
-    tn_cost_model_release(npu);
-    tn_cost_model_release(nmp);
-    return 0;
-}
+#include "unit/explore/models.h"
 
 static double utilization_of(const json_t *table, const tn_machine *m, int batch) {
     const json_t *row;

@@ -3,24 +3,7 @@
 #include <stdatomic.h>
 
 #include "machine/cost_model.h"
-#include "unit/explore/rows.h"
-
-static tn_cost_model *npu, *nmp;
-
-static int open_models(void **state) {
-    (void)state;
-    tn_error err = TN_ERROR_INIT;
-    assert_ok(tn_cost_model_open("npu_roofline", &npu, &err), &err);
-    assert_ok(tn_cost_model_open("nmp_roofline", &nmp, &err), &err);
-    return 0;
-}
-
-static int release_models(void **state) {
-    (void)state;
-    tn_cost_model_release(npu);
-    tn_cost_model_release(nmp);
-    return 0;
-}
+#include "unit/explore/models.h"
 
 static tn_search_options genetic(int population, int generations) {
     tn_search_options o = TN_SEARCH_OPTIONS_INIT;
