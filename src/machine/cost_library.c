@@ -2,22 +2,15 @@
  * what it does cannot hurt this one. */
 #include <dlfcn.h>
 #include <limits.h>
-#include <pthread.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "machine/cost_child.h"
-#include "machine/cost_memo.h"
-#include "machine/cost_model.h"
+#include "machine/cost_asker.h"
 
 typedef struct library {
+    tn_cost_asker asker;
     char path[PATH_MAX];
-    pthread_mutex_t lock;
-    tn_child child;
-    tn_cost_memo memo;
-    bool separable;
 } library;
 
 /* What the child says once it has opened the library. */
@@ -87,7 +80,7 @@ static void serve(int socket, void *context) {
 
 /* ---- this side ------------------------------------------------------------------------------ */
 
-static tn_status ask(library *l, const tn_cost_query *q, tn_cost *out, tn_error *err) {
+static tn_status ask(tn_cost_asker *l, const tn_cost_query *q, tn_cost *out, tn_error *err) {
     question text;
     answer a;
     memset(&text, 0, sizeof text);
@@ -104,44 +97,21 @@ static tn_status ask(library *l, const tn_cost_query *q, tn_cost *out, tn_error 
     return a.failed ? tn_error_set(err, TN_RUNTIME, "the model answers error %d", a.failed) : TN_OK;
 }
 
-static tn_status library_cost(void *state, const tn_cost_query *q, tn_cost *out, tn_error *err) {
-    library *l = state;
-    tn_hash128 key = tn_cost_query_hash(q);
-    tn_status status = TN_OK;
-    pthread_mutex_lock(&l->lock);
-    if (!l->separable || !tn_cost_memo_find(&l->memo, key, out)) {
-        status = ask(l, q, out, err);
-        if (!status && l->separable) tn_cost_memo_add(&l->memo, key, out);
-    }
-    pthread_mutex_unlock(&l->lock);
-    return status;
-}
-
-static void release_library(void *state) {
-    library *l = state;
-    tn_child_end(&l->child);
-    tn_cost_memo_deinit(&l->memo);
-    pthread_mutex_destroy(&l->lock);
-    free(l);
-}
-
 tn_status tn__cost_library(const char *path, tn_cost_model *m, tn_error *err) {
     greeting hello;
-    library *l = calloc(1, sizeof *l);
-    if (!l) return tn_error_set(err, TN_OUT_OF_MEMORY, "no memory for a cost model");
-    pthread_mutex_init(&l->lock, NULL);
-    m->state = l;
-    m->release = release_library;
-    m->cost = library_cost;
+    tn_cost_asker *a;
+    TN_CHECK(tn_cost_asker_new(&a, sizeof(library), m, err));
+    library *l = m->state;
+    a->ask = ask;
     m->events = true;
     /* dlopen would look for a bare name in the system's folders. */
     snprintf(l->path, sizeof l->path, "%s%s", strchr(path, '/') ? "" : "./", path);
-    TN_CHECK(tn_child_fork(&l->child, serve, l->path, err));
-    TN_TRY(err, tn_child_read(&l->child, &hello, sizeof hello, err), "opening '%s'", path);
+    TN_CHECK(tn_child_fork(&a->child, serve, l->path, err));
+    TN_TRY(err, tn_child_read(&a->child, &hello, sizeof hello, err), "opening '%s'", path);
     hello.text[sizeof hello.text - 1] = 0;
     if (!hello.ok)
         return tn_error_set(err, TN_INVALID, "'%s' is no cost model: %s", path, hello.text);
     snprintf(m->name, sizeof m->name, "%.*s", (int)sizeof m->name - 1, hello.text);
-    m->separable = l->separable = hello.separable;
+    m->separable = a->separable = hello.separable;
     return TN_OK;
 }

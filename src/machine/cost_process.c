@@ -1,19 +1,13 @@
 /* A cost model that is a program of the user's: one JSON object a line each way (docs/machines.md). */
 #include <jansson.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "machine/cost_child.h"
-#include "machine/cost_memo.h"
-#include "machine/cost_model.h"
+#include "machine/cost_asker.h"
 #include "machine/quantities.h"
 
 typedef struct process {
-    pthread_mutex_t lock;
-    tn_child child;
-    tn_cost_memo memo;
-    bool separable;
+    tn_cost_asker asker;
     char line[16384];
 } process;
 
@@ -54,11 +48,11 @@ static tn_status exchange(process *p, json_t *question, json_t **out, tn_error *
     json_error_t at;
     json_decref(question);
     if (!text) return tn_error_set(err, TN_OUT_OF_MEMORY, "no memory for a question");
-    tn_status status = tn_child_write(&p->child, text, strlen(text), err);
-    if (!status) status = tn_child_write(&p->child, "\n", 1, err);
+    tn_status status = tn_child_write(&p->asker.child, text, strlen(text), err);
+    if (!status) status = tn_child_write(&p->asker.child, "\n", 1, err);
     free(text);
     TN_CHECK(status);
-    TN_CHECK(tn_child_read_line(&p->child, p->line, sizeof p->line, err));
+    TN_CHECK(tn_child_read_line(&p->asker.child, p->line, sizeof p->line, err));
     *out = json_loads(p->line, JSON_REJECT_DUPLICATES, &at);
     if (json_is_object(*out)) return TN_OK;
     json_decref(*out);
@@ -98,53 +92,32 @@ static tn_status read_answer(const json_t *v, const char *line, tn_cost *out, tn
 
 /* ---- asking --------------------------------------------------------------------------------- */
 
-static tn_status ask(process *p, const tn_cost_query *q, tn_cost *out, tn_error *err) {
+static tn_status ask(tn_cost_asker *a, const tn_cost_query *q, tn_cost *out, tn_error *err) {
+    process *p = (process *)a;
     json_t *answer, *question = query_json(q);
     json_object_set_new(question, "machine", machine_json(q->machine));
-    if (q->before && !p->separable) json_object_set_new(question, "before", query_json(q->before));
+    if (q->before && !p->asker.separable)
+        json_object_set_new(question, "before", query_json(q->before));
     TN_CHECK(exchange(p, question, &answer, err));
     tn_status status = read_answer(answer, p->line, out, err);
     json_decref(answer);
     return status;
 }
 
-static tn_status process_cost(void *state, const tn_cost_query *q, tn_cost *out, tn_error *err) {
-    process *p = state;
-    tn_hash128 key = tn_cost_query_hash(q);
-    tn_status status = TN_OK;
-    pthread_mutex_lock(&p->lock);
-    if (!p->separable || !tn_cost_memo_find(&p->memo, key, out)) {
-        status = ask(p, q, out, err);
-        if (!status && p->separable) tn_cost_memo_add(&p->memo, key, out);
-    }
-    pthread_mutex_unlock(&p->lock);
-    return status;
-}
-
-static void release_process(void *state) {
-    process *p = state;
-    tn_child_end(&p->child);
-    tn_cost_memo_deinit(&p->memo);
-    pthread_mutex_destroy(&p->lock);
-    free(p);
-}
-
 /* The model introduces itself: {"name": …, "separable": …, "events": …}, each of them optional. */
 tn_status tn__cost_process(const char *command, tn_cost_model *m, tn_error *err) {
     json_t *hello;
-    process *p = calloc(1, sizeof *p);
-    if (!p) return tn_error_set(err, TN_OUT_OF_MEMORY, "no memory for a cost model");
-    pthread_mutex_init(&p->lock, NULL);
-    m->state = p;
-    m->release = release_process;
-    m->cost = process_cost;
-    TN_CHECK(tn_child_run(&p->child, command, err));
+    tn_cost_asker *a;
+    TN_CHECK(tn_cost_asker_new(&a, sizeof(process), m, err));
+    process *p = m->state;
+    a->ask = ask;
+    TN_CHECK(tn_child_run(&p->asker.child, command, err));
     TN_TRY(err, exchange(p, json_pack("{s:i}", "tenon_cost", 1), &hello, err), "starting '%s'",
            command);
     const char *name = json_string_value(json_object_get(hello, "name"));
     const json_t *separable = json_object_get(hello, "separable");
     if (name) snprintf(m->name, sizeof m->name, "%.63s", name);
-    m->separable = p->separable = !json_is_false(separable);
+    m->separable = p->asker.separable = !json_is_false(separable);
     m->events = json_is_true(json_object_get(hello, "events"));
     json_decref(hello);
     return TN_OK;

@@ -60,6 +60,20 @@ static inline tn_machine rows_machine(int channels, int fpus, double mhz, double
     };
 }
 
+/* Of the element of `m` in rows of nmp_utilization; 1 where there is none. */
+static inline double rows_utilization(const json_t *table, const tn_machine *m, int batch) {
+    const json_t *row;
+    size_t i;
+    json_array_foreach((json_t *)table, i, row) {
+        if ((int)rows_number(row, "fpu") == m->near_memory.fpus &&
+            rows_number(row, "mhz") * 1e6 == m->near_memory.clock &&
+            rows_number(row, "pe_bw") * 1e9 == m->near_memory.bandwidth &&
+            (int)rows_number(row, "batch") == batch)
+            return rows_number(row, "util");
+    }
+    return 1;
+}
+
 static inline void rows_workload(const char *model, tn_workload *out) {
     const char *name = strcmp(model, "opt") == 0     ? "opt-6.7b"
                        : strcmp(model, "llama") == 0 ? "llama3-8b"

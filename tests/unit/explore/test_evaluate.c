@@ -87,19 +87,6 @@ static void test_fixed_dataflows__equal_rows(void **state) {
     json_decref(file);
 }
 
-static double utilization_of(const json_t *table, const tn_machine *m, int batch) {
-    const json_t *row;
-    size_t i;
-    json_array_foreach((json_t *)table, i, row) {
-        if ((int)rows_number(row, "fpu") == m->near_memory.fpus &&
-            rows_number(row, "mhz") * 1e6 == m->near_memory.clock &&
-            rows_number(row, "pe_bw") * 1e9 == m->near_memory.bandwidth &&
-            (int)rows_number(row, "batch") == batch)
-            return rows_number(row, "util");
-    }
-    return 1;
-}
-
 /* Spans end where the evaluation does, to the bit; no channel near memory does two things at once, nor does the
  * processor within a partition; every part of every operator is there. */
 static void check_timeline(const tn_problem *p, const tn_dataflow *d, const tn_evaluation *e) {
@@ -169,7 +156,7 @@ static void test_random_dataflows__equal_rows(void **state) {
                                          rows_number(device, "mhz"), rows_number(device, "pe_bw")),
                         .processor = npu,
                         .near_memory = nmp};
-        p.machine.near_memory.utilization = utilization_of(utilizations, &p.machine, batch);
+        p.machine.near_memory.utilization = rows_utilization(utilizations, &p.machine, batch);
         assert_ok(tn__dataflow_read(json_object_get(row, "mags"), &w, &p.machine, &d, &err), &err);
         json_t *written = tn__dataflow_json(&d, &w, &p.machine);
         assert_ok(tn__dataflow_read(written, &w, &p.machine, &again, &err), &err);

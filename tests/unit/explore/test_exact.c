@@ -1,19 +1,6 @@
 /* Exact search against optima computed with the H²-LLM artifact's own space and cost model. */
 #include "unit/explore/models.h"
 
-static double utilization_of(const json_t *table, const tn_machine *m, int batch) {
-    const json_t *row;
-    size_t i;
-    json_array_foreach((json_t *)table, i, row) {
-        if ((int)rows_number(row, "fpu") == m->near_memory.fpus &&
-            rows_number(row, "mhz") * 1e6 == m->near_memory.clock &&
-            rows_number(row, "pe_bw") * 1e9 == m->near_memory.bandwidth &&
-            (int)rows_number(row, "batch") == batch)
-            return rows_number(row, "util");
-    }
-    return 1;
-}
-
 /* Solves, and holds the solution against check and evaluation. */
 static tn_solution solve(const tn_problem *p, const tn_search_options *options) {
     tn_error err = TN_ERROR_INIT;
@@ -43,7 +30,7 @@ static void test_exact__finds_known_optima(void **state) {
                             rows_number(device, "mhz"), rows_number(device, "pe_bw")),
                         .processor = npu,
                         .near_memory = nmp};
-        p.machine.near_memory.utilization = utilization_of(utilizations, &p.machine, batch);
+        p.machine.near_memory.utilization = rows_utilization(utilizations, &p.machine, batch);
         tn_search_options options = TN_SEARCH_OPTIONS_INIT;
         options.space = data_centric ? TN_DATA_CENTRIC : TN_COMPUTE_CENTRIC;
         /* The rows of PaLM are of runs without crossover. */
