@@ -66,6 +66,10 @@ typedef struct tn_model_options {
 /* PATH is an ONNX file or a .tn program. `options` may be NULL. */
 TN_API tn_status tn_model_open(const char *path, const tn_model_options *options, tn_model **out,
                                tn_error *err) TN_MUST_USE;
+/* The same from the bytes of an ONNX file, which are copied. They have no folder: external data are refused.
+ * Kernels go to the cache on disk, programs do not. */
+TN_API tn_status tn_model_open_bytes(const void *data, size_t size, const tn_model_options *options,
+                                     tn_model **out, tn_error *err) TN_MUST_USE;
 TN_API void tn_model_release(tn_model *model);
 
 typedef struct tn_port_info {

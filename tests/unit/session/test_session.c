@@ -340,6 +340,49 @@ static void test_open__says_what_is_wrong(void **state) {
     assert_non_null(strstr(err.message, "TN_MODEL_OPTIONS_INIT"));
 }
 
+#define DIGITS "examples/digits/digits.onnx"
+
+static void run_digits(tn_model *m, float result[10]) {
+    float image[64];
+    tn_error err = TN_ERROR_INIT;
+    tn_session *session;
+    for (int i = 0; i < 64; i++) image[i] = (float)(i * 7 % 17);
+    tn_buffer in = {.dtype = TN_f32, .rank = 4, .dim = {1, 1, 8, 8}, .data = image};
+    tn_buffer out = {.data = result, .size = 10 * sizeof *result};
+    assert_int_equal(tn_session_create(m, &session, &err), TN_OK);
+    assert_int_equal(tn_session_run(session, &in, 1, &out, 1, &err), TN_OK);
+    tn_session_release(session);
+}
+
+static void test_open_bytes__is_the_model_of_the_file(void **state) {
+    (void)state;
+    tn_error err = TN_ERROR_INIT;
+    tn_file_map map;
+    tn_model *m;
+    float expected[10], got[10] = {0};
+    assert_int_equal(tn_model_open(DIGITS, NULL, &m, &err), TN_OK);
+    run_digits(m, expected);
+    tn_model_release(m);
+    assert_int_equal(tn_file_map_open(&map, DIGITS, &err), TN_OK);
+    tn_status status = tn_model_open_bytes(map.data, map.size, NULL, &m, &err);
+    tn_file_map_close(&map); /* they are copied */
+    assert_int_equal(status, TN_OK);
+    run_digits(m, got);
+    tn_model_release(m);
+    assert_memory_equal(got, expected, sizeof got);
+}
+
+static void test_open_bytes__refuses_what_is_no_model(void **state) {
+    (void)state;
+    tn_error err = TN_ERROR_INIT;
+    tn_model *m = (tn_model *)1;
+    assert_int_equal(tn_model_open_bytes("junk", 4, NULL, &m, &err), TN_INVALID);
+    assert_null(m);
+    assert_non_null(strstr(err.message, "ONNX"));
+    assert_int_equal(tn_model_open_bytes(NULL, 0, NULL, &m, &err), TN_INVALID);
+    assert_null(m);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_run__compiled),
@@ -353,6 +396,8 @@ int main(void) {
         cmocka_unit_test(test_model__is_shared_by_eight_threads),
         cmocka_unit_test(test_model__takes_the_threads_of_another),
         cmocka_unit_test(test_open__says_what_is_wrong),
+        cmocka_unit_test(test_open_bytes__is_the_model_of_the_file),
+        cmocka_unit_test(test_open_bytes__refuses_what_is_no_model),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
