@@ -42,6 +42,12 @@ static bool close_enough(tn_dtype dtype, tn_cell expected, tn_cell actual, doubl
     return fabs(y - x) <= t->atol + t->rtol * fabs(x);
 }
 
+/* NaN stays. */
+static double larger_error(double most, double x, double y) {
+    double error = fabs(y - x);
+    return isnan(most) || isnan(error) ? NAN : fmax(most, error);
+}
+
 void cli_compare(const tn_array *expected, const tn_array *actual, const cli_tolerance *t,
                  cli_difference *out) {
     tn_dtype dtype = expected->dtype;
@@ -50,6 +56,8 @@ void cli_compare(const tn_array *expected, const tn_array *actual, const cli_tol
         tn_cell x = tn_array_get(expected, i), y = tn_array_get(actual, i);
         double ulp = cli_ulp(dtype, x, y);
         out->max_ulp = fmax(out->max_ulp, ulp);
+        if (ulp > 0)
+            out->max_error = larger_error(out->max_error, number(dtype, x), number(dtype, y));
         if (close_enough(dtype, x, y, ulp, t)) continue;
         if (out->equal) {
             out->first = i;

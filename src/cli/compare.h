@@ -12,6 +12,7 @@ typedef struct cli_tolerance {
 typedef struct cli_difference {
     bool equal;            /* within the tolerance everywhere */
     double max_ulp;        /* infinite where only one is NaN */
+    double max_error;      /* |actual − expected|; NaN where only one is NaN */
     int64_t beyond, count; /* elements outside of the tolerance, elements */
     int64_t first;         /* of them, row-major */
     double expected, actual;

@@ -21,9 +21,10 @@ typedef struct cli_verdict {
 tn_status cli_verify_folder(cli *c, const char *path, tn_arena *arena, cli_verdict *v,
                             tn_error *err);
 
-/* Compiles the model so that every node's value can be seen, and compares each with the reference
- * evaluation. TN_RUNTIME with the first node that departs. */
-tn_status cli_verify_nodes(const tn_graph *g, const tn_model_options *options,
+/* Compares the value of every node of the imported graph with the reference evaluation: in the program as
+ * it is, in one where each value is an output, and in the same with passes off. TN_RUNTIME with the first
+ * node that departs. */
+tn_status cli_verify_nodes(const tn_import *import, const tn_model_options *options,
                            const tn_buffer *inputs, int input_count, const cli_tolerance *t,
                            tn_error *err);
 

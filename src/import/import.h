@@ -54,6 +54,13 @@ typedef struct tn_import_node {
     const char *name, *op;
 } tn_import_node;
 
+/* An output of a node of the outermost graph; sub-graphs and functions belong to the node that holds
+ * them. */
+typedef struct tn_import_result {
+    const char *node, *op, *name; /* the node without a name has that of its first output */
+    tn_value value;
+} tn_import_result;
+
 typedef struct tn_import {
     /* All of the model's inputs in order, bound ones included (they stay inputs, used or not). NULL
      * when something is needed first. Borrows the bytes of constants from `maps`. */
@@ -63,6 +70,7 @@ typedef struct tn_import {
     TN_VEC(tn_import_port) outputs;
     TN_VEC(tn_import_weight) weights; /* if asked for; known with or without a graph */
     TN_VEC(tn_import_node) nodes;     /* with the weights; a function's where it is called */
+    TN_VEC(tn_import_result) results; /* tensors of the graph, in the order of the nodes */
     /* Set with TN_OK and graph NULL: what has to be bound. */
     TN_VEC(const char *) need_values; /* names of inputs */
     TN_VEC(const char *) need_dims;   /* names of sizes */

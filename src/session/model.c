@@ -280,6 +280,11 @@ tn_status tn_model_graph(tn_model *m, const tn_buffer *inputs, int input_count,
     return status;
 }
 
+const tn_import *tn_model_imported(const tn_model *m) {
+    if (!m->graph) return NULL;
+    return m->inspected ? &m->inspected->import : &m->signature->import;
+}
+
 tn_status tn_model_save(tn_model *m, const char *path, tn_error *err) {
     if (tn_model_need_count(m) > 0)
         return tn_error_set(err, TN_INVALID, "%s is compiled once its %s is known; give it first",

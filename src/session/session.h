@@ -40,6 +40,9 @@ const char *tn_model_need(const tn_model *model, int i);
  */
 tn_status tn_model_graph(tn_model *model, const tn_buffer *inputs, int input_count,
                          const tn_graph **out, tn_error *err) TN_MUST_USE;
+/* The import that made this graph: what its values are in the file. NULL before tn_model_graph, and where
+ * the graph was made in this process. */
+const tn_import *tn_model_imported(const tn_model *model);
 /* Writes the program file of an open model: weights included, kernels as loop IR. A model with needs
  * has to be opened with these bound (sizes), or is refused. */
 tn_status tn_model_save(tn_model *model, const char *path, tn_error *err) TN_MUST_USE;

@@ -167,11 +167,15 @@ static void note_node(tn_onnx_importer *im, const char *name, const char *op) {
     tn_vec_push(im->arena, &im->result->nodes, node);
 }
 
+const char *tn_onnx_node_name(const tn_onnx_node *n) {
+    return n->name[0] ? n->name : n->outputs.len ? n->outputs.data[0] : n->op;
+}
+
 static void import_node(tn_onnx_scope *s, const tn_onnx_node *n) {
     tn_builder *b = &s->level->builder;
     tn_o o = {.b = b, .scope = s, .node = n, .dims = b->graph->dims, .scratch = s->im->scratch};
     const char *outer = b->name;
-    b->name = n->name[0] ? n->name : n->outputs.len ? n->outputs.data[0] : n->op;
+    b->name = tn_onnx_node_name(n);
     if (s->im->options->weights) note_node(s->im, b->name, n->op);
     if (s->im->nodes == 0)
         tn_o_refuse(&o, TN_UNSUPPORTED,

@@ -232,6 +232,22 @@ static tn_status declare_outputs(tn_onnx_importer *im, tn_error *err) {
     return TN_OK;
 }
 
+/* Values that the graph has; what is known while importing only, such as a shape, is in none. */
+static void list_results(tn_onnx_scope *s, const tn_onnx_node *n) {
+    tn_arena *arena = s->im->arena;
+    tn_import_result r = {tn_arena_strdup(arena, tn_onnx_node_name(n)), NULL, NULL, TN_NO_VALUE};
+    r.op = tn_arena_strdup(arena, n->op);
+    for (uint32_t i = 0; i < n->outputs.len; i++) {
+        uint32_t index;
+        if (!tn_map_get_str(&s->names, n->outputs.data[i], &index)) continue;
+        const tn_onnx_item *item = s->items.data[index];
+        if (item->kind != TN_ITEM_TENSOR || item->value == TN_NO_VALUE) continue;
+        r.name = tn_arena_strdup(arena, n->outputs.data[i]);
+        r.value = item->value;
+        tn_vec_push(arena, &s->im->result->results, r);
+    }
+}
+
 /* ---- the whole ------------------------------------------------------------------------------ */
 
 static void add_sources(tn_import *r) {
@@ -246,7 +262,7 @@ static tn_status import_graph(tn_onnx_importer *im, tn_error *err) {
     const tn_onnx_graph *g = im->model->graph;
     tn_import *r = im->result;
     tn_onnx_scope s;
-    r->inputs.len = r->outputs.len = r->weights.len = r->nodes.len = 0;
+    r->inputs.len = r->outputs.len = r->weights.len = r->nodes.len = r->results.len = 0;
     r->dims = TN_NEW(im->arena, tn_dims);
     tn_dims_init(r->dims, im->arena);
     im->work = work_budget;
@@ -272,6 +288,7 @@ static tn_status import_graph(tn_onnx_importer *im, tn_error *err) {
         return declare_outputs(im, err);
     }
     TN_CHECK(tn_b_finish(&level->builder));
+    for (uint32_t i = 0; i < g->nodes.len; i++) list_results(&s, &g->nodes.data[i]);
     add_sources(r);
     return TN_OK;
 }

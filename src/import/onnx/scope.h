@@ -99,6 +99,8 @@ tn_type tn_onnx_item_type(const tn_onnx_item *item);
 
 /* Nodes, in their order; then errors are in s->level->builder. */
 void tn_onnx_import_nodes(tn_onnx_scope *s, const tn_onnx_node *nodes, uint32_t count);
+/* In messages: the node's own, or that of its first output. */
+const char *tn_onnx_node_name(const tn_onnx_node *n);
 void tn_onnx_index_functions(tn_onnx_importer *im);
 void tn_onnx_import_initializers(tn_onnx_scope *s, const tn_onnx_graph *g);
 
