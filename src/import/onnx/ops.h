@@ -37,7 +37,11 @@ typedef struct tn_onnx_op {
     T(preview)                                                                                     \
     T(pad)                                                                                         \
     T(legacy)                                                                                      \
-    T(contrib)
+    T(contrib)                                                                                     \
+    T(contrib_attention)                                                                           \
+    T(contrib_cache)                                                                               \
+    T(contrib_layers)                                                                              \
+    T(contrib_plain)
 
 typedef struct tn_onnx_rows {
     const char *domain; /* "" is ONNX's own */
@@ -53,6 +57,23 @@ TN_ONNX_TABLES(T)
 
 /* The attributes of a convolution of x with this weight (ops_nn.c). */
 bool tn_o_conv_options(tn_o *o, tn_value x, tn_value weight, tn_conv_options *out);
+
+/* The attributes of pooling x. */
+bool tn_o_pool_options(tn_o *o, tn_value x, tn_pool_options *out);
+/* alpha · A' B' + beta · C by Gemm's inputs and attributes. */
+tn_value tn_o_gemm(tn_o *o);
+/* [N, …, C] → [N, C, …] and back. */
+tn_value tn_o_channels_first(tn_o *o, tn_value x);
+tn_value tn_o_channels_last(tn_o *o, tn_value x);
+
+/* [N, S, heads · D] → [N, heads, S, D], what has four axes stays; and back (ops_attention.c). */
+tn_value tn_o_split_heads(tn_o *o, tn_value x, int64_t heads);
+tn_value tn_o_join_heads(tn_o *o, tn_value x);
+/* Keys or values [N, heads, T, D] with those of the past in front, which may be absent. */
+tn_value tn_o_with_past(tn_o *o, tn_value present, tn_value past);
+/* Attention of com.microsoft behind its projection x [N, S, Dq + Dk + Dv] with the mask at input
+ * `mask`, the past at `past` and what is added to scores at `added`; -1: there is no such input. */
+void tn_o_self_attention(tn_o *o, tn_value x, int mask, int past, int added);
 
 /* A sub-graph of one input and one output applied to x, as part of the graph (ops_control.c). */
 tn_value tn_o_inline(tn_o *o, const tn_onnx_graph *g, tn_value x);

@@ -5,8 +5,7 @@
 
 /* ---- heads ---------------------------------------------------------------------------------- */
 
-/* [N, S, heads · D] → [N, heads, S, D]; what has four axes stays. */
-static tn_value split_heads(tn_o *o, tn_value x, int64_t heads) {
+tn_value tn_o_split_heads(tn_o *o, tn_value x, int64_t heads) {
     tn_builder *b = o->b;
     tn_dim each;
     if (tn_b_rank(b, x) != 3 || !tn_o_ok(o)) return x;
@@ -19,7 +18,7 @@ static tn_value split_heads(tn_o *o, tn_value x, int64_t heads) {
     return tn_b_swap(b, tn_b_reshape_to(b, x, 4, dim), 1, 2);
 }
 
-static tn_value join_heads(tn_o *o, tn_value x) {
+tn_value tn_o_join_heads(tn_o *o, tn_value x) {
     tn_builder *b = o->b;
     tn_dim all = tn_dim_mul(o->dims, tn_b_dim(b, x, 1), tn_b_dim(b, x, 3));
     tn_dim dim[] = {tn_b_dim(b, x, 0), tn_b_dim(b, x, 2), all};
@@ -52,8 +51,7 @@ static tn_value hide_padding(tn_o *o, tn_value mask, tn_value length, tn_dim key
     return tn_b_where(b, real, mask, tn_b_scalar(b, dtype, -INFINITY));
 }
 
-/* Keys or values with those of the past in front. */
-static tn_value with_past(tn_o *o, tn_value present, tn_value past) {
+tn_value tn_o_with_past(tn_o *o, tn_value present, tn_value past) {
     if (past == TN_NO_VALUE) return present;
     return tn_b_concat(o->b, (tn_value[]){past, present}, 2, 2);
 }
@@ -81,9 +79,9 @@ static void import_attention(tn_o *o) {
                   (long long)stage);
     if (tn_o_ok(o) && (past_k == TN_NO_VALUE) != (past_v == TN_NO_VALUE))
         tn_o_fail(o, TN_INVALID, "past_key and past_value must be given together");
-    a.q = split_heads(o, q, q_heads);
-    a.k = with_past(o, split_heads(o, k, k_heads), past_k);
-    a.v = with_past(o, split_heads(o, v, k_heads), past_v);
+    a.q = tn_o_split_heads(o, q, q_heads);
+    a.k = tn_o_with_past(o, tn_o_split_heads(o, k, k_heads), past_k);
+    a.v = tn_o_with_past(o, tn_o_split_heads(o, v, k_heads), past_v);
     a.causal_offset = past_k == TN_NO_VALUE ? 0 : tn_b_dim(b, past_k, 2);
     tn_dim keys = tn_b_dim(b, a.k, 2);
     a.mask = tn_o_has(o, 3) ? widen_mask(o, tn_o_in(o, 3), keys) : TN_NO_VALUE;
@@ -93,7 +91,7 @@ static void import_attention(tn_o *o) {
     a.stage = (tn_attention_stage)stage;
     if (tn_o_wants(o, 3)) a.scores = &scores;
     tn_value y = tn_b_attention(b, &a);
-    tn_o_out(o, 0, packed ? join_heads(o, y) : y);
+    tn_o_out(o, 0, packed ? tn_o_join_heads(o, y) : y);
     tn_o_out(o, 1, a.k);
     tn_o_out(o, 2, a.v);
     tn_o_out(o, 3, scores);
@@ -214,7 +212,7 @@ static tn_value widened_heads(tn_o *o, int i, int64_t heads) {
     tn_value x = tn_o_in(o, i);
     if (tn_o_ok(o) && tn_b_rank(o->b, x) != 3)
         tn_o_fail(o, TN_INVALID, "its input %d has %d axes; expected 3", i, tn_b_rank(o->b, x));
-    return split_heads(o, tn_b_cast(o->b, x, TN_f32), heads);
+    return tn_o_split_heads(o, tn_b_cast(o->b, x, TN_f32), heads);
 }
 
 /* decay and beta are needed by the rules that use them and forbidden with the others. */
@@ -247,7 +245,7 @@ static void import_linear_attention(tn_o *o) {
     }
     tn_value state = TN_NO_VALUE, y = tn_b_linear_attention(b, &a, &state);
     if (!tn_o_ok(o)) return;
-    tn_o_out(o, 0, tn_b_cast(b, join_heads(o, y), dtype));
+    tn_o_out(o, 0, tn_b_cast(b, tn_o_join_heads(o, y), dtype));
     tn_o_out(o, 1, tn_b_cast(b, state, kept));
 }
 

@@ -1,5 +1,6 @@
 /* Layers: products, convolution, pooling, normalisation. */
 #include "import/onnx/ops.h"
+#include "ops/parts.h"
 
 /* ---- products --------------------------------------------------------------------------------- */
 
@@ -9,8 +10,7 @@ static void import_matmul(tn_o *o) {
     tn_o_out(o, 0, tn_b_cast(o->b, tn_b_product(o->b, x, y), dtype));
 }
 
-/* alpha · A' B' + beta · C */
-static void import_gemm(tn_o *o) {
+tn_value tn_o_gemm(tn_o *o) {
     tn_value x = tn_o_in(o, 0), y = tn_o_in(o, 1), c = tn_o_in_or_none(o, 2);
     double alpha = tn_o_float(o, "alpha", 1), beta = tn_o_float(o, "beta", 1);
     if (tn_o_ok(o) && (tn_b_rank(o->b, x) != 2 || tn_b_rank(o->b, y) != 2))
@@ -23,7 +23,11 @@ static void import_gemm(tn_o *o) {
     if (alpha != 1) z = tn_b_mul_scalar(o->b, z, alpha);
     if (c != TN_NO_VALUE && beta != 0)
         z = tn_b_add(o->b, z, beta == 1 ? c : tn_b_mul_scalar(o->b, c, beta));
-    tn_o_out(o, 0, z);
+    return z;
+}
+
+static void import_gemm(tn_o *o) {
+    tn_o_out(o, 0, tn_o_gemm(o));
 }
 
 static void import_einsum(tn_o *o) {
@@ -177,7 +181,7 @@ static void import_conv_transpose(tn_o *o) {
     tn_o_out(o, 0, tn_b_conv_transpose(o->b, x, weight, bias, &c));
 }
 
-static bool read_pool(tn_o *o, tn_value x, tn_pool_options *p) {
+bool tn_o_pool_options(tn_o *o, tn_value x, tn_pool_options *p) {
     window w;
     *p = (tn_pool_options){0};
     if (!read_window(o, tn_b_rank(o->b, x), &w) || !read_kernel(o, &w, TN_NO_VALUE)) return false;
@@ -192,6 +196,17 @@ static bool read_pool(tn_o *o, tn_value x, tn_pool_options *p) {
     p->ceil_mode = tn_o_int(o, "ceil_mode", 0) != 0;
     p->count_include_pad = tn_o_int(o, "count_include_pad", 0) != 0;
     return tn_o_ok(o);
+}
+
+tn_value tn_o_channels_first(tn_o *o, tn_value x) {
+    if (tn_o_ok(o) && tn_b_rank(o->b, x) < 3)
+        return tn_o_fail(o, TN_INVALID, "its input has %d axes; expected a batch, sizes, channels",
+                         tn_b_rank(o->b, x));
+    return tn_b_move(o->b, x, tn_b_rank(o->b, x) - 1, 1);
+}
+
+tn_value tn_o_channels_last(tn_o *o, tn_value x) {
+    return tn_b_move(o->b, x, 1, tn_b_rank(o->b, x) - 1);
 }
 
 /* Row-major positions in the tensor, or with the last two axes swapped (storage_order 1). */
@@ -210,7 +225,7 @@ static tn_value stored_positions(tn_o *o, tn_value at, tn_value x) {
 static void import_max_pool(tn_o *o) {
     tn_value x = tn_o_in(o, 0), at = TN_NO_VALUE;
     tn_pool_options p;
-    if (!read_pool(o, x, &p)) return;
+    if (!tn_o_pool_options(o, x, &p)) return;
     tn_o_out(o, 0, tn_b_max_pool(o->b, x, &p, tn_o_wants(o, 1) ? &at : NULL));
     if (tn_o_wants(o, 1)) tn_o_out(o, 1, stored_positions(o, at, x));
 }
@@ -218,7 +233,7 @@ static void import_max_pool(tn_o *o) {
 static void import_average_pool(tn_o *o) {
     tn_value x = tn_o_in(o, 0);
     tn_pool_options p;
-    if (read_pool(o, x, &p)) tn_o_out(o, 0, tn_b_average_pool(o->b, x, &p));
+    if (tn_o_pool_options(o, x, &p)) tn_o_out(o, 0, tn_b_average_pool(o->b, x, &p));
 }
 
 /* A float in version 1. */
@@ -229,7 +244,7 @@ static int norm_order(tn_o *o) {
 static void import_lp_pool(tn_o *o) {
     tn_value x = tn_o_in(o, 0);
     tn_pool_options p;
-    if (read_pool(o, x, &p)) tn_o_out(o, 0, tn_b_lp_pool(o->b, x, &p, norm_order(o)));
+    if (tn_o_pool_options(o, x, &p)) tn_o_out(o, 0, tn_b_lp_pool(o->b, x, &p, norm_order(o)));
 }
 
 static void import_global_average_pool(tn_o *o) {
@@ -268,7 +283,8 @@ static void import_layer_norm(tn_o *o) {
     int axis = tn_o_axis(o, tn_o_int(o, "axis", -1), tn_b_rank(o->b, x));
     double epsilon = tn_o_float(o, "epsilon", (double)1e-5f);
     bool more = tn_o_wants(o, 1) || tn_o_wants(o, 2);
-    tn_o_out(o, 0, tn_b_layer_norm(o->b, x, axis, scale, bias, epsilon, more ? stats : NULL));
+    tn_value y = tn_b_layer_norm(o->b, x, axis, scale, bias, epsilon, more ? stats : NULL);
+    tn_o_out(o, 0, tn_o_like(o, y, scale));
     if (!more) return;
     tn_o_out(o, 1, stats[0]);
     tn_o_out(o, 2, stats[1]);
@@ -338,7 +354,7 @@ static const tn_onnx_op rows[] = {
     {"GroupNormalization", 18, TN_ONNX_LATEST, import_group_norm},
     {"InstanceNormalization", 1, TN_ONNX_LATEST, import_instance_norm},
     {"LRN", 1, TN_ONNX_LATEST, import_lrn},
-    {"LayerNormalization", 17, TN_ONNX_LATEST, import_layer_norm},
+    {"LayerNormalization", 1, TN_ONNX_LATEST, import_layer_norm},
     {"LpNormalization", 1, TN_ONNX_LATEST, import_lp_norm},
     {"LpPool", 1, TN_ONNX_LATEST, import_lp_pool},
     {"MatMul", 1, TN_ONNX_LATEST, import_matmul},
