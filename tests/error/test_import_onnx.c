@@ -52,29 +52,29 @@ static void test_message__convolution_channels(void **state) {
     (void)state;
     wire node = wire_node("Conv x w > y");
     wire g = graph_with("1,4,32,32", 4, (int64_t[]){8, 3, 3, 3}, "conv1", &node);
-    reads(&g, "node 'conv1' (Conv): conv: weight has 3 input channels, input has 4 "
-              "(f32[1,4,32,32]); expected groups (1) × those of the weight");
+    reads(&g,
+          "node 'conv1' (Conv): conv: weight has 3 input channels, input has 4 (f32[1,4,32,32]); "
+          "expected groups (1) × those of the weight; its inputs: f32[1,4,32,32], f32[8,3,3,3]");
 }
 
 static void test_message__broadcast(void **state) {
     (void)state;
     wire node = wire_node("Add x w > y");
     wire g = graph_with("2,3", 1, (int64_t[]){4}, "bias", &node);
-    reads(&g,
-          "node 'bias' (Add): add: shapes 2x3 and 4 do not broadcast: axis -1 has sizes that are "
-          "neither equal nor 1");
+    reads(&g, "node 'bias' (Add): add: shapes 2x3 and 4 do not broadcast: axis -1 has sizes that "
+              "are neither equal nor 1; its inputs: f32[2,3], f32[4]");
 }
 
 static void test_message__missing_input(void **state) {
     (void)state;
     wire node = wire_node("Add x > y"), g = graph_with("2", 0, NULL, "sum", &node);
-    reads(&g, "node 'sum' (Add): input 1 is missing");
+    reads(&g, "node 'sum' (Add): input 1 is missing; its inputs: f32[2]");
 }
 
 static void test_message__missing_attribute(void **state) {
     (void)state;
     wire node = wire_node("Concat x x > y"), g = graph_with("2", 0, NULL, "cat", &node);
-    reads(&g, "node 'cat' (Concat): attribute 'axis' is missing");
+    reads(&g, "node 'cat' (Concat): attribute 'axis' is missing; its inputs: f32[2], f32[2]");
 }
 
 static void test_message__axis(void **state) {
@@ -82,14 +82,15 @@ static void test_message__axis(void **state) {
     wire node = wire_node("Softmax x > y");
     wire_attr_int(&node, "axis", 3);
     wire g = graph_with("2", 0, NULL, "probabilities", &node);
-    reads(&g, "node 'probabilities' (Softmax): axis 3 is out of range for rank 1");
+    reads(&g,
+          "node 'probabilities' (Softmax): axis 3 is out of range for rank 1; its inputs: f32[2]");
 }
 
 static void test_message__unknown_operator(void **state) {
     (void)state;
     wire node = wire_node("Fancy x > y"), g = graph_with("2", 0, NULL, "n", &node);
     reads(&g, "node 'n' (Fancy): operator Fancy of operator set 'ai.onnx' is not supported; "
-              "docs/onnx.md lists what is");
+              "docs/onnx.md lists what is; its inputs: f32[2]");
 }
 
 static void test_message__old_operator_set(void **state) {
@@ -99,7 +100,7 @@ static void test_message__old_operator_set(void **state) {
     wire model = wire_model(&g, 6);
     import_bytes(&i, model.at, model.len, NULL);
     assert_string_equal(i.text, "node 'n' (Erf): operator Erf is not supported in version 6 of "
-                                "operator set 'ai.onnx'");
+                                "operator set 'ai.onnx'; its inputs: f32[2]");
     import_done(&i);
 }
 
@@ -140,15 +141,16 @@ static void test_message__rank(void **state) {
     (void)state;
     wire node = wire_node("Gemm x w > y");
     wire g = graph_with("2,3,4", 2, (int64_t[]){4, 5}, "fc", &node);
-    reads(&g, "node 'fc' (Gemm): its factors have 3 and 2 axes; expected matrices");
+    reads(&g, "node 'fc' (Gemm): its factors have 3 and 2 axes; expected matrices; its inputs: "
+              "f32[2,3,4], f32[4,5]");
 }
 
 static void test_message__element_type(void **state) {
     (void)state;
     wire node = wire_node("Add x k > y"), g = graph_with("2", 0, NULL, "sum", &node);
     wire_ints(&g, "k", 2, (int64_t[]){1, 2});
-    reads(&g, "node 'sum' (Add): add 'sum' (f32[2], i64[2]): operand 1 is i64[2]: expected type "
-              "f32 as in operand 0; insert a cast");
+    reads(&g, "node 'sum' (Add): input 1 ('k') has type i64; expected f32 as of those before it; "
+              "its inputs: f32[2], i64[2]");
     node = wire_node("Equal x x > y"), g = graph_with("2", 0, NULL, "same", &node);
     reads(&g, "output 'y' is declared as f32 but computed as bool");
 }
@@ -166,7 +168,7 @@ static void test_message__reshape(void **state) {
     wire node = wire_node("Reshape x s > y"), g = graph_with("2,3", 0, NULL, "flat", &node);
     wire_ints(&g, "s", 1, (int64_t[]){7});
     reads(&g, "node 'flat' (Reshape): reshape 'flat' (f32[2,3]): operand 0 is f32[2,3]: its 6 "
-              "elements do not fill the shape [7] of 7");
+              "elements do not fill the shape [7] of 7; its inputs: f32[2,3], i64[1]");
 }
 
 static void test_message__attribute_of_another_type(void **state) {
@@ -174,7 +176,8 @@ static void test_message__attribute_of_another_type(void **state) {
     wire node = wire_node("Softmax x > y");
     text_attr(&node, "axis", "last");
     wire g = graph_with("2", 0, NULL, "n", &node);
-    reads(&g, "node 'n' (Softmax): attribute 'axis' is a string; expected an integer");
+    reads(&g, "node 'n' (Softmax): attribute 'axis' is a string; expected an integer; its inputs: "
+              "f32[2]");
 }
 
 static void test_message__attribute_out_of_its_choices(void **state) {
@@ -182,8 +185,8 @@ static void test_message__attribute_out_of_its_choices(void **state) {
     wire node = wire_node("Gelu x > y");
     text_attr(&node, "approximate", "sigmoid");
     wire g = graph_with("2", 0, NULL, "n", &node);
-    reads(&g,
-          "node 'n' (Gelu): attribute 'approximate' is 'sigmoid'; expected one of 'none', 'tanh'");
+    reads(&g, "node 'n' (Gelu): attribute 'approximate' is 'sigmoid'; expected one of 'none', "
+              "'tanh'; its inputs: f32[2]");
 }
 
 static void test_message__attribute_of_the_wrong_length(void **state) {
@@ -194,26 +197,27 @@ static void test_message__attribute_of_the_wrong_length(void **state) {
     wire_int(&attr, 20, 7);
     wire_put(&node, 5, &attr);
     wire g = graph_with("1,3,8,8", 0, NULL, "pool", &node);
-    reads(&g, "node 'pool' (AveragePool): attribute 'kernel_shape' has 1 entries; expected 2");
+    reads(&g, "node 'pool' (AveragePool): attribute 'kernel_shape' has 1 entries; expected 2; its "
+              "inputs: f32[1,3,8,8]");
 }
 
 static void test_message__undefined_input(void **state) {
     (void)state;
     wire node = wire_node("Neg z > y"), g = graph_with("2", 0, NULL, "n", &node);
     reads(&g, "node 'n' (Neg): input 'z' is not computed before it: nodes must be in topological "
-              "order, without cycles");
+              "order, without cycles; its inputs: none");
 }
 
 static void test_message__name_defined_twice(void **state) {
     (void)state;
     wire node = wire_node("Neg x > x"), g = graph_with("2", 0, NULL, "n", &node);
-    reads(&g, "node 'n' (Neg): 'x' is defined twice");
+    reads(&g, "node 'n' (Neg): 'x' is defined twice; its inputs: f32[2]");
 }
 
 static void test_message__output_that_is_not_given(void **state) {
     (void)state;
     wire node = wire_node("Neg x > y z"), g = graph_with("2", 0, NULL, "n", &node);
-    reads(&g, "node 'n' (Neg): its output 1 ('z') is not supported");
+    reads(&g, "node 'n' (Neg): its output 1 ('z') is not supported; its inputs: f32[2]");
 }
 
 static void test_message__output_that_is_not_computed(void **state) {
@@ -240,7 +244,7 @@ static void test_message__old_broadcasting(void **state) {
     wire model = wire_model(&g, 6);
     import_bytes(&i, model.at, model.len, NULL);
     assert_string_equal(i.text, "node 'bias' (Add): its operands differ in shape; before operator "
-                                "set 7 that needs broadcast = 1");
+                                "set 7 that needs broadcast = 1; its inputs: f32[2,3], f32[3]");
     import_done(&i);
 }
 

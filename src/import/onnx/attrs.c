@@ -45,6 +45,13 @@ static const tn_onnx_attr *need(tn_o *o, const char *name, tn_onnx_attr_type typ
     return a;
 }
 
+void tn_o_check_attr(tn_o *o, const char *name, tn_onnx_attr_type type, bool needed) {
+    if (needed)
+        need(o, name, type);
+    else
+        get(o, name, type);
+}
+
 bool tn_o_has_attr(tn_o *o, const char *name) {
     return tn_o_ok(o) && find(o, name);
 }

@@ -75,6 +75,8 @@ const char *tn_o_text(tn_o *o, const char *name, const char *other);
 int64_t tn_o_need_int(tn_o *o, const char *name);
 const char *tn_o_need_text(tn_o *o, const char *name);
 const tn_onnx_graph *tn_o_graph(tn_o *o, const char *name);
+/* An error when it has another type, or is missing and `needed`. */
+void tn_o_check_attr(tn_o *o, const char *name, tn_onnx_attr_type type, bool needed);
 /* Lists; false (count 0) when absent. In scratch memory. */
 bool tn_o_ints(tn_o *o, const char *name, int *count, const int64_t **at);
 bool tn_o_floats(tn_o *o, const char *name, int *count, const double **at);

@@ -146,6 +146,8 @@ bool tn_onnx_next_varint(tn_onnx_bytes *at, uint64_t *value);
 
 /* The element type of a TensorProto.DataType; the message says which it is when Tenon has none. */
 tn_status tn_onnx_dtype(int64_t type, tn_dtype *out, tn_error *err);
+/* The TensorProto.DataType of an element type. */
+int tn_onnx_type_number(tn_dtype dtype);
 
 /* Where external data are found: the bytes of `location`, or an error. */
 typedef struct tn_onnx_files {

@@ -1,6 +1,7 @@
 /* Importing nodes: versions, functions of the model, the table of operators, messages. */
 #include "import/onnx/ops.h"
 #include "import/onnx/scope.h"
+#include "import/onnx/signature.h"
 
 #include <stdio.h>
 
@@ -142,14 +143,45 @@ static void dispatch(tn_o *o) {
     int64_t version = version_of(o->scope, domain);
     o->version = (int)TN_MIN(TN_MAX(version, 0), TN_ONNX_LATEST);
     const tn_onnx_op *op = tn_onnx_op_find(domain, o->node->op, o->version, &known);
-    if (!op)
+    if (!op) {
         refuse_operator(o, domain, known);
-    else if (domain[0] || !tn_onnx_import_known(o))
-        op->import(o);
+        return;
+    }
+    tn_onnx_check_signature(o, domain);
+    if (tn_o_ok(o) && (domain[0] || !tn_onnx_import_known(o))) op->import(o);
+}
+
+/* The types of the node's inputs behind the message, unless it has them already. */
+static void add_types(tn_o *o) {
+    enum { MOST = 8 };
+    tn_error *err = o->b->err;
+    size_t used = strlen(err->message);
+    char whole[TN_ERROR_TEXT];
+    tn_str text;
+    tn_error_format(err, whole, sizeof whole);
+    tn_str_init_with(&text, o->scratch->allocator);
+    for (uint32_t i = 0; i < o->node->inputs.len; i++) {
+        const tn_onnx_item *item = tn_onnx_lookup(o->scope, o->node->inputs.data[i]);
+        if (i) tn_str_append(&text, ", ");
+        if (i == MOST) {
+            tn_str_append(&text, "…");
+            break;
+        }
+        if (!item || item->kind != TN_ITEM_TENSOR) {
+            tn_str_append(&text, item && item->kind == TN_ITEM_SEQUENCE ? "a sequence" : "none");
+            continue;
+        }
+        tn_type type = tn_onnx_item_type(item);
+        tn_type_print(o->dims, &type, &text);
+    }
+    const char *types = tn_str_text(&text);
+    if (*types && !strstr(whole, types))
+        snprintf(err->message + used, sizeof err->message - used, "; its inputs: %s", types);
+    tn_str_deinit(&text);
 }
 
 /* "node 'name' (Op)" in front; the builder's own frames with the name are dropped. */
-static void add_frame(const tn_o *o) {
+static void add_frame(tn_o *o) {
     tn_error *err = o->b->err;
     char frame[TN_ERROR_FRAME_TEXT];
     int kept = 0;
@@ -159,6 +191,8 @@ static void add_frame(const tn_o *o) {
         if (strcmp(err->frames[i], frame))
             memmove(err->frames[kept++], err->frames[i], sizeof err->frames[i]);
     err->frame_count = kept;
+    if (!o->scope->im->described) add_types(o);
+    o->scope->im->described = true;
     tn_error_push(err, "node '%s' (%s)", o->b->name, o->node->op);
 }
 

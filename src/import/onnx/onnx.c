@@ -267,7 +267,7 @@ static tn_status import_graph(tn_onnx_importer *im, tn_error *err) {
     tn_dims_init(r->dims, im->arena);
     im->work = work_budget;
     im->nodes = MAX_NODES;
-    im->again = false;
+    im->again = im->described = false;
     TN_CHECK(check_options(im, err));
     r->graph = tn_graph_new(im->arena, r->dims);
     tn_onnx_level *level = tn_onnx_level_new(im, r->graph, NULL, err);

@@ -60,8 +60,9 @@ typedef struct tn_onnx_importer {
     uint32_t nodes;   /* that may still be imported */
     int depth;        /* of functions and sub-graphs */
     const char *path;
-    bool needs;   /* stopped because something has to be bound */
-    bool refused; /* the error does not come from sizes */
+    bool needs;     /* stopped because something has to be bound */
+    bool refused;   /* the error does not come from sizes */
+    bool described; /* the error has the types of the inputs of the node it is about */
     tn_onnx_bounds *bounds;
     bool again; /* stopped because a bound was found: to be repeated with it */
 } tn_onnx_importer;

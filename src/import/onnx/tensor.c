@@ -56,6 +56,12 @@ tn_status tn_onnx_dtype(int64_t type, tn_dtype *out, tn_error *err) {
     return TN_OK;
 }
 
+int tn_onnx_type_number(tn_dtype dtype) {
+    for (size_t i = 0; i < TN_COUNT(types); i++)
+        if (types[i].known && types[i].dtype == dtype) return (int)i;
+    return 0;
+}
+
 /* Bits of one element in a file: flags take a byte. */
 static size_t file_bits(tn_dtype dtype) {
     return dtype == TN_bool ? 8 : (size_t)tn_dtype_bits(dtype);

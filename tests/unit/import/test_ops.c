@@ -24,19 +24,14 @@ static void test_refusals__name_the_reason(void **state) {
     } cases[] = {
         {"Unique x > y", "depends on the elements of its inputs"},
         {"NonMaxSuppression x x > y", "depends on the elements of its inputs"},
-        {"ImageDecoder x > y", "decode them before"},
         {"StringConcat x x > y", "works on texts"},
-        {"RoiAlign x x x > y", "sampling_ratio is 0"},
         {"Det x > y", "square matrices"},
-        {"SequenceAt x x > y", "'x' is not a sequence"},
+        {"SequenceAt x x > y", "input 0 ('x') has type f32; expected a sequence"},
         {"SequenceConstruct x x > y", "'y' is not a tensor"},
         {"Attention x x x > y", "attention: q, k, v have 2, 2, 2 axes"},
-        {"LinearAttention x x x > y", "update_rule 'gated_delta' needs the input decay"},
         {"RotaryEmbedding x x x > y", "expected 3 or 4"},
         {"GridSample x x > y", "grid_sample: x has 2 axes"},
-        {"MaxUnpool x x > y", "expected 3 to 5"},
-        {"MatMulInteger x x > y", "a quantised product of f32; expected bytes"},
-        {"TfIdfVectorizer x > y", "min_gram_length"},
+        {"TfIdfVectorizer x > y", "max_gram_length"},
     };
     (void)state;
     for (size_t i = 0; i < TN_COUNT(cases); i++) {
