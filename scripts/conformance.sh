@@ -1,7 +1,8 @@
 #!/bin/sh
-# The suites that need packages from PyPI: ONNX's own test folders, operators of com.microsoft and models against
-# ONNX Runtime, files of tensors against Python's safetensors, training against PyTorch, and whether the gradients
-# that a unit test compares with are PyTorch's.
+# The suites that need packages from PyPI: ONNX's own test folders, its backend tests through the Python package
+# and through ONNX Runtime (kernels are those of the folders, from the cache), operators of com.microsoft and models
+# against ONNX Runtime, files of tensors against Python's safetensors, training against PyTorch, and whether the
+# gradients that a unit test compares with are PyTorch's.
 # The command must be built; the Python environment is made by tools/venv.sh.
 #     CONFORMANCE_SIZE=small|full|both    which models; default: small, full takes much longer. Training: 4
 #                                         steps, else 20 and one run of 100
@@ -15,6 +16,8 @@ training="--steps 4"
 tools/venv.sh
 status=0
 build/venv/bin/python tests/conformance/run_onnx_suites.py --require 700 || status=1
+build/venv/bin/python tests/conformance/test_tenon_onnx.py || status=1
+build/venv/bin/python tests/conformance/run_backend.py || status=1
 build/venv/bin/python tests/conformance/run_contrib.py || status=1
 build/venv/bin/python tests/conformance/run_safetensors.py || status=1
 build/venv/bin/python tests/conformance/run_models.py --size "$size" || status=1

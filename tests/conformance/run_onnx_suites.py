@@ -25,6 +25,7 @@ from pathlib import Path
 
 import onnx
 import onnx.backend.test
+import page_part
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(onnx.backend.test.__file__).parent / "data"
@@ -182,6 +183,12 @@ def page(results: list[Result]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def write_page(text: str) -> None:
+    """docs/onnx.md; the parts that other scripts wrote stay behind it."""
+    path = ROOT / "docs" / "onnx.md"
+    path.write_text("\n".join([text, *page_part.parts(path)]))
+
+
 # ---------------------------------------------------------------- main
 
 
@@ -232,7 +239,7 @@ def main() -> int:
     for line in summary_lines(results):
         print(line)
     if options.write:
-        (ROOT / "docs" / "onnx.md").write_text(page(results))
+        write_page(page(results))
     passed = sum(r.ok for r in results)
     print(f"{passed} passed, {len(results) - passed} failed")
     return 0 if results and good_enough(options, results) else 1

@@ -1,0 +1,109 @@
+#!/usr/bin/env python3
+"""The Python package: element types, binding, messages, ONNX's backend interface."""
+
+from __future__ import annotations
+
+import sys
+import unittest
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import helper
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "python"))
+
+import tenon_onnx  # noqa: E402
+import tenon_onnx.arrays  # noqa: E402
+import tenon_onnx.backend as backend  # noqa: E402
+
+DIGITS = ROOT / "examples" / "digits"
+
+
+class Arrays(unittest.TestCase):
+    def test_every_type_goes_through_a_model(self) -> None:
+        node = helper.make_node("Identity", ["x"], ["y"])
+        for kind in map(np.dtype, tenon_onnx.arrays.NUMPY.values()):
+            x = np.array([[1, 0, 1], [0, 1, 1]]).astype(kind)
+            if tenon_onnx.arrays.NAME_OF[kind][0] in "if":
+                x[0, 0] = np.array(-1).astype(kind)  # the sign of the narrow types
+            with self.subTest(str(kind)):
+                [y] = backend.run_node(node, [x])
+                self.assertEqual(y.dtype, kind)
+                self.assertEqual(y.tobytes(), x.tobytes())
+
+    def test_memory_may_be_strided_swapped_or_empty(self) -> None:
+        node = helper.make_node("Neg", ["x"], ["y"])
+        x = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+        for view in (x.transpose(2, 0, 1), x[:, ::-1, ::2], x.astype(">f4"), x[:, :0]):
+            [y] = backend.run_node(node, [view])
+            np.testing.assert_array_equal(y, -view)
+
+    def test_results_stay(self) -> None:
+        model = tenon_onnx.Model(DIGITS / "digits.onnx")
+        images = np.load(DIGITS / "images.npy")
+        [first] = model.run([images[:1]])
+        kept = first.copy()
+        model.run([images[1:3]])
+        np.testing.assert_array_equal(first, kept)
+
+
+class Models(unittest.TestCase):
+    def test_ports_are_described(self) -> None:
+        model = tenon_onnx.Model(DIGITS / "digits.onnx", threads=1)
+        [image], [logits] = model.inputs, model.outputs
+        self.assertEqual((image.name, image.dtype, image.shape), ("image", np.float32, ("N", 1, 8, 8)))
+        self.assertEqual((logits.name, logits.shape), ("logits", ("N", 10)))
+
+    def test_bytes_and_path_give_the_same(self) -> None:
+        path = DIGITS / "digits.onnx"
+        image = np.load(DIGITS / "images.npy")
+        results = [tenon_onnx.Model(source).run({"image": image})[0] for source in (path, path.read_bytes())]
+        np.testing.assert_array_equal(*results)
+
+    def test_messages_are_tenons(self) -> None:
+        model = tenon_onnx.Model(DIGITS / "digits.onnx")
+        with self.assertRaisesRegex(tenon_onnx.TenonError, "input 'image': axis 3 has size 9, expected 8") as caught:
+            model.run([np.zeros((1, 1, 8, 9), np.float32)])
+        self.assertEqual(caught.exception.status, "invalid input")
+        with self.assertRaisesRegex(tenon_onnx.TenonError, "ONNX"):
+            tenon_onnx.Model(b"junk")
+        with self.assertRaisesRegex(tenon_onnx.TenonError, "/nowhere.onnx"):
+            tenon_onnx.Model("/nowhere.onnx")
+        with self.assertRaisesRegex(ValueError, "input 'image' is missing"):
+            model.run({"x": 1})
+        with self.assertRaisesRegex(ValueError, "2 inputs given, the model has 1: image"):
+            model.run([1, 2])
+        with self.assertRaisesRegex(TypeError, "not a data type of Tenon"):
+            model.run([np.array(["text"])])
+
+
+class Backend(unittest.TestCase):
+    def test_values_may_decide_shapes(self) -> None:
+        node = helper.make_node("TopK", ["x", "k"], ["values", "indices"])
+        x = np.array([3, 1, 2], np.float32)
+        for k in (1, 2):
+            result = backend.run_node(node, {"x": x, "k": np.array([k])})
+            np.testing.assert_array_equal(result.values, [3, 2][:k])
+            np.testing.assert_array_equal(result["indices"], [0, 2][:k])
+
+    def test_opset_of_a_node(self) -> None:
+        node = helper.make_node("Clip", ["x"], ["y"], min=0.0)  # attributes until opset 10
+        [y] = backend.run_node(node, [np.array([-1, 1], np.float32)], opset_version=6)
+        np.testing.assert_array_equal(y, [0, 1])
+
+    def test_module_is_a_backend(self) -> None:
+        model = onnx.load(DIGITS / "digits.onnx")
+        image = np.load(DIGITS / "images.npy")
+        self.assertTrue(backend.supports_device("CPU"))
+        self.assertFalse(backend.supports_device("CUDA") or backend.supports_device("?"))
+        self.assertTrue(backend.is_compatible(model))
+        outputs = backend.run_model(model, [image], "CPU")
+        self.assertEqual(outputs.logits.shape, (len(image), 10))
+        with self.assertRaisesRegex(ValueError, "CUDA"):
+            backend.prepare(model, "CUDA")
+
+
+if __name__ == "__main__":
+    unittest.main()
