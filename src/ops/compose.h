@@ -464,6 +464,9 @@ tn_value tn_b_lion(tn_builder *b, tn_value x, tn_value g, tn_value *momentum, co
 
 /* Determinants of […, n, n] by elimination with row exchanges; n constant and small */
 tn_value tn_b_det(tn_builder *b, tn_value x);
+/* Inverses of the last two axes' matrices, of constant size up to 32, by elimination with row exchange; of
+ * singular ones infinities and NaNs */
+tn_value tn_b_inverse(tn_builder *b, tn_value x);
 
 /* ---- spectra (compose_spectrum.c) ---------------------------------------------------------------
  */

@@ -74,7 +74,7 @@ def model_of(case: Case) -> onnx.ModelProto:
 def feeds(case: Case) -> dict[str, np.ndarray]:
     inputs, _ = case.names()
     pairs = enumerate(zip(inputs, case.inputs))
-    return {name: x for n, (name, x) in pairs if x is not None and n not in case.constants}
+    return {name: np.asarray(x) for n, (name, x) in pairs if x is not None and n not in case.constants}
 
 
 def by_onnxruntime(case: Case) -> list[np.ndarray]:

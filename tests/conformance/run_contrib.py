@@ -18,6 +18,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import contrib_quantised  # noqa: E402
 from onnx_cases import Case, report, run  # noqa: E402
 
 random = np.random.default_rng(7)
@@ -315,8 +316,45 @@ def grouped_query_attention() -> list[Case]:
     return cases
 
 
+def few_bits() -> list[Case]:
+    cases = []
+    for bits in (2, 4, 8):
+        for block in (16, 32, 128):
+            for k in (64, 40):
+                n, blocks = 3, -(-k // block)
+                weights = random.integers(0, 256, (n, blocks, block * bits // 8)).astype(np.uint8)
+                zeros = random.integers(0, 256, (n, -(-blocks * bits // 8))).astype(np.uint8)
+                scales = random.uniform(0.1, 0.2, (n, blocks)).astype(np.float32)
+                attributes = {"K": k, "N": n, "bits": bits, "block_size": block}
+                x = floats(2, 5, k)
+                more = [[], [zeros], [zeros, None, floats(n)]]
+                if bits != 8:  # where the peer has zeros that are floats
+                    more.append([floats(n, blocks)])
+                for extra in more:
+                    inputs = [x, weights, scales, *extra]
+                    cases.append(Case("MatMulNBits", inputs, attributes, constants=(1, 2, 3, 5), note=str(attributes)))
+    return cases
+
+
+def aliases() -> list[Case]:
+    x = floats(3, 4)
+    return [
+        Case("Trilu", [x], {"upper": 0}), Case("Trilu", [x, np.array(1)], {"upper": 1}),
+        Case("Range", [np.array(1, np.int32), np.array(9, np.int32), np.array(3, np.int32)], constants=(0, 1, 2)),
+        Case("Pad", [x, np.array([1, 0, 0, 2]), np.array(7, np.float32)], constants=(1,)),
+        Case("Pad", [x, np.array([1, 0, 0, 2])], {"mode": "edge"}, constants=(1,)),
+        Case("GridSample", [floats(1, 2, 4, 5), floats(1, 3, 3, 2)]),
+        Case("GridSample", [floats(1, 2, 4, 5), floats(1, 3, 3, 2)], {"mode": "bicubic", "padding_mode": "reflection", "align_corners": 1}),
+        Case("GatherND", [x, np.array([[0, 1], [2, 3]])]),
+        Case("ExpandDims", [x, np.array(1, np.int32)]), Case("ExpandDims", [x, np.array(-1, np.int32)]),
+        Case("Inverse", [floats(2, 3, 3)]), Case("CDist", [floats(4, 3), floats(5, 3)], {"metric": "euclidean"}),
+        Case("CDist", [floats(4, 3), floats(5, 3)]),
+    ]
+
+
 GROUPS = [activations, norms, embeddings, products, convolutions, projected_attention, multi_head_attention,
-          rotations, grouped_query_attention]
+          rotations, grouped_query_attention, few_bits, aliases,
+          *contrib_quantised.GROUPS]
 
 
 def arguments() -> argparse.Namespace:

@@ -85,6 +85,12 @@ tn_value tn_o_widen(tn_o *o, tn_value x) {
     return narrow ? tn_b_cast(o->b, x, TN_f32) : x;
 }
 
+tn_value tn_o_scalar(tn_o *o, tn_value x) {
+    tn_shape shape = tn_b_type(o->b, x).shape;
+    bool one = tn_o_ok(o) && tn_shape_count(o->dims, &shape) == 1;
+    return one ? tn_b_reshape(o->b, x, &(tn_shape){0}) : x;
+}
+
 tn_value tn_o_like(tn_o *o, tn_value x, tn_value of) {
     return tn_b_cast(o->b, x, tn_b_type(o->b, of).dtype);
 }

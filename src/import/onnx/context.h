@@ -63,6 +63,8 @@ void tn_o_out_same(tn_o *o, int i, int input);
 /* The lowest whole accuracy: f32 for narrow floats, else x's type; and back. */
 tn_value tn_o_widen(tn_o *o, tn_value x);
 tn_value tn_o_like(tn_o *o, tn_value x, tn_value of);
+/* x without axes where it has one element. */
+tn_value tn_o_scalar(tn_o *o, tn_value x);
 
 /* ---- attributes ----------------------------------------------------------------------------- */
 

@@ -225,8 +225,10 @@ static tn_status declare_outputs(tn_onnx_importer *im, tn_error *err) {
     const tn_onnx_graph *g = im->model->graph;
     im->result->outputs.len = 0;
     for (uint32_t i = 0; i < g->outputs.len; i++) {
-        tn_import_port port;
-        TN_TRY(err, port_type(im, &g->outputs.data[i], &port, err), "output");
+        const tn_onnx_port *p = &g->outputs.data[i];
+        tn_import_port port = {.name = tn_arena_strdup(im->arena, p->name)};
+        bool typeless = !p->type && !p->other;
+        if (!typeless) TN_TRY(err, port_type(im, p, &port, err), "output");
         tn_vec_push(im->arena, &im->result->outputs, port);
     }
     return TN_OK;

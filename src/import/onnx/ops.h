@@ -38,10 +38,12 @@ typedef struct tn_onnx_op {
     T(pad)                                                                                         \
     T(legacy)                                                                                      \
     T(contrib)                                                                                     \
+    T(contrib_alias)                                                                               \
     T(contrib_attention)                                                                           \
     T(contrib_cache)                                                                               \
     T(contrib_layers)                                                                              \
-    T(contrib_plain)
+    T(contrib_plain)                                                                               \
+    T(contrib_quant)
 
 typedef struct tn_onnx_rows {
     const char *domain; /* "" is ONNX's own */
@@ -74,6 +76,10 @@ tn_value tn_o_with_past(tn_o *o, tn_value present, tn_value past);
 /* Attention of com.microsoft behind its projection x [N, S, Dq + Dk + Dv] with the mask at input
  * `mask`, the past at `past` and what is added to scores at `added`; -1: there is no such input. */
 void tn_o_self_attention(tn_o *o, tn_value x, int mask, int past, int added);
+
+/* The number of words of each sentence ids [N, S]: of ones in the mask at input `mask`; without one
+ * zeros (ops_contrib_layers.c). */
+tn_value tn_o_word_counts(tn_o *o, int mask, tn_value ids);
 
 /* A sub-graph of one input and one output applied to x, as part of the graph (ops_control.c). */
 tn_value tn_o_inline(tn_o *o, const tn_onnx_graph *g, tn_value x);

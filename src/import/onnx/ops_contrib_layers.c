@@ -124,9 +124,9 @@ static tn_value rows_of(tn_o *o, tn_value table, tn_value index) {
     return tn_b_gather_axis(o->b, table, index, 0, TN_INDEX_error);
 }
 
-/* The number of words of each sentence: of ones in the mask [N, S]; zeros without a mask. */
-static tn_value word_counts(tn_o *o, tn_value mask, tn_value words) {
-    tn_shape shape = {.rank = 1, .dim = {tn_b_dim(o->b, words, 0)}};
+tn_value tn_o_word_counts(tn_o *o, int mask_input, tn_value ids) {
+    tn_shape shape = {.rank = 1, .dim = {tn_b_dim(o->b, ids, 0)}};
+    tn_value mask = tn_o_in_or_none(o, mask_input);
     if (mask == TN_NO_VALUE) return tn_b_full(o->b, TN_i32, &shape, 0);
     tn_value one = tn_b_eq(o->b, mask, tn_b_scalar(o->b, tn_b_type(o->b, mask).dtype, 1));
     return tn_b_sum(o->b, tn_b_cast(o->b, one, TN_i32), (int[]){1}, 1, false);
@@ -148,7 +148,7 @@ static void import_embed_norm(tn_o *o) {
     double epsilon = tn_o_float(o, "epsilon", (double)1e-12f);
     tn_value gamma = tn_o_in(o, GAMMA), beta = tn_o_in_or_none(o, BETA);
     tn_o_out(o, 0, tn_b_layer_norm(b, sum, 2, gamma, beta, epsilon, NULL));
-    if (tn_o_wants(o, 1)) tn_o_out(o, 1, word_counts(o, tn_o_in_or_none(o, MASK), ids));
+    if (tn_o_wants(o, 1)) tn_o_out(o, 1, tn_o_word_counts(o, MASK, ids));
     if (tn_o_wants(o, 2)) tn_o_out(o, 2, sum);
 }
 
@@ -240,19 +240,45 @@ static void import_nhwc_max_pool(tn_o *o) {
     tn_o_out(o, 0, tn_o_channels_last(o, tn_b_max_pool(o->b, x, &p, NULL)));
 }
 
+/* ---- others --------------------------------------------------------------------------------- */
+
+static void import_inverse(tn_o *o) {
+    tn_o_out(o, 0, tn_b_inverse(o->b, tn_o_in(o, 0)));
+}
+
+/* Distances between all rows of two matrices: Σ (x − y)², or its root. */
+static void import_distances(tn_o *o) {
+    static const char *const metrics[] = {"sqeuclidean", "euclidean", NULL};
+    tn_builder *b = o->b;
+    bool root = tn_o_choice(o, "metric", "sqeuclidean", metrics) == 1;
+    tn_value x = tn_b_unsqueeze(b, tn_o_in(o, 0), 1), y = tn_b_unsqueeze(b, tn_o_in(o, 1), 0);
+    tn_value sum = tn_b_sum(b, tn_b_square(b, tn_b_sub(b, x, y)), (int[]){2}, 1, false);
+    tn_o_out(o, 0, root ? tn_b_sqrt(b, sum) : sum);
+}
+
+static void import_expand_dims(tn_o *o) {
+    tn_value x = tn_o_in(o, 0);
+    int rank = tn_b_rank(o->b, x) + 1;
+    int axis = tn_o_axis(o, tn_o_need_int_value(o, 1, "axis"), rank);
+    tn_o_out(o, 0, tn_b_unsqueeze(o->b, x, axis));
+}
+
 static const tn_onnx_op rows[] = {
     {"BiasAdd", 1, TN_ONNX_LATEST, import_bias_add},
     {"BiasDropout", 1, TN_ONNX_LATEST, import_bias_dropout},
     {"BiasGelu", 1, TN_ONNX_LATEST, import_gelu},
     {"BiasSoftmax", 1, TN_ONNX_LATEST, import_bias_softmax},
     {"BiasSplitGelu", 1, TN_ONNX_LATEST, import_bias_split_gelu},
+    {"CDist", 1, TN_ONNX_LATEST, import_distances},
     {"EmbedLayerNormalization", 1, TN_ONNX_LATEST, import_embed_norm},
+    {"ExpandDims", 1, TN_ONNX_LATEST, import_expand_dims},
     {"FastGelu", 1, TN_ONNX_LATEST, import_fast_gelu},
     {"FusedConv", 1, TN_ONNX_LATEST, import_fused_conv},
     {"FusedGemm", 1, TN_ONNX_LATEST, import_fused_gemm},
     {"FusedMatMul", 1, TN_ONNX_LATEST, import_fused_matmul},
     {"FusedMatMulActivation", 1, TN_ONNX_LATEST, import_fused_matmul},
     {"Gelu", 1, TN_ONNX_LATEST, import_gelu},
+    {"Inverse", 1, TN_ONNX_LATEST, import_inverse},
     {"NhwcConv", 1, TN_ONNX_LATEST, import_nhwc_conv},
     {"NhwcFusedConv", 1, TN_ONNX_LATEST, import_nhwc_conv},
     {"NhwcMaxPool", 1, TN_ONNX_LATEST, import_nhwc_max_pool},

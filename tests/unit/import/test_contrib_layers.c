@@ -7,10 +7,10 @@
 #include "ops/eval.h"
 #include "unit/import/onnx_wire.h"
 
-enum { MOST = 8 };
+enum { MOST = 8, W_UINT8 = 2, W_NONE = 0 };
 
 typedef struct operand {
-    const char *name, *sizes;
+    const char *name, *sizes; /* i…: i32, u…: u8, others f32 */
     float at[24];
 } operand;
 
@@ -32,14 +32,15 @@ static wire graph_of(const layer *l) {
     for (int i = 0; i < 3 && l->attr[i].name; i++)
         wire_attr_int(&node, l->attr[i].name, l->attr[i].value);
     for (int i = 0; i < MOST && l->in[i].name; i++) {
-        bool whole = l->in[i].name[0] == 'i';
-        wire_input(&g, l->in[i].name, whole ? W_INT32 : W_FLOAT, l->in[i].sizes);
+        char kind = l->in[i].name[0];
+        int type = kind == 'i' ? W_INT32 : kind == 'u' ? W_UINT8 : W_FLOAT;
+        wire_input(&g, l->in[i].name, type, l->in[i].sizes);
     }
     int32_t total = 3;
     wire t = wire_tensor("total", W_INT32, 0, NULL, &total, sizeof total);
     if (strstr(l->node, " total")) wire_put(&g, 5, &t);
     wire_put(&g, 1, &node);
-    wire_output(&g, "y", W_FLOAT, "?");
+    wire_output(&g, "y", W_NONE, "?");
     return g;
 }
 
@@ -59,12 +60,14 @@ static void check(const layer *l) {
             float v = l->in[n].at[e];
             tn_cell cell = {.f = (double)v};
             if (type->dtype == TN_i32) cell = (tn_cell){.i = (int64_t)v};
+            if (type->dtype == TN_u8) cell = (tn_cell){.u = (uint64_t)v};
             tn_array_set(&in[n], e, cell);
         }
     }
     if (tn_eval_graph(i.import.graph, in, NULL, &y, &i.arena, &i.err) != TN_OK) fail();
     for (int64_t e = 0; e < tn_array_count(&y); e++) {
-        double got = tn_array_get(&y, e).f, want = (double)l->want[e];
+        double got = tn_cell_cast(y.dtype, TN_f64, tn_array_get(&y, e)).f,
+               want = (double)l->want[e];
         if (!(fabs(got - want) <= 1e-5))
             fail_msg("%s: element %d is %g, not %g", l->node, (int)e, got, want);
     }
@@ -190,6 +193,61 @@ static void test_attention__sees_what_the_mask_shows(void **state) {
     for (size_t i = 0; i < TN_COUNT(layers); i++) check(&layers[i]);
 }
 
+static void test_quantised__means_its_numbers(void **state) {
+    static const layer layers[] = {
+        /* (3, 5) · 0.5 + (4, 8) · 0.25 = (2.5, 4.5) */
+        {"QLinearAdd ua s uz ub t - r - > y",
+         NULL,
+         {{0}},
+         {{"ua", "2", {5, 7}},
+          {"s", "", {0.5f}},
+          {"uz", "", {2}},
+          {"ub", "2", {4, 8}},
+          {"t", "", {0.25f}},
+          {"r", "", {0.5f}}},
+         {5, 9}},
+        /* without a scale of the result it is a float */
+        {"QGemm ua s uz ub t uy i > y",
+         NULL,
+         {{"transB", 1}},
+         {{"ua", "1,2", {3, 4}},
+          {"s", "", {0.5f}},
+          {"uz", "", {1}},
+          {"ub", "2,2", {1, 2, 3, 4}},
+          {"t", "", {0.25f}},
+          {"uy", "", {0}},
+          {"i", "2", {10, 20}}},
+         {2.25f, 4.75f}},
+        {"MatMulIntegerToFloat ua ub s t uz > y",
+         NULL,
+         {{0}},
+         {{"ua", "1,2", {3, 4}},
+          {"ub", "2,1", {5, 6}},
+          {"s", "", {0.5f}},
+          {"t", "1", {2}},
+          {"uz", "", {1}}},
+         {28}},
+        /* 51 and 255 of steps of 0.02 are exact */
+        {"DynamicQuantizeMatMul x ub t > y",
+         NULL,
+         {{0}},
+         {{"x", "1,2", {1.02f, 5.1f}}, {"ub", "2,1", {1, 2}}, {"t", "1", {0.5f}}},
+         {5.61f}},
+    };
+    (void)state;
+    for (size_t i = 0; i < TN_COUNT(layers); i++) check(&layers[i]);
+}
+
+static void test_inverse__exchanges_rows(void **state) {
+    static const layer l = {"Inverse x > y",
+                            NULL,
+                            {{0}},
+                            {{"x", "2,2,2", {0, 2, 4, 0, 1, 2, 3, 4}}},
+                            {0, 0.25f, 0.5f, 0, -2, 1, 1.5f, -0.5f}};
+    (void)state;
+    check(&l);
+}
+
 static void test_contrib__names_what_is_wrong(void **state) {
     static const struct {
         layer layer;
@@ -240,6 +298,8 @@ int main(void) {
         cmocka_unit_test(test_norm__is_that_of_the_sum),
         cmocka_unit_test(test_product__is_transposed_as_it_says),
         cmocka_unit_test(test_attention__sees_what_the_mask_shows),
+        cmocka_unit_test(test_quantised__means_its_numbers),
+        cmocka_unit_test(test_inverse__exchanges_rows),
         cmocka_unit_test(test_contrib__names_what_is_wrong),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
