@@ -11,33 +11,33 @@
 #include <time.h>
 #include <unistd.h>
 
-tn_status tn_file_map_open(tn_file_map *m, const char *path, tn_error *err) {
-    *m = (tn_file_map){0};
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0)
-        return tn_error_set(err, errno == ENOENT ? TN_NOT_FOUND : TN_IO, "%s: %s", path,
-                            strerror(errno));
+tn_status tn_file_map_descriptor(tn_file_map *m, int fd, const char *path, tn_error *err) {
     struct stat st;
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
-        close(fd);
+    *m = (tn_file_map){0};
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
         return tn_error_set(err, TN_IO, "%s: not a regular file", path);
+    if (st.st_size) {
+        void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (p == MAP_FAILED)
+            return tn_error_set(err, TN_IO, "%s: cannot map: %s", path, strerror(errno));
+        m->data = p;
     }
     m->size = (size_t)st.st_size;
     m->device = (uint64_t)st.st_dev;
     m->inode = (uint64_t)st.st_ino;
     m->mtime_ns = (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec;
-    if (m->size) {
-        void *p = mmap(NULL, m->size, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (p == MAP_FAILED) {
-            int why = errno;
-            close(fd);
-            *m = (tn_file_map){0};
-            return tn_error_set(err, TN_IO, "%s: cannot map: %s", path, strerror(why));
-        }
-        m->data = p;
-    }
-    close(fd);
     return TN_OK;
+}
+
+tn_status tn_file_map_open(tn_file_map *m, const char *path, tn_error *err) {
+    *m = (tn_file_map){0};
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0)
+        return tn_error_set(err, errno == ENOENT ? TN_NOT_FOUND : TN_IO, "%s: %s", path,
+                            strerror(errno));
+    tn_status status = tn_file_map_descriptor(m, fd, path, err);
+    close(fd);
+    return status;
 }
 
 void tn_file_map_close(tn_file_map *m) {

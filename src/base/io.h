@@ -13,6 +13,21 @@ typedef struct tn_file_map {
 } tn_file_map;
 
 tn_status tn_file_map_open(tn_file_map *m, const char *path, tn_error *err);
+/* Of a file that is open, which `path` names in messages; the descriptor may be closed behind it. */
+tn_status tn_file_map_descriptor(tn_file_map *m, int fd, const char *path, tn_error *err);
+
+enum {
+    /* A file may be a link to "../../blobs/HASH", as in the Hugging Face hub's cache. */
+    TN_BENEATH_HUB = 1,
+};
+/* A file that another file names: `name`, relative, beneath `folder` ("": the current one) and nowhere else,
+ * whoever made the folder. So no step of the name is "..", none is a symbolic link, the file is regular and
+ * has no second name (hard links reach other folders). Nothing blocks. */
+tn_status tn_file_map_beneath(tn_file_map *m, const char *folder, const char *name, unsigned flags,
+                              tn_error *err);
+/* What stands in for openat2 where the kernel lacks it: step by step. -1 and errno. */
+int tn__open_by_steps(int folder, const char *name);
+
 void tn_file_map_close(tn_file_map *m);
 /* Its pages no longer count as this process's memory; what is read again is mapped again. */
 void tn_file_map_drop(const tn_file_map *m);

@@ -239,8 +239,15 @@ static tn_status read_file(reader *r, tn_error *err) {
 
 tn_status tn_safetensors_open(const char *path, tn_arena *arena, tn_safetensors *out,
                               tn_error *err) {
+    tn_file_map map;
     *out = (tn_safetensors){0};
-    TN_CHECK(tn_file_map_open(&out->map, path, err));
+    TN_CHECK(tn_file_map_open(&map, path, err));
+    return tn_safetensors_of_map(map, path, arena, out, err);
+}
+
+tn_status tn_safetensors_of_map(tn_file_map map, const char *path, tn_arena *arena,
+                                tn_safetensors *out, tn_error *err) {
+    *out = (tn_safetensors){.map = map};
     reader r = {.path = path, .arena = arena, .out = out};
     tn_status status = read_file(&r, err);
     if (status != TN_OK) tn_safetensors_close(out);

@@ -32,6 +32,9 @@ typedef struct tn_safetensors {
  * be hostile: nothing is believed before it is checked. */
 tn_status tn_safetensors_open(const char *path, tn_arena *arena, tn_safetensors *out,
                               tn_error *err);
+/* The same of a file that is mapped and now belongs to `out`; `path` is for messages. */
+tn_status tn_safetensors_of_map(tn_file_map map, const char *path, tn_arena *arena,
+                                tn_safetensors *out, tn_error *err);
 void tn_safetensors_close(tn_safetensors *s);
 /* The elements as they are in memory; `out` has room for all of them. */
 void tn_safetensor_copy(const tn_safetensor *t, void *out);

@@ -100,11 +100,9 @@ static tn_status open_part(tn_checkpoint *c, const char *name, tn_error *err) {
 }
 
 static tn_status open_blob(tn_checkpoint *c, const tn__manifest_file *f, tn_error *err) {
-    char path[TN__PATH];
     blob *b = &c->blobs[c->blob_count++];
     b->name = f->blob;
-    TN_CHECK(tn__path(path, c->path, f->name, err));
-    return tn_file_map_open(&b->map, path, err);
+    return tn_file_map_beneath(&b->map, c->path, f->name, 0, err);
 }
 
 static const part *find_part(const tn_checkpoint *c, const char *name) {

@@ -4,12 +4,10 @@
  *     {"name": "model.safetensors", "bytes": 4096, "xxh3_128": "32 hex digits", "part": "model"},
  *     {"name": "loader.bin", …, "blob": "loader"}]} */
 #include <ctype.h>
-#include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
 #include "nn/checkpoint_inner.h"
 
@@ -134,23 +132,16 @@ static tn_status parse(tn__manifest *m, const json_t *root, const char *path, tn
 
 /* ---- files ---------------------------------------------------------------------------------- */
 
-static tn_status check_bytes(const tn__manifest_file *f, const char *path, tn_error *err) {
+static tn_status check_file(const tn__manifest_file *f, const char *folder, bool bytes,
+                            tn_error *err) {
     tn_file_map m;
-    TN_CHECK(tn_file_map_open(&m, path, err));
+    TN_CHECK(tn_file_map_beneath(&m, folder, f->name, 0, err));
     bool length = m.size == f->bytes;
-    tn_hash128 hash = length ? tn_hash128_of(m.data, m.size) : (tn_hash128){0};
+    tn_hash128 hash = length && bytes ? tn_hash128_of(m.data, m.size) : f->hash;
     tn_file_map_close(&m);
     if (length && hash.lo == f->hash.lo && hash.hi == f->hash.hi) return TN_OK;
-    return tn_error_set(err, TN_INVALID, "%s: the file is not what was saved: %s differs", path,
-                        length ? "its checksum" : "its length");
-}
-
-static tn_status check_length(const tn__manifest_file *f, const char *path, tn_error *err) {
-    struct stat st;
-    if (stat(path, &st) != 0) return tn_error_set(err, TN_IO, "%s: %s", path, strerror(errno));
-    if ((uint64_t)st.st_size == f->bytes) return TN_OK;
-    return tn_error_set(err, TN_INVALID, "%s: the file is not what was saved: its length differs",
-                        path);
+    return tn_error_set(err, TN_INVALID, "%s/%s: the file is not what was saved: %s differs",
+                        folder, f->name, length ? "its checksum" : "its length");
 }
 
 tn_status tn__manifest_read(tn__manifest *m, const char *folder, int64_t step, bool bytes,
@@ -167,11 +158,7 @@ tn_status tn__manifest_read(tn__manifest *m, const char *folder, int64_t step, b
              : tn_error_set(err, TN_INVALID, "%s: line %d: %s", path, why.line, why.text);
     json_decref(root);
     tn_file_map_close(&map);
-    for (uint32_t i = 0; i < m->files.len && status == TN_OK; i++) {
-        const tn__manifest_file *f = &m->files.data[i];
-        status = tn__path(path, folder, f->name, err);
-        if (status != TN_OK) return status;
-        status = bytes ? check_bytes(f, path, err) : check_length(f, path, err);
-    }
+    for (uint32_t i = 0; i < m->files.len && status == TN_OK; i++)
+        status = check_file(&m->files.data[i], folder, bytes, err);
     return status;
 }

@@ -24,10 +24,17 @@ typedef struct open_args {
     int count;
 } open_args;
 
-static tn_status add_shard(tn_tensor_file *f, const char *path, tn_error *err) {
+static tn_safetensors *new_shard(tn_tensor_file *f) {
     tn_vec_push(&f->arena, &f->shards, (tn_safetensors){0});
-    tn_safetensors *shard = &f->shards.data[f->shards.len - 1];
-    return tn_safetensors_open(path, &f->arena, shard, err);
+    return &f->shards.data[f->shards.len - 1];
+}
+
+/* A file that another one names. */
+static tn_status add_shard(tn_tensor_file *f, const char *name, tn_error *err) {
+    tn_safetensors *shard = new_shard(f);
+    const char *path = tn_arena_printf(&f->arena, "%s/%s", f->path, name);
+    TN_CHECK(tn_file_map_beneath(&shard->map, f->path, name, TN_BENEATH_HUB, err));
+    return tn_safetensors_of_map(shard->map, path, &f->arena, shard, err);
 }
 
 static tn_status index_tensors(tn_tensor_file *f, tn_error *err) {
@@ -48,20 +55,17 @@ static tn_status index_tensors(tn_tensor_file *f, tn_error *err) {
 static tn_status open_all(void *argument, tn_error *err) {
     const open_args *a = argument;
     tn_tensor_file *f = a->file;
-    char path[TN__PATH];
     f->path = tn_arena_strdup(&f->arena, a->folder);
-    for (int i = 0; i < a->count; i++) {
-        TN_CHECK(tn__path(path, a->folder, a->names[i], err));
-        TN_CHECK(add_shard(f, path, err));
-    }
+    for (int i = 0; i < a->count; i++) TN_CHECK(add_shard(f, a->names[i], err));
     return index_tensors(f, err);
 }
 
 static tn_status open_one(void *argument, tn_error *err) {
     const open_args *a = argument;
-    a->file->path = tn_arena_strdup(&a->file->arena, a->folder);
-    TN_CHECK(add_shard(a->file, a->folder, err));
-    return index_tensors(a->file, err);
+    tn_tensor_file *f = a->file;
+    f->path = tn_arena_strdup(&f->arena, a->folder);
+    TN_CHECK(tn_safetensors_open(f->path, &f->arena, new_shard(f), err));
+    return index_tensors(f, err);
 }
 
 static tn_status open_with(tn_guarded *body, open_args *a, tn_tensor_file **out, tn_error *err) {

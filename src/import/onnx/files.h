@@ -6,14 +6,12 @@
 #include "import/onnx/model.h"
 
 typedef struct tn_onnx_folder {
-    int fd; /* the model's folder; -1: not opened yet */
     tn_import *import;
     tn_arena *arena;
     const char *path; /* of the model */
 } tn_onnx_folder;
 
 void tn_onnx_folder_init(tn_onnx_folder *f, tn_import *import, tn_arena *arena, const char *path);
-void tn_onnx_folder_deinit(tn_onnx_folder *f);
 
 /* tn_onnx_files.find with a tn_onnx_folder: maps a file beneath the folder, once. */
 tn_status tn_onnx_folder_find(void *folder, const char *location, tn_onnx_bytes *out,

@@ -350,7 +350,6 @@ static tn_status import_model(import_job *job, tn_error *err) {
     job->scratch.limit = scratch_limit;
     tn_onnx_folder_init(&job->folder, job->out, job->arena, job->path);
     tn_status status = tn_guard(import_guarded, job, err);
-    tn_onnx_folder_deinit(&job->folder);
     tn_arena_deinit(&job->scratch);
     tn_arena_deinit(&job->model_arena);
     if (status != TN_OK) tn_import_close(job->out);

@@ -1,5 +1,6 @@
 #include "unit/test.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <stdio.h>
@@ -146,6 +147,119 @@ static void test_log__level_decides(void **state) {
     tn_log_set_level(TN_LOG_WARN);
 }
 
+/* ---- files that files name ------------------------------------------------------------------- */
+
+static void lay_out(void) {
+    char outside[1100];
+    snprintf(outside, sizeof outside, "%s/outside", folder);
+    assert_int_equal(tn_make_dirs(path_of("m/sub"), 0700, NULL), TN_OK);
+    assert_int_equal(tn_make_dirs(path_of("blobs"), 0700, NULL), TN_OK);
+    assert_int_equal(tn_file_write(outside, "secret", 6, false, NULL), TN_OK);
+    assert_int_equal(tn_file_write(path_of("m/a"), "a", 1, false, NULL), TN_OK);
+    assert_int_equal(tn_file_write(path_of("m/sub/b"), "b", 1, false, NULL), TN_OK);
+    assert_int_equal(symlink("../outside", path_of("m/link")), 0);
+    assert_int_equal(symlink("a", path_of("m/inner")), 0);
+    assert_int_equal(symlink("..", path_of("m/up")), 0);
+    assert_int_equal(symlink("sub", path_of("m/folder")), 0);
+    assert_int_equal(symlink("loop", path_of("m/loop")), 0);
+    assert_int_equal(link(outside, path_of("m/hard")), 0);
+    assert_int_equal(mkfifo(path_of("m/fifo"), 0600), 0);
+}
+
+static const struct {
+    const char *name, *words; /* words NULL: it is read */
+} beneath_rows[] = {
+    {"a", NULL},
+    {"./a", NULL},
+    {"sub//b", NULL},
+    {"sub/./b", NULL},
+    {"", "only files beneath"},
+    {"..", "only files beneath"},
+    {"../outside", "only files beneath"},
+    {"junk/../../outside", "only files beneath"},
+    {"sub/..//a", "only files beneath"},
+    {"sub/..", "only files beneath"},
+    {"/etc/passwd", "only files beneath"},
+    {"link", "a symbolic link on its way"},
+    {"inner", "a symbolic link on its way"},
+    {"up/outside", "a symbolic link on its way"},
+    {"folder/b", "a symbolic link on its way"},
+    {"loop", "a symbolic link on its way"},
+    {"hard", "has 2 names (hard links)"},
+    {"fifo", "not a regular file"},
+    {"sub", "not a regular file"},
+    {".", "not a regular file"},
+    {"a/", "Not a directory"},
+    {"a/b", "Not a directory"},
+    {"none", "No such file"},
+    {"none/a", "No such file"},
+};
+
+static void test_beneath__leads_nowhere_else(void **state) {
+    (void)state;
+    lay_out();
+    for (size_t i = 0; i < TN_COUNT(beneath_rows); i++) {
+        tn_file_map m;
+        tn_error err = TN_ERROR_INIT;
+        tn_status status = tn_file_map_beneath(&m, path_of("m"), beneath_rows[i].name, 0, &err);
+        if (status == TN_OK && beneath_rows[i].words) fail_msg("read: %s", beneath_rows[i].name);
+        if (beneath_rows[i].words && !strstr(err.message, beneath_rows[i].words))
+            fail_msg("'%s': %s; expected: %s", beneath_rows[i].name, err.message,
+                     beneath_rows[i].words);
+        if (!beneath_rows[i].words && status != TN_OK) fail_msg("%s", err.message);
+        assert_int_equal(m.data != NULL, status == TN_OK);
+        tn_file_map_close(&m);
+    }
+}
+
+/* The walk that stands in for openat2 opens and refuses the same. */
+static void test_beneath__steps_agree_with_the_kernel(void **state) {
+    (void)state;
+    lay_out();
+    int at = open(path_of("m"), O_PATH | O_DIRECTORY);
+    assert_true(at >= 0);
+    for (size_t i = 0; i < TN_COUNT(beneath_rows); i++) {
+        const char *name = beneath_rows[i].name, *words = beneath_rows[i].words;
+        if (!*name || strstr(name, "..") || *name == '/') continue; /* are not asked for */
+        errno = 0;
+        int fd = tn__open_by_steps(at, name);
+        if (words && strstr(words, "symbolic")) {
+            assert_int_equal(fd, -1);
+            assert_int_equal(errno, ELOOP);
+        } else if (words && strstr(words, "o such file")) {
+            assert_int_equal(errno, ENOENT);
+        } else if (words && strstr(words, "irectory")) {
+            assert_int_equal(errno, ENOTDIR);
+        } else {
+            assert_true(fd >= 0);
+        }
+        if (fd >= 0) close(fd);
+    }
+    close(at);
+}
+
+/* In the hub's cache files are links to files that are named by the hash of their contents. */
+static void test_beneath__links_of_the_hub_are_followed_where_asked(void **state) {
+    (void)state;
+    static const char hash[] = "0123456789abcdef0123456789abcdef01234567";
+    tn_file_map m;
+    tn_error err = TN_ERROR_INIT;
+    char target[128];
+    lay_out();
+    snprintf(target, sizeof target, "../blobs/%s", hash);
+    assert_int_equal(symlink(target, path_of("m/shard")), 0);
+    assert_int_equal(symlink("../blobs/../outside", path_of("m/false")), 0);
+    snprintf(target, sizeof target, "blobs/%s", hash);
+    assert_int_equal(tn_file_write(path_of(target), "w", 1, false, NULL), TN_OK);
+    assert_int_equal(tn_file_map_beneath(&m, path_of("m"), "shard", TN_BENEATH_HUB, &err), TN_OK);
+    tn_file_map_close(&m);
+    assert_int_equal(tn_file_map_beneath(&m, path_of("m"), "shard", 0, &err), TN_INVALID);
+    assert_int_equal(tn_file_map_beneath(&m, path_of("m"), "false", TN_BENEATH_HUB, &err),
+                     TN_INVALID);
+    assert_int_equal(tn_file_map_beneath(&m, path_of("m"), "link", TN_BENEATH_HUB, &err),
+                     TN_INVALID);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
@@ -154,6 +268,9 @@ int main(void) {
         TEST(test_file__pipes_and_devices_stay_what_they_are),
         TEST(test_file__refusals_name_the_path),
         TEST(test_folder__is_made_with_its_parents),
+        TEST(test_beneath__leads_nowhere_else),
+        TEST(test_beneath__steps_agree_with_the_kernel),
+        TEST(test_beneath__links_of_the_hub_are_followed_where_asked),
         cmocka_unit_test(test_clock__never_goes_back),
         cmocka_unit_test(test_log__level_decides),
     };
