@@ -69,28 +69,28 @@ endif()
 
 add_custom_target(product DEPENDS tenon_static tenon_shared)
 
-# The command.
+# The command: its parts as a library, which tests link too, and main.c.
 file(GLOB sources CONFIGURE_DEPENDS src/cli/*.c)
-if("${PROJECT_SOURCE_DIR}/src/cli/main.c" IN_LIST sources)
-    add_executable(tenon ${sources})
-    file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/generated/cli)
-    tn_embed(${PROJECT_BINARY_DIR}/generated/cli/inspect_page.c cli_inspect_page
-        ${PROJECT_SOURCE_DIR}/src/cli/page/inspect.html)
-    tn_embed(${PROJECT_BINARY_DIR}/generated/cli/train_page.c cli_train_page
-        ${PROJECT_SOURCE_DIR}/src/cli/page/train.html)
-    tn_embed(${PROJECT_BINARY_DIR}/generated/cli/explore_page.c cli_explore_page
-        ${PROJECT_SOURCE_DIR}/src/cli/page/explore.html)
-    set(emit_dir ${PROJECT_SOURCE_DIR}/src/cli/emit)
-    tn_embed(${PROJECT_BINARY_DIR}/generated/cli/emit_runtime.c cli_emit_runtime
-        ${emit_dir}/1_types.inc ${emit_dir}/2_helpers.inc ${emit_dir}/3_api.inc)
-    target_sources(tenon PRIVATE ${PROJECT_BINARY_DIR}/generated/cli/inspect_page.c
-        ${PROJECT_BINARY_DIR}/generated/cli/train_page.c
-        ${PROJECT_BINARY_DIR}/generated/cli/explore_page.c
-        ${PROJECT_BINARY_DIR}/generated/cli/emit_runtime.c)
-    target_compile_definitions(tenon PRIVATE TENON_VERSION="${PROJECT_VERSION}")
-    target_link_libraries(tenon PRIVATE tenon_static tenon_flags tenon_warnings)
-    add_dependencies(product tenon)
-endif()
+list(REMOVE_ITEM sources ${PROJECT_SOURCE_DIR}/src/cli/main.c)
+file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/generated/cli)
+tn_embed(${PROJECT_BINARY_DIR}/generated/cli/inspect_page.c cli_inspect_page
+    ${PROJECT_SOURCE_DIR}/src/cli/page/inspect.html)
+tn_embed(${PROJECT_BINARY_DIR}/generated/cli/train_page.c cli_train_page
+    ${PROJECT_SOURCE_DIR}/src/cli/page/train.html)
+tn_embed(${PROJECT_BINARY_DIR}/generated/cli/explore_page.c cli_explore_page
+    ${PROJECT_SOURCE_DIR}/src/cli/page/explore.html)
+set(emit_dir ${PROJECT_SOURCE_DIR}/src/cli/emit)
+tn_embed(${PROJECT_BINARY_DIR}/generated/cli/emit_runtime.c cli_emit_runtime
+    ${emit_dir}/1_types.inc ${emit_dir}/2_helpers.inc ${emit_dir}/3_api.inc)
+add_library(tenon_cli STATIC EXCLUDE_FROM_ALL ${sources}
+    ${PROJECT_BINARY_DIR}/generated/cli/inspect_page.c
+    ${PROJECT_BINARY_DIR}/generated/cli/train_page.c
+    ${PROJECT_BINARY_DIR}/generated/cli/explore_page.c
+    ${PROJECT_BINARY_DIR}/generated/cli/emit_runtime.c)
+target_link_libraries(tenon_cli PRIVATE tenon_static tenon_flags tenon_warnings)
+add_executable(tenon src/cli/main.c)
+target_link_libraries(tenon PRIVATE tenon_cli tenon_static tenon_flags tenon_warnings)
+add_dependencies(product tenon)
 
 # The examples use the public headers and the shared library.
 file(GLOB TENON_EXAMPLES CONFIGURE_DEPENDS examples/*.c)

@@ -38,7 +38,7 @@ static tn_status copy_all(void *argument, tn_error *err) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     fuzz_file file = fuzz_file_open(data, size);
     tn_error err = TN_ERROR_INIT;
-    input in = {.arena = {0}};
+    input in = {0};
     tn_arena_init(&in.arena, tn_allocator_system());
     in.arena.limit = (size_t)64 << 20;
     if (tn_safetensors_open(file.path, &in.arena, &in.file, &err) == TN_OK) {

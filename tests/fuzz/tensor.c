@@ -1,9 +1,14 @@
 /* Fuzzes the reader of TensorProto files. */
 #include "base/base.h"
 #include "fuzz/file.h"
+#include "fuzz/mutate_onnx.h"
 #include "import/import.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t most, unsigned seed) {
+    return mutate_onnx(TENSOR, data, size, most, seed);
+}
 
 typedef struct input {
     tn_arena arena;

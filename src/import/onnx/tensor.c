@@ -129,7 +129,9 @@ static tn_status find_external(const tn_onnx_tensor *t, const tn_onnx_files *fil
         return tn_error_set(
             err, TN_INVALID, "external data '%s': %llu bytes at %llu do not lie in its %zu bytes",
             location, (unsigned long long)length, (unsigned long long)offset, file.size);
-    *out = (tn_onnx_bytes){file.at + offset, has_length ? length : file.size - offset};
+    /* An empty file has no address. */
+    *out = (tn_onnx_bytes){file.size ? file.at + offset : NULL,
+                           has_length ? length : file.size - offset};
     return TN_OK;
 }
 
