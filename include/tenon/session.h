@@ -22,7 +22,12 @@ typedef struct tn_session tn_session;
 /* A dense row-major array. As an input `data` is borrowed for the call. As an output of
  * tn_session_run `data` points into the session and stays valid until its next run (`size` stays 0,
  * so the array can be handed in again), or, when the caller set data and size, the result is written
- * there (size in bytes, must suffice; not the memory of an input). */
+ * there (size in bytes, must suffice; not the memory of an input).
+ *
+ * A size of an output may depend on data (NonZero, Unique …): it has a bound, which follows from the
+ * inputs' sizes, and a length, which each run finds. `data` has room for the bound, memory that the caller
+ * gives must suffice for it (a run with too little says how much it takes), and after the run `dim` is
+ * the exact shape, whose elements lie at the beginning of `data`, dense. */
 typedef struct tn_buffer {
     tn_dtype dtype;
     int rank;

@@ -95,6 +95,11 @@ tn_dim tn_dim_substitute(tn_dims *to, const tn_dims *from, tn_dim d, const tn_di
 /* Whether every symbol of `d` satisfies the bits in `symbols` (NULL: whether it has none). */
 bool tn_dim_uses_symbol(const tn_dims *t, tn_dim d, uint32_t symbol);
 
+/* Sets used[s] for every symbol s that `d` is made of. */
+void tn_dim_mark_symbols(const tn_dims *t, tn_dim d, bool *used);
+/* A value that `d` does not exceed while each symbol s is in [lo[s], hi[s]]; INT64_MAX: none is known. */
+int64_t tn_dim_eval_most(const tn_dims *t, tn_dim d, const int64_t *lo, const int64_t *hi);
+
 void tn_dim_print(const tn_dims *t, tn_dim d, tn_str *out);
 
 /* ---- shapes --------------------------------------------------------------------------------- */

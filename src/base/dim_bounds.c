@@ -50,13 +50,8 @@ static tn__interval interval_mod(tn__interval a, tn__interval b) {
     return (tn__interval){0, a.lo >= 0 ? TN_MIN(hi, a.hi) : hi};
 }
 
-tn__interval tn__dim_atom_bounds(const tn_dims *t, const tn_dim_atom *atom) {
-    if (atom->fn == TN_DIM_SYMBOL) {
-        const tn_dim_symbol *s = &t->symbols.data[atom->symbol];
-        return (tn__interval){s->lo, s->hi};
-    }
-    tn__interval a = tn__dim_bounds(t, atom->a), b = tn__dim_bounds(t, atom->b);
-    switch (atom->fn) {
+static tn__interval function_bounds(tn_dim_fn fn, tn__interval a, tn__interval b) {
+    switch (fn) {
     case TN_DIM_FLOORDIV:
         return interval_floordiv(a, b);
     case TN_DIM_MOD:
@@ -68,17 +63,19 @@ tn__interval tn__dim_atom_bounds(const tn_dims *t, const tn_dim_atom *atom) {
     }
 }
 
-static tn__interval monomial_bounds(const tn_dims *t, const tn_dim_term *m) {
+/* `atoms`: of each atom; NULL: those that it carries. */
+static tn__interval monomial_bounds(const tn_dims *t, const tn_dim_term *m,
+                                    const tn__interval *atoms) {
     tn__interval r = {m->coefficient, m->coefficient};
     for (int i = 0; i < m->count; i++) {
         const tn_dim_atom *atom = &t->atoms.data[m->atom[i]];
-        r = interval_mul(r, (tn__interval){atom->lo, atom->hi});
+        r = interval_mul(r, atoms ? atoms[m->atom[i]] : (tn__interval){atom->lo, atom->hi});
     }
     return r;
 }
 
 /* Bounds the sum after taking out what all terms share: N*S - N as N * (S - 1). */
-tn__interval tn__dim_bounds(const tn_dims *t, tn_dim d) {
+static tn__interval bounds_by(const tn_dims *t, tn_dim d, const tn__interval *atoms) {
     tn_dim_term slot;
     tn_dim_expr e = tn__dim_terms(t, d, &slot);
     if (e.count == 0) return (tn__interval){0, 0};
@@ -88,9 +85,36 @@ tn__interval tn__dim_bounds(const tn_dims *t, tn_dim d) {
     for (uint32_t i = 0; i < e.count; i++) {
         tn_dim_term rest;
         tn__monomial_div(&e.term[i], &common, &rest);
-        sum = interval_add(sum, monomial_bounds(t, &rest));
+        sum = interval_add(sum, monomial_bounds(t, &rest, atoms));
     }
-    return interval_mul(sum, monomial_bounds(t, &common));
+    return interval_mul(sum, monomial_bounds(t, &common, atoms));
+}
+
+tn__interval tn__dim_bounds(const tn_dims *t, tn_dim d) {
+    return bounds_by(t, d, NULL);
+}
+
+tn__interval tn__dim_atom_bounds(const tn_dims *t, const tn_dim_atom *atom) {
+    if (atom->fn == TN_DIM_SYMBOL) {
+        const tn_dim_symbol *s = &t->symbols.data[atom->symbol];
+        return (tn__interval){s->lo, s->hi};
+    }
+    return function_bounds(atom->fn, tn__dim_bounds(t, atom->a), tn__dim_bounds(t, atom->b));
+}
+
+int64_t tn_dim_eval_most(const tn_dims *t, tn_dim d, const int64_t *lo, const int64_t *hi) {
+    if (d >= 0) return d;
+    tn__interval value[TN__DIM_ATOMS];
+    uint32_t end = tn__dim_atoms_below(t, d);
+    for (uint32_t i = 0; i < end; i++) {
+        const tn_dim_atom *atom = &t->atoms.data[i];
+        if (atom->fn == TN_DIM_SYMBOL)
+            value[i] = (tn__interval){lo[atom->symbol], hi[atom->symbol]};
+        else
+            value[i] = function_bounds(atom->fn, bounds_by(t, atom->a, value),
+                                       bounds_by(t, atom->b, value));
+    }
+    return bounds_by(t, d, value).hi;
 }
 
 int64_t tn_dim_lo(const tn_dims *t, tn_dim d) {

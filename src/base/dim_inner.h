@@ -13,6 +13,8 @@ typedef struct tn__interval {
 
 tn__interval tn__dim_bounds(const tn_dims *t, tn_dim d);
 tn__interval tn__dim_atom_bounds(const tn_dims *t, const tn_dim_atom *atom);
+/* One more than the newest atom of `d`. */
+uint32_t tn__dim_atoms_below(const tn_dims *t, tn_dim d);
 /* Whether floor(a / b) has one value whatever the symbols. */
 bool tn__dim_quotient_is_const(const tn_dims *t, tn_dim a, tn_dim b, int64_t *value);
 

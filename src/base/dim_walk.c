@@ -4,8 +4,7 @@
  * sharing of a hostile expression costs more than one visit per atom. */
 #include "base/dim_inner.h"
 
-/* One more than the newest atom of `d`. */
-static uint32_t atoms_below(const tn_dims *t, tn_dim d) {
+uint32_t tn__dim_atoms_below(const tn_dims *t, tn_dim d) {
     tn_dim_term slot;
     tn_dim_expr e = tn__dim_terms(t, d, &slot);
     uint32_t end = 0;
@@ -31,7 +30,7 @@ static int64_t eval_terms(const tn_dims *t, tn_dim d, const int64_t *atom_value)
 int64_t tn_dim_eval(const tn_dims *t, tn_dim d, const int64_t *bindings) {
     if (d >= 0) return d;
     int64_t value[TN__DIM_ATOMS];
-    uint32_t end = atoms_below(t, d);
+    uint32_t end = tn__dim_atoms_below(t, d);
     for (uint32_t i = 0; i < end; i++) {
         const tn_dim_atom *atom = &t->atoms.data[i];
         if (atom->fn == TN_DIM_SYMBOL) {
@@ -79,7 +78,7 @@ static void mark_used(const tn_dims *t, tn_dim d, bool *used) {
 
 /* Marks every atom that `d` is made of; returns one more than the newest. */
 static uint32_t mark_reachable(const tn_dims *t, tn_dim d, bool used[TN__DIM_ATOMS]) {
-    uint32_t end = atoms_below(t, d);
+    uint32_t end = tn__dim_atoms_below(t, d);
     memset(used, 0, end);
     mark_used(t, d, used);
     for (uint32_t i = end; i-- > 0;) {
@@ -121,6 +120,16 @@ tn_dim tn_dim_substitute(tn_dims *to, const tn_dims *from, tn_dim d, const tn_di
         }
     }
     return substitute_terms(to, from, d, fresh);
+}
+
+void tn_dim_mark_symbols(const tn_dims *t, tn_dim d, bool *used) {
+    if (d >= 0) return;
+    bool reached[TN__DIM_ATOMS];
+    uint32_t end = mark_reachable(t, d, reached);
+    for (uint32_t i = 0; i < end; i++) {
+        const tn_dim_atom *atom = &t->atoms.data[i];
+        if (reached[i] && atom->fn == TN_DIM_SYMBOL) used[atom->symbol] = true;
+    }
 }
 
 bool tn_dim_uses_symbol(const tn_dims *t, tn_dim d, uint32_t symbol) {

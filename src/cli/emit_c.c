@@ -228,8 +228,8 @@ static void append_step(emitter *e, const tn_prog_step *step) {
     case TN_STEP_SCAN:
         append_scan(e, step);
         break;
-    case TN_STEP_HOST:
-        TN_BUG("a host step cannot be written as C");
+    case TN_STEP_SIZE:
+        TN_BUG("refused before");
     }
 }
 
@@ -395,6 +395,12 @@ tn_status cli_emit_c(cli *c, const tn_session *session, const tn_target *target,
     *out = (cli_emitted){{file, beside(c, file, "h"), beside(c, file, "bin")}, 3};
     if (strcmp(file, out->path[1]) == 0 || strcmp(file, out->path[2]) == 0)
         return cli_usage(c, err, "-o %s: the C file cannot end in .h or .bin", file);
+    for (uint32_t i = 0; i < e.p->blocks.data[0].steps.len; i++)
+        if (e.p->blocks.data[0].steps.data[i].kind == TN_STEP_SIZE)
+            return tn_error_set(err, TN_UNSUPPORTED,
+                                "%s: C is written of programs whose sizes are known before a run; "
+                                "here one depends on data (write a .tn file instead)",
+                                file);
     tn_str_init(&e.source);
     tn_str_init(&e.header);
     tn_str_init(&e.weights);

@@ -1,5 +1,6 @@
 /* What inspect prints as text and as JSON. See inspect.h. */
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "cli/inspect.h"
 #include "cli/tune.h"
@@ -172,9 +173,13 @@ static void print_ports(cli *c, const cli_model *m, bool output) {
 
 static void print_sizes(const cli_inspection *x) {
     const tn_dims *dims = x->program->dims;
+    bool *of_run = calloc(dims->symbols.len + 1, sizeof *of_run);
+    if (of_run) tn_program_run_sizes(x->program, of_run);
     for (uint32_t i = 0; i < dims->symbols.len; i++)
-        printf("%-11s %s = %lld\n", i ? "" : "sizes", dims->symbols.data[i].name,
-               (long long)tn_session_symbols(x->session)[i]);
+        printf("%-11s %s %s %lld%s\n", i ? "" : "sizes", dims->symbols.data[i].name,
+               of_run && of_run[i] ? "<=" : "=", (long long)tn_session_symbols(x->session)[i],
+               of_run && of_run[i] ? ", depends on data" : "");
+    free(of_run);
 }
 
 static void print_figure(const char *name, int64_t value) {

@@ -77,6 +77,13 @@ tn_value tn_b_slice_axis(tn_builder *b, tn_value x, int axis, tn_dim start, tn_d
 tn_value tn_b_pad_axis(tn_builder *b, tn_value x, int axis, tn_dim lo, tn_dim hi, tn_value fill);
 tn_value tn_b_concat(tn_builder *b, const tn_value *in, int n, int axis);
 
+/* A size that the i64 scalar `length` tells while the program runs: in 0 … bound, else the run fails.
+ * A new symbol, called `name` if that is free; sizes that are equal should come from one call. In the
+ * outermost graph only. */
+tn_dim tn_b_bind_size(tn_builder *b, tn_value length, const char *name, tn_dim bound);
+/* The first `size` elements of x along `axis`. */
+tn_value tn_b_prefix(tn_builder *b, tn_value x, int axis, tn_dim size);
+
 /* reductions; axes may be negative. keep: leave axes of size 1 */
 tn_value tn_b_reduce(tn_builder *b, tn_reduce_kind kind, tn_value x, const int *axes, int n,
                      bool keep);

@@ -163,3 +163,36 @@ tn_value tn_b_gather_axis(tn_builder *b, tn_value x, tn_value index, int axis, t
     }
     return tn_b_permute(b, picked, perm);
 }
+
+/* ---- sizes that are bound while the program runs ------------------------------------------------ */
+
+static tn_dim new_symbol(tn_dims *t, tn_arena *arena, const char *name) {
+    const char *free_name = name;
+    uint32_t known;
+    for (int i = 2; tn_dims_find_symbol(t, free_name, &known); i++)
+        free_name = tn_arena_printf(arena, "%s_%d", name, i);
+    return tn_dim_of_symbol(t, free_name);
+}
+
+/* Where the bound is open, the size says itself that it is no greater. */
+tn_dim tn_b_bind_size(tn_builder *b, tn_value length, const char *name, tn_dim bound) {
+    tn_dims *t = b->graph->dims;
+    uint32_t symbol = 0;
+    if (!tn_b_ok(b)) return 0;
+    if (b->graph->parent) {
+        tn_b_fail(b, TN_UNSUPPORTED,
+                  "a size that depends on data is bound in the outermost graph only, not in a loop "
+                  "or a branch");
+        return 0;
+    }
+    tn_dim size = new_symbol(t, b->graph->arena, name);
+    tn_dim_is_symbol(t, size, &symbol);
+    tn_dims_set_bounds(t, symbol, 0, TN_MAX(0, tn_dim_hi(t, bound)), 1);
+    tn_attrs_bind_size a = {.size = size, .bound = bound};
+    tn_b_node(b, TN_OP_bind_size, &length, 1, &a);
+    return tn_dim_proves_le(t, size, bound) ? size : tn_dim_min(t, size, bound);
+}
+
+tn_value tn_b_prefix(tn_builder *b, tn_value x, int axis, tn_dim size) {
+    return tn_b_slice_axis(b, x, axis, 0, size, 1);
+}

@@ -101,6 +101,13 @@ static inline const tn_type *tn_node_type(const tn_graph *g, const tn_node_info 
 /* Whether `v` is a constant; *array borrows its bytes. */
 bool tn_graph_constant(const tn_graph *g, tn_value v, tn_array *array);
 
+/* ---- sizes that are bound while the program runs ------------------------------------------------ */
+
+/* Marks the symbols (an entry each) of the node's result types and attributes, sub-graphs included. */
+void tn_graph_mark_symbols(const tn_graph *g, const tn_node_info *n, bool *used);
+/* Per symbol: 1 + the bind_size node of `g` that binds it, 0: none. NULL when there is no such node. */
+uint32_t *tn_graph_bound_sizes(const tn_graph *g, tn_arena *arena);
+
 /* Number of uses of each value (operands and outputs); in the arena, indexed by value. */
 uint32_t *tn_graph_use_counts(const tn_graph *g, tn_arena *arena);
 

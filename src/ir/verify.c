@@ -173,6 +173,38 @@ static void check_nodes(checker *c) {
     if (next != c->g->values.len) FIND(c, "%u values, the nodes make %u", c->g->values.len, next);
 }
 
+/* ---- sizes that nodes bind ------------------------------------------------------------------ */
+
+static void check_size_uses(checker *c, const uint32_t *bound, bool *used) {
+    const tn_dims *t = c->g->dims;
+    const tn_node_info *n = tn_graph_node(c->g, c->node);
+    memset(used, 0, t->symbols.len);
+    tn_graph_mark_symbols(c->g, n, used);
+    for (uint32_t s = 0; s < t->symbols.len; s++) {
+        if (!used[s] || !bound[s]) continue;
+        if (bound[s] - 1 > c->node)
+            FIND(c, "size %s is used before it is bound", t->symbols.data[s].name);
+        if (bound[s] - 1 != c->node && n->op == TN_OP_bind_size) {
+            const tn_attrs_bind_size *a = n->attrs;
+            if (tn_dim_uses_symbol(t, a->size, s))
+                FIND(c, "size %s is bound twice", t->symbols.data[s].name);
+        }
+    }
+}
+
+/* Only where all nodes are in order. */
+static void check_bound_sizes(checker *c) {
+    const tn_graph *g = c->g;
+    const uint32_t *bound = tn_graph_bound_sizes(g, g->arena);
+    if (!bound) return;
+    bool *used = TN_NEW_N(g->arena, bool, g->dims->symbols.len);
+    for (c->node = 0; c->node < g->nodes.len; c->node++) {
+        if (g->parent && tn_graph_node(g, c->node)->op == TN_OP_bind_size)
+            FIND(c, "binds a size inside of a sub-graph");
+        check_size_uses(c, bound, used);
+    }
+}
+
 /* ---- inputs and outputs --------------------------------------------------------------------- */
 
 static void check_name(checker *c, tn_map *seen, const char *what, const char *name) {
@@ -266,6 +298,7 @@ static void print_report(const checker *c, tn_str *out) {
 tn_status tn_graph_verify(const tn_graph *g, tn_str *report, tn_error *err) {
     checker c = {.g = g};
     check_nodes(&c);
+    if (c.found.len == 0) check_bound_sizes(&c);
     check_signature(&c);
     if (c.found.len == 0) return TN_OK;
     if (report) print_report(&c, report);

@@ -75,11 +75,32 @@ static tn_status take_input(const tn_graph *g, tn_value v, const tn_array *input
     return TN_OK;
 }
 
+/* Bindings that nodes of the graph may add to; `bindings` itself where none does. */
+static int64_t *own_bindings(const tn_graph *g, const int64_t *bindings, tn_arena *arena) {
+    bool binds = false;
+    for (tn_node i = 0; i < g->nodes.len && !binds; i++)
+        binds = tn_graph_node(g, i)->op == TN_OP_bind_size;
+    if (!binds) return NULL;
+    int64_t *own = TN_NEW_N(arena, int64_t, g->dims->symbols.len);
+    if (bindings) memcpy(own, bindings, g->dims->symbols.len * sizeof *own);
+    return own;
+}
+
+static void bind_size(const tn_graph *g, const tn_node_info *n, const tn_array *result,
+                      int64_t *bindings) {
+    const tn_attrs_bind_size *a = n->attrs;
+    uint32_t symbol;
+    if (n->op == TN_OP_bind_size && tn_dim_is_symbol(g->dims, a->size, &symbol))
+        bindings[symbol] = tn_array_get(result, 0).i;
+}
+
 tn_status tn_eval_graph_watched(const tn_graph *g, const tn_array *inputs, const int64_t *bindings,
                                 tn_array *outputs, tn_arena *arena, const tn_eval_watch *watch,
                                 tn_error *err) {
     tn_array *value = TN_NEW_N(arena, tn_array, g->values.len);
     uint32_t next_input = 0, most = 0;
+    int64_t *own = own_bindings(g, bindings, arena);
+    if (own) bindings = own;
     for (tn_node i = 0; i < g->nodes.len; i++) most = TN_MAX(most, tn_graph_node(g, i)->in_count);
     tn_array *in = TN_NEW_N(arena, tn_array, most);
     for (tn_node i = 0; i < g->nodes.len; i++) {
@@ -90,6 +111,7 @@ tn_status tn_eval_graph_watched(const tn_graph *g, const tn_array *inputs, const
         } else {
             for (uint32_t k = 0; k < n->in_count; k++) in[k] = value[n->in[k]];
             TN_CHECK(tn_eval_node(g, i, in, out, bindings, arena, err));
+            if (own) bind_size(g, n, out, own);
         }
         if (watch) TN_CHECK(watch->node(watch->context, g, i, out, err));
     }

@@ -1,5 +1,6 @@
 /* Evaluating graphs by the rules' `eval`: slow and obvious; the oracle of tests, and constant
- * folding. bindings[s] is the value of symbol s of graph->dims (NULL when no size has symbols).
+ * folding. bindings[s] is the value of symbol s of graph->dims (NULL when no size has symbols); those that
+ * bind_size nodes bind are not looked at.
  *
  * Results live in the arena or borrow constants and inputs: treat them as read-only. When memory
  * runs out, evaluation unwinds to the nearest tn_guard. */

@@ -230,6 +230,19 @@ static void touch_loop(tn__assembler *a, const tn_prog_loop *loop, const tn__bef
     for (uint32_t i = 0; i < loop->ys_count; i++) tn__assemble_touch(a, loop->ys[i]);
 }
 
+static void assemble_size(tn__scope *s, const tn_node_info *n, uint32_t from, uint32_t to,
+                          tn_prog_step *step) {
+    const tn_attrs_bind_size *at = n->attrs;
+    step->kind = TN_STEP_SIZE;
+    step->buffer_count = step->scalar_count = 2;
+    step->buffers = TN_NEW_N(s->a->arena, uint32_t, 2);
+    step->scalars = TN_NEW_N(s->a->arena, tn_dim, 2);
+    step->buffers[0] = from;
+    step->buffers[1] = to;
+    step->scalars[0] = at->size;
+    step->scalars[1] = at->bound;
+}
+
 tn_status tn__assemble_control(tn__scope *s, const tn_group *g, tn_error *err) {
     tn__assembler *a = s->a;
     const tn_node_info *n = tn_graph_node(s->g, g->anchor);
@@ -253,6 +266,9 @@ tn_status tn__assemble_control(tn__scope *s, const tn_group *g, tn_error *err) {
         break;
     case TN_OP_scan:
         TN_CHECK(assemble_scan(s, n, operands, results, &step, &before, err));
+        break;
+    case TN_OP_bind_size:
+        assemble_size(s, n, operands[0], results[0], &step);
         break;
     default: {
         const tn_graph *body = n->op == TN_OP_custom ? ((const tn_attrs_custom *)n->attrs)->body

@@ -7,7 +7,7 @@ void tn_program_init(tn_program *p, tn_arena *arena, tn_dims *dims) {
     tn_vec_push(arena, &p->blocks, (tn_prog_block){.prepares = true});
 }
 
-static const char *const step_names[] = {"kernel", "copy", "if", "while", "scan", "host"};
+static const char *const step_names[] = {"kernel", "copy", "if", "while", "scan", "size"};
 static const char *const store_names[] = {"input", "output", "weight", "prepared", "temp", "alias"};
 
 uint32_t tn_program_last_position(const tn_program *p, const tn_prog_step *s) {
@@ -20,6 +20,16 @@ uint32_t tn_program_last_position(const tn_program *p, const tn_prog_step *s) {
         last = TN_MAX(last, tn_program_last_position(p, &b->steps.data[b->steps.len - 1]));
     }
     return last;
+}
+
+void tn_program_run_sizes(const tn_program *p, bool *bound) {
+    uint32_t symbol;
+    memset(bound, 0, p->dims->symbols.len * sizeof *bound);
+    for (uint32_t i = 0; i < p->blocks.data[0].steps.len; i++) {
+        const tn_prog_step *s = &p->blocks.data[0].steps.data[i];
+        if (s->kind == TN_STEP_SIZE && tn_dim_is_symbol(p->dims, s->scalars[0], &symbol))
+            bound[symbol] = true;
+    }
 }
 
 /* ---- kernels -------------------------------------------------------------------------------- */

@@ -4,7 +4,8 @@
  * is the main one, block 1 is `prepare` (run once, when the program is made: it fills the buffers
  * of kind TN_STORE_PREPARED, after which they are weights); further ones are bodies of control
  * steps. Sizes are tn_dims over the program's own table; they are evaluated once per binding of the
- * symbols. Memory of temporaries is placed at binding time from the live ranges found at compile
+ * symbols, those that steps of kind TN_STEP_SIZE bind in each run: what has such sizes comes after the
+ * step, and has room for the greatest. Memory of temporaries is placed at binding time from the live ranges found at compile
  * time.
  *
  * Program files (.tn) are written by tn_program_save and checked on load: every index, size and
@@ -61,7 +62,8 @@ typedef enum tn_step_kind {
     TN_STEP_IF,     /* buffers[0]: flag; blocks[0] if set, else blocks[1] */
     TN_STEP_WHILE,  /* loop_of describes */
     TN_STEP_SCAN,
-    TN_STEP_HOST, /* a built-in of the executor; none yet */
+    TN_STEP_SIZE, /* symbol scalars[0] gets the i64 in buffers[0], which must be in 0 … scalars[1];
+                     buffers[1] = buffers[0]. In block 0 only, once a symbol */
 } tn_step_kind;
 
 /* WHILE: state i lives in initial[i] at first, is seen by cond (blocks[0]) and body (blocks[1]) as
@@ -141,6 +143,8 @@ void tn_program_init(tn_program *p, tn_arena *arena, tn_dims *dims);
 /* Every index, count, live range, kernel and size in order? */
 tn_status tn_program_verify(const tn_program *p, tn_error *err);
 void tn_program_print(const tn_program *p, tn_str *out);
+/* Marks the symbols (an entry each) that a run binds. */
+void tn_program_run_sizes(const tn_program *p, bool *bound);
 /* Who launches kernel i, as flags in uses[i]; 0: nobody. */
 enum { TN_USED_BY_RUN = 1, TN_USED_BY_PREPARE = 2 };
 void tn_program_kernel_uses(const tn_program *p, uint8_t *uses);

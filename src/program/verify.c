@@ -21,6 +21,8 @@ typedef struct checker {
     loop_span loops[MAX_NESTING];
     int depth, loop_depth;
     bool prepare;
+    bool *
+        unbound; /* per symbol: a step of block 0 that is not reached yet binds it; NULL: none does */
     uint32_t next_position; /* the least position a step may have */
 } checker;
 
@@ -38,6 +40,15 @@ static bool shape_valid(const tn_program *p, const tn_type *t) {
     if (t->shape.rank < 0 || t->shape.rank > TN_MAX_RANK) return false;
     for (int i = 0; i < t->shape.rank; i++)
         if (!dim_valid(p, t->shape.dim[i])) return false;
+    return true;
+}
+
+/* Whether a size has a value where the check has come to. */
+static bool is_bound(const checker *c, tn_dim d) {
+    const tn_dims *t = c->p->dims;
+    if (!c->unbound || tn_dim_is_const(d)) return true;
+    for (uint32_t i = 0; i < t->symbols.len; i++)
+        if (c->unbound[i] && tn_dim_uses_symbol(t, d, i)) return false;
     return true;
 }
 
@@ -136,6 +147,29 @@ static tn_status check_needs(checker *c, bool *has_needs) {
     return TN_OK;
 }
 
+/* Sizes that a run binds are found; inputs have none of them. */
+static tn_status find_run_sizes(checker *c, tn_arena *arena) {
+    const tn_program *p = c->p;
+    const tn_prog_block *b = &p->blocks.data[0];
+    bool any = false;
+    for (uint32_t i = 0; i < b->steps.len; i++) {
+        const tn_prog_step *s = &b->steps.data[i];
+        if (s->kind != TN_STEP_SIZE) continue;
+        any = true;
+        if (s->scalar_count < 1 || !dim_valid(p, s->scalars[0]))
+            return bad_step(c, s, "unknown size");
+    }
+    if (!any) return TN_OK;
+    c->unbound = TN_NEW_N(arena, bool, p->dims->symbols.len);
+    tn_program_run_sizes(p, c->unbound);
+    for (uint32_t i = 0; i < p->inputs.len; i++)
+        for (int a = 0; a < p->inputs.data[i].type.shape.rank; a++)
+            if (!is_bound(c, p->inputs.data[i].type.shape.dim[a]))
+                return tn_error_set(c->err, TN_INVALID,
+                                    "program: input %u: its size is bound by the run", i);
+    return TN_OK;
+}
+
 static tn_status check_ports(checker *c) {
     const tn_program *p = c->p;
     bool has_needs;
@@ -196,6 +230,8 @@ static const char *order_fault(checker *c, uint32_t id, uint32_t position, bool 
 static tn_status check_use(checker *c, const tn_prog_step *s, uint32_t id, uint32_t position,
                            bool write) {
     const char *fault = use_fault(c, id, position, write);
+    if (!fault && !is_bound(c, c->p->buffers.data[id].elements))
+        fault = "uses a buffer before its size is bound";
     if (!fault) fault = order_fault(c, id, position, write);
     return fault ? bad_step(c, s, fault) : TN_OK;
 }
@@ -245,7 +281,28 @@ static tn_status check_kernel(checker *c, const tn_prog_step *s) {
     if (at != s->buffer_count) return bad_step(c, s, "too many buffers for its kernel");
     if (s->scalar_count != k->scalars.len) return bad_step(c, s, "wrong number of sizes");
     for (uint32_t i = 0; i < s->scalar_count; i++)
+        if (!dim_valid(c->p, s->scalars[i]) || !is_bound(c, s->scalars[i]))
+            return bad_step(c, s, "unknown size");
+    return TN_OK;
+}
+
+/* Steps whose sizes are right have been counted in `unbound`; a second one of a symbol finds it bound. */
+static tn_status check_size(checker *c, const tn_prog_step *s) {
+    uint32_t symbol;
+    if (c->depth > 0 || c->prepare) return bad_step(c, s, "binds a size inside of a block");
+    if (s->buffer_count != 2 || s->scalar_count != 2)
+        return bad_step(c, s, "a size has two buffers, and a bound");
+    for (uint32_t i = 0; i < 2; i++) {
+        TN_CHECK(check_use(c, s, s->buffers[i], s->position, i == 1));
+        const tn_prog_buffer *b = &c->p->buffers.data[s->buffers[i]];
+        if (b->dtype != TN_i64 || b->elements != 1)
+            return bad_step(c, s, "its size is not one i64");
         if (!dim_valid(c->p, s->scalars[i])) return bad_step(c, s, "unknown size");
+    }
+    if (!tn_dim_is_symbol(c->p->dims, s->scalars[0], &symbol) || !c->unbound[symbol])
+        return bad_step(c, s, "binds no size, or one that is bound");
+    if (!is_bound(c, s->scalars[1])) return bad_step(c, s, "its bound is not known");
+    c->unbound[symbol] = false;
     return TN_OK;
 }
 
@@ -353,7 +410,8 @@ static tn_status check_loop_bodies(checker *c, const tn_prog_step *s) {
 /* Whatever the loop uses must live to its `end`. */
 static tn_status check_loop(checker *c, const tn_prog_step *s, uint32_t end) {
     const tn_prog_loop *l = s->loop;
-    if (!l || !dim_valid(c->p, l->length)) return bad_step(c, s, "its loop is not described");
+    if (!l || !dim_valid(c->p, l->length) || !is_bound(c, l->length))
+        return bad_step(c, s, "its loop is not described");
     if (s->kind == TN_STEP_WHILE && (l->xs_count || l->ys_count))
         return bad_step(c, s, "a while has no slices");
     if (c->loop_depth == MAX_NESTING) return bad_step(c, s, "loops are nested too deep");
@@ -388,8 +446,8 @@ static tn_status check_step(checker *c, const tn_prog_step *s) {
     case TN_STEP_WHILE:
     case TN_STEP_SCAN:
         return check_loop(c, s, last_inside(c->p, s));
-    case TN_STEP_HOST:
-        break;
+    case TN_STEP_SIZE:
+        return check_size(c, s);
     }
     return bad_step(c, s, "unknown kind of step");
 }
@@ -410,6 +468,7 @@ static tn_status verify_all(checker *c, tn_arena *arena, tn_error *err) {
     TN_CHECK(check_ports(c));
     for (uint32_t i = 0; i < p->kernels.len; i++)
         TN_TRY(err, tn_loop_verify(p->kernels.data[i], err), "program: kernel %u", i);
+    TN_CHECK(find_run_sizes(c, arena));
     c->alias_open = tn_arena_alloc(arena, p->buffers.len);
     c->block_owned = tn_arena_alloc(arena, p->blocks.len);
     TN_CHECK(check_block(c, 0));

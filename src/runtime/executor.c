@@ -109,6 +109,8 @@ static tn_status run_step(runner *r, tn__bound_step *b) {
     case TN_STEP_COPY:
         copy_buffer(r->i, b->step->buffers[1], b->step->buffers[0]);
         return TN_OK;
+    case TN_STEP_SIZE:
+        return tn__instance_run_size(r->i, b, r->err);
     default:
         return run_control(r, b);
     }

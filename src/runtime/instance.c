@@ -48,21 +48,14 @@ static tn_status check_symbols(const tn_program *p, const int64_t *symbols, tn_e
     return TN_OK;
 }
 
-/* Without symbols only constants count; the rest belongs to block 0 and is not looked at. */
-static int64_t eval(const tn_instance *i, tn_dim d) {
-    int64_t value = 0;
-    if (tn_dim_is_const(d)) return d;
-    if (i->symbols) return tn_dim_eval(i->x->program->dims, d, i->symbols);
-    return tn_dim_const_value(i->x->program->dims, d, &value) ? value : 0;
-}
-
 static tn_status evaluate_sizes(tn_instance *i, tn_error *err) {
     const tn_program *p = i->x->program;
+    i->room = TN_NEW_N(&i->arena, uint64_t, p->buffers.len);
     i->bytes = TN_NEW_N(&i->arena, uint64_t, p->buffers.len);
     i->elements = TN_NEW_N(&i->arena, size_t, p->buffers.len);
     for (uint32_t b = 0; b < p->buffers.len; b++) {
         const tn_prog_buffer *buffer = &p->buffers.data[b];
-        int64_t elements = eval(i, buffer->elements);
+        int64_t elements = tn__instance_most(i, buffer->elements);
         size_t bytes;
         if (elements < 0)
             return tn_error_set(err, TN_INVALID, "value '%s' has a negative size for these inputs",
@@ -72,7 +65,7 @@ static tn_status evaluate_sizes(tn_instance *i, tn_error *err) {
             return tn_error_set(err, TN_OUT_OF_MEMORY, "value '%s' is too large: %lld elements",
                                 buffer->name ? buffer->name : "(unnamed)", (long long)elements);
         i->elements[b] = (size_t)elements;
-        i->bytes[b] = bytes;
+        i->room[b] = i->bytes[b] = bytes;
     }
     return TN_OK;
 }
@@ -97,7 +90,7 @@ static uint64_t place_outputs(tn_instance *i, uint64_t *offset, uint64_t end) {
     for (uint32_t b = 0; b < p->buffers.len; b++) {
         if (p->buffers.data[b].store != TN_STORE_OUTPUT) continue;
         offset[b] = end;
-        if (__builtin_add_overflow(end, (i->bytes[b] + 63) & ~(uint64_t)63, &end))
+        if (__builtin_add_overflow(end, (i->room[b] + 63) & ~(uint64_t)63, &end))
             tn_out_of_memory();
     }
     return end;
@@ -132,7 +125,7 @@ static void set_addresses(tn_instance *i, const uint64_t *offset) {
 static tn_status place_memory(tn_instance *i, tn_error *err) {
     const tn_program *p = i->x->program;
     tn_memory_plan plan;
-    tn_memory_place(p, i->bytes, &i->arena, &plan);
+    tn_memory_place(p, i->room, &i->arena, &plan);
     uint64_t end = place_outputs(i, plan.offset, plan.total);
     i->use.temporaries = plan.total;
     i->use.outputs = end - plan.total;
@@ -146,25 +139,28 @@ static tn_status place_memory(tn_instance *i, tn_error *err) {
 
 /* ---- steps ---------------------------------------------------------------------------------- */
 
+/* Work areas for the greatest sizes: they grow with each size. */
+static size_t scratch_of(tn_instance *i, const tn_prog_step *s) {
+    int64_t *scalars = TN_NEW_N(&i->arena, int64_t, s->scalar_count);
+    for (uint32_t n = 0; n < s->scalar_count; n++) scalars[n] = tn__instance_most(i, s->scalars[n]);
+    size_t bytes = tn_loop_scratch_bytes(i->x->program->kernels.data[s->kernel], scalars);
+    return (bytes + 63) & ~(size_t)63;
+}
+
 static void bind_kernel(tn_instance *i, tn__bound_step *b) {
     const tn_prog_step *s = b->step;
-    const tn_loop *k = i->x->program->kernels.data[s->kernel];
-    int64_t *scalars = TN_NEW_N(&i->arena, int64_t, s->scalar_count);
-    size_t *elements = TN_NEW_N(&i->arena, size_t, s->buffer_count);
-    for (uint32_t n = 0; n < s->scalar_count; n++) scalars[n] = eval(i, s->scalars[n]);
-    for (uint32_t n = 0; n < s->buffer_count; n++) elements[n] = i->elements[s->buffers[n]];
     b->buffers = TN_NEW_N(&i->arena, void *, s->buffer_count);
+    b->elements = TN_NEW_N(&i->arena, size_t, s->buffer_count);
+    b->scalars = TN_NEW_N(&i->arena, int64_t, s->scalar_count);
     b->launch = (tn_launch){
-        .kernel = k,
+        .kernel = i->x->program->kernels.data[s->kernel],
         .function = i->x->functions ? i->x->functions[s->kernel] : NULL,
         .buffers = b->buffers,
-        .elements = elements,
-        .scalars = scalars,
-        .tasks = tn_loop_task_count(k, scalars),
+        .elements = b->elements,
+        .scalars = b->scalars,
         .error = &i->error_slot,
     };
-    size_t scratch = tn_loop_scratch_bytes(k, scalars);
-    i->scratch_stride = TN_MAX(i->scratch_stride, (scratch + 63) & ~(size_t)63);
+    i->scratch_stride = TN_MAX(i->scratch_stride, scratch_of(i, s));
 }
 
 static double max0(int64_t x) {
@@ -179,7 +175,6 @@ static void bind_block(tn_instance *i, uint32_t block);
 
 static void bind_control(tn_instance *i, tn__bound_step *b) {
     const tn_prog_step *s = b->step;
-    b->length = s->loop ? eval(i, s->loop->length) : 0;
     double times = s->kind == TN_STEP_IF      ? 1
                    : s->kind == TN_STEP_WHILE ? GUESSED_WHILE
                                               : max0(b->length);
@@ -190,25 +185,39 @@ static void bind_control(tn_instance *i, tn__bound_step *b) {
     }
 }
 
+/* Steps of control flow keep their estimate: what is in their blocks is resized by itself. */
+static void resize_kernel(tn_instance *i, tn__bound_step *b) {
+    const tn_prog_step *s = b->step;
+    tn_launch *l = &b->launch;
+    for (uint32_t n = 0; n < s->scalar_count; n++)
+        b->scalars[n] = tn__instance_size(i, s->scalars[n]);
+    for (uint32_t n = 0; n < s->buffer_count; n++) b->elements[n] = i->elements[s->buffers[n]];
+    l->tasks = tn_loop_task_count(l->kernel, l->scalars);
+    b->cost = launch_cost(&i->times[b->index]);
+    b->parallel = l->tasks > 1 && b->cost >= PARALLEL_STEP;
+    /* An interpreted task takes far longer than the estimate; its counters are not atomic. */
+    if (!l->function) b->parallel = l->tasks > 1 && l->kernel->counters == 0;
+    i->times[b->index].parallel = b->parallel;
+}
+
+void tn__instance_resize_step(tn_instance *i, tn__bound_step *b) {
+    const tn_prog_step *s = b->step;
+    tn_step_time *t = &i->times[b->index];
+    t->flops = max0(tn__instance_size(i, s->flops));
+    t->bytes = max0(tn__instance_size(i, s->bytes));
+    if (s->kind == TN_STEP_KERNEL) resize_kernel(i, b);
+    if (s->kind == TN_STEP_COPY) b->cost = 2 * (double)i->bytes[s->buffers[0]] / BYTES_PER_SECOND;
+    if (s->loop) b->length = tn__instance_size(i, s->loop->length);
+}
+
 static void bind_step(tn_instance *i, tn__bound_step *b, const tn_prog_step *s) {
     *b = (tn__bound_step){.step = s, .index = i->time_count++};
-    tn_step_time *t = &i->times[b->index];
-    *t = (tn_step_time){.step = s};
-    t->flops = max0(eval(i, s->flops));
-    t->bytes = max0(eval(i, s->bytes));
-    if (s->kind == TN_STEP_KERNEL) {
-        bind_kernel(i, b);
-        b->cost = launch_cost(t);
-        b->parallel = b->launch.tasks > 1 && b->cost >= PARALLEL_STEP;
-        /* An interpreted task takes far longer than the estimate; its counters are not atomic. */
-        if (!b->launch.function)
-            b->parallel = b->launch.tasks > 1 && b->launch.kernel->counters == 0;
-    } else if (s->kind == TN_STEP_COPY) {
-        b->cost = 2 * (double)i->bytes[s->buffers[0]] / BYTES_PER_SECOND;
-    } else {
+    i->times[b->index] = (tn_step_time){.step = s};
+    if (s->kind == TN_STEP_KERNEL) bind_kernel(i, b);
+    tn__instance_resize_step(i, b);
+    if (s->kind == TN_STEP_IF || s->kind == TN_STEP_WHILE || s->kind == TN_STEP_SCAN)
         bind_control(i, b);
-    }
-    t->parallel = b->parallel;
+    i->times[b->index].parallel = b->parallel;
 }
 
 static void bind_block(tn_instance *i, uint32_t id) {
@@ -254,6 +263,7 @@ static tn_status bind_steps(tn_instance *i, tn_error *err) {
     i->scratch_stride = 0;
     if (i->symbols) bind_block(i, 0);
     bind_block(i, 1);
+    if (i->most) tn__instance_find_dependents(i);
     return bind_scratch(i, err);
 }
 
@@ -262,13 +272,18 @@ typedef struct bind_args {
     const int64_t *symbols;
 } bind_args;
 
+static void take_symbols(tn_instance *i, const int64_t *symbols) {
+    size_t bytes = i->x->program->dims->symbols.len * sizeof *symbols;
+    i->symbols = symbols ? tn_arena_dup(&i->arena, symbols, bytes) : NULL;
+    i->given_for = symbols ? tn_arena_dup(&i->arena, symbols, bytes) : NULL;
+    i->least = i->most = NULL;
+    if (symbols) tn__instance_find_ranges(i);
+}
+
 static tn_status bind_guarded(void *argument, tn_error *err) {
     bind_args *a = argument;
     tn_instance *i = a->i;
-    i->symbols = NULL;
-    if (a->symbols)
-        i->symbols = tn_arena_dup(&i->arena, a->symbols,
-                                  i->x->program->dims->symbols.len * sizeof *a->symbols);
+    take_symbols(i, a->symbols);
     TN_CHECK(evaluate_sizes(i, err));
     TN_CHECK(place_memory(i, err));
     return bind_steps(i, err);
@@ -277,7 +292,7 @@ static tn_status bind_guarded(void *argument, tn_error *err) {
 static bool same_symbols(const tn_instance *i, const int64_t *symbols) {
     if (!i->symbols || !symbols) return !i->symbols && !symbols;
     size_t bytes = i->x->program->dims->symbols.len * sizeof *symbols;
-    return bytes == 0 || memcmp(i->symbols, symbols, bytes) == 0;
+    return bytes == 0 || memcmp(i->given_for, symbols, bytes) == 0;
 }
 
 tn_status tn_instance_bind(tn_instance *i, const int64_t *symbols, tn_error *err) {
@@ -293,21 +308,14 @@ tn_status tn_instance_bind(tn_instance *i, const int64_t *symbols, tn_error *err
 
 /* ---- measuring ------------------------------------------------------------------------------ */
 
-static size_t scratch_of(tn_instance *i, const tn_prog_step *s) {
-    const tn_loop *k = i->x->program->kernels.data[s->kernel];
-    int64_t *scalars = TN_NEW_N(&i->arena, int64_t, s->scalar_count);
-    for (uint32_t n = 0; n < s->scalar_count; n++) scalars[n] = eval(i, s->scalars[n]);
-    return (tn_loop_scratch_bytes(k, scalars) + 63) & ~(size_t)63;
-}
-
 static tn_status measure_guarded(void *argument, tn_error *err) {
     bind_args *a = argument;
     tn_instance *i = a->i;
     const tn_program *p = i->x->program;
     tn_memory_plan plan;
-    i->symbols = tn_arena_dup(&i->arena, a->symbols, p->dims->symbols.len * sizeof *a->symbols);
+    take_symbols(i, a->symbols);
     TN_CHECK(evaluate_sizes(i, err));
-    tn_memory_place(p, i->bytes, &i->arena, &plan);
+    tn_memory_place(p, i->room, &i->arena, &plan);
     i->use.temporaries = plan.total;
     i->use.outputs = place_outputs(i, plan.offset, plan.total) - plan.total;
     for (uint32_t b = 0; b < p->blocks.len; b++)
@@ -348,6 +356,14 @@ void tn_instance_set_output(tn_instance *i, uint32_t output, void *data) {
     const tn_prog_buffer *b = &p->buffers.data[id];
     if (b->store == TN_STORE_OUTPUT && b->index == output)
         i->address[id] = data ? data : i->own_output[output];
+}
+
+const int64_t *tn_instance_symbols(const tn_instance *i) {
+    return i->symbols;
+}
+
+uint64_t tn_instance_output_room(const tn_instance *i, uint32_t output) {
+    return i->room[i->x->program->outputs.data[output].buffer];
 }
 
 const void *tn_instance_output(const tn_instance *i, uint32_t output) {

@@ -25,8 +25,8 @@ typedef struct tn_instance tn_instance;
 tn_status tn_instance_create(const tn_executable *x, tn_instance **out, tn_error *err) TN_MUST_USE;
 void tn_instance_release(tn_instance *i);
 
-/* Evaluates all sizes for `symbols` (one value per symbol of the program's table), places the
- * memory and looks up everything a run needs. A bind to the values of the last one does nothing.
+/* Evaluates all sizes for `symbols` (one value per symbol of the program's table; of those that a run
+ * binds it is not looked at), places the memory and looks up everything a run needs. A bind to the values of the last one does nothing.
  * With `symbols` NULL only block 1 is bound: it depends on constants alone. */
 tn_status tn_instance_bind(tn_instance *i, const int64_t *symbols, tn_error *err) TN_MUST_USE;
 
@@ -43,6 +43,10 @@ tn_status tn_instance_measure(const tn_executable *x, const int64_t *symbols, tn
  * with the input's own memory the run overwrites it. */
 void tn_instance_set_input(tn_instance *i, uint32_t input, const void *data);
 void tn_instance_set_output(tn_instance *i, uint32_t output, void *data); /* NULL: the default */
+/* Bytes of output i at most: sizes that a run binds are taken as great as they may be. */
+uint64_t tn_instance_output_room(const tn_instance *i, uint32_t output);
+/* Values of the program's symbols: of those that a run binds, in the last one. */
+const int64_t *tn_instance_symbols(const tn_instance *i);
 /* Where the value of output i lies after a run. */
 const void *tn_instance_output(const tn_instance *i, uint32_t output);
 

@@ -44,7 +44,7 @@ bool tn__group_depends(tn_grouping *p, uint32_t from, uint32_t to) {
     return depends_on(p, from, to, begin_walk(p));
 }
 
-/* The groups that a root reads, looking through what is inlined. */
+/* The groups that a root reads, looking through what is inlined, and those that bind its sizes. */
 typedef tn__group_list group_list;
 
 void tn__add_group(tn_arena *arena, group_list *list, uint32_t id) {
@@ -55,6 +55,10 @@ void tn__add_group(tn_arena *arena, group_list *list, uint32_t id) {
 
 static void read_groups(const tn_grouping *p, tn_node n, uint32_t mark, group_list *out) {
     const tn_node_info *info = tn_graph_node(p->graph, n);
+    for (uint32_t i = 0; p->binders && i < p->binders[n].len; i++) {
+        uint32_t id = p->group_of[p->binders[n].data[i]];
+        if (id != TN_NO_GROUP) tn__add_group(p->arena, out, id);
+    }
     for (uint32_t i = 0; i < info->in_count; i++) {
         tn_node from = p->graph->values.data[info->in[i]].node;
         if (!tn__first_visit(p, from, mark)) continue;
@@ -496,6 +500,22 @@ tn_arena *tn__probe_arena(const tn_grouping *p) {
     return p->probes;
 }
 
+static void find_binders(tn_grouping *p) {
+    const tn_graph *g = p->graph;
+    const uint32_t *bound = tn_graph_bound_sizes(g, p->arena);
+    if (!bound) return;
+    tn__node_list *list = TN_NEW_N(p->arena, tn__node_list, g->nodes.len);
+    bool *used = TN_NEW_N(p->arena, bool, g->dims->symbols.len);
+    for (tn_node n = 0; n < g->nodes.len; n++) {
+        memset(used, 0, g->dims->symbols.len);
+        tn_graph_mark_symbols(g, tn_graph_node(g, n), used);
+        for (uint32_t s = 0; s < g->dims->symbols.len; s++)
+            if (used[s] && bound[s] && bound[s] - 1 != n)
+                tn_vec_push(p->arena, &list[n], bound[s] - 1);
+    }
+    p->binders = list;
+}
+
 static tn_status form_guarded(void *argument, tn_error *err) {
     tn_grouping *p = argument;
     const tn_graph *g = p->graph;
@@ -517,6 +537,7 @@ static tn_status form_guarded(void *argument, tn_error *err) {
     p->seen = TN_NEW_N(p->arena, uint32_t, g->nodes.len);
     p->loaders = TN_NEW_N(p->arena, tn__group_list, g->values.len);
     memset(p->group_of, 0xff, g->nodes.len * sizeof *p->group_of);
+    find_binders(p);
     tn__find_inlined(p);
     find_attention(p);
     for (tn_node n = 0; n < g->nodes.len; n++)

@@ -66,6 +66,7 @@ typedef struct tn_member {
 
 typedef TN_VEC(uint32_t) tn__group_list;
 typedef TN_VEC(tn_value) tn__value_list;
+typedef TN_VEC(tn_node) tn__node_list;
 
 /* A product, and its result seen through the views that follow it. */
 typedef struct tn_anchor {
@@ -154,11 +155,13 @@ struct tn_grouping {
     uint8_t *inlined;           /* per node */
     uint8_t *constant;          /* per node: depends on constants only */
     const tn_loop_inputs *loop; /* NULL: the graph is no body of a loop */
-    uint8_t *steady;    /* per node: the same in all iterations, and known before the first: a
+    uint8_t *steady;   /* per node: the same in all iterations, and known before the first: a
                              constant, an invariant, or made of these by what is inlined */
-    uint8_t *prepared;  /* per node: a constant, one of the slices of a constant that the loop goes
+    uint8_t *prepared; /* per node: a constant, one of the slices of a constant that the loop goes
                              through, or a view of one: what is packed of it is in `prepare` */
-    uint32_t *group_of; /* per node: its group, or TN_NO_GROUP */
+    const tn__node_list *binders; /* per node: those that bind sizes which it is made of; NULL: no
+                                     node of the graph binds any */
+    uint32_t *group_of;           /* per node: its group, or TN_NO_GROUP */
     const tn_attention_parts **attention; /* per node: what it is the second product of, or NULL */
     tn_attention_gradient **gradient;     /* per node: whose last product it is, or NULL */
     uint8_t

@@ -117,6 +117,16 @@ static tn_status settle(const tn_program *p, uint32_t symbol, int64_t *symbols, 
     return TN_OK;
 }
 
+/* Symbols that a run binds are 0 until it does. */
+static void clear_run_sizes(const tn_program *p, int64_t *symbols) {
+    uint32_t symbol;
+    for (uint32_t i = 0; i < p->blocks.data[0].steps.len; i++) {
+        const tn_prog_step *s = &p->blocks.data[0].steps.data[i];
+        if (s->kind == TN_STEP_SIZE && tn_dim_is_symbol(p->dims, s->scalars[0], &symbol))
+            symbols[symbol] = 0;
+    }
+}
+
 static tn_status check_bounds(const tn_program *p, const int64_t *symbols, tn_error *err) {
     for (uint32_t i = 0; i < p->dims->symbols.len; i++) {
         const tn_dim_symbol *s = &p->dims->symbols.data[i];
@@ -145,6 +155,7 @@ tn_status tn_ports_bind(const tn_program *p, const tn_buffer *inputs, int count,
             for (int a = 0; a < inputs[i].rank; a++)
                 TN_CHECK(bind_size(p, i, &inputs[i], a, symbols, &open, &progress, err));
     }
+    clear_run_sizes(p, symbols);
     for (uint32_t s = 0; s < p->dims->symbols.len; s++)
         if (symbols[s] == UNKNOWN) TN_CHECK(settle(p, s, symbols, err));
     return check_bounds(p, symbols, err);

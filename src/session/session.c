@@ -114,15 +114,17 @@ tn_status tn_session_bind(tn_session *s, const tn_buffer *inputs, int count, tn_
 
 /* ---- outputs -------------------------------------------------------------------------------- */
 
+/* After a run. */
 static size_t output_shape(const tn_session *s, uint32_t i, tn_buffer *b) {
     const tn_program *p = s->artifact->program;
+    const int64_t *symbols = tn_instance_symbols(s->instance);
     const tn_type *t = &p->outputs.data[i].type;
     size_t bytes = tn_dtype_size(t->dtype);
     b->dtype = t->dtype;
     b->rank = t->shape.rank;
     for (int a = 0; a < b->rank; a++) {
         tn_dim d = t->shape.dim[a];
-        b->dim[a] = tn_dim_is_const(d) ? d : tn_dim_eval(p->dims, d, s->symbols);
+        b->dim[a] = tn_dim_is_const(d) ? d : tn_dim_eval(p->dims, d, symbols);
         bytes *= (size_t)b->dim[a]; /* no overflow: the buffer's size was checked at binding */
     }
     return bytes;
@@ -132,8 +134,7 @@ static size_t output_shape(const tn_session *s, uint32_t i, tn_buffer *b) {
 static tn_status offer_outputs(tn_session *s, tn_buffer *outputs, tn_error *err) {
     const tn_program *p = s->artifact->program;
     for (uint32_t i = 0; i < p->outputs.len; i++) {
-        tn_buffer shape = {0};
-        size_t bytes = output_shape(s, i, &shape);
+        size_t bytes = tn_instance_output_room(s->instance, i);
         bool given = outputs[i].data && outputs[i].size > 0;
         if (given && outputs[i].size < bytes)
             return tn_error_set(err, TN_INVALID,
@@ -203,5 +204,5 @@ tn_instance *tn_session_instance(const tn_session *s) {
     return s->instance;
 }
 const int64_t *tn_session_symbols(const tn_session *s) {
-    return s->symbols;
+    return tn_instance_symbols(s->instance);
 }

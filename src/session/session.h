@@ -65,7 +65,8 @@ tn_status tn_session_save(tn_session *session, const char *path, tn_error *err) 
 const tn_artifact *tn_session_artifact(const tn_session *session);
 /* After a bind or a run: memory, step times (see tn_instance_profile). */
 tn_instance *tn_session_instance(const tn_session *session);
-/* Values of the program's symbols in the current binding. */
+/* Values of the program's symbols in the current binding; of those that a run binds, in the last run (before:
+ * the greatest). */
 const int64_t *tn_session_symbols(const tn_session *session);
 
 #endif

@@ -1,8 +1,18 @@
 /* Dead code elimination. See dce.h. */
 #include "transform/dce.h"
 
+/* What is live keeps the nodes that bind its sizes. Users come after these. */
+static void keep_sizes(const tn_graph *in, const tn_node_info *n, const uint32_t *bound, bool *used,
+                       bool *live) {
+    tn_graph_mark_symbols(in, n, used);
+    for (uint32_t s = 0; s < in->dims->symbols.len; s++)
+        if (used[s] && bound[s]) live[bound[s] - 1] = true;
+}
+
 static bool *find_live(const tn_graph *in) {
     bool *live = TN_NEW_N(in->arena, bool, in->nodes.len);
+    const uint32_t *bound = tn_graph_bound_sizes(in, in->arena);
+    bool *used = TN_NEW_N(in->arena, bool, in->dims->symbols.len);
     for (uint32_t i = 0; i < in->outputs.len; i++)
         live[tn_graph_value(in, in->outputs.data[i].value)->node] = true;
     for (tn_node n = in->nodes.len; n-- > 0;) {
@@ -10,6 +20,7 @@ static bool *find_live(const tn_graph *in) {
         if (node->op == TN_OP_input) live[n] = true;
         for (uint32_t i = 0; live[n] && i < node->in_count; i++)
             live[tn_graph_value(in, node->in[i])->node] = true;
+        if (live[n] && bound) keep_sizes(in, node, bound, used, live);
     }
     return live;
 }

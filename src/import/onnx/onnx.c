@@ -270,6 +270,7 @@ static tn_status import_graph(tn_onnx_importer *im, tn_error *err) {
     im->work = work_budget;
     im->nodes = MAX_NODES;
     im->again = im->described = false;
+    im->data_sizes.len = im->selections.len = 0;
     TN_CHECK(check_options(im, err));
     r->graph = tn_graph_new(im->arena, r->dims);
     tn_onnx_level *level = tn_onnx_level_new(im, r->graph, NULL, err);

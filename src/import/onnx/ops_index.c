@@ -1,6 +1,6 @@
 /* Operators with positions as data: gather, scatter, sorting. */
+#include "import/onnx/dynamic.h"
 #include "import/onnx/ops.h"
-#include "import/onnx/scope.h"
 
 /* Positions known to be in front of the end need no wrapping. */
 static tn_value positions(tn_o *o, int i, tn_dim size) {
@@ -132,7 +132,21 @@ static void import_reverse_sequence(tn_o *o) {
     tn_o_out(o, 0, tn_b_reverse_sequence(o->b, x, lengths, batch, time));
 }
 
-/* ---- sizes that depend on values: the input has to be known ------------------------------------- */
+/* ---- sizes that depend on values ---------------------------------------------------------------- */
+
+/* [rank, count]: of each place its position along every axis. */
+static tn_value coordinates(tn_o *o, const tn_onnx_selection *s, const tn_shape *of) {
+    tn_builder *b = o->b;
+    tn_value rows[TN_MAX_RANK], rest = s->places;
+    tn_shape none = {.rank = 2, .dim = {0, s->count}};
+    if (of->rank == 0) return tn_b_full(b, TN_i64, &none, 0);
+    for (int a = of->rank - 1; a >= 0; a--) {
+        tn_value size = tn_b_dim_value(b, of->dim[a], TN_i64);
+        rows[a] = tn_b_unsqueeze(b, a > 0 ? tn_b_rem(b, rest, size) : rest, 0);
+        if (a > 0) rest = tn_b_div(b, rest, size);
+    }
+    return tn_b_concat(b, rows, of->rank, 0);
+}
 
 /* The positions of all elements, still computed from them. */
 static void import_all_positions(tn_o *o) {
@@ -155,6 +169,13 @@ static void import_non_zero(tn_o *o) {
         import_all_positions(o);
         return;
     }
+    if (!tn_o_array(o, 0, &x) && tn_o_may_bind(o)) {
+        tn_value v = tn_o_in(o, 0);
+        tn_shape shape = tn_b_type(o->b, v).shape;
+        tn_onnx_selection s = tn_o_select(o, v);
+        if (tn_o_ok(o)) tn_o_out(o, 0, coordinates(o, &s, &shape));
+        return;
+    }
     if (!tn_o_need_array(o, 0, "input", &x)) return;
     int64_t count = tn_array_count(&x);
     for (int64_t i = 0; i < count; i++)
@@ -172,24 +193,33 @@ static void import_non_zero(tn_o *o) {
     tn_o_out(o, 0, tn_b_constant(o->b, &y));
 }
 
+/* The positions of flags whose values are known. */
+static tn_value known_places(tn_o *o, const tn_array *flags) {
+    int64_t kept = 0, at = 0, count = tn_array_count(flags);
+    for (int64_t i = 0; i < count; i++) kept += tn_array_get(flags, i).u != 0;
+    tn_array index = tn_array_new(o->scratch, TN_i64, 1, &kept);
+    for (int64_t i = 0; i < count; i++)
+        if (tn_array_get(flags, i).u) tn_array_set(&index, at++, (tn_cell){.i = i});
+    return tn_b_constant(o->b, &index);
+}
+
 static void import_compress(tn_o *o) {
-    tn_value x = tn_o_in(o, 0);
+    tn_value x = tn_o_in(o, 0), picked;
     tn_shape s = tn_b_type(o->b, x).shape;
     tn_array flags;
-    int64_t kept = 0, at = 0;
-    if (!tn_o_need_array(o, 1, "condition", &flags)) return;
     bool flat = !tn_o_has_attr(o, "axis");
     int axis = flat ? 0 : tn_o_axis(o, tn_o_int(o, "axis", 0), s.rank);
+    if (!tn_o_array(o, 1, &flags) && tn_o_ok(o) && tn_o_may_bind(o)) {
+        if (tn_o_rank(o, 1) != 1) tn_o_fail(o, TN_INVALID, "its condition has not one axis");
+        picked = tn_o_select(o, tn_o_in(o, 1)).places;
+    } else {
+        if (!tn_o_need_array(o, 1, "condition", &flags)) return;
+        picked = known_places(o, &flags);
+    }
     if (flat) {
         tn_dim all = tn_shape_count(o->dims, &s);
         x = tn_b_reshape_to(o->b, x, 1, &all);
     }
-    int64_t count = tn_array_count(&flags);
-    for (int64_t i = 0; i < count; i++) kept += tn_array_get(&flags, i).u != 0;
-    tn_array index = tn_array_new(o->scratch, TN_i64, 1, &kept);
-    for (int64_t i = 0; i < count; i++)
-        if (tn_array_get(&flags, i).u) tn_array_set(&index, at++, (tn_cell){.i = i});
-    tn_value picked = tn_b_constant(o->b, &index);
     tn_o_out(o, 0, tn_b_gather_axis(o->b, x, picked, axis, TN_INDEX_error));
 }
 

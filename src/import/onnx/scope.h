@@ -48,6 +48,21 @@ typedef struct tn_onnx_bound {
 } tn_onnx_bound;
 typedef TN_VEC(tn_onnx_bound) tn_onnx_bounds;
 
+/* A size that the run binds, counted in `value`. */
+typedef struct tn_onnx_data_size {
+    uint32_t symbol;
+    tn_onnx_level *level;
+    tn_value value;
+} tn_onnx_data_size;
+
+/* What dynamic.c has made of a mask. */
+typedef struct tn_onnx_selected {
+    const tn_graph *graph;
+    tn_value mask;
+    tn_dim count;
+    tn_value places;
+} tn_onnx_selected;
+
 typedef struct tn_onnx_importer {
     const tn_import_options *options;
     tn_import *result;
@@ -63,6 +78,8 @@ typedef struct tn_onnx_importer {
     bool needs;     /* stopped because something has to be bound */
     bool refused;   /* the error does not come from sizes */
     bool described; /* the error has the types of the inputs of the node it is about */
+    TN_VEC(tn_onnx_data_size) data_sizes;
+    TN_VEC(tn_onnx_selected) selections;
     tn_onnx_bounds *bounds;
     bool again; /* stopped because a bound was found: to be repeated with it */
 } tn_onnx_importer;

@@ -15,7 +15,9 @@ enum { MAX_ELEMENTS = 1 << 22 };
 
 static bool is_static(const tn_onnx_level *level, const tn_node_info *n) {
     const tn_graph *g = level->builder.graph;
-    if (n->op == TN_OP_input || n->op == TN_OP_while || n->op == TN_OP_axis_index) return false;
+    if (n->op == TN_OP_input || n->op == TN_OP_while || n->op == TN_OP_axis_index ||
+        n->op == TN_OP_bind_size)
+        return false;
     for (uint32_t i = 0; i < n->in_count; i++)
         if (level->fold.data[n->in[i]] == TN_FOLD_OPEN) return false;
     for (uint32_t i = 0; i < n->out_count; i++) {
@@ -171,12 +173,19 @@ static void add_name(tn_onnx_importer *im, bool value, const char *name) {
         tn_vec_push(im->arena, &r->need_dims, name);
 }
 
-/* Adds the symbols of a size; whether there are any. */
+/* What a size is counted in that the run binds; NULL: it is known before. */
+static const tn_onnx_data_size *data_size(const tn_onnx_importer *im, uint32_t symbol) {
+    for (uint32_t i = 0; i < im->data_sizes.len; i++)
+        if (im->data_sizes.data[i].symbol == symbol) return &im->data_sizes.data[i];
+    return NULL;
+}
+
+/* Adds the symbols of a size that can be bound before a run; whether there are any. */
 static bool add_symbols(tn_onnx_importer *im, const tn_dims *dims, tn_dim d) {
     bool any = false;
     if (tn_dim_is_const(d)) return false;
     for (uint32_t i = 0; i < dims->symbols.len; i++) {
-        if (!tn_dim_uses_symbol(dims, d, i)) continue;
+        if (!tn_dim_uses_symbol(dims, d, i) || data_size(im, i)) continue;
         add_name(im, false, dims->symbols.data[i].name);
         any = true;
     }
@@ -218,14 +227,30 @@ static bool add_inputs(tn_onnx_scope *s, tn_onnx_level *level, tn_value v, bool 
     return any;
 }
 
+/* Adds the inputs that decide sizes of `d` which the run binds; whether there are any. */
+static bool add_deciders(tn_o *o, tn_dim d) {
+    tn_onnx_scope *s = o->scope;
+    bool any = false;
+    if (tn_dim_is_const(d)) return false;
+    for (uint32_t i = 0; i < s->im->data_sizes.len; i++) {
+        tn_onnx_data_size one = s->im->data_sizes.data[i];
+        if (!tn_dim_uses_symbol(o->dims, d, one.symbol)) continue;
+        bool *marked = TN_NEW_N(o->scratch, bool, one.level->builder.graph->values.len);
+        look(s, one.level);
+        any |= add_inputs(s, one.level, one.value, marked);
+    }
+    return any;
+}
+
 void tn_onnx_ask_value(tn_o *o, const tn_onnx_item *item, const char *what) {
     tn_onnx_scope *s = o->scope;
     bool asked = false, dims_asked = false;
     if (!tn_o_ok(o)) return;
-    if (item->known)
-        for (int64_t i = 0; i < item->known->count; i++)
-            dims_asked |= add_symbols(s->im, o->dims, item->known->at[i]);
-    if (item->value != TN_NO_VALUE && !dims_asked) {
+    for (int64_t i = 0; item->known && i < item->known->count; i++) {
+        dims_asked |= add_symbols(s->im, o->dims, item->known->at[i]);
+        asked |= add_deciders(o, item->known->at[i]);
+    }
+    if (item->value != TN_NO_VALUE && !dims_asked && !asked) {
         const tn_graph *g = item->level->builder.graph;
         bool *marked = TN_NEW_N(o->scratch, bool, g->values.len);
         look(s, item->level);
@@ -253,9 +278,17 @@ void tn_onnx_ask_value(tn_o *o, const tn_onnx_item *item, const char *what) {
 void tn_onnx_ask_dim(tn_o *o, tn_dim d, const char *what) {
     tn_str text;
     if (!tn_o_ok(o)) return;
-    add_symbols(o->scope->im, o->dims, d);
+    bool sizes = add_symbols(o->scope->im, o->dims, d), values = add_deciders(o, d);
     tn_str_init_with(&text, o->scratch->allocator);
     tn_dim_print(o->dims, d, &text);
+    if (!sizes && !values) {
+        tn_o_refuse(o, TN_UNSUPPORTED,
+                    "%s is %s, which depends on values that only exist while the model runs; it "
+                    "must be known when the model is compiled",
+                    what, tn_str_text(&text));
+        tn_str_deinit(&text);
+        return;
+    }
     const char *reason =
         tn_arena_printf(o->scope->im->arena, "%s: %s is %s; it has to be bound (--dim NAME=N)",
                         node_label(o), what, tn_str_text(&text));
@@ -304,6 +337,20 @@ static bool find_bounds(tn_o *o, const tn_dim *all, uint32_t count) {
     return any;
 }
 
+static void explain_data_sizes(tn_o *o, const tn_dim *all, uint32_t count) {
+    const tn_onnx_importer *im = o->scope->im;
+    for (uint32_t i = 0; i < im->data_sizes.len && o->b->err; i++)
+        for (uint32_t k = 0; k < count; k++) {
+            if (!tn_dim_uses_symbol(o->dims, all[k], im->data_sizes.data[i].symbol)) continue;
+            tn_error_push(
+                o->b->err,
+                "size %s depends on data and is known only while the model runs; it equals "
+                "another such size only if both come from the same mask",
+                o->dims->symbols.data[im->data_sizes.data[i].symbol].name);
+            return;
+        }
+}
+
 void tn_onnx_ask_after_error(tn_o *o) {
     tn_onnx_importer *im = o->scope->im;
     tn_dim *all;
@@ -315,7 +362,10 @@ void tn_onnx_ask_after_error(tn_o *o) {
         return;
     }
     for (uint32_t i = 0; i < count; i++) any |= add_symbols(im, o->dims, all[i]);
-    if (!any) return;
+    if (!any) {
+        explain_data_sizes(o, all, count);
+        return;
+    }
     char text[TN_ERROR_TEXT] = "";
     if (o->b->err) tn_error_format(o->b->err, text, sizeof text);
     im->needs = true;

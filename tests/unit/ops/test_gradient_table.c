@@ -34,6 +34,7 @@ static const struct {
     {TN_OP_gt, "flags"},
     {TN_OP_ge, "flags"},
     {TN_OP_bitcast, "the rule refuses floats"},
+    {TN_OP_bind_size, "integers"},
 };
 
 static const char *reason_without(tn_op op) {

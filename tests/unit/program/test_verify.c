@@ -212,6 +212,61 @@ static void test_print__names_everything(void **state) {
     lab_deinit(&s.l);
 }
 
+/* y[n] = x[n] + x[n] with n bound by the first step. */
+static void make_sized(sample *s) {
+    lab_init(&s->l);
+    tn_dim n = tn_dim_of_symbol(&s->l.dims, "n");
+    uint32_t length = lab_input(&s->l, "length", TN_i64, 1);
+    s->x = lab_input(&s->l, "x", TN_f32, 8);
+    s->y = lab_output(&s->l, "y", n);
+    s->add = lab_kernel(&s->l, "add", TN_S_add);
+    s->t = lab_temp(&s->l, TN_i64, 1, 0, 1);
+    tn_prog_step size = {.kind = TN_STEP_SIZE, .buffer_count = 2, .scalar_count = 2};
+    size.buffers = LAB_IDS(&s->l, length, s->t);
+    size.scalars = tn_arena_dup(&s->l.arena, ((tn_dim[]){n, 8}), 2 * sizeof(tn_dim));
+    lab_add(&s->l, 0, size);
+    lab_step(&s->l, 0, s->add, s->x, s->x, s->y, n);
+}
+
+static void test_verify__wants_sizes_bound_before_their_use(void **state) {
+    (void)state;
+    sample s;
+    tn_error err = TN_ERROR_INIT;
+    make_sized(&s);
+    lab_assert_ok(tn_program_verify(&s.l.p, &err), &err);
+    lab_deinit(&s.l);
+    make_sized(&s);
+    tn_prog_step first = *step(&s, 0);
+    *step(&s, 0) = *step(&s, 1);
+    *step(&s, 1) = first;
+    step(&s, 0)->position = 0;
+    step(&s, 1)->position = 1;
+    refused(&s, "uses a buffer before its size is bound");
+    make_sized(&s);
+    lab_add(&s.l, 0, *step(&s, 0));
+    s.l.p.buffers.data[s.t].last = 2;
+    refused(&s, "binds no size, or one that is bound");
+    make_sized(&s);
+    step(&s, 0)->scalars[0] = 8;
+    refused(&s, "binds no size, or one that is bound");
+    make_sized(&s);
+    step(&s, 0)->scalars[1] = step(&s, 0)->scalars[0];
+    refused(&s, "its bound is not known");
+    make_sized(&s);
+    step(&s, 0)->buffers[0] = s.x;
+    refused(&s, "its size is not one i64");
+    make_sized(&s);
+    step(&s, 0)->scalar_count = 1;
+    refused(&s, "two buffers, and a bound");
+    make_sized(&s);
+    s.l.p.inputs.data[1].type.shape.dim[0] = s.l.p.buffers.data[s.x].elements =
+        step(&s, 0)->scalars[0];
+    refused(&s, "its size is bound by the run");
+    make_sized(&s);
+    lab_add(&s.l, 1, *step(&s, 0));
+    refused(&s, "binds a size inside of a block");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_verify__accepts_a_right_program),
@@ -223,6 +278,7 @@ int main(void) {
         cmocka_unit_test(test_verify__refuses_memory_that_dies_inside_a_loop),
         cmocka_unit_test(test_verify__wants_inputs_read_before_they_are_overwritten),
         cmocka_unit_test(test_verify__wants_loops_not_to_overwrite_what_they_read),
+        cmocka_unit_test(test_verify__wants_sizes_bound_before_their_use),
         cmocka_unit_test(test_print__names_everything),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,69 @@
+/* Selecting elements by data. See dynamic.h. */
+#include "import/onnx/dynamic.h"
+
+enum { SAME_DEPTH = 12 };
+
+bool tn_o_may_bind(const tn_o *o) {
+    return !o->b->graph->parent;
+}
+
+tn_dim tn_o_bind_size(tn_o *o, tn_value length, tn_value from, const char *name, tn_dim bound) {
+    tn_onnx_importer *im = o->scope->im;
+    uint32_t symbols = o->dims->symbols.len;
+    tn_dim size = tn_b_bind_size(o->b, length, name, bound);
+    if (o->dims->symbols.len > symbols) {
+        tn_onnx_data_size one = {symbols, o->scope->level, from};
+        tn_vec_push(im->scratch, &im->data_sizes, one);
+    }
+    return size;
+}
+
+/* Whether two values are made alike of the same: a mask that is written twice. */
+static bool is_same(const tn_graph *g, tn_value a, tn_value b, int depth) {
+    if (a == b) return true;
+    const tn_node_info *x = tn_graph_producer(g, a), *y = tn_graph_producer(g, b);
+    if (depth == 0 || x->op != y->op || x->op == TN_OP_input || x->in_count != y->in_count ||
+        tn_graph_value(g, a)->result != tn_graph_value(g, b)->result)
+        return false;
+    for (uint32_t i = 0; i < x->in_count; i++)
+        if (!is_same(g, x->in[i], y->in[i], depth - 1)) return false;
+    size_t size_x, size_y;
+    const void *key_x = tn_graph_node_key(g, x, x->in, &size_x);
+    const void *key_y = tn_graph_node_key(g, y, x->in, &size_y);
+    return size_x == size_y && memcmp(key_x, key_y, size_x) == 0;
+}
+
+/* places[c] = i for the element i that is the c-th to be kept: scattered to where their count leads. */
+static tn_onnx_selection select_flags(tn_o *o, tn_value flags, tn_value from) {
+    tn_builder *b = o->b;
+    tn_dim all = tn_b_dim(b, flags, 0);
+    tn_shape row = {.rank = 1, .dim = {all}};
+    tn_value ones = tn_b_cast(b, flags, TN_i64);
+    tn_attrs_cumulative sum = {.kind = TN_REDUCE_sum, .exclusive = true};
+    tn_value before = tn_b_node(b, TN_OP_cumulative, &ones, 1, &sum);
+    tn_value outside = tn_b_dim_value(b, all, TN_i64);
+    tn_value index = tn_b_unsqueeze(b, tn_b_select(b, flags, before, outside), 1);
+    tn_value places = tn_b_scatter_nd(b, tn_b_full(b, TN_i64, &row, 0), index,
+                                      tn_b_iota(b, TN_i64, &row, 0), TN_INDEX_fill, TN_COMBINE_set);
+    tn_onnx_selection s = {0, TN_NO_VALUE};
+    s.count = tn_o_bind_size(o, tn_b_sum(b, ones, (int[]){0}, 1, false), from, "selected", all);
+    s.places = tn_b_prefix(b, places, 0, s.count);
+    return s;
+}
+
+tn_onnx_selection tn_o_select(tn_o *o, tn_value mask) {
+    tn_onnx_importer *im = o->scope->im;
+    if (!tn_o_ok(o)) return (tn_onnx_selection){0, TN_NO_VALUE};
+    for (uint32_t i = 0; i < im->selections.len; i++) {
+        const tn_onnx_selected *known = &im->selections.data[i];
+        if (known->graph == o->b->graph && is_same(o->b->graph, known->mask, mask, SAME_DEPTH))
+            return (tn_onnx_selection){known->count, known->places};
+    }
+    tn_shape s = tn_b_type(o->b, mask).shape;
+    tn_dim all = tn_shape_count(o->dims, &s);
+    tn_value flags = tn_b_cast(o->b, tn_b_reshape_to(o->b, mask, 1, &all), TN_bool);
+    tn_onnx_selection made = select_flags(o, flags, mask);
+    tn_onnx_selected one = {o->b->graph, mask, made.count, made.places};
+    if (tn_o_ok(o)) tn_vec_push(im->scratch, &im->selections, one);
+    return made;
+}
