@@ -42,6 +42,9 @@ endif()
 # Text files that the code generator embeds; may add sources to the room targets.
 include(cmake/embed.cmake OPTIONAL)
 
+# What caches know this state of the sources by.
+include(cmake/build_id.cmake)
+
 # The built-in machines.
 file(GLOB machine_files CONFIGURE_DEPENDS machines/*.json)
 set(machine_source ${PROJECT_BINARY_DIR}/generated/machine/builtin.c)

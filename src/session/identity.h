@@ -6,7 +6,7 @@
 
 /* Path, device, inode, size and time of a file; without reading it. */
 void tn_identify_file(const char *path, tn_str *out);
-/* The build of Tenon: the identity of the file that holds this code. */
+/* The build of Tenon: a hash of its sources. The command, the library and the tests of one state are the same. */
 void tn_identify_build(tn_str *out);
 
 #endif
