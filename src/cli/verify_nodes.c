@@ -24,6 +24,8 @@ typedef struct checker {
 /* A result that departs; NULL: none does. */
 typedef struct departure {
     const tn_import_result *result;
+    tn_array actual; /* its type; the elements are gone */
+    bool same_type;  /* only then the difference is known */
     cli_difference difference;
 } departure;
 
@@ -104,6 +106,11 @@ static cli_tolerance tolerance_for(const checker *k, const tn_array *expected) {
     return tolerance;
 }
 
+static bool same_type(const tn_array *a, const tn_array *b) {
+    return a->dtype == b->dtype && a->rank == b->rank &&
+           memcmp(a->dim, b->dim, sizeof a->dim[0] * (size_t)a->rank) == 0;
+}
+
 /* The first of the outputs that departs. */
 static void find_first(const checker *k, const tn_import_result *results, uint32_t count,
                        const tn_buffer *outputs, departure *out) {
@@ -112,8 +119,11 @@ static void find_first(const checker *k, const tn_import_result *results, uint32
         const tn_array *expected = &k->expected[results[i].value];
         tn_array actual = cli_array_of(&outputs[i]);
         cli_tolerance tolerance = tolerance_for(k, expected);
-        cli_compare(expected, &actual, &tolerance, &out->difference);
-        if (!out->difference.equal) out->result = &results[i];
+        out->same_type = same_type(expected, &actual);
+        if (out->same_type) cli_compare(expected, &actual, &tolerance, &out->difference);
+        if (out->same_type && out->difference.equal) continue;
+        out->result = &results[i];
+        out->actual = actual;
     }
 }
 
@@ -203,16 +213,27 @@ static tn_status bisect_from(checker *k, departure *out, tn_error *err) {
     return alone.result ? bisect(k, last, out, err) : TN_OK;
 }
 
+static void append_type(tn_str *out, const tn_array *a) {
+    tn_str_appendf(out, "%s[", tn_dtype_name(a->dtype));
+    for (int i = 0; i < a->rank; i++)
+        tn_str_appendf(out, i ? ",%lld" : "%lld", (long long)a->dim[i]);
+    tn_str_append(out, "]");
+}
+
 static void describe(const checker *k, const departure *d, tn_str *out) {
     const tn_array *expected = &k->expected[d->result->value];
+    tn_str_appendf(out, "node '%s' (%s), output '%s' (", d->result->node, d->result->op,
+                   d->result->name);
+    append_type(out, expected);
+    tn_str_append(out, "), departs first: ");
+    if (!d->same_type) {
+        tn_str_append(out, "it is ");
+        append_type(out, &d->actual);
+        return;
+    }
     char text[512];
     cli_difference_text(expected, &d->difference, text, sizeof text);
-    tn_str_appendf(out, "node '%s' (%s), output '%s' (%s", d->result->node, d->result->op,
-                   d->result->name, tn_dtype_name(expected->dtype));
-    for (int i = 0; i < expected->rank; i++)
-        tn_str_appendf(out, i ? ",%lld" : "[%lld", (long long)expected->dim[i]);
-    tn_str_appendf(out, "%s), departs first: %s, largest error %.6g", expected->rank ? "]" : "[]",
-                   text, d->difference.max_error);
+    tn_str_appendf(out, "%s, largest error %.6g", text, d->difference.max_error);
 }
 
 /* What depart: the program as it is, that with all values, and that with passes off. */
