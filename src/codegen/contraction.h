@@ -118,7 +118,8 @@ tn_lx tn__tile_operand(tn__tile *t, uint32_t which, const tn_lx *index, tn_lx gu
 /* Elements of the operands, in the accumulator's type; B's is zero where not `valid`. */
 tn_lx tn__tile_lhs(tn__tile *t, const tn_lx *b, const tn_lx *m, const tn_lx *k);
 tn_lx tn__tile_rhs(tn__tile *t, const tn_lx *b, const tn_lx *k, const tn_lx *n, tn_lx valid);
-/* The address of a plain load (casts aside), or NONE. */
+/* The address of an element that is loaded and then at most converted to the accumulator's type; NONE: it is
+ * made otherwise. */
 tn_lx tn__load_address(const tn_loop *k, tn_lx e, uint32_t *buffer);
 /* Whether an address (NONE: no) grows by one with a loop's variable. */
 bool tn__steps_by_one(tn_loop *k, tn_lx address, tn_lx var);

@@ -43,7 +43,8 @@ tn_lx tn__tile_rhs(tn__tile *t, const tn_lx *b, const tn_lx *k, const tn_lx *n, 
 
 tn_lx tn__load_address(const tn_loop *k, tn_lx e, uint32_t *buffer) {
     const tn_lexpr *x = tn_l_expr(k, e);
-    while (x->kind == TN_LX_CAST) x = tn_l_expr(k, x->a);
+    if (x->kind == TN_LX_CAST && !x->index)
+        x = tn_l_expr(k, x->a); /* two may lose what one keeps */
     if (x->kind != TN_LX_LOAD || x->b != TN_LX_NONE) return TN_LX_NONE;
     *buffer = x->index;
     return x->a;
