@@ -25,7 +25,7 @@ static void note_reuse(tn__scope *s, const tn_group *g, const tn_lowered *l) {
         tn_vec_push(s->a->arena, &s->a->taken,
                     ((tn__reuse){s->buffer[l->taken.data[i].to],
                                  tn__assemble_buffer_of(s, l->taken.data[i].from)}));
-    if (tn_group_results(g) != 1) return;
+    if (g->stores.len != 1 || g->scalars.len) return;
     uint32_t to = s->buffer[tn_group_storage(s->groups, g->stores.data[0])];
     for (uint32_t i = 0; i < l->in_place_count; i++)
         tn_vec_push(s->a->arena, &s->a->reuses,
