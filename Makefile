@@ -6,7 +6,7 @@ FUZZ_SECONDS ?= 60
 BUILD = cmake --build --preset
 PYTHON = build/venv/bin/python
 
-.PHONY: all setup demo test conformance bench install fuzz format clean
+.PHONY: all setup demo test conformance bench install fuzz differential format clean
 .PHONY: test-aarch64 conformance-aarch64 test-baseline
 
 all: build/build.ninja
@@ -49,6 +49,16 @@ fuzz:
 	@cmake --preset fuzz
 	@$(BUILD) fuzz -j $(JOBS)
 	@scripts/fuzz.sh $(FUZZ_SECONDS)
+
+# Compares the reference, the interpreter and compiled kernels on GRAPHS random graphs of each kind, from
+# SEED on.
+GRAPHS ?= 2000
+SEED ?= 1
+differential:
+	@cmake --preset release -DTENON_TESTS=ON
+	@$(BUILD) release -j $(JOBS) --target differential
+	@build/tests/differential smooth $(SEED) $(GRAPHS) users
+	@build/tests/differential wild $(SEED) $(GRAPHS) users
 
 # The unit tests on AArch64 under qemu-user; kernels are built by the cross compiler.
 test-aarch64:

@@ -33,8 +33,8 @@ static inline void make_attention(random_maker *m) {
     double terms = (double)dim_value(m, depth), unit = rounding(dtype);
     double points = (double)dim_value(m, batch) * (double)dim_value(m, columns);
     double work = points * (double)dim_value(m, rows);
-    if (work * terms > RANDOM_PRODUCTS || points * terms > RANDOM_PRODUCTS ||
-        work * (double)dim_value(m, v_shape.dim[2]) > RANDOM_PRODUCTS || terms < 1 ||
+    if (work * terms > (double)most_products(m) || points * terms > (double)most_products(m) ||
+        work * (double)dim_value(m, v_shape.dim[2]) > (double)most_products(m) || terms < 1 ||
         dim_value(m, columns) < 1)
         return;
     random_value q = fresh(m, dtype, &q_shape), k = fresh(m, dtype, &k_shape),

@@ -2,9 +2,11 @@
 #ifndef TENON_TESTS_RANDOM_GRAPH_H
 #define TENON_TESTS_RANDOM_GRAPH_H
 
-#include "unit/plan/random_elements.h"
+#include "ops/gradient.h"
 #include "unit/plan/random_attention.h"
+#include "unit/plan/random_elements.h"
 #include "unit/plan/random_siblings.h"
+#include "unit/plan/random_table.h"
 
 /* ---- control -------------------------------------------------------------------------------- */
 
@@ -22,6 +24,8 @@ static inline random_maker *sub_maker(random_maker *m) {
     s->most = m->most;
     s->apart = m->apart;
     s->precise = m->precise;
+    s->wild = m->wild;
+    s->edge = m->edge;
     return s;
 }
 
@@ -226,28 +230,69 @@ static inline void make_control(random_maker *m) {
 
 /* ---- the graph ------------------------------------------------------------------------------ */
 
-static inline void make_step(random_maker *m) {
-    static const struct {
-        void (*make)(random_maker *m);
-        int weight, focused;
-    } kinds[] = {{make_unary, 14, 14}, {make_binary, 18, 22},  {make_select, 3, 4},
-                 {make_cast, 5, 2},    {make_bits, 1, 0},      {make_reshape, 6, 5},
-                 {make_permute, 6, 4}, {make_broadcast, 4, 4}, {make_slice, 6, 2},
-                 {make_pad, 5, 2},     {make_concat, 5, 1},    {make_source, 3, 0},
-                 {make_barrier, 1, 1}, {make_reduce, 12, 16},  {make_cumulative, 2, 0},
-                 {make_softmax, 4, 8}, {make_norm, 3, 6},      {make_attention, 2, 4},
-                 {make_dot, 9, 12},    {make_siblings, 4, 8},  {make_ragged, 1, 0},
-                 {make_conv, 5, 5},    {make_window, 4, 3},    {make_gather, 4, 1},
-                 {make_order, 3, 0},   {make_dynamic, 2, 0},   {make_control, 3, 0},
-                 {make_planes, 2, 3}};
-    int total = 0;
-    for (size_t i = 0; i < TN_COUNT(kinds); i++)
-        total += m->focus ? kinds[i].focused : kinds[i].weight;
+typedef struct random_kind {
+    void (*make)(random_maker *m);
+    int weight, focused, wild;
+} random_kind;
+
+static inline const random_kind *random_kind_of(random_maker *m) {
+    static const random_kind kinds[] = {{make_unary, 14, 14, 6},
+                                        {make_binary, 18, 22, 8},
+                                        {make_select, 3, 4, 3},
+                                        {make_cast, 5, 2, 2},
+                                        {make_bits, 1, 0, 1},
+                                        {make_reshape, 6, 5, 5},
+                                        {make_permute, 6, 4, 5},
+                                        {make_broadcast, 4, 4, 4},
+                                        {make_slice, 6, 2, 6},
+                                        {make_pad, 5, 2, 5},
+                                        {make_concat, 5, 1, 5},
+                                        {make_source, 3, 0, 2},
+                                        {make_barrier, 1, 1, 1},
+                                        {make_reduce, 12, 16, 5},
+                                        {make_cumulative, 2, 0, 1},
+                                        {make_softmax, 4, 8, 3},
+                                        {make_norm, 3, 6, 2},
+                                        {make_attention, 2, 4, 2},
+                                        {make_dot, 9, 12, 4},
+                                        {make_siblings, 4, 8, 2},
+                                        {make_ragged, 1, 0, 1},
+                                        {make_conv, 5, 5, 4},
+                                        {make_window, 4, 3, 1},
+                                        {make_gather, 4, 1, 4},
+                                        {make_order, 3, 0, 1},
+                                        {make_dynamic, 2, 0, 3},
+                                        {make_control, 3, 0, 4},
+                                        {make_planes, 2, 3, 1},
+                                        {make_table_unary, 0, 0, 14},
+                                        {make_table_binary, 0, 0, 18},
+                                        {make_table_cast, 0, 0, 7},
+                                        {make_table_bitcast, 0, 0, 2},
+                                        {make_table_reduce, 0, 0, 7},
+                                        {make_table_dot, 0, 0, 4},
+                                        {make_table_scatter, 0, 0, 2},
+                                        {make_table_window, 0, 0, 3},
+                                        {make_table_order, 0, 0, 4},
+                                        {make_table_sources, 0, 0, 3},
+                                        {make_table_cumulative, 0, 0, 3}};
+    int weights[TN_COUNT(kinds)], total = 0;
+    for (size_t i = 0; i < TN_COUNT(kinds); i++) {
+        const random_kind *k = &kinds[i];
+        weights[i] = m->wild    ? k->wild + (m->focus ? k->focused : 0)
+                     : m->focus ? k->focused
+                                : k->weight;
+        total += weights[i];
+    }
     int at = (int)pick(m, (uint32_t)total);
     size_t i = 0;
-    while ((at -= m->focus ? kinds[i].focused : kinds[i].weight) >= 0) i++;
+    while ((at -= weights[i]) >= 0) i++;
+    return &kinds[i];
+}
+
+static inline void make_step(random_maker *m) {
+    const random_kind *kind = random_kind_of(m);
     if (m->count == 0) make_source(m);
-    kinds[i].make(m);
+    kind->make(m);
     if (!tn_b_ok(&m->b)) m->b = tn_builder_of(m->g, &m->err);
 }
 
@@ -271,6 +316,21 @@ static inline void random_in_place(random_maker *m) {
         }
 }
 
+/* Of one float result with respect to some of the float inputs, as further outputs. What has no gradient
+ * leaves the graph as it was. */
+static inline void random_gradient(random_maker *m) {
+    tn_graph *g = m->g;
+    tn_value y = any_float(m).v, xs[RANDOM_XS], grads[RANDOM_XS];
+    int count = 0;
+    for (uint32_t i = 0; i < g->inputs.len && count < RANDOM_XS; i++)
+        if (tn_dtype_is_float(tn_graph_type(g, g->inputs.data[i])->dtype) && chance(m, 60))
+            xs[count++] = g->inputs.data[i];
+    if (!count) return;
+    tn_b_gradient(&m->b, y, TN_NO_VALUE, xs, count, grads);
+    for (int i = 0; tn_b_ok(&m->b) && i < count; i++) random_output(m, grads[i]);
+    if (!tn_b_ok(&m->b)) m->b = tn_builder_of(g, &m->err);
+}
+
 /* Fills a graph with `bound` per value; it may have symbols (then of sizes up to `largest`). */
 static inline void random_fill(random_maker *m, tn_arena *arena, uint64_t seed) {
     m->seed = seed; /* far from its neighbours' */
@@ -282,12 +342,13 @@ static inline void random_fill(random_maker *m, tn_arena *arena, uint64_t seed) 
     m->symbols = chance(m, 30);
     m->focus = chance(m, 45);
     m->most = chance(m, 3) ? RANDOM_LARGE : RANDOM_ELEMENTS;
+    if (m->wild) m->most = chance(m, 80) ? RANDOM_WILD : RANDOM_ELEMENTS;
     m->focus |= m->most > RANDOM_ELEMENTS;
     m->largest[0] = 9;
     m->largest[1] = 21;
     for (int i = 0; m->symbols && i < RANDOM_SYMBOLS; i++)
-        tn_dims_set_bounds(dims, tn_dims_symbol(dims, i ? "S" : "N"), 2, 64, 1);
-    m->bound = TN_NEW_N(arena, double, 4096);
+        tn_dims_set_bounds(dims, tn_dims_symbol(dims, i ? "S" : "N"), m->wild ? 1 : 2, 64, 1);
+    m->bound = m->wild ? NULL : TN_NEW_N(arena, double, 4096);
     for (int sources = 1 + (int)pick(m, 3); sources > 0; sources--) {
         tn_shape s = random_shape(m);
         fresh(m, chance(m, 75) ? TN_f32 : random_dtype(m), &s);
@@ -302,6 +363,17 @@ static inline void random_fill(random_maker *m, tn_arena *arena, uint64_t seed) 
     }
     if (!m->g->outputs.len) random_output(m, m->value[m->count - 1].v);
     if (chance(m, 60)) random_in_place(m);
+    if (m->wild && chance(m, 25)) random_gradient(m);
+}
+
+/* The other half of them has the ends of types in its inputs. */
+static inline random_maker *random_wild_graph(tn_arena *arena, uint64_t seed) {
+    random_maker *m = TN_NEW(arena, random_maker);
+    m->wild = true;
+    m->edge = seed % 2;
+    m->apart = seed / 2 % 2;
+    random_fill(m, arena, seed);
+    return m;
 }
 
 static inline random_maker *random_graph(tn_arena *arena, uint64_t seed) {

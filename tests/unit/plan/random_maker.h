@@ -4,7 +4,10 @@
  * of them may have; 0 means that the value is exact: a multiple of 2^unit that its type holds
  * whatever the order of the sums. Only exact values are rounded, compared, sorted or searched for
  * extremes, everything else is smooth: so a difference beyond the bound is a bug. What the builder
- * refuses is left out. */
+ * refuses is left out.
+ *
+ * Wild graphs have any operation on any value, of all types; their values count as exact here, and what
+ * a result may differ by is found by evaluating (rounding_slack.h). */
 #ifndef TENON_TESTS_RANDOM_MAKER_H
 #define TENON_TESTS_RANDOM_MAKER_H
 
@@ -15,10 +18,12 @@
 enum {
     RANDOM_VALUES = 96,
     RANDOM_ELEMENTS = 1500, /* of a value; large graphs have fewer and larger ones */
+    RANDOM_WILD = 150,      /* of most wild graphs: so many are checked that each is small */
     RANDOM_LARGE = 200000,
     RANDOM_PRODUCTS = 60000, /* of a contraction */
     RANDOM_RANK = 6,
-    RANDOM_SYMBOLS = 2
+    RANDOM_SYMBOLS = 2,
+    RANDOM_XS = 3 /* with a gradient */
 };
 
 typedef struct random_value {
@@ -41,6 +46,8 @@ typedef struct random_maker {
     bool focus;                      /* on what fuses: fewer kinds of operations, longer chains */
     bool apart;                      /* how often a loop runs may be data */
     bool precise;                    /* floats are f64 */
+    bool wild;
+    bool edge; /* inputs and constants hold the ends of their types (fill_edge); only wild graphs */
     int inputs;
     double *bound; /* per value of the graph: the largest difference; for the outermost graph */
 } random_maker;
@@ -65,12 +72,17 @@ static inline int64_t shape_size(const random_maker *m, const tn_shape *s) {
     return count;
 }
 
+/* Products that a contraction may need. */
+static inline int64_t most_products(const random_maker *m) {
+    return m->most == RANDOM_WILD ? RANDOM_PRODUCTS / 12 : RANDOM_PRODUCTS;
+}
+
 static inline tn_dim random_dim(random_maker *m) {
     static const int64_t sizes[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 16, 17, 20, 33, 40, 70};
     static const int64_t large[] = {2, 7, 16, 40, 64, 100, 230, 1000, 5000, 40000, 150000};
     if (m->symbols && chance(m, 30)) return tn_dim_of_symbol(m->g->dims, chance(m, 50) ? "N" : "S");
     if (m->most > RANDOM_ELEMENTS && chance(m, 60)) return large[pick(m, TN_COUNT(large))];
-    if (chance(m, 2)) return 0;
+    if (chance(m, m->wild ? 4 : 2)) return 0;
     if (chance(m, 12)) return 1;
     return sizes[pick(m, TN_COUNT(sizes))];
 }
@@ -98,12 +110,8 @@ static inline tn_dtype dtype_of(const random_maker *m, tn_value v) {
     return tn_graph_type(m->g, v)->dtype;
 }
 
-static inline int digits_of(tn_dtype dtype) {
-    return dtype == TN_f64 ? 53 : dtype == TN_f32 ? 24 : dtype == TN_f16 ? 11 : 8;
-}
-
 static inline double rounding(tn_dtype dtype) {
-    return ldexp(1, 1 - digits_of(dtype));
+    return last_place(dtype);
 }
 
 /* Keeps a value if the builder made it and it is worth having. `error` < 0: exact if it fits. */
@@ -114,12 +122,15 @@ static inline void keep(random_maker *m, tn_value v, double size, int unit, doub
     }
     tn_shape s = shape_of(m, v);
     tn_dtype dtype = dtype_of(m, v);
-    if (!tn_dtype_is_float(dtype)) {
+    if (m->wild) {
+        size = 1;
+        error = unit = 0;
+    } else if (!tn_dtype_is_float(dtype)) {
         error = 0;
         unit = 0;
         size = fmin(size, ldexp(1, tn_dtype_bits(dtype)));
     } else {
-        bool exact = error <= 0 && size <= ldexp(1, digits_of(dtype) + unit) && size < 60000;
+        bool exact = error <= 0 && size <= ldexp(1, significant_bits(dtype) + unit) && size < 60000;
         error = exact ? 0 : fmax(error, 0) + 2 * rounding(dtype) * size;
     }
     if (m->bound && !m->depth) m->bound[v] = error;
@@ -146,6 +157,7 @@ static inline tn_dtype random_dtype(random_maker *m) {
                                      TN_f32, TN_f16, TN_bf16, TN_f64,  TN_i32, TN_i32,
                                      TN_i64, TN_u8,  TN_i8,   TN_bool, TN_u32, TN_i16};
     tn_dtype dtype = types[pick(m, TN_COUNT(types))];
+    if (m->wild && chance(m, 25)) dtype = (tn_dtype)pick(m, TN_DTYPE_COUNT);
     return m->precise && tn_dtype_is_float(dtype) ? TN_f64 : dtype;
 }
 
@@ -156,17 +168,21 @@ static inline random_value fresh(random_maker *m, tn_dtype dtype, const tn_shape
     if (m->depth || m->inputs > 12 || (chance(m, 45) && tn_shape_is_const(shape))) {
         if (tn_shape_is_const(shape)) {
             tn_array a = tn_array_new(m->g->arena, dtype, shape->rank, shape->dim);
-            fill_small(&a, test_random(&m->seed));
+            if (m->edge)
+                fill_edge(&a, test_random(&m->seed));
+            else
+                fill_small(&a, test_random(&m->seed));
             v = tn_b_constant(&m->b, &a);
         } else {
             v = tn_b_full(&m->b, dtype, shape, 1);
         }
     } else {
         m->inputs++;
-        v = tn_b_input(&m->b, tn_arena_printf(m->g->arena, "x%d", m->inputs), dtype, shape);
+        const char *kind = m->edge ? FILL_EDGE : "";
+        v = tn_b_input(&m->b, tn_arena_printf(m->g->arena, "x%d%s", m->inputs, kind), dtype, shape);
     }
     bool is_float = tn_dtype_is_float(dtype);
-    random_value x = {v, is_float ? 2 : 8, 0, is_float ? -2 : 0};
+    random_value x = {v, m->wild ? 1 : is_float ? 2 : 8, 0, is_float ? -2 : 0};
     if (m->bound && !m->depth) m->bound[v] = 0;
     if (m->count < RANDOM_VALUES) m->value[m->count++] = x;
     return x;

@@ -147,7 +147,7 @@ static inline void make_dot(random_maker *m) {
     for (int i = 0; i < nm; i++) points *= (double)dim_value(m, r[i]);
     for (int i = 0; i < nn; i++) points *= (double)dim_value(m, c[i]);
     if (points > 2 * (double)m->most ||
-        points * terms > 2 * (double)m->most + (pieces ? 4 : 1) * RANDOM_PRODUCTS)
+        points * terms > 2 * (double)m->most + (pieces ? 4 : 1) * (double)most_products(m))
         return;
     int at_x[TN_MAX_RANK], at_y[TN_MAX_RANK];
     bool weights = dtype == TN_f32 && nk > 0 && tn_shape_is_const(&y) && chance(m, 35);
@@ -181,7 +181,7 @@ static inline void make_ragged(random_maker *m) {
     tn_dim rows = random_dim(m), depth = random_dim(m), columns = random_dim(m),
            groups = 1 + pick(m, 4);
     tn_shape xs = {2, {rows, depth}}, ws = {3, {groups, depth, columns}};
-    if (shape_size(m, &xs) * dim_value(m, columns) > RANDOM_PRODUCTS) return;
+    if (shape_size(m, &xs) * dim_value(m, columns) > most_products(m)) return;
     int at[TN_MAX_RANK];
     random_value x = operand(m, TN_f32, &xs, at), w = fresh(m, TN_f32, &ws);
     tn_shape px = shape_of(m, x.v);
@@ -239,7 +239,7 @@ static inline void make_conv(random_maker *m) {
     x.dim[x.rank++] = w.dim[w.rank++] = c;
     w.dim[w.rank++] = o;
     terms *= (double)c;
-    if ((double)(shape_size(m, &x) * o) * terms > RANDOM_PRODUCTS) return;
+    if ((double)(shape_size(m, &x) * o) * terms > most_products(m)) return;
     int at[TN_MAX_RANK];
     random_value p = operand(m, TN_f32, &x, at), q = operand(m, TN_f32, &w, at);
     if (tn_graph_type(m->g, p.v)->shape.rank != x.rank) return;
@@ -265,7 +265,7 @@ static inline void make_planes(random_maker *m) {
     s.dim[s.rank++] = c;
     if (spatial > 1) s.dim[s.rank++] = 19 + pick(m, 3);
     s.dim[s.rank++] = spatial > 1 ? 27 + pick(m, 5) : 512 + pick(m, 60);
-    if (shape_size(m, &s) * o > RANDOM_PRODUCTS) return;
+    if (shape_size(m, &s) * o > most_products(m)) return;
     random_value x = fresh(m, TN_f32, &s);
     tn_array weights = tn_array_new(m->g->arena, TN_f32, 2, (int64_t[]){o, c});
     fill_small(&weights, test_random(&m->seed));

@@ -56,7 +56,7 @@ static inline void make_column_parts(random_maker *m) {
     int64_t depth = pick(m, 24), width = pick(m, 20);
     tn_dim rows = random_dim(m), gap = chance(m, 20) ? 3 : 0;
     tn_shape left = {2, {rows, depth}};
-    if (shape_size(m, &left) * count * width > RANDOM_PRODUCTS) return;
+    if (shape_size(m, &left) * count * width > most_products(m)) return;
     tn_array a = tn_array_new(m->g->arena, TN_f32, 2, (int64_t[]){depth, count * width + gap});
     fill_small(&a, test_random(&m->seed));
     random_value x = fresh(m, TN_f32, &left), whole, part[4];
@@ -100,7 +100,7 @@ static inline void make_siblings(random_maker *m) {
             right = (tn_shape){2, {depth, width}};
         }
         double terms = (double)dim_value(m, depth), all = (double)shape_size(m, &left);
-        if (all * (double)dim_value(m, width) > RANDOM_PRODUCTS) return;
+        if (all * (double)dim_value(m, width) > most_products(m)) return;
         int at[TN_MAX_RANK];
         tn_shape before = i ? shape_of(m, x.v) : left;
         if (i == 0 || !tn_shape_equal(&before, &left)) {

@@ -3,6 +3,7 @@
 #ifndef TENON_TESTS_SHRINK_GRAPH_H
 #define TENON_TESTS_SHRINK_GRAPH_H
 
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -11,18 +12,26 @@
 typedef struct shrink_graph {
     tn_arena *arena;
     const tn_graph *graph;
-    const double *bound; /* per value of `graph` */
+    const double *bound; /* per value of `graph`; or NULL */
+    const char *kind;    /* ends the names of inputs that nodes become; or NULL */
     /* True when the graph fails (called in a child process); may crash. */
     bool (*fails)(void *context, const tn_graph *g, const double *bound);
     void *context;
 } shrink_graph;
+
+/* Ends the process when it has computed for so long, or waited for much longer. */
+static inline void shrink_limit_time(int seconds) {
+    struct itimerval limit = {.it_value = {.tv_sec = seconds}};
+    setitimer(ITIMER_PROF, &limit, NULL);
+    alarm((unsigned)seconds * 20);
+}
 
 /* Runs `fails` in a child; a crash or a hang of a minute counts as failing. */
 static inline bool shrink_fails(const shrink_graph *s, const tn_graph *g, const double *bound) {
     fflush(NULL);
     pid_t child = fork();
     if (child == 0) {
-        alarm(60);
+        shrink_limit_time(60);
         _exit(s->fails(s->context, g, bound) ? 1 : 0);
     }
     int status;
@@ -50,7 +59,7 @@ static inline tn_graph *shrink_copy(const shrink_graph *s, tn_node change, int h
     tn_error err = TN_ERROR_INIT;
     uint8_t *needed = TN_NEW_N(s->arena, uint8_t, g->nodes.len);
     tn_value *map = TN_NEW_N(s->arena, tn_value, g->values.len);
-    *bound = TN_NEW_N(s->arena, double, g->values.len + 8);
+    *bound = s->bound ? TN_NEW_N(s->arena, double, g->values.len + 8) : NULL;
     for (uint32_t i = 0; i < g->outputs.len; i++)
         if (output == UINT32_MAX || (i == output) != without)
             needed[tn_graph_value(g, g->outputs.data[i].value)->node] = 1;
@@ -68,7 +77,8 @@ static inline tn_graph *shrink_copy(const shrink_graph *s, tn_node change, int h
             for (uint32_t r = 0; r < info->out_count; r++) {
                 const tn_type *type = tn_graph_type(g, info->out + r);
                 tn_attrs_input a = {type->dtype, type->shape, 0};
-                const char *name = tn_arena_printf(s->arena, "s%u", info->out + r);
+                const char *name =
+                    tn_arena_printf(s->arena, "s%u%s", info->out + r, s->kind ? s->kind : "");
                 if (tn_graph_add(to, TN_OP_input, NULL, 0, &a, name, &map[info->out + r], &err))
                     return NULL;
                 to->values.data[map[info->out + r]].name = name;
@@ -76,7 +86,7 @@ static inline tn_graph *shrink_copy(const shrink_graph *s, tn_node change, int h
         } else if (tn_graph_copy_node(to, g, n, map, NULL, &err) != TN_OK) {
             return NULL;
         }
-        for (uint32_t r = 0; r < info->out_count; r++)
+        for (uint32_t r = 0; s->bound && r < info->out_count; r++)
             (*bound)[map[info->out + r]] = s->bound[info->out + r];
     }
     for (uint32_t i = 0; i < g->outputs.len; i++)

@@ -161,7 +161,8 @@ static void report(batch_lab *t, const plan_case *c) {
     for (uint32_t v = 0; v < c->graph->values.len; v++) bound[v] = INFINITY;
     for (uint32_t i = 0; i < c->graph->outputs.len; i++)
         bound[c->graph->outputs.data[i].value] = c->bound[i];
-    shrink_graph s = {&t->t.arena, c->graph, bound, is_planned_wrongly, NULL};
+    shrink_graph s = {
+        .arena = &t->t.arena, .graph = c->graph, .bound = bound, .fails = is_planned_wrongly};
     tn_str text;
     shrink(&s);
     tn_str_init(&text);

@@ -1,0 +1,138 @@
+/* Differential testing: random graphs give the same numbers by the reference, interpreted and compiled.
+ *
+ *   differential [smooth|wild] [FIRST] [COUNT] [none|quick|users|all] [BATCH]
+ *
+ * checks the graphs of COUNT numbers from FIRST on (tests/unit/plan/random_check.h), BATCH of them in one
+ * compile: none; for this machine with few of the compiler's passes; as users have them; for every
+ * target that this machine runs. A failure is told with its number and the smallest graph that fails,
+ * as text; exit 1 then. With - for FIRST the graph is read as text from stdin. */
+#include "unit/plan/random_check.h"
+
+enum { BATCH = 50, SECONDS = 900, MOST_FAILURES = 25 };
+
+typedef struct options {
+    random_check check;
+    bool compile;
+    uint64_t first, count;
+    uint32_t batch;
+} options;
+
+/* Counters that child processes share. */
+static random_counts *shared_counts(void) {
+    void *memory = mmap(NULL, sizeof(random_counts), PROT_READ | PROT_WRITE,
+                        MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
+static bool interpret_batch(const random_check *check, uint64_t first, uint32_t count) {
+    bool ok = true;
+    for (uint64_t seed = first; ok && seed < first + count; seed++) {
+        random_check own = *check, *k = &own;
+        tn_arena arena;
+        own.which = seed;
+        const char *why = NULL;
+        tn_arena_init(&arena, tn_allocator_system());
+        random_maker *m = random_made(k, &arena, seed);
+        ok = random_check_graph(k, m->g, m->bound, "graph", &why);
+        tn_arena_deinit(&arena);
+    }
+    return ok;
+}
+
+/* In a child, as it may crash; its messages are told again by those that look for the seed. */
+static bool passes(const options *o, uint64_t first, uint32_t count, bool compile) {
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        tn_arena arena;
+        const char *why = NULL;
+        shrink_limit_time(SECONDS);
+        tn_arena_init(&arena, tn_allocator_system());
+        bool ok = compile ? random_check_batch(&o->check, first, count, &arena, &why)
+                          : interpret_batch(&o->check, first, count);
+        if (!ok && why) fprintf(stderr, "%s\n", why);
+        _exit(ok ? 0 : 1);
+    }
+    int status;
+    waitpid(child, &status, 0);
+    return status == 0;
+}
+
+/* The number of graphs that fail. */
+static int check_batch(const options *o, uint64_t first, uint32_t count) {
+    int failed = 0;
+    random_check k = o->check;
+    k.counts = NULL;
+    if (!passes(o, first, count, false))
+        for (uint32_t i = 0; i < count; i++) failed += !random_check_seed(&k, first + i);
+    if (failed || !o->compile || passes(o, first, count, true)) return failed;
+    k.compile = true;
+    for (uint32_t i = 0; i < count; i++) failed += !random_check_seed(&k, first + i);
+    if (!failed) fprintf(stderr, "seeds from %llu fail together only\n", (unsigned long long)first);
+    return failed + !failed;
+}
+
+static void report(const options *o, uint64_t done, int failed) {
+    const random_counts *c = o->check.counts;
+    printf("%s: seeds from %llu: %llu graphs, %llu compiled (%llu kernels), %d failed; of %llu "
+           "elements "
+           "%.1f %% are undefined\n",
+           o->check.wild ? "wild" : "smooth", (unsigned long long)o->first,
+           (unsigned long long)done, (unsigned long long)c->compiled,
+           (unsigned long long)c->kernels, failed, (unsigned long long)c->elements,
+           c->elements ? 100.0 * (double)c->undefined / (double)c->elements : 0.0);
+    fflush(stdout);
+}
+
+static int check_text(options *o) {
+    static char text[1 << 20];
+    size_t size = fread(text, 1, sizeof text, stdin);
+    tn_arena arena;
+    tn_graph *g;
+    tn_error err = TN_ERROR_INIT;
+    const char *why = NULL;
+    tn_arena_init(&arena, tn_allocator_system());
+    o->check.compile = o->compile;
+    o->check.one = false;
+    bool ok = tn_graph_parse(&arena, text, size, &g, &err) == TN_OK;
+    if (!ok) why = err.message;
+    ok = ok && random_check_graph(&o->check, g, NULL, "graph", &why);
+    printf("%s\n", ok ? "equal" : why);
+    tn_arena_deinit(&arena);
+    return !ok;
+}
+
+static bool read_options(int argc, char **argv, options *o) {
+    *o = (options){.first = 1, .count = 1000, .batch = BATCH};
+    const char *how = argc > 4 ? argv[4] : "quick";
+    o->check.wild = argc > 1 && !strcmp(argv[1], "wild");
+    if (argc > 2) o->first = strtoull(argv[2], NULL, 10);
+    if (argc > 3) o->count = strtoull(argv[3], NULL, 10);
+    if (argc > 5) o->batch = (uint32_t)TN_MAX(1, atoi(argv[5]));
+    o->compile = strcmp(how, "none") != 0;
+    o->check.best = strcmp(how, "all") != 0;
+    o->check.quick = !strcmp(how, "quick");
+    o->check.one = true;
+    o->check.counts = shared_counts();
+    return o->check.counts && (argc < 2 || o->check.wild || !strcmp(argv[1], "smooth")) &&
+           (!o->compile || !o->check.best || o->check.quick || !strcmp(how, "users"));
+}
+
+int main(int argc, char **argv) {
+    options o;
+    if (!read_options(argc, argv, &o)) {
+        fprintf(stderr, "usage: differential [smooth|wild] [FIRST] [COUNT] [none|quick|users|all] "
+                        "[BATCH]\n");
+        return 2;
+    }
+    if (argc > 2 && !strcmp(argv[2], "-")) return check_text(&o);
+    int failed = 0;
+    uint64_t done = 0;
+    while (done < o.count && failed < MOST_FAILURES) {
+        uint32_t n = (uint32_t)TN_MIN((uint64_t)o.batch, o.count - done);
+        failed += check_batch(&o, o.first + done, n);
+        done += n;
+        if (done / 1000 != (done - n) / 1000 || done == o.count) report(&o, done, failed);
+    }
+    return failed != 0;
+}
