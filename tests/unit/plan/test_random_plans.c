@@ -2,7 +2,7 @@
  * the program that runs as many as one likes. */
 #include "unit/plan/random_check.h"
 
-enum { SMOOTH = 220, SMOOTH_COMPILED = 24, WILD = 200, WILD_COMPILED = 40, COMPILED_FIRST = 5000 };
+enum { SMOOTH = 180, SMOOTH_COMPILED = 24, WILD = 120, WILD_COMPILED = 16, COMPILED_FIRST = 5000 };
 
 static void check_interpreted(bool wild, uint64_t count) {
     random_check k = {.wild = wild, .one = wild};
