@@ -313,6 +313,26 @@ static void test_save__into_a_missing_folder_is_an_error(void **state) {
     lab_deinit(&s.l);
 }
 
+/* ---- seeds of the fuzz target ------------------------------------------------------------------- */
+
+static void test_load__seeds_are_of_this_version(void **state) {
+    (void)state;
+    static const char *const seeds[] = {"if",   "loop",     "lstm",  "quant",
+                                        "scan", "function", "einsum"};
+    for (size_t i = 0; i < TN_COUNT(seeds); i++) {
+        char path[128];
+        tn_error err = TN_ERROR_INIT;
+        tn_program_file f;
+        tn_arena arena;
+        tn_arena_init(&arena, tn_allocator_system());
+        snprintf(path, sizeof path, "tests/fuzz/corpus/program/%s.tn", seeds[i]);
+        if (tn_program_load(&f, &arena, path, &err) != TN_OK)
+            fail_msg("%s; scripts/fuzz_seeds.sh writes them anew", err.message);
+        tn_program_close(&f);
+        tn_arena_deinit(&arena);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_file__round_trip),
@@ -322,6 +342,7 @@ int main(void) {
         cmocka_unit_test(test_load__refuses_flipped_bits),
         cmocka_unit_test(test_load__survives_hostile_structures),
         cmocka_unit_test(test_load__external_weights_must_not_have_changed),
+        cmocka_unit_test(test_load__seeds_are_of_this_version),
         cmocka_unit_test(test_save__into_a_missing_folder_is_an_error),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
