@@ -2,6 +2,7 @@
 #include "import/onnx/context.h"
 
 #include "import/onnx/scope.h"
+#include "ops/ops_common.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -77,6 +78,18 @@ tn_type tn_o_type(tn_o *o, int i) {
 
 int tn_o_rank(tn_o *o, int i) {
     return tn_o_type(o, i).shape.rank;
+}
+
+bool tn_o_expect(tn_o *o, int i, const char *what, int rank, const tn_dim *dims) {
+    tn_shape wanted = {.rank = rank};
+    if (!tn_o_ok(o) || !tn_o_has(o, i)) return tn_o_ok(o);
+    tn_type type = tn_o_type(o, i);
+    if (rank) memcpy(wanted.dim, dims, sizeof *dims * (size_t)rank);
+    if (!tn_o_ok(o) || tn_shape_equal(&type.shape, &wanted)) return tn_o_ok(o);
+    tn_type expected = {type.dtype, wanted};
+    tn_o_fail(o, TN_INVALID, "its %s (input %d) is %s; expected %s", what, i,
+              tn_type_text(o->dims, &type).at, tn_type_text(o->dims, &expected).at);
+    return false;
 }
 
 tn_value tn_o_widen(tn_o *o, tn_value x) {

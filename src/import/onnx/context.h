@@ -52,6 +52,8 @@ tn_value tn_o_in(tn_o *o, int i);    /* an error when it is absent */
 tn_value tn_o_in_or_none(tn_o *o, int i);
 tn_type tn_o_type(tn_o *o, int i); /* of input i; does not build it */
 int tn_o_rank(tn_o *o, int i);
+/* An error when input i is given and has another shape: "its scale (input 1) is f32[2]; expected [3]". */
+bool tn_o_expect(tn_o *o, int i, const char *what, int rank, const tn_dim *dims);
 
 int tn_o_out_count(const tn_o *o);
 bool tn_o_wants(const tn_o *o, int i); /* result i has a name */

@@ -386,6 +386,8 @@ static void import_roi_align(tn_o *o) {
                   "are not known before a run; set sampling_ratio");
     check_region_size(o, &r);
     tn_value x = tn_o_in(o, 0), regions = tn_o_in(o, 1), batch = tn_o_in(o, 2);
+    if (tn_b_rank(o->b, regions) == 2)
+        tn_o_expect(o, 2, "batch indices", 1, (tn_dim[]){tn_b_dim(o->b, regions, 0)});
     tn_o_out(o, 0, tn_b_roi_align(o->b, x, regions, batch, &r));
 }
 

@@ -96,7 +96,11 @@ static void import_one_hot(tn_o *o) {
     tn_known depth;
     int64_t axis = tn_o_int(o, "axis", -1);
     if (!tn_o_need_known(o, 1, "depth", &depth)) return;
+    int64_t classes;
     if (depth.count != 1) tn_o_fail(o, TN_INVALID, "its depth is not a scalar");
+    if (tn_o_ok(o) && tn_dim_const_value(o->dims, depth.at[0], &classes) && classes < 0)
+        tn_o_fail(o, TN_INVALID, "its depth is %lld", (long long)classes);
+    tn_o_expect(o, 2, "values", 1, (tn_dim[]){2});
     int at = tn_o_axis(o, axis, tn_b_rank(o->b, index) + 1);
     if (!tn_o_ok(o)) return;
     tn_value off = tn_b_squeeze(o->b, tn_b_slice_axis(o->b, values, 0, 0, 1, 1), 0);
@@ -129,6 +133,7 @@ static void import_reverse_sequence(tn_o *o) {
     int rank = tn_b_rank(o->b, x);
     int batch = tn_o_axis(o, tn_o_int(o, "batch_axis", 1), rank);
     int time = tn_o_axis(o, tn_o_int(o, "time_axis", 0), rank);
+    if (tn_o_ok(o)) tn_o_expect(o, 1, "lengths", 1, (tn_dim[]){tn_b_dim(o->b, x, batch)});
     tn_o_out(o, 0, tn_b_reverse_sequence(o->b, x, lengths, batch, time));
 }
 

@@ -178,6 +178,9 @@ static void import_where(tn_o *o) {
 
 static void import_prelu(tn_o *o) {
     tn_value x = tn_o_in(o, 0), slope = tn_o_in(o, 1);
+    if (tn_b_rank(o->b, slope) > tn_b_rank(o->b, x))
+        tn_o_fail(o, TN_INVALID, "its slope has %d axes, its input %d", tn_b_rank(o->b, slope),
+                  tn_b_rank(o->b, x));
     tn_o_out(o, 0, tn_b_prelu(o->b, x, slope));
 }
 

@@ -100,6 +100,20 @@ static bool read_kernel(tn_o *o, window *w, tn_value weight) {
     return tn_o_ok(o);
 }
 
+/* The attributes 'kernel_shape' and 'group' beside the weight. */
+static void check_kernel(tn_o *o, const window *w, tn_value weight) {
+    int64_t group = tn_o_int(o, "group", 1);
+    if (tn_o_ok(o) && (group < 1 || group > INT32_MAX))
+        tn_o_fail(o, TN_INVALID, "attribute 'group' is %lld", (long long)group);
+    for (int i = 0; i < w->spatial && tn_b_rank(o->b, weight) == w->spatial + 2; i++) {
+        tn_dim have = tn_b_dim(o->b, weight, 2 + i);
+        if (tn_o_ok(o) && have != w->kernel[i])
+            tn_o_fail(o, TN_INVALID,
+                      "attribute 'kernel_shape' holds %lld for spatial axis %d, the weight differs",
+                      (long long)w->kernel[i], i);
+    }
+}
+
 /* Padding for a result of ceil(size / stride). */
 static void pad_same(tn_o *o, window *w, tn_value x) {
     if (w->auto_pad != PAD_SAME_UPPER && w->auto_pad != PAD_SAME_LOWER) return;
@@ -133,6 +147,7 @@ bool tn_o_conv_options(tn_o *o, tn_value x, tn_value weight, tn_conv_options *ou
     window w;
     *out = (tn_conv_options){.groups = 1};
     if (!read_window(o, tn_b_rank(o->b, x), &w) || !read_kernel(o, &w, weight)) return false;
+    check_kernel(o, &w, weight);
     pad_same(o, &w, x);
     *out = conv_options(o, &w);
     return tn_o_ok(o);
@@ -142,6 +157,7 @@ static void import_conv(tn_o *o) {
     tn_value x = tn_o_in(o, 0), weight = tn_o_in(o, 1), bias = tn_o_in_or_none(o, 2);
     tn_conv_options c;
     if (!tn_o_conv_options(o, x, weight, &c)) return;
+    tn_o_expect(o, 2, "bias", 1, (tn_dim[]){tn_b_dim(o->b, weight, 0)});
     tn_o_out(o, 0, tn_b_conv(o->b, x, weight, bias, &c));
 }
 
@@ -174,7 +190,14 @@ static void import_conv_transpose(tn_o *o) {
     window w;
     int64_t output_pad[TN_MAX_SPATIAL];
     if (!read_window(o, tn_b_rank(o->b, x), &w) || !read_kernel(o, &w, weight)) return;
+    check_kernel(o, &w, weight);
     read_list(o, "output_padding", w.spatial, 0, output_pad);
+    for (int i = 0; i < w.spatial && tn_o_ok(o); i++)
+        if (output_pad[i] < 0 || output_pad[i] >= TN_MAX(w.stride[i], w.dilation[i]))
+            tn_o_fail(o, TN_INVALID,
+                      "attribute 'output_padding' holds %lld; expected less than the stride or the "
+                      "dilation",
+                      (long long)output_pad[i]);
     pad_transposed(o, &w, x, output_pad);
     tn_conv_options c = conv_options(o, &w);
     for (int i = 0; i < w.spatial; i++) c.output_pad[i] = output_pad[i];
@@ -259,6 +282,20 @@ static void import_global_lp_pool(tn_o *o) {
 
 /* ---- normalisation ------------------------------------------------------------------------------ */
 
+/* Inputs 1 to `last` have a number per channel. */
+static void expect_channels(tn_o *o, int last) {
+    tn_shape x = tn_o_type(o, 0).shape;
+    if (tn_o_ok(o) && x.rank < 2)
+        tn_o_fail(o, TN_INVALID, "its input has %d axes; expected [N, C, …]", x.rank);
+    for (int i = 1; i <= last && tn_o_ok(o); i++)
+        tn_o_expect(o, i,
+                    i == 1   ? "scale"
+                    : i == 2 ? "bias"
+                    : i == 3 ? "mean"
+                             : "variance",
+                    1, &x.dim[1]);
+}
+
 static void import_batch_norm(tn_o *o) {
     tn_value x = tn_o_in(o, 0), running[2] = {TN_NO_VALUE, TN_NO_VALUE};
     tn_batch_norm n = {
@@ -269,6 +306,7 @@ static void import_batch_norm(tn_o *o) {
         .epsilon = tn_o_float(o, "epsilon", (double)1e-5f),
         .momentum = tn_o_float(o, "momentum", (double)0.9f),
     };
+    expect_channels(o, 4);
     if (!tn_o_int(o, "training_mode", 0)) {
         tn_o_out(o, 0, tn_b_batch_norm(o->b, x, &n));
         return;
@@ -299,6 +337,7 @@ static void import_rms_norm(tn_o *o) {
 static void import_instance_norm(tn_o *o) {
     tn_value x = tn_o_in(o, 0), scale = tn_o_in(o, 1), bias = tn_o_in(o, 2);
     double epsilon = tn_o_float(o, "epsilon", (double)1e-5f);
+    expect_channels(o, 2);
     tn_o_out(o, 0, tn_b_instance_norm(o->b, x, scale, bias, epsilon));
 }
 
@@ -307,6 +346,9 @@ static void import_group_norm(tn_o *o) {
     tn_value x = tn_o_in(o, 0), p[2] = {tn_o_in(o, 1), tn_o_in(o, 2)};
     int64_t groups = tn_o_need_int(o, "num_groups");
     if (tn_o_ok(o) && groups < 1) tn_o_fail(o, TN_INVALID, "num_groups is %lld", (long long)groups);
+    if (o->version >= 21) expect_channels(o, 2);
+    for (int i = 1; i < 3 && o->version < 21; i++)
+        tn_o_expect(o, i, i == 1 ? "scale" : "bias", 1, (tn_dim[]){groups});
     if (!tn_o_ok(o)) return;
     tn_dim channels = tn_b_dim(o->b, x, 1);
     for (int i = 0; i < 2 && o->version < 21; i++) {

@@ -7,6 +7,20 @@ static tn_quant quant_of(tn_o *o, int scale) {
     return q;
 }
 
+/* One number, one per element of the axis, or one per block of it; the zero as the scale. */
+static void check_scale(tn_o *o, const tn_quant *q) {
+    tn_shape x = tn_o_type(o, 0).shape, scale = tn_o_type(o, 1).shape;
+    int axis = q->axis < 0 ? q->axis + x.rank : q->axis;
+    if (!tn_o_ok(o) || scale.rank == 0 || axis < 0 || axis >= x.rank) return;
+    if (q->block) {
+        x.dim[axis] = tn_dim_ceildiv(o->dims, x.dim[axis], q->block);
+        tn_o_expect(o, 1, "scale", x.rank, x.dim);
+    } else if (scale.rank != 1 || scale.dim[0] != 1) {
+        tn_o_expect(o, 1, "scale", 1, &x.dim[axis]);
+    }
+    tn_o_expect(o, 2, "zero point", scale.rank, scale.dim);
+}
+
 /* The same with a place along an axis; blocks came with opset 21. */
 static tn_quant quant_along(tn_o *o) {
     tn_quant q = quant_of(o, 1);
@@ -17,6 +31,7 @@ static tn_quant quant_along(tn_o *o) {
         tn_o_fail(o, TN_INVALID, "its axis is %lld and its block_size %lld", (long long)axis,
                   (long long)q.block);
     q.axis = (int)axis;
+    check_scale(o, &q);
     return q;
 }
 

@@ -39,6 +39,21 @@ static void check_hidden(tn_o *o, const tn_rnn *r) {
                   (long long)have);
 }
 
+/* W [D, G·H, I], R [D, G·H, H], bias [D, 2·G·H], with the directions and gates first. */
+static void check_shapes(tn_o *o, const tn_rnn *r) {
+    int gates = r->kind == TN_RNN_LSTM ? 4 : r->kind == TN_RNN_GRU ? 3 : 1;
+    tn_dim directions = r->direction == TN_RNN_BIDIRECTIONAL ? 2 : 1;
+    tn_shape x = tn_o_type(o, 0).shape, back = tn_o_type(o, 2).shape;
+    if (tn_o_ok(o) && (x.rank != 3 || back.rank != 3))
+        tn_o_fail(o, TN_INVALID, "its input has %d axes and R %d; expected 3 each", x.rank,
+                  back.rank);
+    if (!tn_o_ok(o)) return;
+    tn_dim hidden = back.dim[2], rows = tn_dim_mul(o->dims, hidden, gates);
+    tn_o_expect(o, 1, "W", 3, (tn_dim[]){directions, rows, x.dim[2]});
+    tn_o_expect(o, 2, "R", 3, (tn_dim[]){directions, rows, hidden});
+    tn_o_expect(o, 3, "bias", 2, (tn_dim[]){directions, tn_dim_mul(o->dims, rows, 2)});
+}
+
 static void import_recurrent(tn_o *o, tn_rnn_kind kind, int activations) {
     static const char *const directions[] = {"forward", "reverse", "bidirectional", NULL};
     tn_rnn r = {
@@ -63,6 +78,7 @@ static void import_recurrent(tn_o *o, tn_rnn_kind kind, int activations) {
     }
     if (!read_activations(o, &r, activations)) return;
     check_hidden(o, &r);
+    check_shapes(o, &r);
     tn_rnn_result result = tn_b_rnn(o->b, &r);
     tn_o_out(o, 0, result.y);
     tn_o_out(o, 1, result.h);

@@ -190,7 +190,11 @@ static void import_reshape(tn_o *o) {
             }
             shape.dim[i] = from.shape.dim[i];
         }
-        if (number && value == -1 && open < 0)
+        if (number && value == -1 && open >= 0) {
+            tn_o_fail(o, TN_INVALID, "-1 stands at axes %d and %d of its shape", open, i);
+            return;
+        }
+        if (number && value == -1)
             open = i;
         else
             rest = tn_dim_mul(o->dims, rest, shape.dim[i]);
@@ -271,6 +275,9 @@ static void import_expand(tn_o *o) {
 static tn_value tile(tn_o *o, tn_value x, const tn_dim *repeat) {
     tn_shape s = tn_b_type(o->b, x).shape, split = {0}, wide = {0}, merged = s;
     for (int i = 0; i < s.rank; i++) {
+        int64_t times;
+        if (tn_dim_const_value(o->dims, repeat[i], &times) && times < 0)
+            return tn_o_fail(o, TN_INVALID, "axis %d repeated %lld times", i, (long long)times);
         if (repeat[i] != 1 && split.rank + 2 + s.rank - i - 1 > TN_MAX_RANK)
             return tn_o_fail(o, TN_UNSUPPORTED, "too many repeated axes");
         if (repeat[i] != 1) {
@@ -490,7 +497,8 @@ static void import_trilu(tn_o *o) {
     tn_value x = tn_o_in(o, 0);
     bool lower = !tn_o_int(o, "upper", 1);
     tn_value k = tn_o_has(o, 1) ? tn_o_in(o, 1) : tn_b_scalar_int(o->b, TN_i64, 0);
-    if (tn_b_rank(o->b, k) == 1) k = tn_b_squeeze(o->b, k, 0);
+    if (tn_b_rank(o->b, k) == 1 && tn_o_expect(o, 1, "k", 1, (tn_dim[]){1}))
+        k = tn_b_squeeze(o->b, k, 0);
     tn_o_out(o, 0, tn_b_triangle(o->b, x, lower, k));
 }
 
