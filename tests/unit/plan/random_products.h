@@ -239,7 +239,7 @@ static inline void make_conv(random_maker *m) {
     x.dim[x.rank++] = w.dim[w.rank++] = c;
     w.dim[w.rank++] = o;
     terms *= (double)c;
-    if ((double)(shape_size(m, &x) * o) * terms > most_products(m)) return;
+    if ((double)(shape_size(m, &x) * o) * terms > (double)most_products(m)) return;
     int at[TN_MAX_RANK];
     random_value p = operand(m, TN_f32, &x, at), q = operand(m, TN_f32, &w, at);
     if (tn_graph_type(m->g, p.v)->shape.rank != x.rank) return;

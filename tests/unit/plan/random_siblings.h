@@ -100,7 +100,7 @@ static inline void make_siblings(random_maker *m) {
             right = (tn_shape){2, {depth, width}};
         }
         double terms = (double)dim_value(m, depth), all = (double)shape_size(m, &left);
-        if (all * (double)dim_value(m, width) > most_products(m)) return;
+        if (all * (double)dim_value(m, width) > (double)most_products(m)) return;
         int at[TN_MAX_RANK];
         tn_shape before = i ? shape_of(m, x.v) : left;
         if (i == 0 || !tn_shape_equal(&before, &left)) {
