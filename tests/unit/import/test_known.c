@@ -129,13 +129,13 @@ static void test_known__values_that_come_from_data(void **state) {
     (void)state;
     imported i;
     wire g = {.len = 0};
-    wire_input(&g, "x", W_FLOAT, "4");
-    wire_add_node(&g, "NonZero x > y");
-    wire_output(&g, "y", W_INT64, "?,?");
+    wire_input(&g, "s", W_INT64, "2");
+    wire_add_node(&g, "ConstantOfShape s > y");
+    wire_output(&g, "y", W_FLOAT, "?,?");
     import_model(&i, &g);
     assert_int_equal(i.status, TN_OK);
     assert_null(i.import.graph);
-    assert_string_equal(i.import.need_values.data[0], "x");
+    assert_string_equal(i.import.need_values.data[0], "s");
     import_done(&i);
 }
 
