@@ -64,6 +64,9 @@ typedef struct tn_model_options {
     const tn_model
         *threads_of; /* runs on that model's threads, for models that run in turn; `threads` is
                                    not looked at. NULL: on its own */
+    /* Compile the kernels of a .tn program although this user did not write it here: they are code, and run
+     * unchecked. Else such a program is interpreted, which is slow, and every access checked. */
+    bool trust;
 } tn_model_options;
 #define TN_MODEL_OPTIONS_INIT                                                                      \
     { .size = sizeof(tn_model_options) }

@@ -46,9 +46,14 @@ static tn_status compile(cli *c, cli_model *m, tn_session **s, tn_error *err) {
     TN_CHECK(bind(c, m, s, err));
     TN_CHECK(cli_dump_check(c, &m->dump, err));
     if (!source) {
-        TN_CHECK(tn_artifact_save(tn_session_artifact(*s), false, file, err));
+        TN_CHECK(tn_session_save(*s, file, err));
         return report(c, m, &file, 1, err);
     }
+    if (tn_session_artifact(*s)->stats.foreign)
+        return tn_error_set(err, TN_INVALID,
+                            "%s was not compiled by this user here, and its kernels are code; "
+                            "--trust writes them as C",
+                            c->options.positional.at[0]);
     cli_emitted files;
     const tn_target *target = tn_model_compiler(m->model)->target;
     TN_CHECK(cli_emit_c(c, *s, target, file, &files, err));

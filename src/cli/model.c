@@ -53,6 +53,7 @@ tn_status cli_model_options(cli *c, tn_model_options *out, cli_dump *dump, tn_er
     out->no_opt = o->no_opt;
     out->no_cache = o->no_cache;
     out->no_tuned = o->no_tuned;
+    out->trust = o->trust;
     *dump = (cli_dump){.stage = o->dump_after};
     tn_str_init(&dump->stages);
     if (o->dump_after) {

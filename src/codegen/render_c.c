@@ -255,17 +255,23 @@ static void reserve_names(render *r) {
 
 /* ---- the head of the function --------------------------------------------------------------- */
 
-static void comment(const tn_loop *k, tn_str *out) {
-    tn_str_appendf(out, "\n/* %s", k->name);
-    const char *text = k->note ? k->note : "";
-    if (*text) tn_str_append(out, ": ");
+/* Never the end of the comment, whatever the text is. */
+static void comment_text(const char *text, tn_str *out) {
     for (const char *p = text; *p; p++) {
-        if (p[0] == '*' && p[1] == '/')
-            tn_str_append(out, "* ");
-        else if (p[0] == '\n')
+        bool ends = *p == '/' && out->len && out->data[out->len - 1] == '*';
+        if (*p == '\n')
             tn_str_append(out, "\n * ");
-        else if (!(p > text && p[-1] == '*' && p[0] == '/'))
-            tn_str_append_char(out, *p);
+        else
+            tn_str_append_char(out, ends ? ' ' : *p);
+    }
+}
+
+static void comment(const tn_loop *k, tn_str *out) {
+    tn_str_append(out, "\n/* ");
+    comment_text(k->name, out);
+    if (k->note && *k->note) {
+        tn_str_append(out, ": ");
+        comment_text(k->note, out);
     }
     tn_str_append(out, " */\n");
 }

@@ -4,6 +4,8 @@
 
 #include <inttypes.h>
 
+enum { MAX_SIZE_PARTS = 1 << 14 };
+
 typedef struct checker {
     const tn_loop *k;
     tn_error *err;
@@ -13,7 +15,7 @@ typedef struct checker {
     bool *var_open;    /* loop variable */
     bool *stmt_seen;
     uint32_t scope, scopes, depth;
-    bool in_vector, sizes_only;
+    bool in_vector;
 } checker;
 
 static tn_status refuse(checker *c, const char *kind, uint32_t id, const char *why) {
@@ -123,9 +125,8 @@ static tn_status check_expr(checker *c, tn_lx id) {
 /* ---- expressions in their place ------------------------------------------------------------- */
 
 static bool leaf_visible(const checker *c, const tn_lexpr *x) {
-    if (x->kind == TN_LX_LET) return !c->sizes_only && c->let_open[x->index];
-    if (x->kind == TN_LX_VAR) return !c->sizes_only && c->var_open[x->index];
-    return !(x->kind == TN_LX_LOAD && c->sizes_only);
+    if (x->kind == TN_LX_LET) return c->let_open[x->index];
+    return x->kind != TN_LX_VAR || c->var_open[x->index];
 }
 
 /* Every variable and LET that `e` needs can be seen here. */
@@ -134,7 +135,7 @@ static bool visible(checker *c, tn_lx e) {
     const tn_lexpr *x = tn_l_expr(c->k, e);
     if (!leaf_visible(c, x) || !visible(c, x->a) || !visible(c, x->b) || !visible(c, x->c))
         return false;
-    if (!c->sizes_only) c->seen_in[e] = c->scope + 1;
+    c->seen_in[e] = c->scope + 1;
     return true;
 }
 
@@ -145,11 +146,24 @@ static tn_status check_use(checker *c, tn_ls id, tn_lx e, tn_dtype dtype) {
     return TN_OK;
 }
 
+/* Whether `e` is made of constants, parameters, operations and selects alone, and as a tree of no more than
+ * `*budget` of them: its value is asked for without remembering those of its parts. */
+static bool is_size(const checker *c, tn_lx e, uint32_t *budget) {
+    if (!e) return true;
+    if ((*budget)-- == 0) {
+        *budget = 0;
+        return false;
+    }
+    const tn_lexpr *x = tn_l_expr(c->k, e);
+    if (x->kind == TN_LX_CONST || x->kind == TN_LX_SCALAR) return true;
+    return (x->kind == TN_LX_OP || x->kind == TN_LX_SELECT) && is_size(c, x->a, budget) &&
+           is_size(c, x->b, budget) && is_size(c, x->c, budget);
+}
+
 static tn_status check_size(checker *c, tn_lx e, const char *what) {
-    c->sizes_only = true;
-    bool right = e && e < c->k->exprs.len && tn_l_type(c->k, e) == TN_i64 && visible(c, e);
-    c->sizes_only = false;
-    EXPECT(right, what, 0, "its size is not an i64 expression over the parameters");
+    uint32_t budget = MAX_SIZE_PARTS;
+    bool right = e && e < c->k->exprs.len && tn_l_type(c->k, e) == TN_i64 && is_size(c, e, &budget);
+    EXPECT(right, what, 0, "its size is not a short i64 expression over the parameters");
     return TN_OK;
 }
 

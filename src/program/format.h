@@ -27,6 +27,17 @@ typedef enum tn__section_kind {
     TN__SECTION_SOURCE, /* bytes of source `index` */
 } tn__section_kind;
 
+/* Where a section of a kind begins at the earliest, behind `at`: sections follow each other so, ordered
+ * by kind and index, and nothing else is in the file. */
+static inline uint64_t tn__section_offset(uint32_t kind, uint64_t at) {
+    uint64_t unit = kind == TN__SECTION_PREPARED ? TN__PROGRAM_PAGE : 64;
+    return (at + unit - 1) / unit * unit;
+}
+
+/* SHA-256 of what decides which bytes a program reads and writes: all but the weights. */
+void tn__program_identity(const void *structure, size_t structure_size, const void *kernels,
+                          size_t kernels_size, char out[65]);
+
 /* ---- writing -------------------------------------------------------------------------------- */
 
 static inline void tn__put(tn_str *out, uint64_t value, int bytes) {

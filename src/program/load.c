@@ -1,8 +1,9 @@
 /* Reading program files, which may be damaged or hostile. See format.h.
  *
- * Order of trust: head and section table against the file's size and their hash; the hash of every
- * section, but for weights that this boot wrote; counts against the bytes that are left; at last
- * tn_program_verify on the whole. */
+ * Order of trust: head and section table against the file's size and their hash; sections without holes
+ * or overlaps; the hash of each, but for weights of a cache entry that this boot wrote; counts against the
+ * bytes that are left; at last tn_program_verify on the whole. That the kernels, which are code, stay
+ * inside their buffers is not proven here: see tn_program_file.identity. */
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -25,6 +26,7 @@ typedef struct loader {
     tn__reader r;
     tn__dims_reader dims;
     tn_hash128 boot, written; /* ids of this boot and of the file's */
+    bool own;                 /* an entry of the cache */
 } loader;
 
 static tn_status damaged(const loader *l, const char *what, tn_error *err) {
@@ -49,30 +51,57 @@ static bool is_known(tn_hash128 boot) {
 }
 
 static bool written_now(const loader *l) {
-    return is_known(l->written) && l->written.lo == l->boot.lo && l->written.hi == l->boot.hi;
+    return l->own && is_known(l->written) && l->written.lo == l->boot.lo &&
+           l->written.hi == l->boot.hi;
 }
 
 static bool holds_weights(const section *s) {
     return s->kind == TN__SECTION_PREPARED || s->kind == TN__SECTION_SOURCE;
 }
 
-static tn_status take_section(loader *l, tn__reader *r, section *out, tn_error *err) {
+static bool all_zero(const uint8_t *data, uint64_t size) {
+    for (uint64_t i = 0; i < size; i++)
+        if (data[i]) return false;
+    return true;
+}
+
+/* Reads the entry of a section that begins behind `*at`, and moves `*at` behind it. */
+static tn_status take_section(loader *l, tn__reader *r, uint64_t *at, section *out, tn_error *err) {
     const tn_file_map *map = &l->f->map;
     out->kind = tn__take32(r);
     out->index = tn__take32(r);
-    uint64_t offset = tn__take64(r);
+    uint64_t offset = tn__take64(r), begin = tn__section_offset(out->kind, *at);
     out->size = tn__take64(r);
     tn_hash128 expected = {0};
     expected.lo = tn__take64(r);
     expected.hi = tn__take64(r);
-    if (r->failed || offset > map->size || out->size > map->size - offset || offset % 64)
+    if (out->kind < TN__SECTION_STRUCTURE || out->kind > TN__SECTION_SOURCE ||
+        (out->kind != TN__SECTION_SOURCE && out->index))
+        return damaged(l, "a section of an unknown kind", err);
+    if (r->failed || offset > map->size || out->size > map->size - offset)
         return damaged(l, "a section lies outside the file", err);
+    if (offset < begin) return damaged(l, "sections overlap", err);
+    if (offset > begin || !all_zero(map->data + *at, offset - *at))
+        return damaged(l, "bytes that belong to no section", err);
+    *at = offset + out->size;
     out->data = map->data + offset;
     if (holds_weights(out) && written_now(l)) return TN_OK;
     tn_hash128 hash = tn_hash128_of(out->data, out->size);
     if (hash.lo != expected.lo || hash.hi != expected.hi)
         return damaged(l, "its contents were changed", err);
     return TN_OK;
+}
+
+/* By kind and index, each once, to the end of the file. */
+static tn_status take_table(loader *l, tn__reader *r, const section_list *list, tn_error *err) {
+    uint64_t at = TN__PROGRAM_HEAD + (uint64_t)list->count * TN__PROGRAM_SECTION;
+    for (uint32_t i = 0; i < list->count; i++) {
+        section *s = &list->data[i];
+        TN_CHECK(take_section(l, r, &at, s, err));
+        if (i > 0 && (s->kind < s[-1].kind || (s->kind == s[-1].kind && s->index <= s[-1].index)))
+            return damaged(l, "a section is there twice, or not in order", err);
+    }
+    return at == l->f->map.size ? TN_OK : damaged(l, "bytes behind the last section", err);
 }
 
 static tn_status take_sections(loader *l, section_list *out, tn_error *err) {
@@ -101,8 +130,7 @@ static tn_status take_sections(loader *l, section_list *out, tn_error *err) {
     if (hash.lo != lo || hash.hi != hi) return damaged(l, "its contents were changed", err);
     out->data = TN_NEW_N(l->arena, section, out->count);
     r = (tn__reader){.arena = l->arena, .at = table, .left = room};
-    for (uint32_t i = 0; i < out->count; i++) TN_CHECK(take_section(l, &r, &out->data[i], err));
-    return TN_OK;
+    return take_table(l, &r, out, err);
 }
 
 static const section *find_section(const section_list *s, uint32_t kind, uint32_t index) {
@@ -314,6 +342,12 @@ static tn_status take_kernels(loader *l, const section *s, tn_error *err) {
 static tn_status open_source(loader *l, uint32_t i, tn_error *err) {
     tn_prog_source *s = &l->p->sources.data[i];
     tn_file_map *m = &l->f->source_maps[i];
+    if (!l->own) /* what a file names by absolute paths could be anybody's */
+        return tn_error_set(
+            err, TN_INVALID,
+            "%s: the weights are in another file, as only entries of the cache have "
+            "them; 'tenon compile' writes programs that hold theirs",
+            l->path);
     TN_TRY(err, tn_file_map_open(m, s->path, err), "%s: weights", l->path);
     if (m->device != s->device || m->inode != s->inode || m->size != s->size ||
         m->mtime_ns != s->mtime_ns)
@@ -326,6 +360,9 @@ static tn_status open_source(loader *l, uint32_t i, tn_error *err) {
 
 static tn_status find_weights(loader *l, const section_list *sections, tn_error *err) {
     tn_program *p = l->p;
+    uint32_t inside = 0, held = 0;
+    for (uint32_t i = 0; i < sections->count; i++)
+        inside += sections->data[i].kind == TN__SECTION_SOURCE;
     l->f->source_maps = TN_NEW_N(l->arena, tn_file_map, p->sources.len);
     for (uint32_t i = 0; i < p->sources.len; i++) {
         tn_prog_source *s = &p->sources.data[i];
@@ -333,10 +370,12 @@ static tn_status find_weights(loader *l, const section_list *sections, tn_error 
             TN_CHECK(open_source(l, i, err));
             continue;
         }
+        held++;
         const section *bytes = find_section(sections, TN__SECTION_SOURCE, i);
         if (!bytes || bytes->size != s->size) return damaged(l, "weights are missing", err);
         s->data = bytes->data;
     }
+    if (inside != held) return damaged(l, "weights that nothing reads", err);
     const section *prepared = find_section(sections, TN__SECTION_PREPARED, 0);
     if ((prepared ? prepared->size : 0) != p->prepared_bytes)
         return damaged(l, "prepared weights are missing", err);
@@ -346,7 +385,7 @@ static tn_status find_weights(loader *l, const section_list *sections, tn_error 
 
 /* The weights were found whole: until the next boot they are believed. */
 static void note_boot(const loader *l) {
-    if (!is_known(l->written) || !is_known(l->boot) || written_now(l)) return;
+    if (!l->own || !is_known(l->written) || !is_known(l->boot) || written_now(l)) return;
     tn_str id;
     tn_str_init_with(&id, tn_arena_allocator(l->arena));
     tn__put64(&id, l->boot.lo);
@@ -361,18 +400,24 @@ static tn_status load_guarded(void *argument, tn_error *err) {
     loader *l = argument;
     section_list sections = {0};
     TN_CHECK(take_sections(l, &sections, err));
-    TN_CHECK(take_structure(l, find_section(&sections, TN__SECTION_STRUCTURE, 0), err));
-    TN_CHECK(take_kernels(l, find_section(&sections, TN__SECTION_KERNELS, 0), err));
+    const section *structure = find_section(&sections, TN__SECTION_STRUCTURE, 0);
+    const section *kernels = find_section(&sections, TN__SECTION_KERNELS, 0);
+    TN_CHECK(take_structure(l, structure, err));
+    TN_CHECK(take_kernels(l, kernels, err));
+    if (!l->own)
+        tn__program_identity(structure->data, structure->size, kernels->data, kernels->size,
+                             l->f->identity);
     TN_TRY(err, tn_program_verify(l->p, err), "%s", l->path);
     TN_CHECK(find_weights(l, &sections, err));
     note_boot(l);
     return TN_OK;
 }
 
-tn_status tn_program_load(tn_program_file *f, tn_arena *arena, const char *path, tn_error *err) {
+tn_status tn_program_load(tn_program_file *f, tn_arena *arena, const char *path, bool own,
+                          tn_error *err) {
     *f = (tn_program_file){0};
     TN_CHECK(tn_file_map_open(&f->map, path, err));
-    loader l = {.f = f, .p = &f->program, .arena = arena, .path = path};
+    loader l = {.f = f, .p = &f->program, .arena = arena, .path = path, .own = own};
     tn_status status = tn_guard(load_guarded, &l, err);
     if (status != TN_OK) tn_program_close(f);
     return status;

@@ -154,9 +154,10 @@ void tn_program_buffer_uses(const tn_program *p, uint8_t *used);
 uint32_t tn_program_last_position(const tn_program *p, const tn_prog_step *s);
 
 /* The whole program with its weights (`prepared` may be NULL when prepared_bytes is 0). Weight
- * bytes are copied into the file unless `external` keeps them by reference (the cache does). */
+ * bytes are copied into the file unless `external` keeps them by reference (the cache does). `identity`
+ * (may be NULL) is that of tn_program_file. */
 tn_status tn_program_save(const tn_program *p, const void *prepared, bool external,
-                          const char *path, tn_error *err);
+                          const char *path, char identity[65], tn_error *err);
 
 /* Whether the file begins like a program file. */
 bool tn_program_is_file(const char *path);
@@ -166,9 +167,14 @@ typedef struct tn_program_file {
     const uint8_t *prepared; /* in the map */
     tn_file_map map;
     tn_file_map *source_maps; /* external weight files, by source; closed with the file */
+    char identity[65];        /* SHA-256 of steps and kernels, in hex; "" of an own file */
 } tn_program_file;
-/* Validates and maps; a source file that changed since is TN_INVALID. */
-tn_status tn_program_load(tn_program_file *f, tn_arena *arena, const char *path, tn_error *err);
+/* Validates and maps. `own`: an entry of the cache, which nobody else can write. Only such a one may have its
+ * weights in other files (one that changed since is TN_INVALID), and only its kernels are known to stay
+ * inside their buffers; those of another file are compiled if somebody trusts its identity, else
+ * interpreted, which checks every access. */
+tn_status tn_program_load(tn_program_file *f, tn_arena *arena, const char *path, bool own,
+                          tn_error *err);
 void tn_program_close(tn_program_file *f);
 
 #endif

@@ -258,16 +258,12 @@ static void choose_sections(saver *s) {
             add_section(s, TN__SECTION_SOURCE, i, s->sources.data[i].data, s->sources.data[i].size);
 }
 
-static uint64_t align_to(uint64_t at, uint64_t unit) {
-    return (at + unit - 1) / unit * unit;
-}
-
-/* Prepared weights begin on a page, other sections on 64 bytes. Returns the size of the file. */
+/* Returns the size of the file. */
 static uint64_t place_sections(saver *s) {
     uint64_t at = TN__PROGRAM_HEAD + (uint64_t)s->sections.len * TN__PROGRAM_SECTION;
     for (uint32_t i = 0; i < s->sections.len; i++) {
         section *x = &s->sections.data[i];
-        x->offset = align_to(at, x->kind == TN__SECTION_PREPARED ? TN__PROGRAM_PAGE : 64);
+        x->offset = tn__section_offset(x->kind, at);
         at = x->offset + x->size;
     }
     return at;
@@ -338,8 +334,16 @@ static tn_status save_guarded(void *argument, tn_error *err) {
     return tn_error_set(err, TN_IO, "cannot write %s: %s", s->name, strerror(errno));
 }
 
+void tn__program_identity(const void *structure, size_t structure_size, const void *kernels,
+                          size_t kernels_size, char out[65]) {
+    char parts[129];
+    tn_sha256_hex(structure, structure_size, parts);
+    tn_sha256_hex(kernels, kernels_size, parts + 64);
+    tn_sha256_hex(parts, 128, out);
+}
+
 tn_status tn_program_save(const tn_program *p, const void *prepared, bool external,
-                          const char *path, tn_error *err) {
+                          const char *path, char identity[65], tn_error *err) {
     if (p->prepared_bytes && !prepared)
         return tn_error_set(err, TN_INVALID, "%s: the program was not prepared yet", path);
     saver s = {.p = p, .prepared = prepared, .external = external};
@@ -352,6 +356,8 @@ tn_status tn_program_save(const tn_program *p, const void *prepared, bool extern
     tn_str *const texts[] = {&s.tables, &s.body, &s.kernels, &s.head};
     for (size_t i = 0; i < TN_COUNT(texts); i++) tn_str_init(texts[i]);
     tn_status status = tn_guard(save_guarded, &s, err);
+    if (identity)
+        tn__program_identity(s.tables.data, s.tables.len, s.kernels.data, s.kernels.len, identity);
     for (size_t i = 0; i < TN_COUNT(texts); i++) tn_str_deinit(texts[i]);
     tn_arena_deinit(&s.arena);
     if (close(s.fd) != 0 && status == TN_OK)

@@ -109,13 +109,30 @@ static const char *note_taker(checker *c, uint32_t id) {
     return NULL;
 }
 
+/* Prepared weights follow each other without holes or overlaps; `*end` is where the last one ends. */
+static const char *place_fault(const tn_prog_buffer *b, uint64_t *end) {
+    uint64_t bytes;
+    if (b->store != TN_STORE_PREPARED) return NULL;
+    if (b->offset < *end) return "prepared weights overlap";
+    if (b->offset > *end) return "bytes that belong to no prepared weight";
+    if (!bytes_of(b, &bytes) || bytes > UINT64_MAX - b->offset - 63) return "too large";
+    *end += (bytes + 63) / 64 * 64;
+    return NULL;
+}
+
 static tn_status check_buffers(checker *c) {
+    uint64_t end = 0;
     for (uint32_t i = 0; i < c->p->buffers.len; i++) {
-        const char *fault = buffer_fault(c->p, &c->p->buffers.data[i]);
+        const tn_prog_buffer *b = &c->p->buffers.data[i];
+        const char *fault = buffer_fault(c->p, b);
+        if (!fault) fault = place_fault(b, &end);
         if (!fault) fault = note_taker(c, i);
         if (fault) return tn_error_set(c->err, TN_INVALID, "program: buffer %u: %s", i, fault);
     }
-    return TN_OK;
+    if (end == c->p->prepared_bytes) return TN_OK;
+    return tn_error_set(c->err, TN_INVALID,
+                        "program: %llu bytes are prepared, %llu belong to weights",
+                        (unsigned long long)c->p->prepared_bytes, (unsigned long long)end);
 }
 
 static const char *port_fault(const tn_program *p, const tn_prog_port *port) {

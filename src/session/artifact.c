@@ -1,6 +1,7 @@
 /* Building and loading compiled models. See artifact.h. */
 #include "session/artifact.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
@@ -266,19 +267,62 @@ tn_status tn_artifact_build(tn_artifact *a, const tn_workshop *w, const tn_graph
     return tn_artifact_finish(a, err);
 }
 
-tn_status tn_artifact_load(tn_artifact *a, const tn_workshop *w, const char *path, tn_error *err) {
+/* ---- program files -------------------------------------------------------------------------- */
+
+/* The cache's entry that says that this user wrote the program. */
+typedef struct mark {
+    char name[72];
+} mark;
+
+static mark mark_of(const char identity[65]) {
+    mark m;
+    snprintf(m.name, sizeof m.name, "%.64s.own", identity);
+    return m;
+}
+
+static bool is_trusted(const tn_artifact *a, const tn_workshop *w) {
+    tn_cache_entry entry;
+    if (w->options.trust || !a->file.identity[0]) return true;
+    bool known = tn_cache_get(&w->compiler.cache, mark_of(a->file.identity).name, &entry);
+    if (known) tn_cache_entry_close(&entry);
+    return known;
+}
+
+static void warn_foreign(const char *path) {
+    tn_log_write(
+        TN_LOG_WARN,
+        "%s was not compiled by this user here: its kernels are interpreted, which is slow, "
+        "and each access is checked; --trust compiles them, as code that you trust",
+        path);
+}
+
+tn_status tn_artifact_load(tn_artifact *a, const tn_workshop *w, const char *path, bool own,
+                           tn_error *err) {
     double start = tn_seconds();
-    TN_CHECK(tn_program_load(&a->file, &a->arena, path, err));
+    TN_CHECK(tn_program_load(&a->file, &a->arena, path, own, err));
     double loaded = tn_seconds();
     a->stats.load = loaded - start;
     a->program = &a->file.program;
     TN_CHECK(make_executable(a, w, err));
-    TN_CHECK(build_kernels(&a->kernels, a, TN_KERNELS_RUN, w, err));
+    a->stats.foreign = !is_trusted(a, w);
+    if (!a->stats.foreign)
+        TN_CHECK(build_kernels(&a->kernels, a, TN_KERNELS_RUN, w, err));
+    else if (w->compiler.has_cc)
+        warn_foreign(path);
     take_kernels(a);
     a->stats.kernels = tn_seconds() - loaded;
     return TN_OK;
 }
 
-tn_status tn_artifact_save(const tn_artifact *a, bool external, const char *path, tn_error *err) {
-    return tn_program_save(a->program, a->executable.prepared, external, path, err);
+tn_status tn_artifact_store(const tn_artifact *a, const char *path, tn_error *err) {
+    return tn_program_save(a->program, a->executable.prepared, true, path, NULL, err);
+}
+
+tn_status tn_artifact_save(const tn_artifact *a, const tn_cache *cache, const char *path,
+                           tn_error *err) {
+    char identity[65];
+    TN_CHECK(tn_program_save(a->program, a->executable.prepared, false, path, identity, err));
+    if (!a->stats.foreign && tn_cache_usable(cache))
+        (void)tn_cache_put(cache, mark_of(identity).name, "", 0);
+    return TN_OK;
 }

@@ -17,6 +17,7 @@
 typedef struct tn_artifact_stats {
     double import, plan, kernels, prepare, load, store;
     bool program_cached, kernels_cached, interpreted;
+    bool foreign; /* a file of somebody else, whose kernels are interpreted */
 } tn_artifact_stats;
 
 /* Compiling the kernels of runs on a thread of its own; its results are the artifact's `kernels`. */
@@ -85,12 +86,18 @@ tn_status tn_artifact_finish(tn_artifact *a, tn_error *err);
 /* Both of them; trial->like must outlive the artifact. */
 tn_status tn_artifact_build(tn_artifact *a, const tn_workshop *w, const tn_graph *g,
                             const tn_artifact_trial *trial, tn_error *err);
-/* Maps a program file and compiles its kernels (or finds them in the cache). */
-tn_status tn_artifact_load(tn_artifact *a, const tn_workshop *w, const char *path, tn_error *err);
+/* Maps a program file and compiles its kernels (or finds them in the cache). `own`: an entry of the cache.
+ * Kernels are code that nobody has shown to stay inside its buffers: those of other files are compiled only if
+ * this user wrote the program (its identity is in the cache) or says `trust`, else interpreted. */
+tn_status tn_artifact_load(tn_artifact *a, const tn_workshop *w, const char *path, bool own,
+                           tn_error *err);
 tn_artifact *tn_artifact_retain(tn_artifact *a);
 void tn_artifact_release(tn_artifact *a);
 
-/* Writes the program file; `external` as in tn_program_save. */
-tn_status tn_artifact_save(const tn_artifact *a, bool external, const char *path, tn_error *err);
+/* Writes an entry of the cache, which refers to the files that its weights lie in. */
+tn_status tn_artifact_store(const tn_artifact *a, const char *path, tn_error *err);
+/* Writes a program file that holds its weights, and notes in `cache` that this user wrote it. */
+tn_status tn_artifact_save(const tn_artifact *a, const tn_cache *cache, const char *path,
+                           tn_error *err);
 
 #endif

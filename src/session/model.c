@@ -63,7 +63,7 @@ static tn_status set_signature(tn_model *m, tn_artifact *a, tn_error *err) {
 static tn_status open_program(tn_model *m, tn_error *err) {
     tn_artifact *a = tn_artifact_new();
     if (!a) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
-    tn_status status = tn_artifact_load(a, &m->workshop, m->path, err);
+    tn_status status = tn_artifact_load(a, &m->workshop, m->path, false, err);
     if (status == TN_OK && (a->program->need_values.len || a->program->need_dims.len))
         status = tn_error_set(err, TN_INVALID, "%s: the program was never specialised", m->path);
     if (status == TN_OK) return set_signature(m, a, err);
@@ -289,7 +289,7 @@ tn_status tn_model_save(tn_model *m, const char *path, tn_error *err) {
     if (tn_model_need_count(m) > 0)
         return tn_error_set(err, TN_INVALID, "%s is compiled once its %s is known; give it first",
                             tn__model_name(m), tn_model_need(m, 0));
-    return tn_artifact_save(m->signature, false, path, err);
+    return tn_artifact_save(m->signature, &m->workshop.compiler.cache, path, err);
 }
 
 const tn_artifact *tn_model_artifact(const tn_model *m) {

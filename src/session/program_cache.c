@@ -31,7 +31,7 @@ bool tn_program_cache_load(const tn_workshop *w, const char *name, tn_artifact *
     tn_artifact *a = tn_artifact_new();
     if (!a) return false;
     tn_error why = TN_ERROR_INIT;
-    if (tn_artifact_load(a, w, path, &why) == TN_OK) {
+    if (tn_artifact_load(a, w, path, true, &why) == TN_OK) {
         a->stats.program_cached = true;
         tn_cache_touch(cache, name);
         *out = a;
@@ -52,7 +52,7 @@ void tn_program_cache_store(const tn_workshop *w, const char *name, tn_artifact 
     tn_error err = TN_ERROR_INIT;
     double start = tn_seconds();
     if (!tn_cache_path(cache, name, path) || a->program->prepared_bytes > cache->limit) return;
-    if (tn_artifact_save(a, true, path, &err) == TN_OK)
+    if (tn_artifact_store(a, path, &err) == TN_OK)
         tn_cache_trim(cache);
     else
         tn_cache_warn(cache, &err);

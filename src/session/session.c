@@ -194,7 +194,7 @@ tn_status tn_session_run(tn_session *s, const tn_buffer *inputs, int input_count
 
 tn_status tn_session_save(tn_session *s, const char *path, tn_error *err) {
     if (!s->artifact) return tn_error_set(err, TN_INVALID, "%s: nothing is compiled yet", path);
-    return tn_artifact_save(s->artifact, false, path, err);
+    return tn_artifact_save(s->artifact, &s->model->workshop.compiler.cache, path, err);
 }
 
 const tn_artifact *tn_session_artifact(const tn_session *s) {

@@ -12,6 +12,19 @@ json "x['structure'] is None and len(x['groups']) > 3"
 expect 0 "$tenon" compile "$digits" -o "$work/d.tn" --json
 json "x['schema'] == 'tenon.compile/1' and x['files'][0].endswith('d.tn')"
 
+# Of somebody else's program the kernels are not compiled, unless that is wished for.
+expect 0 env TENON_CACHE="$work/elsewhere" "$tenon" run "$work/d.tn" -i "$images" -o "$work/foreign"
+err_has "d.tn was not compiled by this user here: its kernels are interpreted"
+same "$work/tn/logits.npy" "$work/foreign/logits.npy" 2e-5
+expect 1 env TENON_CACHE="$work/elsewhere" "$tenon" compile "$work/d.tn" --emit c -o "$work/foreign.c"
+err_has "its kernels are code"
+expect 0 env TENON_CACHE="$work/elsewhere" "$tenon" compile "$work/d.tn" -o "$work/laundered.tn"
+expect 0 env TENON_CACHE="$work/elsewhere" "$tenon" run "$work/laundered.tn" -i "$images" -o "$work/foreign"
+err_has "laundered.tn was not compiled by this user here"
+expect 0 env TENON_CACHE="$work/elsewhere" "$tenon" run "$work/d.tn" -i "$images" -o "$work/foreign" --trust
+nothing_on err
+same "$work/tn/logits.npy" "$work/foreign/logits.npy" 0
+
 head -c 2000 "$work/d.tn" >"$work/cut.tn"
 expect 1 "$tenon" run "$work/cut.tn" -i "$images"
 err_has "cut.tn"

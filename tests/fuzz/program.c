@@ -110,7 +110,7 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t most, unsigned
 static tn_status load(void *argument, tn_error *err) {
     input *in = argument;
     tn_program_file f;
-    TN_CHECK(tn_program_load(&f, &in->arena, in->path, err));
+    TN_CHECK(tn_program_load(&f, &in->arena, in->path, false, err));
     tn_str text;
     tn_str_init_with(&text, tn_arena_allocator(&in->arena));
     tn_program_print(&f.program, &text);

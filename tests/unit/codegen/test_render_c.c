@@ -543,6 +543,34 @@ static void test_render__softmax(void **state) {
     lab_deinit(&l);
 }
 
+/* Names and notes come from models: none of them ends the comment that it stands in. */
+static void test_render__no_name_leaves_its_comment(void **state) {
+    (void)state;
+    static const char *const names[] = {"a*/ int leaked; /*", "*", "/", "**//", "a\n*/ int leaked;",
+                                        "*/*/int leaked;"};
+    for (size_t i = 0; i < TN_COUNT(names) * TN_COUNT(names); i++) {
+        lab l;
+        tn_str text;
+        tn_error err = TN_ERROR_INIT;
+        tn_prelude prelude;
+        lab_init(&l, 24);
+        tn_str_init(&text);
+        tn_prelude_init(&prelude);
+        lab_case *c = lab_new(&l, "softmax");
+        softmax(c);
+        c->k.name = names[i % TN_COUNT(names)];
+        c->k.note = names[i / TN_COUNT(names)];
+        assert_int_equal(
+            tn_render_c_function(&c->k, tn_target_native(), "f", &prelude, &text, &err), TN_OK);
+        const char *begin = strstr(tn_str_text(&text), "/*"), *end = strstr(begin + 2, "*/");
+        assert_non_null(end);
+        assert_memory_equal(end, "*/\nvoid f(", 10);
+        tn_str_deinit(&text);
+        tn_prelude_deinit(&prelude);
+        lab_deinit(&l);
+    }
+}
+
 /* TENON_UPDATE=1 writes the file anew. */
 static void test_render__text(void **state) {
     (void)state;
@@ -587,6 +615,7 @@ int main(void) {
         cmocka_unit_test(test_render__scratch_tickets_and_work),
         cmocka_unit_test(test_render__product),
         cmocka_unit_test(test_render__softmax),
+        cmocka_unit_test(test_render__no_name_leaves_its_comment),
         cmocka_unit_test(test_render__text),
         cmocka_unit_test(test_render__conversions),
         cmocka_unit_test(test_render__operations_of_wide_types),

@@ -62,7 +62,7 @@ static void test_expressions__are_shared_and_folded(void **state) {
 static void test_verify__accepts_and_refuses(void **state) {
     (void)state;
     tn_error err = TN_ERROR_INIT;
-    for (int wrong = 0; wrong < 10; wrong++) {
+    for (int wrong = 0; wrong < 12; wrong++) {
         fixture f;
         fixture_init(&f);
         tn_loop *k = &f.k;
@@ -97,6 +97,16 @@ static void test_verify__accepts_and_refuses(void **state) {
         }
         case 9:
             tn_l_prefetch(k, 9, num(&f, 0));
+            break;
+        case 10: /* a size is asked for without an interpreter */
+            k->buffers.data[2].size = tn_l_cast(k, tn_l_scalar(k, 0), TN_i32, false);
+            k->buffers.data[2].size = tn_l_cast(k, k->buffers.data[2].size, TN_i64, false);
+            break;
+        case 11: /* as a tree it has 2^40 leaves */
+            for (int i = 0; i < 40; i++)
+                k->buffers.data[2].size =
+                    tn_l_op2(k, TN_S_max, tn_l_op2(k, TN_S_xor, k->buffers.data[2].size, k->tasks),
+                             k->buffers.data[2].size);
             break;
         default:
             break;

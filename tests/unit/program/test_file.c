@@ -63,7 +63,7 @@ static void save_sample(const char *path) {
     sample s;
     tn_error err = TN_ERROR_INIT;
     make_sample(&s);
-    lab_assert_ok(tn_program_save(&s.l.p, s.prepared, false, path, &err), &err);
+    lab_assert_ok(tn_program_save(&s.l.p, s.prepared, false, path, NULL, &err), &err);
     lab_deinit(&s.l);
 }
 
@@ -94,7 +94,7 @@ static void test_file__round_trip(void **state) {
     save_sample(path);
     assert_true(tn_program_is_file(path));
     tn_arena_init(&arena, tn_allocator_system());
-    lab_assert_ok(tn_program_load(&f, &arena, path, &err), &err);
+    lab_assert_ok(tn_program_load(&f, &arena, path, false, &err), &err);
     assert_string_equal(f.program.name, "lab");
     assert_string_equal(f.program.errors.data[0], "node 'a': index out of range");
     assert_string_equal(f.program.groups.data[0].schedule, "tile 64");
@@ -112,7 +112,7 @@ static void print_loaded(const char *path, tn_str *text) {
     tn_arena arena;
     tn_program_file f;
     tn_arena_init(&arena, tn_allocator_system());
-    lab_assert_ok(tn_program_load(&f, &arena, path, &err), &err);
+    lab_assert_ok(tn_program_load(&f, &arena, path, false, &err), &err);
     tn_program_print(&f.program, text);
     tn_program_close(&f);
     tn_arena_deinit(&arena);
@@ -129,8 +129,8 @@ static void test_file__a_second_trip_changes_nothing(void **state) {
     tn_str_init(&b);
     save_sample(first);
     tn_arena_init(&arena, tn_allocator_system());
-    lab_assert_ok(tn_program_load(&f, &arena, first, &err), &err);
-    lab_assert_ok(tn_program_save(&f.program, f.prepared, false, second, &err), &err);
+    lab_assert_ok(tn_program_load(&f, &arena, first, false, &err), &err);
+    lab_assert_ok(tn_program_save(&f.program, f.prepared, false, second, NULL, &err), &err);
     tn_program_close(&f);
     tn_arena_deinit(&arena);
     print_loaded(first, &a);
@@ -151,9 +151,9 @@ static void test_file__kernels_keep_their_canonical_text(void **state) {
     tn_program_file f;
     sample s;
     make_sample(&s);
-    lab_assert_ok(tn_program_save(&s.l.p, s.prepared, false, path, &err), &err);
+    lab_assert_ok(tn_program_save(&s.l.p, s.prepared, false, path, NULL, &err), &err);
     tn_arena_init(&arena, tn_allocator_system());
-    lab_assert_ok(tn_program_load(&f, &arena, path, &err), &err);
+    lab_assert_ok(tn_program_load(&f, &arena, path, false, &err), &err);
     assert_int_equal(f.program.kernels.len, s.l.p.kernels.len);
     for (uint32_t i = 0; i < s.l.p.kernels.len; i++) {
         tn_str a, b;
@@ -176,14 +176,18 @@ static void write_bytes(const char *path, const uint8_t *data, size_t size) {
     lab_assert_ok(tn_file_write(path, data, size, false, &err), &err);
 }
 
-static tn_status load_once(const char *path, tn_error *err) {
+static tn_status load_as(const char *path, bool own, tn_error *err) {
     tn_arena arena;
     tn_program_file f;
     tn_arena_init(&arena, tn_allocator_system());
-    tn_status status = tn_program_load(&f, &arena, path, err);
+    tn_status status = tn_program_load(&f, &arena, path, own, err);
     tn_program_close(&f);
     tn_arena_deinit(&arena);
     return status;
+}
+
+static tn_status load_once(const char *path, tn_error *err) {
+    return load_as(path, false, err);
 }
 
 static size_t read_bytes(const char *path, uint8_t **out) {
@@ -276,6 +280,62 @@ static void test_load__survives_hostile_structures(void **state) {
     unlink(path);
 }
 
+/* Sections: structure, kernels, prepared, a source; entries of 40 bytes behind the head. */
+static void refuse_sections(const char *path, const uint8_t *bytes, size_t size,
+                            const char *words) {
+    tn_error err = TN_ERROR_INIT;
+    write_bytes(path, bytes, size);
+    assert_int_equal(load_once(path, &err), TN_INVALID);
+    if (!strstr(err.message, words)) fail_msg("%s; expected: %s", err.message, words);
+}
+
+static void test_load__refuses_holes_and_overlaps(void **state) {
+    (void)state;
+    enum { TABLE = 64, ENTRY = 40, OFFSET = 8, SIZE = 16 };
+    const char *path = in_folder("a.tn");
+    save_sample(path);
+    uint8_t *bytes, entry[ENTRY];
+    size_t size = read_bytes(path, &bytes);
+    bytes = realloc(bytes, size + 64);
+    memset(bytes + size, 0, 64);
+    uint64_t at, wider = size + 64, prepared;
+    uint8_t *kernels = bytes + TABLE + ENTRY, *third = kernels + ENTRY, *source = third + ENTRY;
+    memcpy(&at, kernels + OFFSET, 8);
+    memcpy(&prepared, third + OFFSET, 8);
+
+    bytes[prepared - 1] ^= 1; /* between two sections */
+    refuse_sections(path, bytes, size, "belong to no section");
+    bytes[prepared - 1] ^= 1;
+
+    memcpy(bytes + 16, &wider, 8);
+    refuse_sections(path, bytes, size + 64, "behind the last section");
+    memcpy(bytes + 16, &size, 8);
+
+    memcpy(entry, kernels, ENTRY);
+    memcpy(kernels + OFFSET, (uint64_t[]){at - 64}, 8);
+    fix_hashes(bytes);
+    refuse_sections(path, bytes, size, "sections overlap");
+    memcpy(kernels + OFFSET, (uint64_t[]){at + 64}, 8);
+    fix_hashes(bytes);
+    refuse_sections(path, bytes, size, "belong to no section");
+    memcpy(kernels, entry, ENTRY);
+
+    kernels[0] = 9;
+    fix_hashes(bytes);
+    refuse_sections(path, bytes, size, "unknown kind");
+    kernels[0] = 1;
+    fix_hashes(bytes);
+    refuse_sections(path, bytes, size, "there twice");
+    memcpy(kernels, entry, ENTRY);
+
+    assert_int_equal(source[0], 4);
+    source[4] = 7; /* of a source that does not exist */
+    fix_hashes(bytes);
+    refuse_sections(path, bytes, size, "weights are missing");
+    free(bytes);
+    unlink(path);
+}
+
 static void test_load__external_weights_must_not_have_changed(void **state) {
     (void)state;
     const char *path = in_folder("a.tn"), *weights = in_folder("w.bin");
@@ -291,13 +351,15 @@ static void test_load__external_weights_must_not_have_changed(void **state) {
     *s = (tn_prog_source){weights, map.device, map.inode, map.size, map.mtime_ns, map.data};
     uint32_t x = lab_input(&l, "x", TN_f32, 8), y = lab_output(&l, "y", 8);
     lab_step(&l, 0, lab_kernel(&l, "add", TN_S_add), x, w, y, 8);
-    lab_assert_ok(tn_program_save(&l.p, NULL, true, path, &err), &err);
-    lab_assert_ok(load_once(path, &err), &err);
+    lab_assert_ok(tn_program_save(&l.p, NULL, true, path, NULL, &err), &err);
+    lab_assert_ok(load_as(path, true, &err), &err);
+    assert_int_equal(load_as(path, false, &err), TN_INVALID);
+    assert_non_null(strstr(err.message, "only entries of the cache"));
     write_bytes(weights, (const uint8_t *)values, sizeof values);
-    assert_int_equal(load_once(path, &err), TN_INVALID);
+    assert_int_equal(load_as(path, true, &err), TN_INVALID);
     assert_non_null(strstr(err.message, "has changed since"));
     unlink(weights);
-    assert_int_equal(load_once(path, &err), TN_NOT_FOUND);
+    assert_int_equal(load_as(path, true, &err), TN_NOT_FOUND);
     tn_file_map_close(&map);
     lab_deinit(&l);
     unlink(path);
@@ -308,8 +370,10 @@ static void test_save__into_a_missing_folder_is_an_error(void **state) {
     sample s;
     tn_error err = TN_ERROR_INIT;
     make_sample(&s);
-    assert_int_equal(tn_program_save(&s.l.p, s.prepared, false, "/nowhere/a.tn", &err), TN_IO);
-    assert_int_equal(tn_program_save(&s.l.p, NULL, false, in_folder("a.tn"), &err), TN_INVALID);
+    assert_int_equal(tn_program_save(&s.l.p, s.prepared, false, "/nowhere/a.tn", NULL, &err),
+                     TN_IO);
+    assert_int_equal(tn_program_save(&s.l.p, NULL, false, in_folder("a.tn"), NULL, &err),
+                     TN_INVALID);
     lab_deinit(&s.l);
 }
 
@@ -341,6 +405,7 @@ int main(void) {
         cmocka_unit_test(test_load__refuses_truncated_files),
         cmocka_unit_test(test_load__refuses_flipped_bits),
         cmocka_unit_test(test_load__survives_hostile_structures),
+        cmocka_unit_test(test_load__refuses_holes_and_overlaps),
         cmocka_unit_test(test_load__external_weights_must_not_have_changed),
         cmocka_unit_test(test_load__seeds_are_of_this_version),
         cmocka_unit_test(test_save__into_a_missing_folder_is_an_error),

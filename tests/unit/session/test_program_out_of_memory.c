@@ -55,7 +55,7 @@ static void after_save(void *context, tn_status status) {
     if (status == TN_OK) assert_true(there);
     tn_arena_init(&arena, tn_allocator_system());
     if (there) {
-        check(tn_program_load(&f, &arena, file, &err), &err);
+        check(tn_program_load(&f, &arena, file, false, &err), &err);
         tn_program_close(&f);
         assert_int_equal(remove(file), 0);
     }
