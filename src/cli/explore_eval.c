@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/io.h"
+#include "base/json.h"
 #include "cli/explore.h"
 #include "explore/dataflow.h"
 
@@ -345,10 +346,8 @@ static tn_status eval_rows(const evaluator *v, json_t *rows) {
 tn_status explore_eval(cli *c, const char *path, tn_error *err) {
     json_error_t at;
     evaluator v = {.err = err};
-    FILE *stream = fopen(path, "rb");
-    if (!stream) return tn_error_set(err, TN_NOT_FOUND, "cannot open '%s'", path);
-    json_t *file = json_loadf(stream, JSON_REJECT_DUPLICATES, &at);
-    fclose(stream);
+    json_t *file = tn_json_read(path, JSON_REJECT_DUPLICATES, &at);
+    if (!file && at.line < 0) return tn_error_set(err, TN_NOT_FOUND, "cannot open '%s'", path);
     if (!file)
         return tn_error_set(err, TN_INVALID, "%s: line %d, column %d: %s", path, at.line, at.column,
                             at.text);

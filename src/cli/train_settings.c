@@ -1,12 +1,12 @@
 /* See train_settings.h. Values from a file and from the command line become assignments of text first,
  * which are read in the order: the model's name, then all the rest, the last one of a field wins. */
 #include <errno.h>
-#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/nearest.h"
+#include "base/json.h"
 #include "cli/train_settings.h"
 
 typedef enum setting_kind { INT, REAL, FLAG, TEXT, CHOICE, INTS, JSON } setting_kind;
@@ -259,7 +259,7 @@ static tn_status add_section(reader *r, const char *section, const json_t *objec
 static tn_status add_file(reader *r, const char *path, tn_error *err) {
     json_error_t at;
     const char *section;
-    json_t *root = json_load_file(path, JSON_REJECT_DUPLICATES, &at), *value;
+    json_t *root = tn_json_read(path, JSON_REJECT_DUPLICATES, &at), *value;
     tn_status status = TN_OK;
     if (!root && at.line < 0) return tn_error_set(err, TN_NOT_FOUND, "%s", at.text);
     if (!root)

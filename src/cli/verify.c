@@ -2,13 +2,13 @@
 #include "cli/verify.h"
 
 #include <dirent.h>
-#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
 #include "base/io.h"
+#include "base/json.h"
 #include "cli/values.h"
 #include "import/onnx/model.h"
 
@@ -70,7 +70,7 @@ static void choose_tolerance(checker *k) {
     cli_tolerance *t = &k->tolerance;
     *t = (cli_tolerance){1e-3, 1e-7, o->max_ulp};
     const char *path = tn_arena_printf(k->arena, "%s/data.json", k->folder);
-    json_t *data = json_load_file(path, 0, NULL), *number;
+    json_t *data = tn_json_read(path, 0, NULL), *number;
     if ((number = json_object_get(data, "rtol")) && json_is_number(number))
         t->rtol = json_number_value(number);
     if ((number = json_object_get(data, "atol")) && json_is_number(number))

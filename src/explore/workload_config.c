@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "base/json.h"
 #include "explore/workload.h"
 #include "explore/workload_graph.h"
 
@@ -359,11 +360,8 @@ tn_status tn__workload_from_config(const char *path, tn_workload *out, int capac
     json_error_t at;
     tn_workload sizes = {0};
     *count = 0;
-    FILE *file = fopen(path, "rb");
-    if (!file)
-        return tn_error_set(err, TN_NOT_FOUND, "cannot open '%s': %s", path, strerror(errno));
-    json_t *root = json_loadf(file, JSON_REJECT_DUPLICATES, &at);
-    fclose(file);
+    json_t *root = tn_json_read(path, JSON_REJECT_DUPLICATES, &at);
+    if (!root && at.line < 0) return tn_error_set(err, TN_NOT_FOUND, "%s", at.text);
     if (!root)
         return tn_error_set(err, TN_INVALID, "%s: line %d, column %d: %s", path, at.line, at.column,
                             at.text);

@@ -4,14 +4,13 @@
 #include <stdio.h>
 
 #include "base/base.h"
+#include "base/json.h"
 #include "explore/workload.h"
 
 static tn_status load(const char *path, json_t **out, tn_error *err) {
     json_error_t at;
-    FILE *file = fopen(path, "rb");
-    if (!file) return tn_error_set(err, TN_NOT_FOUND, "cannot open '%s'", path);
-    *out = json_loadf(file, JSON_REJECT_DUPLICATES, &at);
-    fclose(file);
+    *out = tn_json_read(path, JSON_REJECT_DUPLICATES, &at);
+    if (!*out && at.line < 0) return tn_error_set(err, TN_NOT_FOUND, "cannot open '%s'", path);
     if (!*out)
         return tn_error_set(err, TN_INVALID, "%s: line %d, column %d: %s", path, at.line, at.column,
                             at.text);

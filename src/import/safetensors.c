@@ -2,10 +2,11 @@
 #include "import/safetensors.h"
 
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+#include "base/json.h"
 
 enum { PREFIX = 8, MOST_HEADER = 100000000 }; /* the reference's limit */
 
@@ -224,7 +225,8 @@ static tn_status read_file(reader *r, tn_error *err) {
     json_error_t why;
     const tn_file_map *m = &r->out->map;
     TN_CHECK(find_header(r, m, &header, err));
-    json_t *root = json_loadb((const char *)m->data + PREFIX, header, JSON_REJECT_DUPLICATES, &why);
+    json_t *root = tn_json_parse(m->data + PREFIX, header, 2 * m->size + ((size_t)16 << 20),
+                                 JSON_REJECT_DUPLICATES, &why);
     tn_status status;
     if (!json_is_object(root)) {
         status = tn_error_set(err, TN_INVALID, "%s: the header is not a JSON object: %s", r->path,

@@ -1,9 +1,9 @@
 /* A family of machines from its JSON description (docs/machines.md). The quantities of a machine are rows of
  * description.def; the lists of the space and the tables of the technology are read here. */
-#include <jansson.h>
 #include <stdio.h>
 
 #include "base/nearest.h"
+#include "base/json.h"
 #include "machine/quantities.h"
 
 #define SCHEMA "tenon.machines/1"
@@ -275,11 +275,9 @@ static json_t *load_builtin(const char *name) {
 
 static tn_status load_file(const char *path, json_t **out, tn_error *err) {
     json_error_t at;
-    FILE *file = fopen(path, "rb");
-    if (!file)
+    *out = tn_json_read(path, JSON_REJECT_DUPLICATES, &at);
+    if (!*out && at.line < 0)
         return tn_error_set(err, TN_NOT_FOUND, "no file and no built-in machine has that name");
-    *out = json_loadf(file, JSON_REJECT_DUPLICATES, &at);
-    fclose(file);
     return *out ? TN_OK
                 : tn_error_set(err, TN_INVALID, "line %d, column %d: %s", at.line, at.column,
                                at.text);

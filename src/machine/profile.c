@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/io.h"
+#include "base/json.h"
 
 #define SCHEMA "tenon.machine/3"
 
@@ -60,7 +61,7 @@ bool tn_profile_read(tn_profile *p, const char *path, const char *cpu) {
     *p = (tn_profile){0};
     tn_roofs *r = &p->roofs;
     const char *id = NULL, *measured_cpu = NULL, *target = NULL;
-    json_t *json = json_load_file(path, 0, NULL), *scaling = NULL;
+    json_t *json = tn_json_read(path, 0, NULL), *scaling = NULL;
     bool ok =
         json &&
         json_unpack(json,

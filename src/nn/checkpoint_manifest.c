@@ -5,10 +5,10 @@
  *     {"name": "loader.bin", …, "blob": "loader"}]} */
 #include <ctype.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/json.h"
 #include "nn/checkpoint_inner.h"
 
 #define FORMAT "tenon checkpoint"
@@ -152,7 +152,7 @@ tn_status tn__manifest_read(tn__manifest *m, const char *folder, int64_t step, b
     m->step = step;
     TN_CHECK(tn__path(path, folder, TN__MANIFEST, err));
     TN_CHECK(tn_file_map_open(&map, path, err));
-    json_t *root = json_loadb((const char *)map.data, map.size, JSON_REJECT_DUPLICATES, &why);
+    json_t *root = tn_json_parse(map.data, map.size, 0, JSON_REJECT_DUPLICATES, &why);
     tn_status status =
         root ? parse(m, root, path, err)
              : tn_error_set(err, TN_INVALID, "%s: line %d: %s", path, why.line, why.text);

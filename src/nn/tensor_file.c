@@ -1,10 +1,10 @@
 /* Tensors from safetensors files. See tenon/checkpoint.h. */
 #include <errno.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "base/json.h"
 #include "nn/checkpoint_inner.h"
 
 struct tn_tensor_file {
@@ -156,7 +156,7 @@ static tn_status open_index(const char *path, tn_tensor_file **out, tn_error *er
     tn_file_map m;
     json_error_t why;
     TN_CHECK(tn_file_map_open(&m, path, err));
-    json_t *root = json_loadb((const char *)m.data, m.size, JSON_REJECT_DUPLICATES, &why);
+    json_t *root = tn_json_parse(m.data, m.size, 0, JSON_REJECT_DUPLICATES, &why);
     tn_status status;
     if (root)
         status = open_shards(path, json_object_get(root, "weight_map"), out, err);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/io.h"
+#include "base/json.h"
 #include "schedule/batch_pieces.h"
 
 #define SCHEMA "tenon.tuned/1"
@@ -63,7 +64,7 @@ static json_t *read_entry(const tn_tunings *t, const char *key) {
     tn_cache_entry entry;
     record_name(t, key, name);
     if (!tn_cache_get(&t->compiler->cache, name, &entry)) return NULL;
-    json_t *json = json_loadb((const char *)entry.data, entry.size, 0, NULL);
+    json_t *json = tn_json_parse(entry.data, entry.size, 0, 0, NULL);
     tn_cache_entry_close(&entry);
     const char *schema = json_string_value(json_object_get(json, "schema"));
     if (schema && strcmp(schema, SCHEMA) == 0) return json;
