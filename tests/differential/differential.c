@@ -8,7 +8,7 @@
  * as text; exit 1 then. With - for FIRST the graph is read as text from stdin. */
 #include "unit/plan/random_check.h"
 
-enum { BATCH = 50, SECONDS = 900, MOST_FAILURES = 25 };
+enum { BATCH = 50, SECONDS = 900, MOST_FAILURES = 25, REPORT = 200 };
 
 typedef struct options {
     random_check check;
@@ -132,7 +132,7 @@ int main(int argc, char **argv) {
         uint32_t n = (uint32_t)TN_MIN((uint64_t)o.batch, o.count - done);
         failed += check_batch(&o, o.first + done, n);
         done += n;
-        if (done / 1000 != (done - n) / 1000 || done == o.count) report(&o, done, failed);
+        if (done / REPORT != (done - n) / REPORT || done == o.count) report(&o, done, failed);
     }
     return failed != 0;
 }

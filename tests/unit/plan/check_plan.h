@@ -48,6 +48,7 @@ typedef struct plan_case {
     const double *bound; /* per output: the largest difference allowed; NULL: by type */
     double **slack;      /* per output and element instead (rounding_slack.h); or NULL */
     int64_t piece;       /* of PLAN_PIECES: images at a time; 0: one */
+    uint32_t ways;       /* set of variants to interpret; 0: all */
     const tn_record_source *records; /* of PLAN_RECORDS; NULL: random ones that keep the bits */
     tn_array *inputs, *want;
     tn_array *got; /* of the run before, which must have given the same bits; NULL: none yet */
@@ -337,6 +338,7 @@ static inline bool plan_interpret(plan_case *c) {
     if (wrong) return plan_fails(c, "%s", wrong);
     for (int v = 0; v < PLAN_VARIANTS; v++) {
         tn_program program;
+        if (c->ways && !(c->ways >> v & 1)) continue;
         if (!plan_program_of(c, (plan_variant)v, tn_target_native(), &program)) return false;
         plan_run run = {.c = c, .program = &program, .way = plan_ways[v]};
         if (v != PLAN_RECORDS || c->records) c->got = NULL;

@@ -17,7 +17,8 @@ typedef struct random_check {
     bool compile; /* and not only interpret */
     bool best;    /* only for this machine's best target */
     bool quick;   /* with few of the compiler's passes */
-    bool one;     /* under one of the bindings, number `which`, and not all */
+    bool
+        one; /* number `which` of the bindings, and of the ways beside the fused one, and not all */
     uint64_t which;
     random_counts *counts; /* or NULL */
 } random_check;
@@ -84,6 +85,7 @@ static inline bool random_check_graph(const random_check *k, const tn_graph *g, 
         plan_case *c = TN_NEW(g->arena, plan_case);
         bool ok = random_case(k, c, g, bound, random_bindings(k, k->which + i), label);
         if (!ok && random_is_refused(c)) continue;
+        if (k->one) c->ways = 1u << PLAN_FUSED | 1u << (k->which / RANDOM_BINDINGS % PLAN_VARIANTS);
         ok = ok && plan_interpret(c);
         if (ok && k->compile) {
             plan_case *ways[] = {c, c, c, c, c, c}; /* each place has a way of its own */
