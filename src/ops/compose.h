@@ -222,6 +222,20 @@ tn_value tn_b_nll_loss(tn_builder *b, tn_value log_probability, const tn_class_l
 tn_value tn_b_cross_entropy(tn_builder *b, tn_value x, const tn_class_loss *o,
                             tn_value *log_probability);
 
+/* ---- boxes (compose_boxes.c) ---------------------------------------------------------------- */
+
+typedef struct tn_suppression {
+    tn_value boxes, scores; /* f32 [N, B, 4]; f32 [N, C, B] */
+    bool
+        centers; /* a box is its centre x, y, then width, height; else two opposite corners, y before x */
+    tn_value most;    /* i64 scalar: boxes kept of a class at most */
+    tn_value overlap; /* f32 scalar: intersection over union that none of these exceed */
+    tn_value score;   /* f32 scalar that their scores exceed; TN_NO_VALUE: any will do */
+} tn_suppression;
+/* Greedy non-maximum suppression for each class: order i64 [N, C, B], a class's boxes from the best on
+ * (of equal ones the first), and kept bool [N, C, B], which of these are left. */
+void tn_b_suppress_boxes(tn_builder *b, const tn_suppression *o, tn_value *order, tn_value *kept);
+
 /* ---- index helpers and rearrangement (compose_index.c) -------------------------------------- */
 
 /* Indices that count from the end where negative become plain ones. */

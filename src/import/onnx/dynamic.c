@@ -3,7 +3,8 @@
 
 enum { SAME_DEPTH = 12 };
 
-bool tn_o_may_bind(const tn_o *o) {
+/* In the outermost graph. */
+static bool may_bind(const tn_o *o) {
     return !o->b->graph->parent;
 }
 
@@ -51,19 +52,40 @@ static tn_onnx_selection select_flags(tn_o *o, tn_value flags, tn_value from) {
     return s;
 }
 
-tn_onnx_selection tn_o_select(tn_o *o, tn_value mask) {
+static tn_onnx_selection select_known(tn_o *o, const tn_array *mask) {
+    int64_t kept = 0, at = 0, count = tn_array_count(mask);
+    for (int64_t i = 0; i < count; i++)
+        kept += tn_cell_cast(mask->dtype, TN_bool, tn_array_get(mask, i)).u != 0;
+    tn_array places = tn_array_new(o->scratch, TN_i64, 1, &kept);
+    for (int64_t i = 0; i < count; i++)
+        if (tn_cell_cast(mask->dtype, TN_bool, tn_array_get(mask, i)).u)
+            tn_array_set(&places, at++, (tn_cell){.i = i});
+    return (tn_onnx_selection){kept, tn_b_constant(o->b, &places)};
+}
+
+tn_onnx_selection tn_o_select(tn_o *o, tn_value mask, int decider) {
+    const tn_onnx_selection none = {0, TN_NO_VALUE};
     tn_onnx_importer *im = o->scope->im;
-    if (!tn_o_ok(o)) return (tn_onnx_selection){0, TN_NO_VALUE};
+    tn_array array;
+    if (!tn_o_ok(o)) return none;
+    if (tn_onnx_value_array(o->scope, o->scope->level, mask, &array) ||
+        (tn_o_in(o, decider) == mask && tn_o_array(o, decider, &array)))
+        return select_known(o, &array);
+    if (!may_bind(o)) {
+        tn_onnx_ask_value(o, tn_o_item(o, decider),
+                          "value, which decides a size inside of a sub-graph,");
+        return none;
+    }
     for (uint32_t i = 0; i < im->selections.len; i++) {
         const tn_onnx_selected *known = &im->selections.data[i];
-        if (known->graph == o->b->graph && is_same(o->b->graph, known->mask, mask, SAME_DEPTH))
+        if (is_same(o->b->graph, known->mask, mask, SAME_DEPTH))
             return (tn_onnx_selection){known->count, known->places};
     }
     tn_shape s = tn_b_type(o->b, mask).shape;
     tn_dim all = tn_shape_count(o->dims, &s);
     tn_value flags = tn_b_cast(o->b, tn_b_reshape_to(o->b, mask, 1, &all), TN_bool);
     tn_onnx_selection made = select_flags(o, flags, mask);
-    tn_onnx_selected one = {o->b->graph, mask, made.count, made.places};
+    tn_onnx_selected one = {mask, made.count, made.places};
     if (tn_o_ok(o)) tn_vec_push(im->scratch, &im->selections, one);
     return made;
 }

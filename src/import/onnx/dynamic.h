@@ -10,12 +10,11 @@ typedef struct tn_onnx_selection {
     tn_value places; /* i64[count]: their positions in row-major order, ascending */
 } tn_onnx_selection;
 
-/* Whether sizes can be bound here: in the outermost graph. */
-bool tn_o_may_bind(const tn_o *o);
 /* A size in 0 … bound that the i64 scalar `length` tells when the model runs; `from` is what it is
  * counted in, which is asked for where the size has to be known. */
 tn_dim tn_o_bind_size(tn_o *o, tn_value length, tn_value from, const char *name, tn_dim bound);
-/* Of equal masks the same selection: so their sizes agree. */
-tn_onnx_selection tn_o_select(tn_o *o, tn_value mask);
+/* Of equal masks the same selection: so their sizes agree. A mask that is known gives constants. Where
+ * no size can be bound, the value of the node's input `decider` is asked for. */
+tn_onnx_selection tn_o_select(tn_o *o, tn_value mask, int decider);
 
 #endif

@@ -21,6 +21,7 @@ typedef struct tn_onnx_op {
     T(nn)                                                                                          \
     T(reduce)                                                                                      \
     T(index)                                                                                       \
+    T(select)                                                                                      \
     T(control)                                                                                     \
     T(sequence)                                                                                    \
     T(rnn)                                                                                         \

@@ -167,65 +167,31 @@ static void import_all_positions(tn_o *o) {
 }
 
 static void import_non_zero(tn_o *o) {
-    tn_array x;
-    int64_t dim[2] = {0}, index[TN_MAX_RANK] = {0}, at = 0;
-    if (o->scope->im->options->absent_data && !tn_o_array(o, 0, &x) && tn_o_ok(o) &&
+    tn_array known;
+    if (o->scope->im->options->absent_data && !tn_o_array(o, 0, &known) && tn_o_ok(o) &&
         tn_b_rank(o->b, tn_o_in(o, 0)) > 0) {
         import_all_positions(o);
         return;
     }
-    if (!tn_o_array(o, 0, &x) && tn_o_may_bind(o)) {
-        tn_value v = tn_o_in(o, 0);
-        tn_shape shape = tn_b_type(o->b, v).shape;
-        tn_onnx_selection s = tn_o_select(o, v);
-        if (tn_o_ok(o)) tn_o_out(o, 0, coordinates(o, &s, &shape));
-        return;
-    }
-    if (!tn_o_need_array(o, 0, "input", &x)) return;
-    int64_t count = tn_array_count(&x);
-    for (int64_t i = 0; i < count; i++)
-        dim[1] += tn_cell_cast(x.dtype, TN_bool, tn_array_get(&x, i)).u != 0;
-    dim[0] = x.rank;
-    tn_array y = tn_array_new(o->scratch, TN_i64, 2, dim);
-    for (int64_t i = 0; i < count; i++) {
-        if (tn_cell_cast(x.dtype, TN_bool, tn_array_get(&x, i)).u) {
-            for (int a = 0; a < x.rank; a++)
-                tn_array_set(&y, a * dim[1] + at, (tn_cell){.i = index[a]});
-            at++;
-        }
-        tn_index_next(index, x.rank, x.dim);
-    }
-    tn_o_out(o, 0, tn_b_constant(o->b, &y));
-}
-
-/* The positions of flags whose values are known. */
-static tn_value known_places(tn_o *o, const tn_array *flags) {
-    int64_t kept = 0, at = 0, count = tn_array_count(flags);
-    for (int64_t i = 0; i < count; i++) kept += tn_array_get(flags, i).u != 0;
-    tn_array index = tn_array_new(o->scratch, TN_i64, 1, &kept);
-    for (int64_t i = 0; i < count; i++)
-        if (tn_array_get(flags, i).u) tn_array_set(&index, at++, (tn_cell){.i = i});
-    return tn_b_constant(o->b, &index);
+    tn_value x = tn_o_in(o, 0);
+    tn_shape shape = tn_b_type(o->b, x).shape;
+    tn_onnx_selection s = tn_o_select(o, x, 0);
+    if (tn_o_ok(o)) tn_o_out(o, 0, coordinates(o, &s, &shape));
 }
 
 static void import_compress(tn_o *o) {
-    tn_value x = tn_o_in(o, 0), picked;
+    tn_value x = tn_o_in(o, 0), flags = tn_o_in(o, 1);
     tn_shape s = tn_b_type(o->b, x).shape;
-    tn_array flags;
     bool flat = !tn_o_has_attr(o, "axis");
     int axis = flat ? 0 : tn_o_axis(o, tn_o_int(o, "axis", 0), s.rank);
-    if (!tn_o_array(o, 1, &flags) && tn_o_ok(o) && tn_o_may_bind(o)) {
-        if (tn_o_rank(o, 1) != 1) tn_o_fail(o, TN_INVALID, "its condition has not one axis");
-        picked = tn_o_select(o, tn_o_in(o, 1)).places;
-    } else {
-        if (!tn_o_need_array(o, 1, "condition", &flags)) return;
-        picked = known_places(o, &flags);
-    }
+    if (tn_o_ok(o) && tn_b_rank(o->b, flags) != 1)
+        tn_o_fail(o, TN_INVALID, "its condition has %d axes; expected one", tn_b_rank(o->b, flags));
     if (flat) {
         tn_dim all = tn_shape_count(o->dims, &s);
         x = tn_b_reshape_to(o->b, x, 1, &all);
     }
-    tn_o_out(o, 0, tn_b_gather_axis(o->b, x, picked, axis, TN_INDEX_error));
+    tn_value places = tn_o_select(o, flags, 1).places;
+    tn_o_out(o, 0, tn_b_gather_axis(o->b, x, places, axis, TN_INDEX_error));
 }
 
 static const tn_onnx_op rows[] = {

@@ -55,9 +55,8 @@ typedef struct tn_onnx_data_size {
     tn_value value;
 } tn_onnx_data_size;
 
-/* What dynamic.c has made of a mask. */
+/* What dynamic.c has made of a mask in the outermost graph. */
 typedef struct tn_onnx_selected {
-    const tn_graph *graph;
     tn_value mask;
     tn_dim count;
     tn_value places;

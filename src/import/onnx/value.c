@@ -180,6 +180,12 @@ static const tn_onnx_data_size *data_size(const tn_onnx_importer *im, uint32_t s
     return NULL;
 }
 
+static bool depends_on_data(const tn_onnx_importer *im, const tn_dims *dims, tn_dim d) {
+    for (uint32_t i = 0; i < im->data_sizes.len; i++)
+        if (tn_dim_uses_symbol(dims, d, im->data_sizes.data[i].symbol)) return true;
+    return false;
+}
+
 /* Adds the symbols of a size that can be bound before a run; whether there are any. */
 static bool add_symbols(tn_onnx_importer *im, const tn_dims *dims, tn_dim d) {
     bool any = false;
@@ -361,7 +367,8 @@ void tn_onnx_ask_after_error(tn_o *o) {
         im->again = true;
         return;
     }
-    for (uint32_t i = 0; i < count; i++) any |= add_symbols(im, o->dims, all[i]);
+    for (uint32_t i = 0; i < count; i++)
+        if (!depends_on_data(im, o->dims, all[i])) any |= add_symbols(im, o->dims, all[i]);
     if (!any) {
         explain_data_sizes(o, all, count);
         return;

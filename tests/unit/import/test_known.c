@@ -133,6 +133,13 @@ static void test_known__values_that_come_from_data(void **state) {
     wire_add_node(&g, "ConstantOfShape s > y");
     wire_output(&g, "y", W_FLOAT, "?,?");
     import_model(&i, &g);
+    assert_string_equal(shape_text(&i, 0), "i64[1,selected]");
+    assert_int_equal(i.import.dims->symbols.data[0].hi, 4);
+    import_done(&i);
+    wire_add_node(&g, "ReduceMax y > k");
+    wire_add_node(&g, "TopK x k > z p");
+    wire_output(&g, "z", W_FLOAT, "?");
+    import_model(&i, &g);
     assert_int_equal(i.status, TN_OK);
     assert_null(i.import.graph);
     assert_string_equal(i.import.need_values.data[0], "s");
