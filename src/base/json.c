@@ -51,7 +51,7 @@ size_t tn_json_memory(const void *text, size_t size) {
 
 static void say(json_error_t *why, int line, const char *source, const char *text) {
     if (!why) return;
-    *why = (json_error_t){.line = line, .column = -1};
+    *why = (json_error_t){.line = line, .column = 1};
     snprintf(why->source, sizeof why->source, "%s", source);
     snprintf(why->text, sizeof why->text, "%s", text);
 }
@@ -61,7 +61,7 @@ json_t *tn_json_parse(const void *text, size_t size, size_t limit, size_t flags,
     if (!limit && (!tn_size_mul(size, 2, &limit) || !tn_size_add(limit, (size_t)16 << 20, &limit)))
         limit = SIZE_MAX;
     if (tn_json_memory(text, size) <= limit) return json_loadb(text, size, flags, why);
-    say(why, 1, "<buffer>", "its values would take far more memory than its text should");
+    say(why, 1, "<buffer>", "its values would take more memory than twice its size and 16 MiB");
     return NULL;
 }
 

@@ -46,9 +46,18 @@ static bool is_weight(const tn_import *i, const char *name) {
     return false;
 }
 
-/* What follows from weights is another one for each member, sizes too: no array holds them all. */
-static tn_status check_sizes(const tn__wide_file *f, tn_error *err) {
+/* What follows from weights or data is another one for each member, sizes too: no array holds them all. */
+static tn_status check_sizes(const tn__wide_file *f, int members, tn_error *err) {
     const tn_import *i = &f->import;
+    for (tn_node n = 0; i->graph && members > 1 && n < i->graph->nodes.len; n++) {
+        const tn_node_info *node = tn_graph_node(i->graph, n);
+        if (node->op != TN_OP_bind_size) continue;
+        return tn_error_set(err, TN_UNSUPPORTED,
+                            "node '%s': how many elements its result has is counted while the "
+                            "model runs; members differ in that and have no common array; extract "
+                            "the members and run each alone",
+                            node->name ? node->name : "");
+    }
     for (uint32_t k = 0; k < i->need_values.len; k++) {
         if (!is_weight(i, i->need_values.data[k])) continue;
         const char *behind = strstr(i->need_reason, ": "); /* the node */
@@ -97,7 +106,7 @@ static tn_status place_member(grouping *x, int member, tn_error *err) {
     tn_str text;
     tn_str_init_with(&text, tn_arena_allocator(&x->arena));
     TN_CHECK(file_of(x, member, &file, err));
-    TN_CHECK(tn__wide_in_member(check_sizes(file, err), member, &x->members[member], err));
+    TN_CHECK(tn__wide_in_member(check_sizes(file, x->count, err), member, &x->members[member], err));
     for (int g = 0; g < x->out->count; g++) {
         tn__wide_group *group = &x->out->at[g];
         tn_str_clear(&text);

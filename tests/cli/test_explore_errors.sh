@@ -50,7 +50,7 @@ wrong_graph "line 1, column 2049: maximum parsing depth reached near '['" "$(pyt
 wrong 1 "$work/parsed/none.json: no file and no built-in machine has that name" --machines "$work/parsed/none.json"
 python3 - "$graph" "$work/machines.json" <<'PYTHON'
 import json, sys
-open(sys.argv[1], "w").write('{"node": {' + ",".join('"a%d": %d' % (i, i) for i in range(10**6)) + "}}")
+open(sys.argv[1], "w").write('{"node": {' + ",".join('"a%d": %d' % (i, i) for i in range(10**5)) + "}}")
 machine = json.load(open("machines/h2_llm_space.json"))
 machine["space"]["channels"] = [6] * 10**6
 json.dump(machine, open(sys.argv[2], "w"))

@@ -78,9 +78,9 @@ python3 tests/cli/onnx_models.py one 1 "$work/one.onnx" "$work/one.npz"
 wrong 1 "member 0 ($work/one.onnx): $work/a.npz: the model has no weight 'fc1.weight'; its weight is 'slope'" \
     run "$work/one.onnx" --weights "$work/a.npz" --random
 
-# Sizes that follow from weights are each member's own.
+# Sizes that are counted in data are each member's own.
 python3 tests/cli/onnx_models.py sparse 1 "$work/sparse.onnx"
-wrong 1 "member 0 ($work/sparse.onnx): node 'where' (NonZero): sizes of its result follow from values that depend on the weight 'slope'; they differ between members and have no common array; extract the members and run each alone" \
+wrong 1 "member 0 ($work/sparse.onnx): node 'where': how many elements its result has is counted while the model runs; members differ in that and have no common array; extract the members and run each alone" \
     run "$work/sparse.onnx" --n 2 --random
 
 # Inputs.

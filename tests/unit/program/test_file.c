@@ -390,7 +390,7 @@ static void test_load__seeds_are_of_this_version(void **state) {
         tn_arena arena;
         tn_arena_init(&arena, tn_allocator_system());
         snprintf(path, sizeof path, "tests/fuzz/corpus/program/%s.tn", seeds[i]);
-        if (tn_program_load(&f, &arena, path, &err) != TN_OK)
+        if (tn_program_load(&f, &arena, path, false, &err) != TN_OK)
             fail_msg("%s; scripts/fuzz_seeds.sh writes them anew", err.message);
         tn_program_close(&f);
         tn_arena_deinit(&arena);
