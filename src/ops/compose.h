@@ -278,6 +278,7 @@ typedef enum tn_resize_grid {
     TN_GRID_ALIGN_CORNERS,
     TN_GRID_ASYMMETRIC,
     TN_GRID_CROP,
+    TN_GRID_TF_HALF_PIXEL, /* (i + 1/2) / scale */
 } tn_resize_grid;
 typedef enum tn_resize_round {
     TN_ROUND_PREFER_FLOOR,

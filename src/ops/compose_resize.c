@@ -12,9 +12,16 @@ typedef struct axis_map {
     double scale, start, end;
 } axis_map;
 
+/* Which element is nearest may turn on the last bit of a quotient: there it is one of f32, as in the
+ * references; blending is exact. */
+static double quotient(const axis_map *m, double x, double y) {
+    return m->o->mode == TN_RESIZE_NEAREST ? (double)((float)x / (float)y) : x / y;
+}
+
 /* The position in x of result element `at`. */
 static double source_position(const axis_map *m, int64_t at) {
-    double x = (double)at, last = (double)(m->from - 1), half = (x + 0.5) / m->scale - 0.5;
+    double x = (double)at, last = (double)(m->from - 1),
+           half = quotient(m, x + 0.5, m->scale) - 0.5;
     switch (m->o->grid) {
     case TN_GRID_HALF_PIXEL:
         return half;
@@ -25,9 +32,11 @@ static double source_position(const axis_map *m, int64_t at) {
     case TN_GRID_PYTORCH_HALF_PIXEL:
         return m->to > 1 ? half : 0;
     case TN_GRID_ALIGN_CORNERS:
-        return m->to > 1 ? x * last / (double)(m->to - 1) : 0;
+        return m->to > 1 ? quotient(m, x * last, (double)(m->to - 1)) : 0;
     case TN_GRID_ASYMMETRIC:
-        return x / m->scale;
+        return quotient(m, x, m->scale);
+    case TN_GRID_TF_HALF_PIXEL:
+        return quotient(m, x + 0.5, m->scale);
     case TN_GRID_CROP:
         if (m->to == 1) return 0.5 * (m->start + m->end) * last;
         return m->start * last + x * (m->end - m->start) * last / (double)(m->to - 1);

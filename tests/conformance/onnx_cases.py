@@ -42,6 +42,14 @@ class Case:
     def label(self) -> str:
         return f"{self.op} {self.note or self.attributes}"
 
+    def model(self) -> onnx.ModelProto:
+        return model_of(self)
+
+    def feeds(self) -> dict[str, np.ndarray]:
+        inputs, _ = self.names()
+        pairs = enumerate(zip(inputs, self.inputs))
+        return {name: np.asarray(x) for n, (name, x) in pairs if x is not None and n not in self.constants}
+
 
 def tensor(x: np.ndarray, name: str) -> onnx.TensorProto:
     return numpy_helper.from_array(np.asarray(x), name)
@@ -71,12 +79,6 @@ def model_of(case: Case) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
 
 
-def feeds(case: Case) -> dict[str, np.ndarray]:
-    inputs, _ = case.names()
-    pairs = enumerate(zip(inputs, case.inputs))
-    return {name: np.asarray(x) for n, (name, x) in pairs if x is not None and n not in case.constants}
-
-
 def by_onnxruntime(case: Case) -> list[np.ndarray]:
     import onnxruntime
 
@@ -88,23 +90,23 @@ def by_onnxruntime(case: Case) -> list[np.ndarray]:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
-    model = model_of(case).SerializeToString()
+    model = case.model().SerializeToString()
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    return session.run(None, feeds(case))
+    return session.run(None, case.feeds())
 
 
 def write_folder(case: Case, expected: list, folder: Path) -> None:
     data = folder / "test_data_set_0"
     data.mkdir(parents=True)
-    onnx.save(model_of(case), folder / "model.onnx")
-    for n, (name, x) in enumerate(feeds(case).items()):
+    onnx.save(case.model(), folder / "model.onnx")
+    for n, (name, x) in enumerate(case.feeds().items()):
         (data / f"input_{n}.pb").write_bytes(tensor(x, name).SerializeToString())
     largest = 0.0
     for n, y in enumerate(expected):
         (data / f"output_{n}.pb").write_bytes(tensor(y, f"o{n}").SerializeToString())
-        values = np.abs(np.asarray(y, dtype=np.float64)) if y.dtype.kind != "b" else np.zeros(1)
+        values = np.abs(np.asarray(y).astype(np.float64))
         finite = values[np.isfinite(values)]
-        whole = y.dtype.kind in "iu"
+        whole = y.dtype.kind in "iub"
         size = 1.0 if whole else float(finite.max(initial=0.0))
         largest = max(largest, size)
     tolerance = {"rtol": case.rtol, "atol": case.atol * largest}
@@ -112,7 +114,7 @@ def write_folder(case: Case, expected: list, folder: Path) -> None:
 
 
 def verify(tenon: Path, folders: list[Path], extra: list[str]) -> dict[Path, tuple[bool, str]]:
-    command = [str(tenon), "verify", "--json", *extra, *map(str, folders)]
+    command = [str(tenon), "verify", "--json", "--threads", "1", *extra, *map(str, folders)]
     result = subprocess.run(command, capture_output=True, timeout=300)
     reports = {}
     for line in result.stdout.decode(errors="replace").splitlines():

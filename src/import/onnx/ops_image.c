@@ -144,8 +144,10 @@ static void resize_axes(tn_o *o, const resize *r, tn_value x, const tn_resize_op
         int a = order[i];
         bool cropped = options->grid == TN_GRID_CROP;
         if (!cropped && r->scale[a] == 1 && tn_b_dim(o->b, x, a) == r->size[a]) continue;
+        tn_resize_options along = *options;
+        if (o->version < 11) along.round = r->scale[a] < 1 ? TN_ROUND_CEIL : TN_ROUND_FLOOR;
         y = tn_b_resize_axis(o->b, y, a, r->size[a], r->scale[a], cropped ? r->crop[a] : NULL,
-                             options);
+                             &along);
     }
     if (!blends || tn_dtype_is_float(dtype)) {
         tn_o_out(o, 0, tn_b_cast(o->b, y, dtype));
@@ -166,7 +168,7 @@ static tn_resize_options resize_options(tn_o *o) {
                                          NULL};
     tn_resize_options r = {.mode = (tn_resize_mode)tn_o_choice(o, "mode", "nearest", resize_modes)};
     int grid = tn_o_choice(o, "coordinate_transformation_mode", "half_pixel", grids);
-    if (tn_o_ok(o) && grid > TN_GRID_CROP)
+    if (tn_o_ok(o) && grid > TN_GRID_CROP && o->version >= 13)
         tn_o_fail(o, TN_UNSUPPORTED,
                   "coordinate_transformation_mode tf_half_pixel_for_nn, which opset 13 withdrew");
     r.grid = (tn_resize_grid)grid;
@@ -192,7 +194,8 @@ static void import_resize(tn_o *o) {
     if (settle_sizes(o, &r, x, policy)) resize_axes(o, &r, x, &options);
 }
 
-/* Upsample, and Resize of opset 10: positions are divided by the scale and cut off. */
+/* Upsample, and Resize of opset 10: positions are divided by the scale; the nearest element is the one
+ * before, where an axis shrinks the one behind. */
 static void import_upsample(tn_o *o) {
     tn_value x = tn_o_in(o, 0);
     static const char *const modes[] = {"nearest", "linear", "bilinear", NULL};

@@ -127,6 +127,39 @@ static void test_attributes__stood_where_inputs_are_now(void **state) {
     gives(&g, 1, (float[]){1, 2, 1, 2, 3, 4, 3, 4}, 8);
 }
 
+/* x [2,2] on the scales (1, 0.6) or (1, 1.5) behind the input that is none. */
+static wire resized(const char *text, const char *grid, float scale) {
+    wire node = wire_node(text);
+    if (grid) text_attr(&node, "coordinate_transformation_mode", 4, 3, grid);
+    wire g = graph_of(&node);
+    floats(&g, "s", 1, (int64_t[]){2}, (float[]){1, scale});
+    return g;
+}
+
+/* Positions i / scale; the element before, where the axis shrinks the one behind: 0/0.6 and 1/0.6 of
+ * three are 0 and 2. */
+static void test_resize__of_set_10_cuts_positions_off(void **state) {
+    (void)state;
+    wire g = resized("Resize x s > y", NULL, 1.5f);
+    gives(&g, 10, (float[]){1, 1, 2, 3, 3, 4}, 6);
+    wire wide = {.len = 0}, cat = wire_node("Concat x x > w"), node = wire_node("Resize w s > y");
+    wire_attr_int(&cat, "axis", 1);
+    wire_input(&wide, "x", W_FLOAT, "2,2");
+    wire_put(&wide, 1, &cat);
+    wire_put(&wide, 1, &node);
+    wire_output(&wide, "y", W_FLOAT, "?");
+    floats(&wide, "s", 1, (int64_t[]){2}, (float[]){1, 0.6f});
+    gives(&wide, 10, (float[]){1, 1, 3, 3}, 4);
+}
+
+static void test_resize__of_set_11_has_a_grid_more(void **state) {
+    (void)state;
+    wire g = resized("Resize x r s > y", "tf_half_pixel_for_nn", 2);
+    floats(&g, "r", 1, (int64_t[]){0}, NULL);
+    gives(&g, 11, (float[]){1, 2, 2, 2, 3, 4, 4, 4}, 8);
+    refused_at(&g, 13, "tf_half_pixel_for_nn, which opset 13 withdrew");
+}
+
 static void test_dropout__in_training_is_refused(void **state) {
     (void)state;
     wire node = wire_node("Dropout x > y"), g = graph_of(&node);
@@ -190,6 +223,8 @@ int main(void) {
         cmocka_unit_test(test_prelu__has_a_slope_per_channel),
         cmocka_unit_test(test_batch_norm__trains_without_is_test),
         cmocka_unit_test(test_attributes__stood_where_inputs_are_now),
+        cmocka_unit_test(test_resize__of_set_10_cuts_positions_off),
+        cmocka_unit_test(test_resize__of_set_11_has_a_grid_more),
         cmocka_unit_test(test_dropout__in_training_is_refused),
         cmocka_unit_test(test_gradient__of_two_operators),
         cmocka_unit_test(test_gradient__says_what_it_needs),
