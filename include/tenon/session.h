@@ -67,11 +67,15 @@ typedef struct tn_model_options {
     /* Compile the kernels of a .tn program although this user did not write it here: they are code, and run
      * unchecked. Else such a program is interpreted, which is slow, and every access checked. */
     bool trust;
+    const tn_compound_binding *compounds; /* inputs that are sequences and optionals */
+    int compound_count;
 } tn_model_options;
 #define TN_MODEL_OPTIONS_INIT                                                                      \
     { .size = sizeof(tn_model_options) }
 
-/* PATH is an ONNX file or a .tn program. `options` may be NULL. */
+/* PATH is an ONNX file or a .tn program. `options` may be NULL. A model with sequences or optionals among
+ * its inputs can be described without these being bound (its compounds have no inputs then), but not
+ * run; a program file is bound already. */
 TN_API tn_status tn_model_open(const char *path, const tn_model_options *options, tn_model **out,
                                tn_error *err) TN_MUST_USE;
 /* The same from the bytes of an ONNX file, which are copied. They have no folder: external data are refused.
@@ -92,6 +96,14 @@ TN_API int tn_model_output_count(const tn_model *model);
 TN_API tn_status tn_model_input(const tn_model *model, int i, tn_port_info *out);
 TN_API tn_status tn_model_output(const tn_model *model, int i, tn_port_info *out);
 
+/* Which inputs and outputs are the tensors of a sequence or an optional, in order; *out is borrowed from the
+ * model. TN_NOT_FOUND: there is no i-th. An output whose number of tensors depends on values that are bound by a
+ * run has count TN_COMPOUND_UNKNOWN and no outputs here: ask the session. */
+TN_API int tn_model_input_compound_count(const tn_model *model);
+TN_API int tn_model_output_compound_count(const tn_model *model);
+TN_API tn_status tn_model_input_compound(const tn_model *model, int i, tn_compound *out);
+TN_API tn_status tn_model_output_compound(const tn_model *model, int i, tn_compound *out);
+
 TN_API tn_status tn_session_create(tn_model *model, tn_session **out, tn_error *err) TN_MUST_USE;
 TN_API void tn_session_release(tn_session *session);
 
@@ -99,6 +111,15 @@ TN_API void tn_session_release(tn_session *session);
  * the inputs. */
 TN_API tn_status tn_session_run(tn_session *session, const tn_buffer *inputs, int input_count,
                                 tn_buffer *outputs, int output_count, tn_error *err) TN_MUST_USE;
+/* Compiles and binds for these inputs without running. */
+TN_API tn_status tn_session_bind(tn_session *session, const tn_buffer *inputs, int input_count,
+                                 tn_error *err) TN_MUST_USE;
+/* As the functions of the model, for the inputs of the last bind or run; before one, the model's. Borrowed until
+ * the next bind or run. */
+TN_API int tn_session_output_count(const tn_session *session);
+TN_API tn_status tn_session_output(const tn_session *session, int i, tn_port_info *out);
+TN_API int tn_session_output_compound_count(const tn_session *session);
+TN_API tn_status tn_session_output_compound(const tn_session *session, int i, tn_compound *out);
 
 #ifdef __cplusplus
 }

@@ -58,6 +58,34 @@ TN_API bool tn_dtype_is_integer(tn_dtype dtype);  /* signed or unsigned, not boo
 /* Significant bits of one element: 4 for i4, 1 for bool. */
 TN_API int tn_dtype_bits(tn_dtype dtype);
 
+/* An input or output of a model that is not one tensor. Its structure is known when the model is
+ * compiled, so it is a run of inputs or outputs: NAME[0], NAME[1], …; NAME for an optional tensor. */
+typedef enum tn_compound_kind {
+    TN_COMPOUND_SEQUENCE,
+    TN_COMPOUND_OPTIONAL,          /* of a tensor: 1 tensor, or absent */
+    TN_COMPOUND_OPTIONAL_SEQUENCE, /* of a sequence */
+    TN_COMPOUND_KIND_COUNT
+} tn_compound_kind;
+
+/* In place of a number of tensors: an optional without a value; not known yet. */
+enum { TN_COMPOUND_ABSENT = -1, TN_COMPOUND_UNKNOWN = -2, TN_COMPOUND_MOST = 2048 };
+
+typedef struct tn_compound {
+    const char *name; /* as the model spells it */
+    tn_compound_kind kind;
+    int first, count; /* the inputs or outputs [first, first + count) are its tensors */
+} tn_compound;
+
+/* What an input of the model is bound to that is a compound. */
+typedef struct tn_compound_binding {
+    const char *name;
+    int count;        /* of its tensors, or TN_COMPOUND_ABSENT */
+    const int *ranks; /* of each tensor, for a model that does not tell; NULL: it does */
+} tn_compound_binding;
+
+/* "a sequence", "an optional", "an optional sequence" */
+TN_API const char *tn_compound_kind_name(tn_compound_kind kind);
+
 #ifdef __cplusplus
 }
 #endif

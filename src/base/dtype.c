@@ -17,6 +17,11 @@ const char *tn_dtype_name(tn_dtype dtype) {
     return dtypes[dtype].name;
 }
 
+const char *tn_compound_kind_name(tn_compound_kind kind) {
+    static const char *const names[] = {"a sequence", "an optional", "an optional sequence"};
+    return names[kind];
+}
+
 bool tn_dtype_parse(const char *name, tn_dtype *out) {
     for (int i = 0; i < TN_DTYPE_COUNT; i++) {
         if (!strcmp(name, dtypes[i].name)) {

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/io.h"
+#include "cli/compounds.h"
 #include "cli/values.h"
 #include "session/session.h"
 
@@ -66,8 +67,24 @@ static tn_status unknown_input(const binder *b, const char *word, tn_error *err)
                      (int)len, word, input_names(b));
 }
 
+/* NAME=VALUE for all tensors of a sequence or optional. */
+static tn_status bind_compound(binder *b, const tn_compound *of, const char *value, tn_error *err) {
+    tn_import_compound all;
+    TN_CHECK(cli_compound_read(&b->c->arena, of, value, &all, err));
+    if (all.count != of->count)
+        return cli_usage(b->c, err, "-i %s=%s: the model is compiled for %d tensors", of->name,
+                         value, of->count);
+    for (int i = 0; i < all.count; i++)
+        TN_CHECK(set_input(b, of->first + i, &all.tensors[i], value, err));
+    return TN_OK;
+}
+
 static tn_status bind_word(binder *b, const char *word, tn_error *err) {
     int input;
+    for (int i = 0; i < b->of->compound_count; i++) {
+        const char *value = cli_compound_value(&b->of->compounds[i], word);
+        if (value) return bind_compound(b, &b->of->compounds[i], value, err);
+    }
     tn_import_entries values = {0};
     const char *path = split_name(b, word, &input);
     tn_error why = TN_ERROR_INIT;

@@ -14,6 +14,8 @@ typedef enum cli_missing {
 typedef struct cli_binding {
     tn_port_info *ports; /* one for each input */
     int count;
+    const tn_compound *compounds; /* which of them are the tensors of one */
+    int compound_count;
     const char **needs; /* "input 'shape'": what is never made up */
     int need_count;
     tn_buffer *inputs; /* found by cli_bind, in the arena */

@@ -1,39 +1,58 @@
 /* tenon run: compile (cached), run once, write or summarise the outputs. */
+#include <stdio.h>
+
 #include "base/io.h"
+#include "cli/compounds.h"
 #include "cli/model.h"
 #include "cli/outputs.h"
 #include "cli/tune.h"
 
-static tn_status output_names(const tn_model *m, const char **names, int count, tn_error *err) {
+static tn_status output_names(const tn_session *s, const char **names, int count, tn_error *err) {
     for (int i = 0; i < count; i++) {
         tn_port_info port;
-        if (tn_model_output(m, i, &port) != TN_OK)
+        if (tn_session_output(s, i, &port) != TN_OK)
             return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
         names[i] = port.name;
     }
     return TN_OK;
 }
 
-static tn_status report(cli *c, const cli_model *m, const char *const *names,
-                        const tn_buffer *outputs, int count, double seconds, tn_error *err) {
-    const char **paths = TN_NEW_N(&c->arena, const char *, count);
-    if (c->options.out_dir) TN_CHECK(cli_outputs_write(c, names, outputs, count, paths, err));
-    json_t *list = json_array();
-    for (int i = 0; i < count; i++) {
-        tn_array a = cli_array_of(&outputs[i]);
-        if (c->options.json)
-            json_array_append_new(list, cli_output_json(names[i], &a, paths[i]));
-        else if (!paths[i])
-            cli_output_print(c, names[i], &a);
+/* Compounds in front of their tensors. */
+static void print_outputs(cli *c, const tn_session *s, const char *const *names,
+                          const tn_array *arrays, const char *const *paths, int count) {
+    int compounds;
+    tn_compound *at = cli_output_compounds(&c->arena, s, &compounds);
+    cli_units units = cli_units_of(&c->arena, at, compounds, count);
+    for (uint32_t u = 0; u < units.len; u++) {
+        const cli_unit *unit = &units.data[u];
+        int first = unit->compound.first, n = unit->is_compound ? unit->compound.count : 1;
+        if (unit->is_compound && !c->options.out_dir)
+            printf("%s%s%s %s\n", cli_style_on(c, CLI_BOLD), unit->compound.name, CLI_OFF(c),
+                   cli_compound_text(&c->arena, &unit->compound));
+        for (int i = first; i < first + n; i++)
+            if (!paths[i]) cli_output_print(c, names[i], &arrays[i]);
     }
+}
+
+static tn_status report(cli *c, const cli_model *m, const tn_session *s, const char *const *names,
+                        const tn_buffer *outputs, double seconds, tn_error *err) {
+    int count = tn_session_output_count(s), compounds;
+    const char **paths = TN_NEW_N(&c->arena, const char *, count);
+    tn_array *arrays = TN_NEW_N(&c->arena, tn_array, count);
+    if (c->options.out_dir) TN_CHECK(cli_outputs_write(c, names, outputs, count, paths, err));
+    for (int i = 0; i < count; i++) arrays[i] = cli_array_of(&outputs[i]);
     if (!c->options.json) {
-        json_decref(list);
+        print_outputs(c, s, names, arrays, paths, count);
         return TN_OK;
     }
-    return cli_json(c,
-                    json_pack("{s:s, s:s, s:f, s:o}", "schema", "tenon.run/1", "model", m->path,
-                              "run_ms", seconds * 1e3, "outputs", list),
-                    err);
+    json_t *list = json_array();
+    for (int i = 0; i < count; i++)
+        json_array_append_new(list, cli_output_json(names[i], &arrays[i], paths[i]));
+    json_t *out = json_pack("{s:s, s:s, s:f, s:o}", "schema", "tenon.run/1", "model", m->path,
+                            "run_ms", seconds * 1e3, "outputs", list);
+    const tn_compound *at = cli_output_compounds(&c->arena, s, &compounds);
+    if (compounds) json_object_set_new(out, "compounds", cli_compounds_json(at, compounds));
+    return cli_json(c, out, err);
 }
 
 static void log_compile(cli *c, const tn_session *s) {
@@ -59,15 +78,15 @@ static tn_status run_model(cli *c, cli_model *m, tn_session **s, tn_error *err) 
     TN_CHECK(cli_dump_check(c, &m->dump, err));
     log_compile(c, *s);
 
-    int count = tn_model_output_count(m->model);
+    int count = tn_session_output_count(*s);
     tn_buffer *outputs = TN_NEW_N(&c->arena, tn_buffer, count);
     const char **names = TN_NEW_N(&c->arena, const char *, count);
-    TN_CHECK(output_names(m->model, names, count, err));
+    TN_CHECK(output_names(*s, names, count, err));
     double start = tn_seconds();
     TN_CHECK(tn_session_run(*s, m->inputs, m->input_count, outputs, count, err));
     double seconds = tn_seconds() - start;
     tn_log_write(TN_LOG_INFO, "ran in %s", cli_time(c, seconds));
-    return report(c, m, names, outputs, count, seconds, err);
+    return report(c, m, *s, names, outputs, seconds, err);
 }
 
 tn_status cmd_run(cli *c, tn_error *err) {

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "cli/compounds.h"
 #include "cli/inspect.h"
 #include "cli/tune.h"
 
@@ -20,14 +21,15 @@ static const char *port_text(cli *c, const tn_port_info *p) {
 }
 
 /* Weights of a model by name are no ports to people. */
-static bool port_at(const cli_model *m, bool output, int i, tn_port_info *out) {
+static bool port_at(const cli_inspection *x, bool output, int i, tn_port_info *out) {
+    const cli_model *m = x->model;
     tn_status status =
-        output ? tn_model_output(m->model, i, out) : tn_model_input(m->model, i, out);
+        output ? tn_session_output(x->session, i, out) : tn_model_input(m->model, i, out);
     return status == TN_OK && (output || !m->data || strcmp(out->name, m->data) == 0);
 }
 
-static int port_count(const cli_model *m, bool output) {
-    return output ? tn_model_output_count(m->model) : tn_model_input_count(m->model);
+static int port_count(const cli_inspection *x, bool output) {
+    return output ? tn_session_output_count(x->session) : tn_model_input_count(x->model->model);
 }
 
 /* ---- edges ---------------------------------------------------------------------------------- */
@@ -84,11 +86,11 @@ cli_edges cli_edges_of(cli *c, const cli_inspection *x) {
 
 /* ---- JSON ----------------------------------------------------------------------------------- */
 
-static json_t *ports_json(cli *c, const cli_model *m, bool output) {
+static json_t *ports_json(cli *c, const cli_inspection *x, bool output) {
     json_t *list = json_array();
-    for (int i = 0, count = port_count(m, output); i < count; i++) {
+    for (int i = 0, count = port_count(x, output); i < count; i++) {
         tn_port_info p;
-        if (!port_at(m, output, i, &p)) continue;
+        if (!port_at(x, output, i, &p)) continue;
         json_t *shape = p.rank < 0 ? json_null() : json_array();
         for (int a = 0; a < p.rank; a++)
             json_array_append_new(shape,
@@ -141,28 +143,53 @@ json_t *cli_inspect_json(cli *c, const cli_inspection *x) {
                             json_integer(tn_session_symbols(x->session)[i]));
     json_t *parameters = x->graph ? json_integer((json_int_t)x->cost.parameters) : json_null();
     json_t *tensors = x->graph ? json_integer((json_int_t)x->cost.tensors) : json_null();
-    return json_pack(
+    json_t *out = json_pack(
         "{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:{s:I, s:I, s:I, s:I}, s:o, s:o, s:o, "
         "s:o}",
-        "schema", "tenon.inspect/1", "model", x->model->path, "inputs",
-        ports_json(c, x->model, false), "outputs", ports_json(c, x->model, true), "sizes", symbols,
-        "parameters", parameters, "tensors", tensors, "flops", cli_json_number(flops_of(x)),
-        "bytes", cli_json_number(cli_steps_bytes(&x->steps)), "peak_bytes", (json_int_t)x->peak,
-        "memory", "weights", (json_int_t)x->weights, "temporaries",
-        (json_int_t)x->memory.temporaries, "outputs", (json_int_t)x->memory.outputs, "scratch",
-        (json_int_t)x->memory.scratch, "structure", structure_json(x), "plan", plan_json(x),
-        "tuned_piece",
+        "schema", "tenon.inspect/1", "model", x->model->path, "inputs", ports_json(c, x, false),
+        "outputs", ports_json(c, x, true), "sizes", symbols, "parameters", parameters, "tensors",
+        tensors, "flops", cli_json_number(flops_of(x)), "bytes",
+        cli_json_number(cli_steps_bytes(&x->steps)), "peak_bytes", (json_int_t)x->peak, "memory",
+        "weights", (json_int_t)x->weights, "temporaries", (json_int_t)x->memory.temporaries,
+        "outputs", (json_int_t)x->memory.outputs, "scratch", (json_int_t)x->memory.scratch,
+        "structure", structure_json(x), "plan", plan_json(x), "tuned_piece",
         x->program->plan.tuned_piece ? json_integer(x->program->plan.tuned_piece) : json_null(),
         "groups", groups);
+    const tn_program *p = x->program;
+    if (p->input_compounds.len)
+        json_object_set_new(
+            out, "input_compounds",
+            cli_compounds_json(p->input_compounds.data, (int)p->input_compounds.len));
+    if (p->output_compounds.len)
+        json_object_set_new(
+            out, "output_compounds",
+            cli_compounds_json(p->output_compounds.data, (int)p->output_compounds.len));
+    return out;
 }
 
 /* ---- text ----------------------------------------------------------------------------------- */
 
-static void print_ports(cli *c, const cli_model *m, bool output) {
-    int printed = 0;
-    for (int i = 0, count = port_count(m, output); i < count; i++) {
+/* The sequences and optionals whose tensors are listed below. */
+static int print_compounds(cli *c, const tn_compound *at, uint32_t count, bool output) {
+    for (uint32_t i = 0; i < count; i++)
+        printf("%-11s %s%s%s %s\n",
+               i        ? ""
+               : output ? "outputs"
+                        : "inputs",
+               cli_style_on(c, CLI_BOLD), at[i].name, CLI_OFF(c),
+               cli_compound_text(&c->arena, &at[i]));
+    return (int)count;
+}
+
+static void print_ports(cli *c, const cli_inspection *x, bool output) {
+    const tn_program *program = x->program;
+    int printed = output ? print_compounds(c, program->output_compounds.data,
+                                           program->output_compounds.len, true)
+                         : print_compounds(c, program->input_compounds.data,
+                                           program->input_compounds.len, false);
+    for (int i = 0, count = port_count(x, output); i < count; i++) {
         tn_port_info p;
-        if (!port_at(m, output, i, &p)) continue;
+        if (!port_at(x, output, i, &p)) continue;
         printf("%-11s %s%s%s %s\n",
                printed++ ? ""
                : output  ? "outputs"
@@ -250,8 +277,8 @@ static void print_plan(const cli_inspection *x) {
 }
 
 void cli_inspect_text(cli *c, const cli_inspection *x) {
-    print_ports(c, x->model, false);
-    print_ports(c, x->model, true);
+    print_ports(c, x, false);
+    print_ports(c, x, true);
     print_sizes(x);
     if (x->graph)
         printf("parameters  %s in %u tensors (%llu, %s)\n", cli_si(c, (double)x->cost.parameters),

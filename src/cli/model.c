@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/io.h"
+#include "cli/compounds.h"
 #include "cli/values.h"
 
 /* ---- options -------------------------------------------------------------------------------- */
@@ -63,10 +64,20 @@ tn_status cli_model_options(cli *c, tn_model_options *out, cli_dump *dump, tn_er
     return parse_dims(c, out, err);
 }
 
+tn_status cli_model_reopen(cli *c, cli_model *m, tn_error *err) {
+    TN_CHECK(tn_model_open(m->path, &m->options, &m->model, err));
+    if (!cli_has_unbound(m->model) && !c->options.tensors.count) return TN_OK;
+    TN_CHECK(cli_compounds_choose(c, m->model, &m->options, err));
+    if (!m->options.compound_count) return TN_OK;
+    tn_model_release(m->model);
+    m->model = NULL;
+    return tn_model_open(m->path, &m->options, &m->model, err);
+}
+
 tn_status cli_model_open(cli *c, const char *path, cli_model *m, tn_error *err) {
     *m = (cli_model){.path = path};
     TN_CHECK(cli_model_options(c, &m->options, &m->dump, err));
-    return tn_model_open(path, &m->options, &m->model, err);
+    return cli_model_reopen(c, m, err);
 }
 
 void cli_model_close(cli_model *m) {
@@ -85,6 +96,7 @@ tn_status cli_model_bind(cli *c, cli_model *m, cli_missing missing, const char *
         if (tn_model_input(m->model, i, &b.ports[i]) != TN_OK)
             return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
     cli_bind_needs(c, &b, m->model);
+    b.compounds = cli_input_compounds(&c->arena, m->model, &b.compound_count);
     TN_CHECK(cli_bind(c, &b, missing, seed, err));
     m->inputs = b.inputs;
     m->input_count = b.count;

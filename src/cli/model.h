@@ -37,6 +37,8 @@ typedef struct cli_model {
 /* A built-in model as a program of the forward pass, and its inputs without elements: it cannot run. */
 tn_status cli_model_open_named(cli *c, const char *name, cli_model *m, tn_error *err);
 tn_status cli_model_open(cli *c, const char *path, cli_model *m, tn_error *err);
+/* Opens m->path with m->options; sequences and optionals are bound by the command line. */
+tn_status cli_model_reopen(cli *c, cli_model *m, tn_error *err);
 /* As cli_bind. */
 tn_status cli_model_bind(cli *c, cli_model *m, cli_missing missing, const char *seed,
                          tn_error *err);

@@ -86,7 +86,7 @@ cli_steps cli_steps_of(cli *c, const tn_session *s) {
 
 tn_status cli_steps_profile(cli_steps *steps, tn_session *s, const cli_model *m, int runs,
                             tn_error *err) {
-    int count = tn_model_output_count(m->model);
+    int count = tn_session_output_count(s);
     tn_buffer *outputs = calloc((size_t)count + 1, sizeof *outputs);
     if (!outputs) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
     tn_instance *instance = tn_session_instance(s);

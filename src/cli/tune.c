@@ -51,7 +51,7 @@ tn_status cli_tune_model(cli *c, tn_model *m, const char *name, const tn_buffer 
 static tn_status tune(cli *c, cli_model *m, cli_missing missing, const char *seed, tn_error *err) {
     TN_CHECK(cli_model_options(c, &m->options, &m->dump, err));
     m->options.dump = NULL;
-    TN_CHECK(tn_model_open(m->path, &m->options, &m->model, err));
+    TN_CHECK(cli_model_reopen(c, m, err));
     TN_CHECK(cli_model_bind(c, m, missing, seed, err));
     return cli_tune_model(c, m->model, m->path, m->inputs, m->input_count, err);
 }

@@ -9,6 +9,7 @@
 
 #include "base/io.h"
 #include "base/json.h"
+#include "cli/compounds.h"
 #include "cli/values.h"
 #include "import/onnx/model.h"
 
@@ -23,6 +24,12 @@ typedef struct checker {
     tn_model *model;
     tn_session *session;
 } checker;
+
+/* What a file of a data set holds: a tensor counts as a compound of one. */
+typedef struct value {
+    bool has;
+    tn_import_compound value;
+} value;
 
 /* ---- what the folder holds ------------------------------------------------------------------ */
 
@@ -123,35 +130,95 @@ static tn_status read_one(checker *k, const char *path, tn_import_entry *out, tn
     return TN_OK;
 }
 
-/* By the tensor's name where a port has it, else by the file's number. */
-static int port_for(const checker *k, bool output, const char *name, int number) {
-    int n = output ? tn_model_output_count(k->model) : tn_model_input_count(k->model);
-    for (int i = 0; *name && i < n; i++) {
-        tn_port_info port;
-        tn_status status =
-            output ? tn_model_output(k->model, i, &port) : tn_model_input(k->model, i, &port);
-        if (status == TN_OK && strcmp(port.name, name) == 0) return i;
-    }
-    return number < n ? number : -1;
+static tn_status port_info(const checker *k, bool output, int i, tn_port_info *out) {
+    return output ? tn_session_output(k->session, i, out) : tn_model_input(k->model, i, out);
 }
 
-static tn_status load_set(checker *k, const char *folder, bool output, tn_array *arrays, bool *has,
-                          tn_error *err) {
+/* By the tensor's name where a port has it, else by the file's number. */
+static int unit_for(const checker *k, bool output, const cli_units *units, const char *name,
+                    int number) {
+    tn_port_info port;
+    for (uint32_t u = 0; *name && u < units->len; u++) {
+        const cli_unit *unit = &units->data[u];
+        if (!unit->is_compound && port_info(k, output, unit->compound.first, &port) == TN_OK &&
+            strcmp(port.name, name) == 0)
+            return (int)u;
+    }
+    return (uint32_t)number < units->len ? number : -1;
+}
+
+/* Nothing in a file tells that it is a sequence or an optional, so these go by number. */
+static tn_status read_value(checker *k, const char *path, bool output, const cli_units *units,
+                            int number, value *values, tn_error *err) {
+    const cli_unit *unit = (uint32_t)number < units->len ? &units->data[number] : NULL;
+    value v = {.has = true};
+    if (unit && unit->is_compound) {
+        TN_CHECK(tn_import_compound_pb(path, unit->compound.kind, k->arena, &v.value, err));
+    } else {
+        tn_import_entry entry = {0};
+        TN_CHECK(read_one(k, path, &entry, err));
+        v.value = (tn_import_compound){entry.name, 1, TN_NEW(k->arena, tn_array)};
+        v.value.tensors[0] = entry.array;
+        number = unit_for(k, output, units, entry.name, number);
+        if (number < 0 || units->data[number].is_compound)
+            return tn_error_set(err, TN_INVALID, "%s: the model has fewer %s", path,
+                                output ? "outputs" : "inputs");
+    }
+    values[number] = v;
+    return TN_OK;
+}
+
+/* The files of a data set, one for each input or output of the model's file. */
+static tn_status load_set(checker *k, const char *folder, bool output, const cli_units *units,
+                          value **values, tn_error *err) {
     const char *prefix = output ? "output_" : "input_";
     cli_list files = list_files(k, folder, prefix, ".pb");
     if (files.count == 0) files = list_files(k, folder, prefix, ".npy");
-    for (int i = 0; i < files.count; i++) {
-        tn_import_entry value = {0};
-        TN_CHECK(read_one(k, files.at[i], &value, err));
-        int port = port_for(k, output, value.name, i);
-        if (port < 0)
-            return tn_error_set(err, TN_INVALID, "%s: the model has fewer %s", files.at[i],
-                                output ? "outputs" : "inputs");
-        arrays[port] = value.array;
-        has[port] = true;
-    }
+    *values = TN_NEW_N(k->arena, value, units->len);
+    for (int i = 0; i < files.count; i++)
+        TN_CHECK(read_value(k, files.at[i], output, units, i, *values, err));
     return TN_OK;
 }
+
+/* ---- the model for one data set ------------------------------------------------------------- */
+
+static tn_status open_model(checker *k, tn_error *err) {
+    tn_session_release(k->session);
+    tn_model_release(k->model);
+    k->session = NULL;
+    k->model = NULL;
+    return tn_model_open(k->model_path, &k->options, &k->model, err);
+}
+
+static cli_units input_units(const checker *k) {
+    int count;
+    tn_compound *at = cli_input_compounds(k->arena, k->model, &count);
+    return cli_units_of(k->arena, at, count, tn_model_input_count(k->model));
+}
+
+static cli_units output_units(const checker *k) {
+    int count;
+    tn_compound *at = cli_output_compounds(k->arena, k->session, &count);
+    return cli_units_of(k->arena, at, count, tn_session_output_count(k->session));
+}
+
+/* A model with sequences or optionals among its inputs is compiled for those of the set. */
+static tn_status bind_compounds(checker *k, const cli_units *units, const value *values,
+                                tn_error *err) {
+    tn_compound_binding *bound = TN_NEW_N(k->arena, tn_compound_binding, units->len);
+    int count = 0;
+    for (uint32_t u = 0; u < units->len; u++) {
+        const tn_compound *of = &units->data[u].compound;
+        if (units->data[u].is_compound && values[u].has)
+            bound[count++] = cli_compound_binding(k->arena, tn_arena_strdup(k->arena, of->name),
+                                                  &values[u].value);
+    }
+    k->options.compounds = bound;
+    k->options.compound_count = count;
+    return count ? open_model(k, err) : TN_OK;
+}
+
+/* ---- comparing ------------------------------------------------------------------------------ */
 
 static const char *type_text(checker *k, const tn_array *a) {
     const char *text = tn_dtype_name(a->dtype);
@@ -163,7 +230,7 @@ static const char *type_text(checker *k, const tn_array *a) {
 static tn_status compare_output(checker *k, int i, const tn_array *expected, const tn_buffer *got,
                                 tn_error *err) {
     tn_port_info port;
-    TN_CHECK(tn_model_output(k->model, i, &port));
+    TN_CHECK(tn_session_output(k->session, i, &port));
     tn_array actual = cli_array_of(got);
     bool same = actual.dtype == expected->dtype && actual.rank == expected->rank;
     for (int a = 0; same && a < actual.rank; a++) same = actual.dim[a] == expected->dim[a];
@@ -195,28 +262,57 @@ static tn_status check_nodes(checker *k, const tn_buffer *inputs, int count, tn_
     return status;
 }
 
-static tn_status run_set(checker *k, const char *folder, tn_error *err) {
-    int ins = tn_model_input_count(k->model), outs = tn_model_output_count(k->model);
-    tn_array *arrays = TN_NEW_N(k->arena, tn_array, TN_MAX(ins, outs));
-    bool *has = TN_NEW_N(k->arena, bool, TN_MAX(ins, outs));
-    tn_buffer *inputs = TN_NEW_N(k->arena, tn_buffer, ins);
-    tn_buffer *outputs = TN_NEW_N(k->arena, tn_buffer, outs);
-    if (load_set(k, folder, false, arrays, has, err) != TN_OK) return fail(k, "data", err);
-    for (int i = 0; i < ins; i++) {
-        if (!has[i]) {
-            tn_error_set(err, TN_INVALID, "%s: no file for input %d", folder, i);
-            return fail(k, "data", err);
-        }
-        inputs[i] = cli_buffer_of(&arrays[i]);
+static tn_status compare_unit(checker *k, const cli_unit *unit, const tn_import_compound *expected,
+                              const tn_buffer *outputs, tn_error *err) {
+    int count = unit->is_compound ? unit->compound.count : 1;
+    tn_compound other = unit->compound;
+    other.count = expected->count;
+    if (count != expected->count)
+        return tn_error_set(err, TN_RUNTIME, "output '%s': expected %s, got %s", other.name,
+                            cli_compound_text(k->arena, &other),
+                            cli_compound_text(k->arena, &unit->compound));
+    for (int i = 0; i < count; i++) {
+        int at = unit->compound.first + i;
+        TN_CHECK(compare_output(k, at, &expected->tensors[i], &outputs[at], err));
     }
+    return TN_OK;
+}
+
+/* The inputs of the program, one after the other. */
+static tn_status flatten(const char *folder, const cli_units *units, const value *values,
+                         tn_buffer *inputs, tn_error *err) {
+    int n = 0;
+    for (uint32_t u = 0; u < units->len; u++) {
+        if (!values[u].has)
+            return tn_error_set(err, TN_INVALID, "%s: no file for input %u", folder, u);
+        for (int i = 0; i < values[u].value.count; i++)
+            inputs[n++] = cli_buffer_of(&values[u].value.tensors[i]);
+    }
+    return TN_OK;
+}
+
+static tn_status run_set(checker *k, const char *folder, tn_error *err) {
+    value *values;
+    cli_units units = input_units(k);
+    if (load_set(k, folder, false, &units, &values, err) != TN_OK) return fail(k, "data", err);
+    if (bind_compounds(k, &units, values, err) != TN_OK) return fail(k, "model", err);
+    int ins = tn_model_input_count(k->model);
+    tn_buffer *inputs = TN_NEW_N(k->arena, tn_buffer, ins);
+    if (flatten(folder, &units, values, inputs, err) != TN_OK) return fail(k, "data", err);
+    if ((!k->session && tn_session_create(k->model, &k->session, err) != TN_OK) ||
+        tn_session_bind(k->session, inputs, ins, err) != TN_OK)
+        return fail(k, "run", err);
+    int outs = tn_session_output_count(k->session);
+    tn_buffer *outputs = TN_NEW_N(k->arena, tn_buffer, outs);
     if (tn_session_run(k->session, inputs, ins, outputs, outs, err) != TN_OK)
         return fail(k, "run", err);
     if (k->c->options.per_node && check_nodes(k, inputs, ins, err) != TN_OK)
         return fail(k, "compare", err);
-    memset(has, 0, (size_t)TN_MAX(ins, outs) * sizeof *has);
-    if (load_set(k, folder, true, arrays, has, err) != TN_OK) return fail(k, "data", err);
-    for (int i = 0; i < outs; i++)
-        if (has[i] && compare_output(k, i, &arrays[i], &outputs[i], err) != TN_OK)
+    units = output_units(k);
+    if (load_set(k, folder, true, &units, &values, err) != TN_OK) return fail(k, "data", err);
+    for (uint32_t u = 0; u < units.len; u++)
+        if (values[u].has &&
+            compare_unit(k, &units.data[u], &values[u].value, outputs, err) != TN_OK)
             return fail(k, "compare", err);
     k->v->data_sets++;
     return TN_OK;
@@ -228,14 +324,12 @@ static tn_status check_folder(checker *k, tn_error *err) {
     k->model_path = tn_arena_printf(k->arena, "%s/model.onnx", k->folder);
     find_ops(k, k->model_path);
     choose_tolerance(k);
-    if (tn_model_open(k->model_path, &k->options, &k->model, err) != TN_OK)
-        return fail(k, "model", err);
+    if (open_model(k, err) != TN_OK) return fail(k, "model", err);
     cli_list sets = list_files(k, k->folder, "test_data_set_", "");
     if (sets.count == 0) {
         tn_error_set(err, TN_NOT_FOUND, "%s: no test_data_set_* folder", k->folder);
         return fail(k, "data", err);
     }
-    if (tn_session_create(k->model, &k->session, err) != TN_OK) return fail(k, "run", err);
     for (int i = 0; i < sets.count; i++) TN_CHECK(run_set(k, sets.at[i], err));
     return TN_OK;
 }

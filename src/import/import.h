@@ -2,7 +2,10 @@
  *
  * Sizes stay symbols where everything downstream can keep them open. Where it cannot, or where an
  * input's *values* decide shapes (Reshape's shape, Slice's starts, TopK's k), the import says which
- * sizes or inputs it needs; it is then repeated with these bound: the graph is specialised. */
+ * sizes or inputs it needs; it is then repeated with these bound: the graph is specialised.
+ *
+ * Sequences and optionals are structure of the import alone: an input that is one is bound by its number of
+ * tensors and becomes as many inputs of the graph, an output as many outputs. */
 #ifndef TENON_IMPORT_IMPORT_H
 #define TENON_IMPORT_IMPORT_H
 
@@ -25,6 +28,8 @@ typedef struct tn_import_options {
     uint32_t dim_count;
     const tn_import_value *values;
     uint32_t value_count;
+    const tn_compound_binding *compounds; /* inputs that are sequences and optionals */
+    uint32_t compound_count;
     /* Weights become inputs of the graph behind those of the model; see tn_import_weight. Then the import
      * also lists the model's nodes. */
     bool weights;
@@ -68,10 +73,14 @@ typedef struct tn_import {
     tn_dims *dims; /* the table of the ports' sizes; the graph's when there is one */
     TN_VEC(tn_import_port) inputs;
     TN_VEC(tn_import_port) outputs;
+    /* Which of these are the tensors of a sequence or optional, in order. An input that was not bound,
+     * and an output without a graph, has none: its count is TN_COMPOUND_UNKNOWN. */
+    TN_VEC(tn_compound) input_compounds;
+    TN_VEC(tn_compound) output_compounds;
     TN_VEC(tn_import_weight) weights; /* if asked for; known with or without a graph */
     TN_VEC(tn_import_node) nodes;     /* with the weights; a function's where it is called */
     TN_VEC(tn_import_result) results; /* tensors of the graph, in the order of the nodes */
-    /* Set with TN_OK and graph NULL: what has to be bound. */
+    /* Set with TN_OK and graph NULL: what has to be bound, besides input compounds of unknown count. */
     TN_VEC(const char *) need_values; /* names of inputs */
     TN_VEC(const char *) need_dims;   /* names of sizes */
     const char *need_reason; /* "node 'r' (Reshape): its shape is computed from input 'n'" */
@@ -100,6 +109,15 @@ void tn_import_close(tn_import *i);
 /* A TensorProto file (test data): its elements in `arena`; *name (may be NULL) its name or "". */
 tn_status tn_import_tensor_pb(const char *path, tn_arena *arena, tn_array *out, const char **name,
                               tn_error *err);
+
+/* A SequenceProto or OptionalProto file (test data); nothing in it tells which, nor that it is no tensor. */
+typedef struct tn_import_compound {
+    const char *name;
+    int count; /* of tensors, or TN_COMPOUND_ABSENT */
+    tn_array *tensors;
+} tn_import_compound;
+tn_status tn_import_compound_pb(const char *path, tn_compound_kind kind, tn_arena *arena,
+                                tn_import_compound *out, tn_error *err);
 
 /* NumPy's files; the elements are copied into `arena`, in row-major order. */
 typedef struct tn_import_entry {

@@ -174,6 +174,22 @@ static void take_ports(loader *l) {
     }
 }
 
+static tn_compound take_compound(tn__reader *r) {
+    tn_compound c = {.name = tn__take_text(r), .kind = (tn_compound_kind)tn__take8(r)};
+    c.first = (int)tn__take32(r);
+    c.count = (int)tn__take32(r);
+    return c;
+}
+
+static void take_compounds(loader *l) {
+    uint32_t inputs = tn__take_count(&l->r, 13);
+    for (uint32_t i = 0; i < inputs; i++)
+        tn_vec_push(l->arena, &l->p->input_compounds, take_compound(&l->r));
+    uint32_t outputs = tn__take_count(&l->r, 13);
+    for (uint32_t i = 0; i < outputs; i++)
+        tn_vec_push(l->arena, &l->p->output_compounds, take_compound(&l->r));
+}
+
 static void take_sources(loader *l) {
     uint32_t count = tn__take_count(&l->r, 36);
     for (uint32_t i = 0; i < count; i++) {
@@ -306,6 +322,7 @@ static tn_status take_structure(loader *l, const section *s, tn_error *err) {
     l->p->target = tn__take_text(&l->r);
     if (!tn__take_dims(&l->dims, &l->r, dims)) return damaged(l, "bad sizes", err);
     take_ports(l);
+    take_compounds(l);
     take_sources(l);
     take_buffers(l);
     take_blocks(l);

@@ -7,6 +7,17 @@ void tn_program_init(tn_program *p, tn_arena *arena, tn_dims *dims) {
     tn_vec_push(arena, &p->blocks, (tn_prog_block){.prepares = true});
 }
 
+const tn_compound *tn_program_unbound(const tn_program *p) {
+    for (uint32_t i = 0; i < p->input_compounds.len; i++)
+        if (p->input_compounds.data[i].count == TN_COMPOUND_UNKNOWN)
+            return &p->input_compounds.data[i];
+    return NULL;
+}
+
+bool tn_program_has_needs(const tn_program *p) {
+    return p->need_values.len > 0 || p->need_dims.len > 0 || tn_program_unbound(p);
+}
+
 static const char *const step_names[] = {"kernel", "copy", "if", "while", "scan", "size"};
 static const char *const store_names[] = {"input", "output", "weight", "prepared", "temp", "alias"};
 
@@ -59,7 +70,7 @@ void tn_program_buffer_uses(const tn_program *p, uint8_t *used) {
     memset(used, 0, p->buffers.len);
     for (uint32_t b = 0; b < p->blocks.len; b++)
         if (!p->blocks.data[b].prepares) use_block(&p->blocks.data[b], used);
-    bool has_needs = p->need_values.len || p->need_dims.len;
+    bool has_needs = tn_program_has_needs(p);
     for (uint32_t i = 0; i < p->outputs.len && !has_needs; i++) used[p->outputs.data[i].buffer] = 1;
 }
 
@@ -133,11 +144,19 @@ static void print_port(const tn_program *p, const char *what, const tn_prog_port
     tn_str_appendf(out, " %%%u\n", port->buffer);
 }
 
+static void print_compounds(const char *what, const tn_compound *at, uint32_t count, tn_str *out) {
+    for (uint32_t i = 0; i < count; i++)
+        tn_str_appendf(out, "  %s '%s' is %s: %d from %d\n", what, at[i].name,
+                       tn_compound_kind_name(at[i].kind), at[i].count, at[i].first);
+}
+
 void tn_program_print(const tn_program *p, tn_str *out) {
     tn_str_appendf(out, "program %s for %s\n", p->name ? p->name : "",
                    p->target ? p->target : "any target");
     for (uint32_t i = 0; i < p->inputs.len; i++) print_port(p, "input", &p->inputs.data[i], out);
     for (uint32_t i = 0; i < p->outputs.len; i++) print_port(p, "output", &p->outputs.data[i], out);
+    print_compounds("input", p->input_compounds.data, p->input_compounds.len, out);
+    print_compounds("output", p->output_compounds.data, p->output_compounds.len, out);
     tn_str_append(out, "buffers\n");
     for (uint32_t i = 0; i < p->buffers.len; i++) print_buffer(p, i, out);
     for (uint32_t i = 0; i < p->blocks.len; i++) {

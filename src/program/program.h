@@ -124,6 +124,8 @@ typedef struct tn_program {
     const char *target; /* the target's name the kernels were scheduled for, see codegen/target.h */
     TN_VEC(tn_prog_port) inputs;
     TN_VEC(tn_prog_port) outputs;
+    TN_VEC(tn_compound) input_compounds; /* in order, as in an import */
+    TN_VEC(tn_compound) output_compounds;
     TN_VEC(tn_prog_source) sources;
     TN_VEC(tn_prog_buffer) buffers;
     TN_VEC(tn_loop *) kernels; /* distinct by canonical text */
@@ -132,7 +134,8 @@ typedef struct tn_program {
     tn_prog_plan plan;
     TN_VEC(const char *) errors; /* text of kernel error code i + 1 */
     /* A program with needs has ports and no steps: a model that is compiled once per value of these
-     * inputs and sizes, which are not known yet. Its outputs may have rank -1, unknown. */
+     * inputs and sizes, which are not known yet. Its outputs may have rank -1, unknown, and its compounds
+     * an unknown count; one of the inputs is a need of its own. */
     TN_VEC(const char *) need_values; /* names of inputs */
     TN_VEC(const char *) need_dims;   /* names of symbols */
     uint64_t prepared_bytes; /* size of the prepared weights; offsets are 64-byte aligned */
@@ -140,6 +143,10 @@ typedef struct tn_program {
 
 /* Blocks 0 and 1 exist afterwards and are empty. */
 void tn_program_init(tn_program *p, tn_arena *arena, tn_dims *dims);
+/* Whether the model has to be compiled for values that are not known yet. */
+bool tn_program_has_needs(const tn_program *p);
+/* The first input whose number of tensors is not bound, or NULL. */
+const tn_compound *tn_program_unbound(const tn_program *p);
 /* Every index, count, live range, kernel and size in order? */
 tn_status tn_program_verify(const tn_program *p, tn_error *err);
 void tn_program_print(const tn_program *p, tn_str *out);

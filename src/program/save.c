@@ -111,6 +111,16 @@ static void put_ports(saver *s, const tn_prog_port *ports, uint32_t count) {
     }
 }
 
+static void put_compounds(saver *s, const tn_compound *at, uint32_t count) {
+    tn__put32(&s->body, count);
+    for (uint32_t i = 0; i < count; i++) {
+        tn__put_text(&s->body, at[i].name);
+        tn__put(&s->body, (uint64_t)at[i].kind, 1);
+        tn__put32(&s->body, (uint32_t)at[i].first);
+        tn__put32(&s->body, (uint32_t)at[i].count);
+    }
+}
+
 static void put_sources(saver *s) {
     tn__put32(&s->body, s->sources.len);
     for (uint32_t i = 0; i < s->sources.len; i++) {
@@ -208,6 +218,8 @@ static void put_structure(saver *s) {
     tn__dims_writer_init(&s->dims, &s->arena, p->dims);
     put_ports(s, p->inputs.data, p->inputs.len);
     put_ports(s, p->outputs.data, p->outputs.len);
+    put_compounds(s, p->input_compounds.data, p->input_compounds.len);
+    put_compounds(s, p->output_compounds.data, p->output_compounds.len);
     put_sources(s);
     put_buffers(s);
     put_blocks(s);

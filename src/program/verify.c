@@ -146,10 +146,42 @@ static const char *port_fault(const tn_program *p, const tn_prog_port *port) {
     return b->store == TN_STORE_ALIAS ? "its buffer has no memory of its own" : NULL;
 }
 
+/* NULL, or what is wrong with the compounds of `ports` inputs or outputs. */
+static const char *compound_fault(const tn_compound *at, uint32_t count, uint32_t ports,
+                                  bool has_needs) {
+    int64_t end = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const tn_compound *c = &at[i];
+        if (!c->name || (unsigned)c->kind >= TN_COMPOUND_KIND_COUNT) return "no name or kind";
+        if (c->count < (has_needs ? TN_COMPOUND_UNKNOWN : TN_COMPOUND_ABSENT) ||
+            c->count > TN_COMPOUND_MOST)
+            return "no such number of tensors";
+        if (c->count == TN_COMPOUND_ABSENT && c->kind == TN_COMPOUND_SEQUENCE)
+            return "a sequence cannot be absent";
+        if (c->kind == TN_COMPOUND_OPTIONAL && (c->count == 0 || c->count > 1))
+            return "an optional has one tensor or none";
+        if (c->first < end) return "its tensors are another's";
+        end = (int64_t)c->first + TN_MAX(c->count, 0);
+        if (end > ports) return "it has more tensors than there are";
+    }
+    return NULL;
+}
+
+static tn_status check_compounds(checker *c, bool has_needs) {
+    const tn_program *p = c->p;
+    const char *in =
+        compound_fault(p->input_compounds.data, p->input_compounds.len, p->inputs.len, has_needs);
+    const char *out = compound_fault(p->output_compounds.data, p->output_compounds.len,
+                                     p->outputs.len, has_needs);
+    if (!in && !out) return TN_OK;
+    return tn_error_set(c->err, TN_INVALID, "program: sequence or optional among its %s: %s",
+                        in ? "inputs" : "outputs", in ? in : out);
+}
+
 /* A program with needs describes its ports only. */
 static tn_status check_needs(checker *c, bool *has_needs) {
     const tn_program *p = c->p;
-    *has_needs = p->need_values.len > 0 || p->need_dims.len > 0;
+    *has_needs = tn_program_has_needs(p);
     if (!*has_needs) return TN_OK;
     if (p->blocks.data[0].steps.len > 0 || p->blocks.data[1].steps.len > 0)
         return tn_error_set(c->err, TN_INVALID, "program: has steps before it is specialised");
@@ -191,6 +223,7 @@ static tn_status check_ports(checker *c) {
     const tn_program *p = c->p;
     bool has_needs;
     TN_CHECK(check_needs(c, &has_needs));
+    TN_CHECK(check_compounds(c, has_needs));
     if (has_needs) return TN_OK;
     for (uint32_t i = 0; i < p->inputs.len; i++) {
         const tn_prog_port *port = &p->inputs.data[i];

@@ -187,6 +187,15 @@ typedef struct plan_args {
     const tn_artifact_trial *trial; /* NULL: none */
 } plan_args;
 
+void tn_artifact_take_compounds(tn_artifact *a) {
+    const tn_import *i = &a->import;
+    tn_program *p = &a->planned;
+    for (uint32_t n = 0; n < i->input_compounds.len; n++)
+        tn_vec_push(&a->arena, &p->input_compounds, i->input_compounds.data[n]);
+    for (uint32_t n = 0; n < i->output_compounds.len; n++)
+        tn_vec_push(&a->arena, &p->output_compounds, i->output_compounds.data[n]);
+}
+
 static tn_status plan_guarded(void *argument, tn_error *err) {
     plan_args *p = argument;
     const tn_model_options *o = &p->w->options;
@@ -209,6 +218,7 @@ static tn_status plan_guarded(void *argument, tn_error *err) {
                                .dump_context = o->dump_context};
     TN_CHECK(tn_plan(p->g, &options, &p->a->arena, &p->a->planned, err));
     p->a->planned.plan.tuned_piece = piece;
+    tn_artifact_take_compounds(p->a);
     p->a->program = &p->a->planned;
     TN_TRY(err, tn_program_verify(p->a->program, err), "the planned program is not valid");
     return TN_OK;

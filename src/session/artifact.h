@@ -81,6 +81,8 @@ tn_status tn_artifact_start(tn_artifact *a, const tn_workshop *w, const tn_graph
                             const tn_artifact_trial *trial, tn_error *err);
 /* Plans `g`, and nothing more: of such an artifact tn_instance_measure tells what it would take. */
 tn_status tn_artifact_plan(tn_artifact *a, const tn_workshop *w, const tn_graph *g, tn_error *err);
+/* Gives the planned program the sequences and optionals of the import. */
+void tn_artifact_take_compounds(tn_artifact *a);
 /* Waits for the kernels; nothing to do where none were started. */
 tn_status tn_artifact_finish(tn_artifact *a, tn_error *err);
 /* Both of them; trial->like must outlive the artifact. */

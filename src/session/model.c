@@ -64,7 +64,7 @@ static tn_status open_program(tn_model *m, tn_error *err) {
     tn_artifact *a = tn_artifact_new();
     if (!a) return tn_error_set(err, TN_OUT_OF_MEMORY, "out of memory");
     tn_status status = tn_artifact_load(a, &m->workshop, m->path, false, err);
-    if (status == TN_OK && (a->program->need_values.len || a->program->need_dims.len))
+    if (status == TN_OK && tn_program_has_needs(a->program))
         status = tn_error_set(err, TN_INVALID, "%s: the program was never specialised", m->path);
     if (status == TN_OK) return set_signature(m, a, err);
     tn_artifact_release(a);
@@ -150,6 +150,7 @@ int tn_model_output_count(const tn_model *m) {
 
 typedef struct port_args {
     tn_model *m;
+    const tn_program *program;
     const tn_prog_port *port;
     tn_port_info *out;
 } port_args;
@@ -166,19 +167,20 @@ static tn_status describe_port(void *argument, tn_error *err) {
         x->out->dim[a] = tn_dim_is_const(d) ? d : -1;
         if (tn_dim_is_const(d)) continue;
         tn_str_init_with(&text, m->arena.allocator);
-        tn_dim_print(m->ports->dims, d, &text);
+        tn_dim_print(x->program->dims, d, &text);
         x->out->symbol[a] = tn_arena_strdup(&m->arena, tn_str_text(&text));
         tn_str_deinit(&text);
     }
     return TN_OK;
 }
 
-static tn_status port_info(const tn_model *model, const tn_prog_port *ports, uint32_t count, int i,
-                           tn_port_info *out) {
+tn_status tn__model_port(const tn_model *model, const tn_program *p, bool output, int i,
+                         tn_port_info *out) {
     *out = (tn_port_info){0};
+    uint32_t count = output ? p->outputs.len : p->inputs.len;
     if (i < 0 || (uint32_t)i >= count) return TN_NOT_FOUND;
     tn_model *m = (tn_model *)(uintptr_t)model; /* texts go to its arena, under its lock */
-    port_args x = {m, &ports[i], out};
+    port_args x = {m, p, output ? &p->outputs.data[i] : &p->inputs.data[i], out};
     pthread_mutex_lock(&m->lock);
     tn_status status = tn_guard(describe_port, &x, NULL);
     pthread_mutex_unlock(&m->lock);
@@ -186,17 +188,45 @@ static tn_status port_info(const tn_model *model, const tn_prog_port *ports, uin
 }
 
 tn_status tn_model_input(const tn_model *m, int i, tn_port_info *out) {
-    return port_info(m, m->ports->inputs.data, m->ports->inputs.len, i, out);
+    return tn__model_port(m, m->ports, false, i, out);
+}
+tn_status tn_model_output(const tn_model *m, int i, tn_port_info *out) {
+    return tn__model_port(m, m->ports, true, i, out);
 }
 
-tn_status tn_model_output(const tn_model *m, int i, tn_port_info *out) {
-    return port_info(m, m->ports->outputs.data, m->ports->outputs.len, i, out);
+int tn_model_input_compound_count(const tn_model *m) {
+    return (int)m->ports->input_compounds.len;
+}
+int tn_model_output_compound_count(const tn_model *m) {
+    return (int)m->ports->output_compounds.len;
+}
+
+tn_status tn__compound_at(const tn_compound *at, uint32_t count, int i, tn_compound *out) {
+    bool is_there = i >= 0 && (uint32_t)i < count;
+    *out = is_there ? at[i] : (tn_compound){0};
+    return is_there ? TN_OK : TN_NOT_FOUND;
+}
+
+tn_status tn_model_input_compound(const tn_model *m, int i, tn_compound *out) {
+    return tn__compound_at(m->ports->input_compounds.data, m->ports->input_compounds.len, i, out);
+}
+tn_status tn_model_output_compound(const tn_model *m, int i, tn_compound *out) {
+    return tn__compound_at(m->ports->output_compounds.data, m->ports->output_compounds.len, i, out);
 }
 
 /* ---- for the rest of Tenon ------------------------------------------------------------------ */
 
+static const tn_compound *unbound_at(const tn_program *p, uint32_t i) {
+    for (uint32_t k = 0; k < p->input_compounds.len; k++)
+        if (p->input_compounds.data[k].count == TN_COMPOUND_UNKNOWN && i-- == 0)
+            return &p->input_compounds.data[k];
+    return NULL;
+}
+
 int tn_model_need_count(const tn_model *m) {
-    return (int)(m->ports->need_values.len + m->ports->need_dims.len);
+    uint32_t unbound = 0;
+    while (unbound_at(m->ports, unbound)) unbound++;
+    return (int)(m->ports->need_values.len + m->ports->need_dims.len + unbound);
 }
 
 typedef struct need_args {
@@ -209,11 +239,14 @@ static tn_status describe_need(void *argument, tn_error *err) {
     (void)err;
     need_args *x = argument;
     const tn_program *p = x->m->ports;
-    if (x->i < p->need_values.len)
+    uint32_t values = p->need_values.len, sizes = p->need_dims.len;
+    if (x->i < values)
         x->text = tn_arena_printf(&x->m->arena, "input '%s'", p->need_values.data[x->i]);
+    else if (x->i - values < sizes)
+        x->text = tn_arena_printf(&x->m->arena, "size '%s'", p->need_dims.data[x->i - values]);
     else
-        x->text = tn_arena_printf(&x->m->arena, "size '%s'",
-                                  p->need_dims.data[x->i - p->need_values.len]);
+        x->text = tn_arena_printf(&x->m->arena, "the number of tensors of '%s'",
+                                  unbound_at(p, x->i - values - sizes)->name);
     return TN_OK;
 }
 

@@ -51,6 +51,11 @@ tn_status tn__model_import(tn_model *m, tn_artifact *a, const tn_buffer *inputs,
 /* Adds what `p` needs to what the model binds; *grown when something is new. */
 tn_status tn__model_add_needs(tn_model *m, const tn_program *p, bool *grown, tn_error *err);
 
+/* Describes an input or output of one of the model's programs. */
+tn_status tn__model_port(const tn_model *m, const tn_program *p, bool output, int i,
+                         tn_port_info *out);
+tn_status tn__compound_at(const tn_compound *at, uint32_t count, int i, tn_compound *out);
+
 /* The model in messages. */
 const char *tn__model_name(const tn_model *m);
 

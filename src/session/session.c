@@ -178,7 +178,8 @@ tn_status tn_session_run(tn_session *s, const tn_buffer *inputs, int input_count
     TN_CHECK(tn_session_bind(s, inputs, input_count, err));
     const tn_program *p = s->artifact->program;
     if (output_count != (int)p->outputs.len)
-        return tn_error_set(err, TN_INVALID, "%d outputs asked for, the model has %u", output_count,
+        return tn_error_set(err, TN_INVALID,
+                            "%d outputs asked for, the model has %u for these inputs", output_count,
                             p->outputs.len);
     for (uint32_t i = 0; i < p->inputs.len; i++)
         tn_instance_set_input(s->instance, i, inputs[i].data);
@@ -188,6 +189,28 @@ tn_status tn_session_run(tn_session *s, const tn_buffer *inputs, int input_count
     TN_CHECK(tn_instance_run(s->instance, 0, err));
     for (uint32_t i = 0; i < p->outputs.len; i++) TN_CHECK(hand_out(s, i, &outputs[i], err));
     return TN_OK;
+}
+
+/* ---- what a binding gives ------------------------------------------------------------------- */
+
+int tn_session_output_count(const tn_session *s) {
+    return s->artifact ? (int)s->artifact->program->outputs.len : tn_model_output_count(s->model);
+}
+
+tn_status tn_session_output(const tn_session *s, int i, tn_port_info *out) {
+    if (!s->artifact) return tn_model_output(s->model, i, out);
+    return tn__model_port(s->model, s->artifact->program, true, i, out);
+}
+
+int tn_session_output_compound_count(const tn_session *s) {
+    return s->artifact ? (int)s->artifact->program->output_compounds.len
+                       : tn_model_output_compound_count(s->model);
+}
+
+tn_status tn_session_output_compound(const tn_session *s, int i, tn_compound *out) {
+    if (!s->artifact) return tn_model_output_compound(s->model, i, out);
+    const tn_program *p = s->artifact->program;
+    return tn__compound_at(p->output_compounds.data, p->output_compounds.len, i, out);
 }
 
 /* ---- for the rest of Tenon ------------------------------------------------------------------ */

@@ -32,7 +32,7 @@ tn_status tn_model_from_maker(const tn_model_maker *maker, const tn_model_option
 
 /* Inputs or sizes that must be known before the model can be compiled; 0 for an open model. */
 int tn_model_need_count(const tn_model *model);
-/* "input 'shape'" or "size 'N'"; the model's memory. */
+/* "input 'shape'", "size 'N'" or "the number of tensors of 'list'"; the model's memory. */
 const char *tn_model_need(const tn_model *model, int i);
 
 /* The imported graph (before any transform), for people to look at. A model with needs takes their
@@ -52,9 +52,6 @@ const tn_artifact *tn_model_artifact(const tn_model *model);
 const tn_compiler *tn_model_compiler(const tn_model *model);
 int tn_model_threads(const tn_model *model);
 
-/* Compiles and binds for these inputs without running. */
-tn_status tn_session_bind(tn_session *session, const tn_buffer *inputs, int input_count,
-                          tn_error *err) TN_MUST_USE;
 /* Compiles for these inputs, as a bind does, and tells what that would take for activations, without
  * taking it. */
 tn_status tn_session_measure(tn_session *session, const tn_buffer *inputs, int input_count,

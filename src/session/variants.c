@@ -66,6 +66,12 @@ static void append_value(tn_str *s, const char *name, const tn_buffer *b) {
     tn_str_appendf(s, " %s\n", hash);
 }
 
+static void append_compound(tn_str *s, const tn_compound_binding *c) {
+    tn_str_appendf(s, "compound %s %d", c->name, c->count);
+    for (int k = 0; k < c->count && c->ranks; k++) tn_str_appendf(s, " %d", c->ranks[k]);
+    tn_str_append_char(s, '\n');
+}
+
 typedef struct key_args {
     const tn_model *m;
     const tn_buffer *inputs;
@@ -86,6 +92,7 @@ static tn_status key_guarded(void *argument, tn_error *err) {
         m->maker.identify(m->maker.context, s);
     for (int i = 0; i < o->dim_count; i++)
         tn_str_appendf(s, "dim %s %lld\n", o->dims[i].name, (long long)o->dims[i].value);
+    for (int i = 0; i < o->compound_count; i++) append_compound(s, &o->compounds[i]);
     for (uint32_t i = 0; x->inputs && i < m->need_dims.len; i++)
         tn_str_appendf(s, "size %s %lld\n", m->need_dims.data[i],
                        (long long)size_named(m, x->symbols, m->need_dims.data[i]));
@@ -106,10 +113,6 @@ bool tn__model_key(const tn_model *m, const tn_buffer *inputs, const int64_t *sy
     if (known) tn_program_cache_name(&x.text, out);
     tn_str_deinit(&x.text);
     return known;
-}
-
-static bool has_needs(const tn_program *p) {
-    return p->need_values.len > 0 || p->need_dims.len > 0;
 }
 
 /* ---- import --------------------------------------------------------------------------------- */
@@ -145,8 +148,12 @@ static tn_status import_guarded(void *argument, tn_error *err) {
         const tn_buffer *b = input_named(m, x->inputs, name);
         if (b) tn_vec_push(arena, &values, (tn_import_value){name, array_of(b)});
     }
-    tn_import_options options = {
-        .dims = dims.data, .dim_count = dims.len, .values = values.data, .value_count = values.len};
+    tn_import_options options = {.dims = dims.data,
+                                 .dim_count = dims.len,
+                                 .values = values.data,
+                                 .value_count = values.len,
+                                 .compounds = o->compounds,
+                                 .compound_count = (uint32_t)o->compound_count};
     if (m->maker.import) return m->maker.import(m->maker.context, &options, x->a, err);
     return tn_import_onnx(m->path, &options, arena, &x->a->import, err);
 }
@@ -177,6 +184,7 @@ static tn_status needs_guarded(void *argument, tn_error *err) {
         if (!i->outputs.data[n].typed) port.type.shape.rank = -1;
         tn_vec_push(&a->arena, &p->outputs, port);
     }
+    tn_artifact_take_compounds(a);
     for (uint32_t n = 0; n < i->need_values.len; n++)
         tn_vec_push(&a->arena, &p->need_values, i->need_values.data[n]);
     for (uint32_t n = 0; n < i->need_dims.len; n++)
@@ -193,9 +201,9 @@ static tn_status needs_guarded(void *argument, tn_error *err) {
 
 static tn_status start_imported(tn_model *m, tn_artifact *a, tn_error *err) {
     if (a->import.graph) return tn_artifact_start(a, &m->workshop, a->import.graph, NULL, err);
-    if (a->import.need_values.len == 0 && a->import.need_dims.len == 0)
-        TN_BUG("an import gave neither a graph nor needs");
-    return tn_guard(needs_guarded, a, err);
+    TN_CHECK(tn_guard(needs_guarded, a, err));
+    if (!tn_program_has_needs(a->program)) TN_BUG("an import gave neither a graph nor needs");
+    return TN_OK;
 }
 
 tn_status tn__model_make(tn_model *m, const tn_buffer *inputs, const int64_t *symbols,
@@ -284,7 +292,7 @@ static tn_status specialise(tn_model *m, const tn_buffer *inputs, const int64_t 
         tn_artifact *a;
         TN_TRY(err, tn__model_make(m, inputs, symbols, &a, err),
                "while compiling for these inputs");
-        if (!has_needs(a->program)) {
+        if (!tn_program_has_needs(a->program)) {
             add_variant(m, *bound, a);
             *out = a;
             return TN_OK;
@@ -302,12 +310,18 @@ static tn_status specialise(tn_model *m, const tn_buffer *inputs, const int64_t 
 
 tn_status tn__model_artifact(tn_model *m, const tn_buffer *inputs, int count, int64_t *symbols,
                              tn_hash128 *bound, tn_artifact **out, tn_error *err) {
+    const tn_compound *open = tn_program_unbound(m->ports);
     *bound = (tn_hash128){0};
     *out = NULL;
+    if (open)
+        return tn_error_set(err, TN_INVALID,
+                            "%s: input '%s' is %s; how many tensors it has is told when the model "
+                            "is opened (tn_model_options.compounds)",
+                            tn__model_name(m), open->name, tn_compound_kind_name(open->kind));
     TN_CHECK(tn_ports_bind(m->ports, inputs, count, symbols, err));
     pthread_mutex_lock(&m->lock);
     tn_status status = TN_OK;
-    if (!has_needs(m->ports))
+    if (!tn_program_has_needs(m->ports))
         *out = m->signature;
     else
         status = specialise(m, inputs, symbols, bound, out, err);

@@ -8,6 +8,21 @@ typedef struct copy_args {
     const tn_model_options *options;
 } copy_args;
 
+static void copy_compounds(tn_model_options *o, tn_arena *arena) {
+    int count = o->compounds ? TN_MAX(o->compound_count, 0) : 0;
+    tn_compound_binding *copy = TN_NEW_N(arena, tn_compound_binding, count);
+    for (int i = 0; i < count; i++) {
+        const tn_compound_binding *from = &o->compounds[i];
+        bool ranked = from->ranks && from->count > 0 && from->count <= TN_COMPOUND_MOST;
+        copy[i] = (tn_compound_binding){tn_arena_strdup(arena, from->name), from->count, NULL};
+        if (ranked)
+            copy[i].ranks =
+                tn_arena_dup(arena, from->ranks, sizeof *from->ranks * (size_t)from->count);
+    }
+    o->compounds = copy;
+    o->compound_count = count;
+}
+
 /* Texts are copied. */
 static tn_status copy_options(void *argument, tn_error *err) {
     copy_args *x = argument;
@@ -32,6 +47,7 @@ static tn_status copy_options(void *argument, tn_error *err) {
         dims[i] = (tn_dim_binding){tn_arena_strdup(arena, o->dims[i].name), o->dims[i].value};
     o->dims = dims;
     o->dim_count = count;
+    copy_compounds(o, arena);
     return TN_OK;
 }
 

@@ -43,9 +43,19 @@ def attribute(name, value):
     return message
 
 
-def port(name, shape, kind=FLOAT):
+def tensor_type(shape, kind=FLOAT):
     dims = b"".join(field(1, field(2, d) if isinstance(d, str) else number(1, d)) for d in shape)
-    return field(1, name) + field(2, field(1, number(1, kind) + field(2, dims)))
+    return field(1, number(1, kind) + field(2, dims))
+
+
+def type_of(at, element):
+    """A sequence (4) or an optional (9)."""
+    return field(at, field(1, element))
+
+
+def port(name, shape, kind=FLOAT):
+    """`shape` may be a type as it is."""
+    return field(1, name) + field(2, shape if isinstance(shape, bytes) else tensor_type(shape, kind))
 
 
 class Model:
@@ -191,7 +201,18 @@ def open_axis(m, path):
     m.write(path, [("x", ["batch", "rows", 64])], [(y, ["batch", "rows", 8])])
 
 
+def compounds(m, path):
+    """A sequence and an optional come in, a sequence goes out."""
+    y = m.node("SequenceInsert", "longer", ["list", "last"])
+    z = m.node("ConcatFromSequence", "whole", [y], axis=0)
+    has = m.node("OptionalHasElement", "has", ["bias"])
+    sequence = type_of(4, tensor_type(["n", 2]))
+    inputs = [("list", sequence), ("last", ["rows", 2]), ("bias", type_of(9, tensor_type([2])))]
+    m.write(path, inputs, [(y, sequence), (z, ["all", 2]), (has, [], BOOL)])
+
+
 KINDS = {
+    "compounds": compounds,
     "one": one,
     "sparse": sparse,
     "open": open_axis,
@@ -207,7 +228,8 @@ KINDS = {
     "shaped": shaped,
 }
 
-model = Model(int(sys.argv[2]))
-KINDS[sys.argv[1]](model, sys.argv[3])
-if len(sys.argv) > 4:
-    model.write_weights(sys.argv[4])
+if __name__ == "__main__":
+    model = Model(int(sys.argv[2]))
+    KINDS[sys.argv[1]](model, sys.argv[3])
+    if len(sys.argv) > 4:
+        model.write_weights(sys.argv[4])

@@ -45,6 +45,14 @@ typedef struct tn_onnx_tensor {
     TN_VEC(tn_onnx_entry) external;
 } tn_onnx_tensor;
 
+/* Test data for a compound. */
+typedef struct tn_onnx_sequence {
+    const char *name;
+    bool absent; /* an optional without a value */
+    TN_VEC(tn_onnx_tensor *) tensors;
+    const char *other; /* not a tensor: what an element is; else NULL */
+} tn_onnx_sequence;
+
 typedef struct tn_onnx_graph tn_onnx_graph;
 
 /* AttributeProto.AttributeType */
@@ -91,7 +99,10 @@ typedef struct tn_onnx_dim {
 /* A graph's input or output. */
 typedef struct tn_onnx_port {
     const char *name;
-    const char *other; /* not a tensor: what it is; else NULL */
+    const char
+        *other; /* what it is when it, or its element, is nothing that Tenon has; else NULL */
+    bool is_compound;
+    tn_compound_kind kind; /* of a compound; then the rest is the type of its tensors */
     int64_t type;
     bool has_shape;
     TN_VEC(tn_onnx_dim) dims;
@@ -136,6 +147,10 @@ tn_status tn_onnx_read_model(const void *data, size_t size, tn_arena *arena, tn_
                              tn_error *err);
 tn_status tn_onnx_read_tensor(const void *data, size_t size, tn_arena *arena, tn_onnx_tensor *out,
                               tn_error *err);
+tn_status tn_onnx_read_sequence(const void *data, size_t size, tn_arena *arena,
+                                tn_onnx_sequence *out, tn_error *err);
+tn_status tn_onnx_read_optional(const void *data, size_t size, tn_arena *arena,
+                                tn_onnx_sequence *out, tn_error *err);
 
 /* Numbers of a packed field. Varints are counted by their last bytes. */
 size_t tn_onnx_packed_count(const tn_onnx_packed *p, size_t element); /* element 0: varints */

@@ -61,13 +61,16 @@ static tn_onnx_item *body_output(tn_o *o, body *b, uint32_t i) {
     return item;
 }
 
-/* Makes output i an output of the body's graph. */
-static void give_output(tn_o *o, body *b, uint32_t i) {
-    tn_onnx_item *item = body_output(o, b, i);
-    if (!item) return;
+static void give_item(tn_o *o, body *b, tn_onnx_item *item) {
     tn_value v = tn_onnx_item_build(&b->scope, item);
     o->b->status = b->scope.level->builder.status;
     if (tn_o_ok(o)) tn_graph_add_output(b->graph, v, NULL);
+}
+
+/* Makes output i an output of the body's graph. */
+static void give_output(tn_o *o, body *b, uint32_t i) {
+    tn_onnx_item *item = body_output(o, b, i);
+    if (item) give_item(o, b, item);
 }
 
 static bool known_number(tn_o *o, tn_onnx_item *item, int64_t *out) {
@@ -122,15 +125,42 @@ static void inline_branch(tn_o *o, const tn_onnx_graph *g) {
     }
 }
 
-/* Whether both branches give tensors of equal types: what an if with sub-graphs needs. */
+/* Tensors of equal types, or as many of these in sequences. */
+static bool same_structure(const tn_onnx_item *x, const tn_onnx_item *y) {
+    if (x->kind != y->kind || (x->kind == TN_ITEM_SEQUENCE && x->count != y->count)) return false;
+    for (int i = 0; x->kind == TN_ITEM_SEQUENCE && i < x->count; i++)
+        if (!same_structure(x->items[i], y->items[i])) return false;
+    if (x->kind != TN_ITEM_TENSOR) return true;
+    tn_type p = tn_onnx_item_type(x), q = tn_onnx_item_type(y);
+    return p.dtype == q.dtype && tn_shape_equal(&p.shape, &q.shape);
+}
+
+/* Whether both branches give the same structure: what an if with sub-graphs needs. */
 static bool same_results(tn_o *o, body *b, uint32_t count) {
     for (uint32_t i = 0; i < count; i++) {
         const tn_onnx_item *x = body_output(o, &b[0], i), *y = body_output(o, &b[1], i);
-        if (!x || !y || x->kind != TN_ITEM_TENSOR || y->kind != TN_ITEM_TENSOR) return false;
-        tn_type p = tn_onnx_item_type(x), q = tn_onnx_item_type(y);
-        if (p.dtype != q.dtype || !tn_shape_equal(&p.shape, &q.shape)) return false;
+        if (!x || !y || !same_structure(x, y)) return false;
     }
     return true;
+}
+
+/* Each tensor in the structure becomes an output of the body's graph. */
+static void give_tensors(tn_o *o, body *b, tn_onnx_item *item) {
+    if (item->kind == TN_ITEM_TENSOR) give_item(o, b, item);
+    for (int i = 0; item->kind == TN_ITEM_SEQUENCE && i < item->count; i++)
+        give_tensors(o, b, item->items[i]);
+}
+
+/* The structure of `like` over the values from *next on. */
+static tn_onnx_item *rebuild(tn_o *o, const tn_onnx_item *like, tn_value *next) {
+    tn_onnx_item *item = tn_o_item_of(o, TN_NO_VALUE);
+    item->kind = like->kind;
+    item->count = like->kind == TN_ITEM_SEQUENCE ? like->count : 0;
+    tn_onnx_item **items = TN_NEW_N(o->scratch, tn_onnx_item *, item->count);
+    for (int i = 0; i < item->count; i++) items[i] = rebuild(o, like->items[i], next);
+    item->items = items;
+    if (like->kind == TN_ITEM_TENSOR) item->value = (*next)++;
+    return item;
 }
 
 static void import_if(tn_o *o) {
@@ -156,10 +186,13 @@ static void import_if(tn_o *o) {
         return;
     }
     for (uint32_t k = 0; k < 2; k++)
-        for (uint32_t i = 0; i < count; i++) give_output(o, &b[k], i);
+        for (uint32_t i = 0; i < count && tn_o_ok(o); i++)
+            give_tensors(o, &b[k], body_output(o, &b[k], i));
     tn_attrs_if attrs = {.then_graph = b[0].graph, .else_graph = b[1].graph};
-    tn_value *in = operands_of(o, &b[1], &condition, 1, &total);
-    give_results(o, tn_b_node(o->b, TN_OP_if, in, total, &attrs), 0, count);
+    tn_value *in = operands_of(o, &b[1], &condition, 1, &total), next = TN_NO_VALUE;
+    if (b[0].graph->outputs.len) next = tn_b_node(o->b, TN_OP_if, in, total, &attrs);
+    for (uint32_t i = 0; i < count && tn_o_ok(o); i++)
+        tn_o_out_item(o, (int)i, rebuild(o, body_output(o, &b[0], i), &next));
 }
 
 /* ---- Loop --------------------------------------------------------------------------------------- */
@@ -170,6 +203,7 @@ typedef struct loop {
     bool count_known, flag_known;
     int64_t count, flag;
     uint32_t carried, scans;
+    bool structured; /* carries a sequence or an optional: it can only be unrolled */
 } loop;
 
 static bool read_loop(tn_o *o, loop *l) {
@@ -186,6 +220,11 @@ static bool read_loop(tn_o *o, loop *l) {
                     l->source->inputs.len, l->source->outputs.len, l->carried + 2, l->carried + 1);
     else
         l->scans = l->source->outputs.len - l->carried - 1;
+    for (uint32_t i = 0; i < l->carried && tn_o_ok(o); i++) {
+        const char *name =
+            o->node->inputs.data[i + 2]; /* one that is left out is an absent optional */
+        l->structured |= !name[0] || tn_o_item(o, (int)i + 2)->kind != TN_ITEM_TENSOR;
+    }
     return tn_o_ok(o);
 }
 
@@ -194,40 +233,83 @@ static void give_stacked(tn_o *o, int output, tn_onnx_item *const *parts, uint32
                          int64_t count) {
     tn_value *in = TN_NEW_N(o->scratch, tn_value, count);
     if (!tn_o_wants(o, output)) return;
-    if (count == 0) {
-        tn_o_fail(o, TN_UNSUPPORTED, "a loop of no iterations with stacked results");
-        return;
-    }
     for (int64_t i = 0; i < count; i++)
         in[i] = tn_b_unsqueeze(o->b, tn_o_item_value(o, parts[i * stride]), 0);
     tn_o_out(o, output, tn_b_concat(o->b, in, (int)count, 0));
 }
 
+static tn_onnx_item *carried_item(tn_o *o, uint32_t i) {
+    if (o->node->inputs.data[i + 2][0]) return tn_o_item(o, (int)i + 2);
+    tn_onnx_item *none = tn_o_item_of(o, TN_NO_VALUE);
+    none->kind = TN_ITEM_NONE;
+    return none;
+}
+
+/* One iteration as part of the graph around; `now` are the carried values. */
+static bool inline_iteration(tn_o *o, const loop *l, body *b, int64_t number,
+                             tn_onnx_item *const *now) {
+    if (!enter(o, b, l->source, true)) return false;
+    define_input(o, b, 0, number_item(o, &b->scope, TN_i64, number));
+    define_input(o, b, 1, number_item(o, &b->scope, TN_bool, 1));
+    for (uint32_t i = 0; i < l->carried; i++) define_input(o, b, i + 2, now[i]);
+    return import_body(o, b);
+}
+
+/* Without an iteration, stacks are empty: an iteration that nothing depends on tells their types. */
+static void give_empty_stacks(tn_o *o, const loop *l, tn_onnx_item *const *now) {
+    body b;
+    bool wanted = false;
+    for (uint32_t i = 0; i < l->scans; i++) wanted |= tn_o_wants(o, (int)(l->carried + i));
+    if (!wanted || !inline_iteration(o, l, &b, 0, now)) return;
+    for (uint32_t i = 0; i < l->scans; i++) {
+        tn_onnx_item *item = body_output(o, &b, l->carried + 1 + i);
+        if (!item) return;
+        tn_value one = tn_b_unsqueeze(o->b, tn_o_item_value(o, item), 0);
+        tn_o_out(o, (int)(l->carried + i), tn_b_slice_axis(o->b, one, 0, 0, 0, 1));
+    }
+}
+
+static void give_unrolled(tn_o *o, const loop *l, tn_onnx_item *const *now,
+                          tn_onnx_item *const *stacked, int64_t count) {
+    for (uint32_t i = 0; i < l->carried; i++) tn_o_out_item(o, (int)i, now[i]);
+    if (count == 0) give_empty_stacks(o, l, now);
+    for (uint32_t i = 0; i < l->scans && count; i++)
+        give_stacked(o, (int)(l->carried + i), stacked + i, l->scans, count);
+}
+
 /* True when all iterations were imported; false when a condition is not known while importing. */
 static bool unroll(tn_o *o, const loop *l) {
     tn_onnx_item **now = TN_NEW_N(o->scratch, tn_onnx_item *, l->carried);
-    tn_onnx_item **stacked = TN_NEW_N(o->scratch, tn_onnx_item *, l->scans * MAX_UNROLLED);
-    int64_t done = 0, flag = l->flag;
-    for (uint32_t i = 0; i < l->carried; i++) now[i] = tn_o_item(o, (int)i + 2);
+    TN_VEC(tn_onnx_item *) stacked = {0};
+    int64_t done = 0, flag = l->flag, most = l->structured ? TN_COMPOUND_MOST : MAX_UNROLLED;
+    for (uint32_t i = 0; i < l->carried; i++) now[i] = carried_item(o, i);
     while (flag && (!l->bounded || done < l->count) && tn_o_ok(o)) {
         body b;
-        if (done == MAX_UNROLLED || !enter(o, &b, l->source, true)) return false;
-        define_input(o, &b, 0, number_item(o, &b.scope, TN_i64, done));
-        define_input(o, &b, 1, number_item(o, &b.scope, TN_bool, 1));
-        for (uint32_t i = 0; i < l->carried; i++) define_input(o, &b, i + 2, now[i]);
-        if (!import_body(o, &b)) return false;
+        if (done == most || !inline_iteration(o, l, &b, done, now)) return false;
         tn_onnx_item *next = body_output(o, &b, 0);
         if (!next || !known_number(o, next, &flag)) return false;
         for (uint32_t i = 0; i < l->carried; i++) now[i] = body_output(o, &b, i + 1);
         for (uint32_t i = 0; i < l->scans; i++)
-            stacked[(uint32_t)done * l->scans + i] = body_output(o, &b, l->carried + 1 + i);
+            tn_vec_push(o->scratch, &stacked, body_output(o, &b, l->carried + 1 + i));
         done++;
     }
     if (!tn_o_ok(o)) return false;
-    for (uint32_t i = 0; i < l->carried; i++) tn_o_out_item(o, (int)i, now[i]);
-    for (uint32_t i = 0; i < l->scans; i++)
-        give_stacked(o, (int)(l->carried + i), stacked + i, l->scans, done);
-    return true;
+    give_unrolled(o, l, now, stacked.data, done);
+    return tn_o_ok(o);
+}
+
+/* The carried sequences have some length after each iteration: how many there are must be known. */
+static void unroll_structured(tn_o *o, const loop *l) {
+    if (l->bounded && !l->count_known)
+        tn_onnx_ask_value(o, tn_o_item(o, 0), "number of iterations");
+    else if (!l->flag_known)
+        tn_onnx_ask_value(o, tn_o_item(o, 1), "condition");
+    if (!tn_o_ok(o) || unroll(o, l) || !tn_o_ok(o)) return;
+    tn_o_fail(
+        o, TN_UNSUPPORTED,
+        "a loop that carries a sequence or an optional and whose number of iterations depends "
+        "on data, or is more than %d",
+        TN_COMPOUND_MOST);
 }
 
 /* A fixed number of iterations: scan over the iteration's number. */
@@ -311,6 +393,10 @@ static void loop_as_while(tn_o *o, const loop *l) {
 static void import_loop(tn_o *o) {
     loop l;
     if (!read_loop(o, &l)) return;
+    if (l.structured) {
+        unroll_structured(o, &l);
+        return;
+    }
     bool short_enough = l.count_known ? l.count <= MAX_UNROLLED : !l.bounded;
     if (l.flag_known && short_enough && unroll(o, &l)) return;
     if (!tn_o_ok(o)) return;

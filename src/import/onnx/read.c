@@ -39,6 +39,10 @@ FITS(StringStringEntryProto);
 FITS(ValueInfoProto);
 FITS(TypeProto);
 FITS(TypeProto_Tensor);
+FITS(TypeProto_Sequence);
+FITS(TypeProto_Optional);
+FITS(SequenceProto);
+FITS(OptionalProto);
 FITS(TensorShapeProto);
 FITS(TensorShapeProto_Dimension);
 
@@ -245,6 +249,52 @@ static bool take_tensor(reader *r, pb_istream_t *stream, tn_onnx_tensor **out) {
     return take_message(r, stream, &tn_wire_TensorProto_msg, *out);
 }
 
+CALLBACK(SequenceProto) {
+    BEGIN(tn_onnx_sequence);
+    tn_onnx_bytes ignored;
+    tn_onnx_tensor *tensor;
+    int64_t type; /* what follows tells it, too */
+    switch (field->tag) {
+    case tn_wire_SequenceProto_name_tag:
+        return take_text(r, stream, &out->name);
+    case tn_wire_SequenceProto_elem_type_tag:
+        return take_int(r, stream, &type);
+    case tn_wire_SequenceProto_tensor_values_tag:
+        if (out->tensors.len == TN_COMPOUND_MOST) return fail(r, "a sequence has too many tensors");
+        if (!take_tensor(r, stream, &tensor)) return false;
+        tn_vec_push(r->arena, &out->tensors, tensor);
+        return true;
+    default:
+        out->other = "a sequence, map or optional";
+        return take(r, stream, &ignored);
+    }
+}
+
+CALLBACK(OptionalProto) {
+    BEGIN(tn_onnx_sequence);
+    tn_onnx_bytes ignored;
+    tn_onnx_tensor *tensor;
+    int64_t type;
+    switch (field->tag) {
+    case tn_wire_OptionalProto_name_tag:
+        return take_text(r, stream, &out->name);
+    case tn_wire_OptionalProto_elem_type_tag:
+        return take_int(r, stream, &type);
+    case tn_wire_OptionalProto_tensor_value_tag:
+        out->absent = false;
+        out->tensors.len = 0; /* the last one counts */
+        if (!take_tensor(r, stream, &tensor)) return false;
+        tn_vec_push(r->arena, &out->tensors, tensor);
+        return true;
+    case tn_wire_OptionalProto_sequence_value_tag:
+        out->absent = false;
+        return take_message(r, stream, &tn_wire_SequenceProto_msg, out);
+    default:
+        out->other = "a map, optional or sparse tensor";
+        return take(r, stream, &ignored);
+    }
+}
+
 static void init_GraphProto(tn_onnx_graph *g) {
     g->name = "";
 }
@@ -344,23 +394,41 @@ CALLBACK(TypeProto_Tensor) {
     return take_message(r, stream, &tn_wire_TensorShapeProto_msg, out);
 }
 
+CALLBACK(TypeProto_Sequence) {
+    BEGIN(tn_onnx_port);
+    if (out->is_compound && out->kind != TN_COMPOUND_OPTIONAL)
+        out->other = "a sequence of sequences";
+    out->kind = out->is_compound ? TN_COMPOUND_OPTIONAL_SEQUENCE : TN_COMPOUND_SEQUENCE;
+    out->is_compound = true;
+    return take_message(r, stream, &tn_wire_TypeProto_msg, out);
+}
+
+CALLBACK(TypeProto_Optional) {
+    BEGIN(tn_onnx_port);
+    if (out->is_compound)
+        out->other = out->kind == TN_COMPOUND_OPTIONAL ? "an optional of an optional"
+                                                       : "a sequence of optionals";
+    out->kind = TN_COMPOUND_OPTIONAL;
+    out->is_compound = true;
+    return take_message(r, stream, &tn_wire_TypeProto_msg, out);
+}
+
 CALLBACK(TypeProto) {
     BEGIN(tn_onnx_port);
     tn_onnx_bytes ignored;
+    bool inner = out->is_compound;
     switch (field->tag) {
     case tn_wire_TypeProto_tensor_type_tag:
         return take_message(r, stream, &tn_wire_TypeProto_Tensor_msg, out);
     case tn_wire_TypeProto_sequence_type_tag:
-        out->other = "a sequence";
-        break;
-    case tn_wire_TypeProto_map_type_tag:
-        out->other = "a map";
-        break;
+        return take_message(r, stream, &tn_wire_TypeProto_Sequence_msg, out);
     case tn_wire_TypeProto_optional_type_tag:
-        out->other = "an optional";
+        return take_message(r, stream, &tn_wire_TypeProto_Optional_msg, out);
+    case tn_wire_TypeProto_map_type_tag:
+        out->other = inner ? "a sequence or optional of maps" : "a map";
         break;
     case tn_wire_TypeProto_sparse_tensor_type_tag:
-        out->other = "a sparse tensor";
+        out->other = inner ? "a sequence or optional of sparse tensors" : "a sparse tensor";
         break;
     default:
         out->other = "opaque";
@@ -476,6 +544,20 @@ tn_status tn_onnx_read_tensor(const void *data, size_t size, tn_arena *arena, tn
                               tn_error *err) {
     *out = (tn_onnx_tensor){.name = ""};
     return read_message(data, size, arena, &tn_wire_TensorProto_msg, out, "an ONNX tensor", err);
+}
+
+tn_status tn_onnx_read_sequence(const void *data, size_t size, tn_arena *arena,
+                                tn_onnx_sequence *out, tn_error *err) {
+    *out = (tn_onnx_sequence){.name = ""};
+    return read_message(data, size, arena, &tn_wire_SequenceProto_msg, out, "an ONNX sequence",
+                        err);
+}
+
+tn_status tn_onnx_read_optional(const void *data, size_t size, tn_arena *arena,
+                                tn_onnx_sequence *out, tn_error *err) {
+    *out = (tn_onnx_sequence){.name = "", .absent = true};
+    return read_message(data, size, arena, &tn_wire_OptionalProto_msg, out, "an ONNX optional",
+                        err);
 }
 
 size_t tn_onnx_packed_count(const tn_onnx_packed *p, size_t element) {

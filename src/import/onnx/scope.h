@@ -121,6 +121,18 @@ const char *tn_onnx_node_name(const tn_onnx_node *n);
 void tn_onnx_index_functions(tn_onnx_importer *im);
 void tn_onnx_import_initializers(tn_onnx_scope *s, const tn_onnx_graph *g);
 
+/* ---- inputs and outputs (ports.c) ----------------------------------------------------------- */
+
+/* What bound values say about symbols. */
+void tn_onnx_imply_dims(tn_onnx_importer *im);
+/* Sizes and compounds that are bound are there. */
+tn_status tn_onnx_check_options(const tn_onnx_importer *im, tn_error *err);
+/* Those that are no initializers; the import needs more when a compound is not bound. */
+void tn_onnx_add_inputs(tn_onnx_scope *s);
+void tn_onnx_add_outputs(tn_onnx_scope *s);
+/* As far as the file tells, when there is no graph. */
+tn_status tn_onnx_declare_outputs(tn_onnx_importer *im, tn_error *err);
+
 /* ---- weights (weights.c) -------------------------------------------------------------------- */
 
 /* Fills the result's weights from the initializers in scope. */

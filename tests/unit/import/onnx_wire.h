@@ -54,9 +54,8 @@ static inline void wire_put(wire *w, int field, const wire *inner) {
 /* ---- ONNX messages ----------------------------------------------------------------------------- */
 
 /* Sizes of a port: numbers, or names of symbols; "?" is unknown. */
-static inline void wire_port(wire *graph, int field, const char *name, int type,
-                             const char *sizes) {
-    wire shape = {.len = 0}, tensor = {.len = 0}, proto = {.len = 0}, port = {.len = 0};
+static inline wire wire_tensor_type(int type, const char *sizes) {
+    wire shape = {.len = 0}, tensor = {.len = 0}, proto = {.len = 0};
     char text[128];
     snprintf(text, sizeof text, "%s", sizes);
     for (char *rest = NULL, *s = strtok_r(text, ",", &rest); s; s = strtok_r(NULL, ",", &rest)) {
@@ -68,11 +67,28 @@ static inline void wire_port(wire *graph, int field, const char *name, int type,
         wire_put(&shape, 1, &dim);
     }
     wire_int(&tensor, 1, type);
-    wire_put(&tensor, 2, &shape);
+    if (*sizes != '*') wire_put(&tensor, 2, &shape); /* "*": any number of axes */
     wire_put(&proto, 1, &tensor);
+    return proto;
+}
+static inline void wire_typed_port(wire *graph, int field, const char *name, const wire *type) {
+    wire port = {.len = 0};
     wire_text(&port, 1, name);
-    wire_put(&port, 2, &proto);
+    wire_put(&port, 2, type);
     wire_put(graph, field, &port);
+}
+/* A sequence (4) or optional (9) of a type. */
+enum { W_SEQUENCE_OF = 4, W_OPTIONAL_OF = 9 };
+static inline wire wire_type_of(int field, const wire *element) {
+    wire inner = {.len = 0}, proto = {.len = 0};
+    wire_put(&inner, 1, element);
+    wire_put(&proto, field, &inner);
+    return proto;
+}
+static inline void wire_port(wire *graph, int field, const char *name, int type,
+                             const char *sizes) {
+    wire proto = wire_tensor_type(type, sizes);
+    wire_typed_port(graph, field, name, &proto);
 }
 static inline void wire_input(wire *graph, const char *name, int type, const char *sizes) {
     wire_port(graph, 11, name, type, sizes);
