@@ -52,7 +52,7 @@ python3 - "$graph" "$work/machines.json" <<'PYTHON'
 import json, sys
 open(sys.argv[1], "w").write('{"node": {' + ",".join('"a%d": %d' % (i, i) for i in range(10**5)) + "}}")
 machine = json.load(open("machines/h2_llm_space.json"))
-machine["space"]["channels"] = [6] * 10**6
+machine["space"]["channels"] = [6] * 10**5
 json.dump(machine, open(sys.argv[2], "w"))
 PYTHON
 wrong 1 "$graph: operator 'a0' is not one of q k v qk sv o f1 f2 f3, and 'operator' does not say its size" --parser-output-dir "$work/parsed"
