@@ -3,7 +3,8 @@
 tenon_onnx.Model runs a model on NumPy arrays; tenon_onnx.backend is a backend as onnx defines them.
 """
 
-from .model import Model, Port, TenonError
+from .library import TenonError
+from .model import Model, Port
 
 __all__ = ["Model", "Port", "TenonError"]
 

@@ -36,11 +36,32 @@ class PortInfo(ctypes.Structure):
                 ("dim", ctypes.c_int64 * MAX_RANK), ("symbol", ctypes.c_char_p * MAX_RANK)]  # fmt: skip
 
 
+class Compound(ctypes.Structure):
+    """tn_compound: the inputs or outputs that are one sequence or optional"""
+
+    _fields_ = [("name", ctypes.c_char_p), ("kind", ctypes.c_int), ("first", ctypes.c_int),
+                ("count", ctypes.c_int)]  # fmt: skip
+
+
+KINDS = ("sequence", "optional", "optional sequence")  # tn_compound_kind
+ABSENT, UNKNOWN = -1, -2  # in place of a number of tensors
+
+
+class CompoundBinding(ctypes.Structure):
+    """tn_compound_binding"""
+
+    _fields_ = [("name", ctypes.c_char_p), ("count", ctypes.c_int), ("ranks", ctypes.POINTER(ctypes.c_int))]
+
+
 class ModelOptions(ctypes.Structure):
-    """tn_model_options as far as this package sets it; the library takes shorter ones."""
+    """tn_model_options"""
 
     _fields_ = [("size", ctypes.c_size_t), ("threads", ctypes.c_int), ("mode", ctypes.c_int),
-                ("no_opt", ctypes.c_bool), ("no_cache", ctypes.c_bool), ("cache", ctypes.c_char_p)]  # fmt: skip
+                ("no_opt", ctypes.c_bool), ("no_cache", ctypes.c_bool), ("cache", ctypes.c_char_p),
+                ("dims", ctypes.c_void_p), ("dim_count", ctypes.c_int), ("dump", ctypes.c_void_p),
+                ("dump_after", ctypes.c_char_p), ("dump_context", ctypes.c_void_p),
+                ("no_tuned", ctypes.c_bool), ("threads_of", ctypes.c_void_p),
+                ("compounds", ctypes.POINTER(CompoundBinding)), ("compound_count", ctypes.c_int)]  # fmt: skip
 
 
 class TenonError(RuntimeError):
@@ -80,6 +101,7 @@ POINTER = ctypes.c_void_p
 OUT = ctypes.POINTER(ctypes.c_void_p)
 ERROR = ctypes.POINTER(Error)
 BUFFERS = ctypes.POINTER(Buffer)
+COMPOUND = ctypes.POINTER(Compound)
 FUNCTIONS = {  # name: (result, arguments)
     "tn_dtype_parse": (ctypes.c_bool, [ctypes.c_char_p, ctypes.POINTER(ctypes.c_int)]),
     "tn_error_format": (None, [ERROR, ctypes.c_char_p, ctypes.c_size_t]),
@@ -97,6 +119,14 @@ FUNCTIONS = {  # name: (result, arguments)
     "tn_model_output_count": (ctypes.c_int, [POINTER]),
     "tn_model_input": (ctypes.c_int, [POINTER, ctypes.c_int, ctypes.POINTER(PortInfo)]),
     "tn_model_output": (ctypes.c_int, [POINTER, ctypes.c_int, ctypes.POINTER(PortInfo)]),
+    "tn_model_input_compound_count": (ctypes.c_int, [POINTER]),
+    "tn_model_input_compound": (ctypes.c_int, [POINTER, ctypes.c_int, COMPOUND]),
+    "tn_model_output_compound_count": (ctypes.c_int, [POINTER]),
+    "tn_model_output_compound": (ctypes.c_int, [POINTER, ctypes.c_int, COMPOUND]),
+    "tn_session_bind": (ctypes.c_int, [POINTER, BUFFERS, ctypes.c_int, ERROR]),
+    "tn_session_output_count": (ctypes.c_int, [POINTER]),
+    "tn_session_output_compound_count": (ctypes.c_int, [POINTER]),
+    "tn_session_output_compound": (ctypes.c_int, [POINTER, ctypes.c_int, COMPOUND]),
     "tn_session_create": (ctypes.c_int, [POINTER, OUT, ERROR]),
     "tn_session_release": (None, [POINTER]),
     "tn_session_run": (

@@ -79,6 +79,44 @@ class Models(unittest.TestCase):
             model.run([np.array(["text"])])
 
 
+class Sequences(unittest.TestCase):
+    """Lists of arrays and None, as many as a run has."""
+
+    def test_a_sequence_comes_and_goes(self) -> None:
+        node = helper.make_node("SequenceInsert", ["s", "x"], ["t"])
+        x = np.arange(3, dtype=np.float32)
+        for count in (1, 3, 1):
+            [result] = backend.run_node(node, [[x + i for i in range(count)], x])
+            self.assertIsInstance(result, list)
+            np.testing.assert_array_equal(result, [*(x + i for i in range(count)), x])
+
+    def test_its_length_may_be_decided_by_a_value(self) -> None:
+        node = helper.make_node("SplitToSequence", ["x", "sizes"], ["parts"])
+        x = np.arange(6, dtype=np.float32)
+        for sizes in ([2, 4], [1, 2, 3]):
+            [parts] = backend.run_node(node, [x, np.array(sizes)])
+            self.assertEqual([len(part) for part in parts], sizes)
+
+    def test_an_optional_may_be_absent(self) -> None:
+        tensor = helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, [2])
+        port = helper.make_value_info("x", helper.make_optional_type_proto(tensor))
+        has = helper.make_tensor_value_info("has", onnx.TensorProto.BOOL, [])
+        node = helper.make_node("OptionalHasElement", ["x"], ["has"])
+        model = backend.prepare(helper.make_model(helper.make_graph([node], "g", [port], [has])))
+        self.assertEqual(model.model.inputs[0].kind, "optional")
+        self.assertTrue(model.run([np.zeros(2, np.float32)]).has)
+        self.assertFalse(model.run([None]).has)
+
+    def test_a_list_is_asked_for(self) -> None:
+        sequence = helper.make_tensor_sequence_value_info("s", onnx.TensorProto.FLOAT, None)
+        count = helper.make_tensor_value_info("n", onnx.TensorProto.INT64, [])
+        node = helper.make_node("SequenceLength", ["s"], ["n"])
+        model = backend.prepare(helper.make_model(helper.make_graph([node], "g", [sequence], [count])))
+        self.assertEqual(model.run({"s": [np.zeros(2, np.float32), np.ones(3, np.float32)]}).n, 2)
+        with self.assertRaisesRegex(TypeError, "input 's' is a sequence; it takes a list of arrays"):
+            model.run({"s": np.zeros(2, np.float32)})
+
+
 class Backend(unittest.TestCase):
     def test_values_may_decide_shapes(self) -> None:
         node = helper.make_node("TopK", ["x", "k"], ["values", "indices"])
