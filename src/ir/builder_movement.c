@@ -169,8 +169,8 @@ tn_value tn_b_gather_axis(tn_builder *b, tn_value x, tn_value index, int axis, t
 static tn_dim new_symbol(tn_dims *t, tn_arena *arena, const char *name) {
     const char *free_name = name;
     uint32_t known;
-    for (int i = 2; tn_dims_find_symbol(t, free_name, &known); i++)
-        free_name = tn_arena_printf(arena, "%s_%d", name, i);
+    for (uint32_t i = t->symbols.len; tn_dims_find_symbol(t, free_name, &known); i++)
+        free_name = tn_arena_printf(arena, "%s_%u", name, i);
     return tn_dim_of_symbol(t, free_name);
 }
 

@@ -1,7 +1,7 @@
 /* Selecting elements by data. See dynamic.h. */
 #include "import/onnx/dynamic.h"
 
-enum { SAME_DEPTH = 12 };
+enum { SAME_NODES = 64 }; /* compared for one question */
 
 /* In the outermost graph. */
 static bool may_bind(const tn_o *o) {
@@ -20,14 +20,14 @@ tn_dim tn_o_bind_size(tn_o *o, tn_value length, tn_value from, const char *name,
 }
 
 /* Whether two values are made alike of the same: a mask that is written twice. */
-static bool is_same(const tn_graph *g, tn_value a, tn_value b, int depth) {
+static bool is_same(const tn_graph *g, tn_value a, tn_value b, int *nodes) {
     if (a == b) return true;
     const tn_node_info *x = tn_graph_producer(g, a), *y = tn_graph_producer(g, b);
-    if (depth == 0 || x->op != y->op || x->op == TN_OP_input || x->in_count != y->in_count ||
+    if (--*nodes < 0 || x->op != y->op || x->op == TN_OP_input || x->in_count != y->in_count ||
         tn_graph_value(g, a)->result != tn_graph_value(g, b)->result)
         return false;
     for (uint32_t i = 0; i < x->in_count; i++)
-        if (!is_same(g, x->in[i], y->in[i], depth - 1)) return false;
+        if (!is_same(g, x->in[i], y->in[i], nodes)) return false;
     size_t size_x, size_y;
     const void *key_x = tn_graph_node_key(g, x, x->in, &size_x);
     const void *key_y = tn_graph_node_key(g, y, x->in, &size_y);
@@ -78,7 +78,8 @@ tn_onnx_selection tn_o_select(tn_o *o, tn_value mask, int decider) {
     }
     for (uint32_t i = 0; i < im->selections.len; i++) {
         const tn_onnx_selected *known = &im->selections.data[i];
-        if (is_same(o->b->graph, known->mask, mask, SAME_DEPTH))
+        int nodes = SAME_NODES;
+        if (is_same(o->b->graph, known->mask, mask, &nodes))
             return (tn_onnx_selection){known->count, known->places};
     }
     tn_shape s = tn_b_type(o->b, mask).shape;

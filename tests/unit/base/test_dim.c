@@ -139,6 +139,22 @@ static void test_dim__bounds_decide_min_and_max(void **state) {
     assert_int_equal(tn_dim_hi(t, tn_dim_mod(t, f->n, f->s)), 511);
 }
 
+/* N in [0, 10]: what is left of ten is ten at most, whatever N. */
+static void test_dim__greatest_value_in_an_interval(void **state) {
+    fixture *f = *state;
+    tn_dims *t = &f->t;
+    uint32_t n = 0;
+    assert_true(tn_dim_is_symbol(t, f->n, &n));
+    int64_t lo[8] = {0}, hi[8] = {0};
+    hi[n] = 10;
+    tn_dim rest = tn_dim_sub(t, tn_dim_const(t, 10), f->n);
+    assert_int_equal(tn_dim_eval_most(t, rest, lo, hi), 10);
+    assert_int_equal(tn_dim_eval_most(t, tn_dim_mul(t, f->n, 3), lo, hi), 30);
+    assert_int_equal(tn_dim_eval_most(t, tn_dim_add(t, rest, f->n), lo, hi), 10);
+    assert_int_equal(tn_dim_eval_most(t, tn_dim_min(t, f->n, 7), lo, hi), 7);
+    assert_int_equal(tn_dim_eval_most(t, tn_dim_ceildiv(t, f->n, 4), lo, hi), 3);
+}
+
 static void test_dim__large_numbers_saturate(void **state) {
     fixture *f = *state;
     tn_dims *t = &f->t;
@@ -227,6 +243,19 @@ static bool combine(tn_dims *t, unsigned op, tn_dim a, tn_dim b, tn_dim *d, cons
     }
 }
 
+/* No value of the symbols in between exceeds what the interval allows. */
+static void check_most(const tn_dims *t, tn_dim d, const int64_t *values, int64_t expected) {
+    int64_t lo[3], hi[3];
+    for (int i = 0; i < 3; i++) {
+        lo[i] = TN_MAX(values[i] - i, t->symbols.data[i].lo);
+        hi[i] = values[i] + 2;
+    }
+    assert_true(tn_dim_eval_most(t, d, values, values) >= expected);
+    assert_true(tn_dim_eval_most(t, d, lo, hi) >= expected);
+    assert_true(tn_dim_eval_most(t, d, lo, hi) >= tn_dim_eval(t, d, hi));
+    assert_true(tn_dim_eval_most(t, d, lo, hi) >= tn_dim_eval(t, d, lo));
+}
+
 /* Builds random sizes; each must evaluate to what plain arithmetic gives, lie within its bounds and
  * survive a substitution. A quotient whose inner divisor may be zero has no value: such are left
  * out by keeping only divisors that are positive whatever the symbols. */
@@ -263,6 +292,7 @@ static void random_round(fixture *f, uint64_t *seed) {
             continue;
         assert_int_equal(tn_dim_eval(t, d, values), expected);
         assert_true(tn_dim_lo(t, d) <= expected && expected <= tn_dim_hi(t, d));
+        check_most(t, d, values, expected);
         assert_true(tn_dim_const_value(t, tn_dim_substitute(t, t, d, with), &known));
         assert_int_equal(known, expected);
         pool[i] = d;
@@ -318,6 +348,7 @@ int main(void) {
         TEST(test_dim__divisors_of_symbols_count),
         TEST(test_dim__quotients_have_one_spelling),
         TEST(test_dim__bounds_decide_min_and_max),
+        TEST(test_dim__greatest_value_in_an_interval),
         TEST(test_dim__large_numbers_saturate),
         TEST(test_dim__shared_atoms_cost_one_visit),
         TEST(test_dim__many_factors_stay_correct),

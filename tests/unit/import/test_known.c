@@ -133,6 +133,21 @@ static void test_known__values_that_come_from_data(void **state) {
     wire_add_node(&g, "NonZero x > y");
     wire_output(&g, "y", W_INT64, "?,?");
     import_model(&i, &g);
+    assert_int_equal(i.status, TN_OK);
+    assert_null(i.import.graph);
+    assert_string_equal(i.import.need_values.data[0], "s");
+    import_done(&i);
+}
+
+/* A size that the run binds stays open; a value that has to be known is asked for as ever. */
+static void test_known__sizes_that_come_from_data(void **state) {
+    (void)state;
+    imported i;
+    wire g = {.len = 0};
+    wire_input(&g, "x", W_FLOAT, "4");
+    wire_add_node(&g, "NonZero x > y");
+    wire_output(&g, "y", W_INT64, "?,?");
+    import_model(&i, &g);
     assert_string_equal(shape_text(&i, 0), "i64[1,selected]");
     assert_int_equal(i.import.dims->symbols.data[0].hi, 4);
     import_done(&i);
@@ -154,6 +169,7 @@ int main(void) {
         cmocka_unit_test(test_known__size_that_must_be_bound),
         cmocka_unit_test(test_known__table_bounds_a_size),
         cmocka_unit_test(test_known__values_that_come_from_data),
+        cmocka_unit_test(test_known__sizes_that_come_from_data),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
