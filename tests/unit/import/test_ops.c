@@ -26,7 +26,7 @@ static void test_refusals__name_the_reason(void **state) {
         {"StringConcat x x > y", "works on texts"},
         {"Det x > y", "square matrices"},
         {"SequenceAt x x > y", "input 0 ('x') has type f32; expected a sequence"},
-        {"SequenceConstruct x x > y", "'y' is not a tensor"},
+        {"SequenceConstruct x x > y", "declared as a tensor but computed as a sequence"},
         {"Attention x x x > y", "attention: q, k, v have 2, 2, 2 axes"},
         {"RotaryEmbedding x x x > y", "expected 3 or 4"},
         {"GridSample x x > y", "grid_sample: x has 2 axes"},
