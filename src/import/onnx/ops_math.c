@@ -207,7 +207,10 @@ static void import_hard_sigmoid(tn_o *o) {
 
 static void import_shrink(tn_o *o) {
     double bias = tn_o_float(o, "bias", 0), lambda = tn_o_float(o, "lambd", 0.5);
-    tn_o_out(o, 0, tn_b_shrink(o->b, tn_o_in(o, 0), bias, lambda));
+    tn_value x = tn_o_in(o, 0); /* of whole numbers by floats, cut off at the end */
+    bool whole = tn_dtype_is_integer(tn_b_type(o->b, x).dtype);
+    tn_value y = tn_b_shrink(o->b, whole ? tn_b_cast(o->b, x, TN_f64) : x, bias, lambda);
+    tn_o_out(o, 0, tn_o_like(o, y, x));
 }
 
 static void import_gelu(tn_o *o) {

@@ -30,12 +30,14 @@ static void import_gemm(tn_o *o) {
     tn_o_out(o, 0, tn_o_gemm(o));
 }
 
+/* Whole numbers wrap in their own type. */
 static void import_einsum(tn_o *o) {
     int n = tn_o_in_count(o);
     tn_value *in = TN_NEW_N(o->scratch, tn_value, n);
     const char *equation = tn_o_need_text(o, "equation");
     for (int i = 0; i < n; i++) in[i] = tn_o_in(o, i);
-    tn_o_out(o, 0, tn_b_einsum(o->b, equation, in, n));
+    tn_value y = tn_b_einsum(o->b, equation, in, n);
+    tn_o_out(o, 0, n > 0 ? tn_o_like(o, y, in[0]) : y);
 }
 
 /* ---- windows ---------------------------------------------------------------------------------- */
@@ -296,24 +298,38 @@ static void expect_channels(tn_o *o, int last) {
                     1, &x.dim[1]);
 }
 
+/* x and the four vectors at inputs 1 to 4; where only some are f64, all become it. */
+static tn_value same_width(tn_o *o, tn_value vector[4]) {
+    tn_value x = tn_o_in(o, 0);
+    bool wide = tn_b_type(o->b, x).dtype == TN_f64;
+    for (int i = 0; i < 4; i++) {
+        vector[i] = tn_o_in(o, 1 + i);
+        wide |= tn_b_type(o->b, vector[i]).dtype == TN_f64;
+    }
+    for (int i = 0; i < 4 && wide; i++) vector[i] = tn_b_cast(o->b, vector[i], TN_f64);
+    return wide ? tn_b_cast(o->b, x, TN_f64) : x;
+}
+
 static void import_batch_norm(tn_o *o) {
-    tn_value x = tn_o_in(o, 0), running[2] = {TN_NO_VALUE, TN_NO_VALUE};
+    tn_value v[4], x = same_width(o, v), running[2] = {TN_NO_VALUE, TN_NO_VALUE};
+    tn_dtype dtype = tn_o_type(o, 0).dtype, kept = tn_o_type(o, 3).dtype;
     tn_batch_norm n = {
-        .scale = tn_o_in(o, 1),
-        .bias = tn_o_in(o, 2),
-        .mean = tn_o_in(o, 3),
-        .var = tn_o_in(o, 4),
+        .scale = v[0],
+        .bias = v[1],
+        .mean = v[2],
+        .var = v[3],
         .epsilon = tn_o_float(o, "epsilon", (double)1e-5f),
         .momentum = tn_o_float(o, "momentum", (double)0.9f),
     };
     expect_channels(o, 4);
     if (!tn_o_int(o, "training_mode", 0)) {
-        tn_o_out(o, 0, tn_b_batch_norm(o->b, x, &n));
+        tn_o_out(o, 0, tn_b_cast(o->b, tn_b_batch_norm(o->b, x, &n), dtype));
         return;
     }
-    tn_o_out(o, 0, tn_b_batch_norm_training(o->b, x, &n, running));
-    tn_o_out(o, 1, running[0]);
-    tn_o_out(o, 2, running[1]);
+    tn_value y = tn_b_batch_norm_training(o->b, x, &n, running);
+    tn_o_out(o, 0, tn_b_cast(o->b, y, dtype));
+    tn_o_out(o, 1, tn_b_cast(o->b, running[0], kept));
+    tn_o_out(o, 2, tn_b_cast(o->b, running[1], kept));
 }
 
 static void import_layer_norm(tn_o *o) {
@@ -331,7 +347,11 @@ static void import_layer_norm(tn_o *o) {
 static void import_rms_norm(tn_o *o) {
     tn_value x = tn_o_in(o, 0), scale = tn_o_in(o, 1);
     int axis = tn_o_axis(o, tn_o_int(o, "axis", -1), tn_b_rank(o->b, x));
-    tn_o_out(o, 0, tn_b_rms_norm(o->b, x, axis, scale, tn_o_float(o, "epsilon", (double)1e-5f)));
+    double epsilon = tn_o_float(o, "epsilon", (double)1e-5f);
+    bool wide = tn_b_type(o->b, x).dtype == TN_f64 || tn_b_type(o->b, scale).dtype == TN_f64;
+    tn_value factor = wide ? tn_b_cast(o->b, scale, TN_f64) : scale;
+    if (wide) x = tn_b_cast(o->b, x, TN_f64);
+    tn_o_out(o, 0, tn_o_like(o, tn_b_rms_norm(o->b, x, axis, factor, epsilon), scale));
 }
 
 static void import_instance_norm(tn_o *o) {

@@ -58,25 +58,28 @@ static void import_sum_square(tn_o *o) {
     if (read_reduction(o, 18, &r)) tn_o_out(o, 0, sum_of(o, &r, tn_b_square(o->b, r.x)));
 }
 /* Narrow floats and integers take the way over a wider type. */
+static tn_value as_wide_float(tn_o *o, tn_value x) {
+    bool whole = tn_dtype_is_integer(tn_b_type(o->b, x).dtype);
+    return whole ? tn_b_cast(o->b, x, TN_f64) : tn_o_widen(o, x);
+}
 static void import_l2(tn_o *o) {
     reduction r;
     if (!read_reduction(o, 18, &r)) return;
-    bool whole = tn_dtype_is_integer(tn_b_type(o->b, r.x).dtype);
-    tn_value x = whole ? tn_b_cast(o->b, r.x, TN_f64) : tn_o_widen(o, r.x);
+    tn_value x = as_wide_float(o, r.x);
     tn_value norm = tn_b_sqrt(o->b, sum_of(o, &r, tn_b_square(o->b, x)));
     tn_o_out(o, 0, tn_o_like(o, norm, r.x));
 }
 static void import_log_sum(tn_o *o) {
     reduction r;
     if (!read_reduction(o, 18, &r)) return;
-    tn_value sum = sum_of(o, &r, tn_o_widen(o, r.x));
+    tn_value sum = sum_of(o, &r, as_wide_float(o, r.x));
     tn_o_out(o, 0, tn_o_like(o, tn_b_log(o->b, sum), r.x));
 }
 static void import_log_sum_exp(tn_o *o) {
     reduction r;
     if (!read_reduction(o, 18, &r)) return;
-    tn_value y = tn_b_log_sum_exp(o->b, r.x, r.axes, r.count, r.keep);
-    tn_o_out(o, 0, y);
+    tn_value y = tn_b_log_sum_exp(o->b, as_wide_float(o, r.x), r.axes, r.count, r.keep);
+    tn_o_out(o, 0, tn_o_like(o, y, r.x));
 }
 
 /* ---- positions -------------------------------------------------------------------------------- */
