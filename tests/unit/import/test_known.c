@@ -125,20 +125,6 @@ static void test_known__table_bounds_a_size(void **state) {
     import_done(&i);
 }
 
-static void test_known__values_that_come_from_data(void **state) {
-    (void)state;
-    imported i;
-    wire g = {.len = 0};
-    wire_input(&g, "x", W_FLOAT, "4");
-    wire_add_node(&g, "NonZero x > y");
-    wire_output(&g, "y", W_INT64, "?,?");
-    import_model(&i, &g);
-    assert_int_equal(i.status, TN_OK);
-    assert_null(i.import.graph);
-    assert_string_equal(i.import.need_values.data[0], "s");
-    import_done(&i);
-}
-
 /* A size that the run binds stays open; a value that has to be known is asked for as ever. */
 static void test_known__sizes_that_come_from_data(void **state) {
     (void)state;
@@ -168,7 +154,6 @@ int main(void) {
         cmocka_unit_test(test_known__input_that_decides_a_shape),
         cmocka_unit_test(test_known__size_that_must_be_bound),
         cmocka_unit_test(test_known__table_bounds_a_size),
-        cmocka_unit_test(test_known__values_that_come_from_data),
         cmocka_unit_test(test_known__sizes_that_come_from_data),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
