@@ -31,7 +31,10 @@ static void import_quick_gelu(tn_o *o) {
 static void import_bias_split_gelu(tn_o *o) {
     tn_builder *b = o->b;
     tn_value x = sum_of_inputs(o);
-    tn_dim half = tn_dim_floordiv(o->dims, tn_b_dim(b, x, -1), 2);
+    tn_dim half = 0;
+    if (tn_o_ok(o) &&
+        (tn_b_rank(b, x) < 1 || !tn_dim_divides(o->dims, tn_b_dim(b, x, -1), 2, &half)))
+        tn_o_fail(o, TN_INVALID, "the last axis of its input has no two halves");
     tn_value gate = tn_b_slice_axis(b, x, -1, half, half, 1);
     tn_o_out(o, 0, tn_b_mul(b, tn_b_slice_axis(b, x, -1, 0, half, 1), tn_b_gelu(b, gate)));
 }

@@ -84,6 +84,11 @@ static void test_activation__means_its_formula(void **state) {
          {0.841344746f, -0.158655254f}},
         {"FastGelu x > y", NULL, {{0}}, {{"x", "2", {1, -1}}}, {0.841191991f, -0.158808009f}},
         {"QuickGelu x > y", NULL, {{0}}, {{"x", "2", {1, 0}}}, {0.845795765f, 0}},
+        {"BiasSplitGelu x b > y",
+         NULL,
+         {{0}},
+         {{"x", "4", {2, 3, 0, 1}}, {"b", "4", {1, 1, 1, -2}}},
+         {3 * 0.841344746f, 4 * -0.158655254f}},
         {"BiasSoftmax x b > y",
          NULL,
          {{"axis", 1}, {"is_inner_broadcast", 0}},
@@ -283,6 +288,8 @@ static void test_contrib__names_what_is_wrong(void **state) {
           {{"q", "1,1,2", {0}}, {"k", "1,1,1", {0}}, {"v", "1,1,1", {0}}, {"i", "1", {0}}},
           {0}},
          "num_heads is 3 and kv_num_heads 2"},
+        {{"BiasSplitGelu x b > y", NULL, {{0}}, {{"x", "3", {0}}, {"b", "3", {0}}}, {0}},
+         "the last axis of its input has no two halves"},
         {{"NhwcMaxPool x > y", NULL, {{0}}, {{"x", "3", {0}}}, {0}}, "its input has 1 axes"},
     };
     (void)state;
