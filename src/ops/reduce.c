@@ -89,7 +89,7 @@ static tn_status eval_reduce(tn_eval_call *e, tn_error *err) {
     int64_t results = tn_array_count(y), count = tn_array_count(x), index[TN_MAX_RANK] = {0};
     running *r = TN_NEW_N(e->arena, running, results);
     (void)err;
-    for (int64_t i = 0; i < results; i++) r[i].value = tn_reduce_identity(a->kind, work);
+    for (int64_t i = 0; i < results; i++) r[i].value = tn_reduce_identity(a->kind, a->acc);
     for (int64_t i = 0; i < count; i++) {
         int64_t at = 0;
         for (int k = 0; k < x->rank; k++)
