@@ -170,14 +170,15 @@ static double least_loads(const tn_grouping *p, const tn_group *group, const dou
     return most;
 }
 
-/* Whether some kernel reads input `v`, past views. */
+/* Whether some kernel reads input `v`, past views and barriers that keep what is stored anyway. */
 static void mark_read(const tn_grouping *p, bool *read) {
     const tn_graph *g = p->graph;
     for (tn_node n = g->nodes.len; n-- > 0;) {
         const tn_node_info *info = tn_graph_node(g, n);
         const tn_lower *l = tn__lower_of(g, n);
-        bool work =
-            !p->constant[n] && info->in_count > 0 && !(l->kind == TN_LOWER_EXPRESSION && l->view);
+        bool passed = (l->kind == TN_LOWER_EXPRESSION && l->view) ||
+                      (info->op == TN_OP_barrier && !has_kernel_of_its_own(p, n));
+        bool work = !p->constant[n] && info->in_count > 0 && !passed;
         for (uint32_t i = 0; i < info->in_count; i++) read[info->in[i]] |= work || read[info->out];
     }
 }
