@@ -74,14 +74,14 @@ static int check_batch(const options *o, uint64_t first, uint32_t count) {
 
 static void report(const options *o, uint64_t done, int failed) {
     const random_counts *c = o->check.counts;
-    printf("%s: seeds from %llu: %llu graphs, %llu compiled (%llu kernels), %d failed; of %llu "
-           "elements "
-           "%.1f %% are undefined\n",
-           o->check.wild ? "wild" : "smooth", (unsigned long long)o->first,
-           (unsigned long long)done, (unsigned long long)c->compiled,
-           (unsigned long long)c->kernels, failed, (unsigned long long)c->elements,
-           c->elements ? 100.0 * (double)c->undefined / (double)c->elements : 0.0);
-    fflush(stdout);
+    fprintf(stderr,
+            "%s: seeds from %llu: %llu graphs, %llu compiled (%llu kernels), %d failed; of %llu "
+            "elements "
+            "%.1f %% are undefined\n",
+            o->check.wild ? "wild" : "smooth", (unsigned long long)o->first,
+            (unsigned long long)done, (unsigned long long)c->compiled,
+            (unsigned long long)c->kernels, failed, (unsigned long long)c->elements,
+            c->elements ? 100.0 * (double)c->undefined / (double)c->elements : 0.0);
 }
 
 static int check_text(options *o) {

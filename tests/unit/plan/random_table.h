@@ -57,7 +57,7 @@ static inline void make_table_bitcast(random_maker *m) {
 
 /* The type itself, or a wider one of its kind. */
 static inline tn_dtype random_accumulator(random_maker *m, tn_dtype dtype) {
-    if (chance(m, 60)) return dtype;
+    if (chance(m, tn_dtype_bits(dtype) < 16 ? 15 : 60)) return dtype;
     if (tn_dtype_is_float(dtype)) return chance(m, 75) ? TN_f32 : TN_f64;
     bool is_signed = tn_dtype_is_signed(dtype);
     if (chance(m, 60)) return is_signed ? TN_i32 : TN_u32;
