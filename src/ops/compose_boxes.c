@@ -42,15 +42,21 @@ static tn_value positive(tn_builder *b, tn_value x) {
     return tn_b_gt(b, x, tn_b_scalar(b, tn_b_type(b, x).dtype, 0));
 }
 
+/* The chosen box's part of `all`, [N, C, 1]: stored, not looked up again for each of the others. */
+static tn_value chosen_of(tn_builder *b, tn_value all, tn_value at) {
+    tn_value one = tn_b_gather_elements(b, all, at, 2, TN_INDEX_clamp);
+    return tn_b_node(b, TN_OP_barrier, &one, 1, NULL);
+}
+
 /* Whether boxes overlap the chosen one of their class; `at`: its place, i64 [N, C, 1]. */
 static tn_value overlaps(tn_builder *b, const box_edges *e, tn_value at, tn_value limit) {
     tn_value size[2];
     for (int i = 0; i < 2; i++) {
-        tn_value low = tn_b_gather_elements(b, e->low[i], at, 2, TN_INDEX_clamp);
-        tn_value high = tn_b_gather_elements(b, e->high[i], at, 2, TN_INDEX_clamp);
+        tn_value low = chosen_of(b, e->low[i], at);
+        tn_value high = chosen_of(b, e->high[i], at);
         size[i] = tn_b_sub(b, tn_b_min(b, high, e->high[i]), tn_b_max(b, low, e->low[i]));
     }
-    tn_value area = tn_b_gather_elements(b, e->area, at, 2, TN_INDEX_clamp);
+    tn_value area = chosen_of(b, e->area, at);
     tn_value common = tn_b_mul(b, size[0], size[1]);
     tn_value either = tn_b_sub(b, tn_b_add(b, area, e->area), common);
     tn_value meet = tn_b_and(b, positive(b, size[0]), positive(b, size[1]));
