@@ -120,6 +120,7 @@ static void block_strip(tn__rows *r, tn_lx base, uint32_t width, tn_lx limit) {
 typedef struct row_walk {
     int axis[TN_MAX_RANK], count, blocked;
     int64_t block;
+    tn__rows_ahead ahead;
 } row_walk;
 
 /* Rows that are shorter than a cache line fill lines of the result only together with those that follow
@@ -211,6 +212,16 @@ static void run_row(tn__rows *r, tn_lx lo, tn_lx hi) {
     tn_access_release(&r->m.access, mark);
 }
 
+/* The row that comes some rows after number `at`, of those before `end`. */
+static void ask_ahead(tn__rows *r, const row_walk *w, tn_lx at, tn_lx end) {
+    tn_loop *k = r->m.k;
+    if (!w->ahead.rows) return;
+    tn_lx then = tn_l_add(k, at, tn_l_int(k, w->ahead.rows)),
+          last = tn_l_sub(k, end, tn_l_int(k, 1));
+    open_row(r, w, tn_l_min(k, then, last));
+    tn__rows_ask(r, &w->ahead);
+}
+
 /* The row, or block of rows, number `at` of the walk; [lo, hi) along the vector axis. */
 static void run_rows(tn__rows *r, const row_walk *w, tn_lx at, tn_lx lo, tn_lx hi) {
     enum { MOST_UNROLLED = 16 };
@@ -242,6 +253,7 @@ static tn_lx find_walk(tn__rows *r, row_walk *w) {
         count = tn_l_mul(k, count, r->extent[i]);
     }
     order_rows(r->m.context, r, w);
+    if (w->block == 1) w->ahead = tn__rows_find_ahead(r, count);
     return tn_l_div(k, count, tn_l_int(k, w->block));
 }
 
@@ -295,6 +307,7 @@ static void emit_kernel(tn__rows *r) {
     if (lo == hi) return;
     tn_lx row = tn_l_for(k, TN_LOOP_SERIAL, lo, hi, "row");
     tn__rows_make_registers(r, r->s.lanes * r->s.unroll * (uint32_t)TN_MAX(1, r->s.block));
+    ask_ahead(r, &w, row, hi);
     run_rows(r, &w, row, chunk_lo, chunk_hi);
     tn_l_end(k);
 }

@@ -13,13 +13,30 @@ static void pin(const tn_merge_probe *p, tn_lx e, const tn_lx *var, int count, b
     pin(p, x->c, var, count, pinned, seen);
 }
 
+/* Whether a variable enters `e` otherwise than by the addresses of loads, which are offsets of their own. */
+static bool enters(const tn_loop *k, tn_lx e, uint32_t var, uint8_t *seen) {
+    if (e == TN_LX_NONE || seen[e]) return false;
+    seen[e] = 1;
+    const tn_lexpr *x = tn_l_expr(k, e);
+    if (x->kind == TN_LX_VAR) return x->index == var;
+    return (x->kind != TN_LX_LOAD && enters(k, x->a, var, seen)) || enters(k, x->b, var, seen) ||
+           enters(k, x->c, var, seen);
+}
+
+/* The coefficient of a variable in an address. */
+static bool coefficient_of(const tn_merge_probe *p, tn_lx offset, uint32_t var, tn_lx *out) {
+    tn_lx rest;
+    if (tn_l_affine(p->k, offset, var, out, &rest)) return true;
+    *out = tn_l_int(p->k, 0);
+    return !enters(p->k, offset, var, TN_NEW_N(p->arena, uint8_t, p->k->exprs.len));
+}
+
 static bool linear_together(const tn_merge_probe *p, tn_lx outer, tn_lx inner, tn_lx extent) {
     uint32_t vo = tn_l_expr(p->k, outer)->index, vi = tn_l_expr(p->k, inner)->index;
     for (uint32_t o = 0; o < p->offsets.len; o++) {
-        tn_lx co, ci, rest;
-        if (!tn_l_affine(p->k, p->offsets.data[o], vo, &co, &rest) ||
-            !tn_l_affine(p->k, p->offsets.data[o], vi, &ci, &rest) ||
-            co != tn_l_mul(p->k, ci, extent))
+        tn_lx co, ci;
+        if (!coefficient_of(p, p->offsets.data[o], vo, &co) ||
+            !coefficient_of(p, p->offsets.data[o], vi, &ci) || co != tn_l_mul(p->k, ci, extent))
             return false;
     }
     return true;
@@ -46,9 +63,9 @@ bool tn_merge_holds(const tn_merge_probe *p, const tn_lx *var, int count, const 
         if (!merged[i - 1] || merged[i]) continue;
         if (pinned[i]) return false;
         for (uint32_t o = 0; o < p->offsets.len; o++) {
-            tn_lx coefficient, rest;
-            if (!tn_l_affine(p->k, p->offsets.data[o], tn_l_expr(p->k, var[i])->index, &coefficient,
-                             &rest))
+            tn_lx coefficient;
+            if (!coefficient_of(p, p->offsets.data[o], tn_l_expr(p->k, var[i])->index,
+                                &coefficient))
                 return false;
         }
     }

@@ -14,6 +14,7 @@ typedef struct tn_merge_probe {
     tn_arena *arena;
     TN_VEC(tn_lx) offsets; /* addresses of loads and stores */
     TN_VEC(tn_lx) values;  /* everything else: stored values, guards */
+    TN_VEC(tn_lx) loads;   /* in the order in which they are met */
 } tn_merge_probe;
 
 /* var[i]: the index of axis i (a VAR expression), extent[i] its size. merged[i] is set when axis i

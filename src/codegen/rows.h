@@ -102,6 +102,20 @@ void tn__rows_element_work(tn__rows *r, const tn_lx *own);
 bool tn__rows_has_row_stores(const tn__rows *r);
 void tn__rows_store_rows(tn__rows *r);
 
+/* ---- rows_ahead.c --------------------------------------------------------------------------- */
+
+/* Short rows that are read where an index says, of more than the caches hold: no machine fetches these by
+ * itself, but the indices of rows to come are known. */
+typedef struct tn__rows_ahead {
+    int64_t rows,
+        lines; /* so many rows ahead, of each so many cache lines; rows 0: none is read so */
+    uint32_t load, loads; /* its number among the loads of a point */
+} tn__rows_ahead;
+/* Of a kernel whose rows are `count`, in vectors along the vector axis. */
+tn__rows_ahead tn__rows_find_ahead(const tn__rows *r, tn_lx count);
+/* Asks for the lines of the row that r->at is at. */
+void tn__rows_ask(tn__rows *r, const tn__rows_ahead *ahead);
+
 /* ---- rows_loop.c ---------------------------------------------------------------------------- */
 
 /* Runs `work` for [lo, hi) in vectors: full steps of `width` lanes, then masked single vectors. */

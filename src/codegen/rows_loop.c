@@ -3,6 +3,13 @@
 
 /* ---- loops ---------------------------------------------------------------------------------- */
 
+/* Rows that folds pass several times, short enough for half of the registers: with all strips in the text what
+ * one pass has loaded is there for the next. */
+static bool stays_in_registers(const tn__rows *r, int64_t length) {
+    int64_t most = r->m.context->target->vector_registers / 2 * (int64_t)r->s.lanes;
+    return r->s.fold_lanes && r->levels > 0 && !r->keeps.len && length <= most;
+}
+
 void tn__rows_strips(tn__rows *r, tn_lx lo, tn_lx hi, tn__rows_strip_work *work) {
     tn_loop *k = r->m.k;
     uint32_t wide = r->s.lanes * r->s.unroll;
@@ -11,7 +18,8 @@ void tn__rows_strips(tn__rows *r, tn_lx lo, tn_lx hi, tn__rows_strip_work *work)
     int64_t known;
     bool fixed = tn_l_is_const_int(k, total, &known);
     if (!fixed || known >= wide) {
-        tn_lx i = tn_l_for(k, TN_LOOP_SERIAL, zero, full, "strip");
+        tn_loop_kind kind = fixed && stays_in_registers(r, known) ? TN_LOOP_UNROLL : TN_LOOP_SERIAL;
+        tn_lx i = tn_l_for(k, kind, zero, full, "strip");
         work(r, tn_l_add(k, lo, tn_l_mul(k, i, tn_l_int(k, wide))), wide, TN_LX_NONE);
         tn_l_end(k);
     }

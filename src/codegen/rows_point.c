@@ -65,6 +65,7 @@ tn_lx tn__rows_leaf(tn_access *a, tn_value v, const tn_lx *index) {
     tn_lx value = tn_maker_load(&r->m, v, index);
     if (r->probe) {
         tn_vec_push(a->arena, &r->probe->offsets, tn_maker_offset(&r->m, v, index));
+        tn_vec_push(a->arena, &r->probe->loads, value);
         if (a->emit.guard != TN_LX_NONE) tn_vec_push(a->arena, &r->probe->values, a->emit.guard);
     }
     return value;

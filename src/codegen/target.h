@@ -23,6 +23,7 @@ typedef struct tn_target {
     bool has_fma;
     const char *flags;    /* for the C compiler, separated by spaces */
     int64_t stream_bytes; /* results of at least so many bytes are stored past the caches */
+    int64_t ahead_bytes;  /* rows at indices, of at least so many bytes, are asked for ahead */
 } tn_target;
 
 const tn_target *tn_target_of(tn_isa isa);
