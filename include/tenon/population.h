@@ -19,6 +19,7 @@
 #define TENON_POPULATION_H
 
 #include <tenon/train.h>
+#include <tenon/wide_strategy.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -85,6 +86,12 @@ typedef struct tn_population_call {
 TN_API void tn_population_apply_at(const char *place, tn_population *p,
                                    const tn_population_call *call, tn_tensor **y);
 
+/* How the operations of the last such function are done for all members: products, convolutions, folds and
+ * loops, in the order of their calls. Borrowed until the next call. It is known before anything is
+ * evaluated, so it never tells TN_WIDE_LOOP. */
+TN_API int tn_population_node_count(const tn_population *p);
+TN_API tn_status tn_population_node(const tn_population *p, int i, tn_wide_node_info *out);
+
 /* Copies member i into a root module with parameters and buffers of these names and types, or into an empty
  * one, which gets them; and back. Bit for bit. So a member becomes an ordinary file: that of the module
  * (tenon/checkpoint.h), or of a module that an ONNX file was opened on (tenon/onnx.h). What all members
@@ -145,6 +152,11 @@ TN_API tn_status tn_population_step_set_active(tn_population_step *step, int mem
 TN_API tn_status tn_population_step_run(tn_population_step *step, const tn_buffer *batch,
                                         double rate, tn_train_metrics *metrics,
                                         tn_error *err) TN_MUST_USE;
+/* As tn_population_node, of the step as it was last recorded, with its gradients and its update; none before the
+ * first run. Where the program has loops over the members, the operations in them have TN_WIDE_LOOP. */
+TN_API int tn_population_step_node_count(const tn_population_step *step);
+TN_API tn_status tn_population_step_node(const tn_population_step *step, int i,
+                                         tn_wide_node_info *out);
 /* Settings of members, optimizer and all other state, [N, …] each; as tn_train_step_state. */
 TN_API int tn_population_step_state(tn_population_step *step, tn_named_tensor *out, int room);
 

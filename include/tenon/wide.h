@@ -12,6 +12,7 @@
 #define TENON_WIDE_H
 
 #include <tenon/session.h>
+#include <tenon/wide_strategy.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -121,21 +122,6 @@ typedef struct tn_wide_group_info {
 TN_API int tn_wide_group_count(const tn_wide *wide);
 TN_API tn_status tn_wide_group(const tn_wide *wide, int group, tn_wide_group_info *out);
 
-/* How an operation of one member is done for all of a group. */
-typedef enum tn_wide_strategy {
-    TN_WIDE_ONCE,     /* nothing of it depends on the member */
-    TN_WIDE_ROWS,     /* weights are shared: members are further rows of one product */
-    TN_WIDE_COLUMNS,  /* the input is shared: members are further columns of one product */
-    TN_WIDE_BATCHED,  /* a product, a convolution for each member, in one kernel */
-    TN_WIDE_ELEMENTS, /* members are one more axis of a kernel without products */
-    TN_WIDE_LOOP,     /* a loop over members, or pieces of them, with other operations */
-    TN_WIDE_ALONE,    /* a group of one member, which is its model's own program */
-} tn_wide_strategy;
-typedef struct tn_wide_node_info {
-    const char *node, *op; /* of the first member's model */
-    tn_wide_strategy strategy;
-    int64_t piece; /* members of a turn of the loop; else all */
-} tn_wide_node_info;
 /* Products, convolutions, folds and loops of the model, in their order. */
 TN_API int tn_wide_node_count(const tn_wide *wide, int group);
 TN_API tn_status tn_wide_node(const tn_wide *wide, int group, int i, tn_wide_node_info *out);

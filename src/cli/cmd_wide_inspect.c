@@ -130,9 +130,7 @@ static json_t *nodes_json(const tn_wide *w, int group) {
     for (int i = 0; i < tn_wide_node_count(w, group); i++) {
         tn_wide_node_info n;
         if (tn_wide_node(w, group, i, &n) != TN_OK) continue;
-        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:I}", "node", n.node, "op", n.op,
-                                              "strategy", cli_strategy_name(n.strategy), "piece",
-                                              (json_int_t)n.piece));
+        json_array_append_new(list, cli_strategy_json(&n));
     }
     return list;
 }

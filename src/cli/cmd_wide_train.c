@@ -32,6 +32,7 @@ typedef struct trainer {
     train_log log;
     wide_report *report; /* NULL: none is asked for */
     wide_record last;
+    bool told;         /* how the members are computed */
     int64_t at, saved; /* steps done; the last checkpoint's, -1: there is none */
 } trainer;
 
@@ -351,6 +352,8 @@ static tn_status update(trainer *t, tn_error *err) {
     t->last.evaluated = false;
     TN_CHECK(run_batches(t, tn_rate_at(&t->s.rate, t->at), err));
     t->last.step_ms = (tn_seconds() - begin) * 1e3;
+    t->last.how = t->told ? NULL : t->step;
+    t->told = true;
     return stop_diverged(t, err);
 }
 

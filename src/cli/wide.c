@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "cli/output.h"
 #include "cli/tune.h"
 #include "cli/values.h"
 
@@ -327,4 +326,9 @@ const char *cli_strategy_name(tn_wide_strategy s) {
         [TN_WIDE_ALONE] = "alone",
     };
     return names[s];
+}
+
+json_t *cli_strategy_json(const tn_wide_node_info *n) {
+    return json_pack("{s:s, s:s, s:s, s:I}", "node", n->node, "op", n->op, "strategy",
+                     cli_strategy_name(n->strategy), "piece", (json_int_t)n->piece);
 }

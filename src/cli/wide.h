@@ -5,6 +5,7 @@
 #include <tenon/wide.h>
 
 #include "cli/model.h"
+#include "cli/output.h"
 
 /* Where members come from. */
 typedef struct cli_roster {
@@ -58,5 +59,7 @@ tn_status cli_wide_parts(cli *c, const cli_wide *w, const tn_buffer *whole, tn_b
 
 /* The strategy's word in tables and JSON. */
 const char *cli_strategy_name(tn_wide_strategy s);
+/* {"node", "op", "strategy", "piece"} */
+json_t *cli_strategy_json(const tn_wide_node_info *n);
 
 #endif

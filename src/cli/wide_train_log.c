@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "cli/output.h"
+#include "cli/wide.h"
 
 /* ---- the best ------------------------------------------------------------------------------- */
 
@@ -47,6 +48,14 @@ static void add_flags(json_t *o, const char *key, const wide_record *r, size_t o
     json_object_set_new(o, key, list);
 }
 
+static void add_nodes(json_t *o, const tn_population_step *step) {
+    json_t *list = json_array();
+    tn_wide_node_info n;
+    for (int i = 0; tn_population_step_node(step, i, &n) == TN_OK; i++)
+        json_array_append_new(list, cli_strategy_json(&n));
+    json_object_set_new(o, "nodes", list);
+}
+
 static json_t *record_json(const wide_record *r) {
     int best = cli_wide_best(r);
     json_t *o = json_pack("{s:s, s:I, s:i, s:f, s:f}", "schema", "tenon.wide.train/1", "step",
@@ -64,6 +73,7 @@ static json_t *record_json(const wide_record *r) {
         json_object_set_new(o, "ensemble_accuracy", cli_json_number(r->ensemble));
     }
     json_object_set_new(o, "best", best < 0 ? json_null() : json_integer(best));
+    if (r->how) add_nodes(o, r->how);
     return o;
 }
 
@@ -98,6 +108,18 @@ static const char *spread(cli *c, const wide_record *r) {
     return tn_arena_printf(&c->arena, "%.4f … %.4f … %.4f", x[0], median, x[n - 1]);
 }
 
+/* "members: 6 batched, 20 elements" */
+static void print_strategies(const tn_population_step *step) {
+    int each[TN_WIDE_ALONE + 1] = {0}, kinds = 0;
+    tn_wide_node_info n;
+    for (int i = 0; tn_population_step_node(step, i, &n) == TN_OK; i++) each[n.strategy]++;
+    for (int s = 0; s <= TN_WIDE_ALONE; s++)
+        if (each[s])
+            printf("%s%d %s", kinds++ ? ", " : "operations: ", each[s],
+                   cli_strategy_name((tn_wide_strategy)s));
+    if (kinds) printf("\n");
+}
+
 static void print_line(const train_log *log, const wide_record *r) {
     cli *c = log->c;
     int best = cli_wide_best(r), stopped = 0;
@@ -120,6 +142,7 @@ tn_status cli_wide_log_step(train_log *log, const wide_record *r, tn_error *err)
     bool line = r->evaluated || r->step == log->steps || r->step % log->every == 0;
     if (log->file) TN_CHECK(write_file(log, r, err));
     if (log->c->options.json) return cli_json_line(log->c, record_json(r), err);
+    if (r->how && !log->c->options.quiet) print_strategies(r->how);
     if (line && !log->c->options.quiet) print_line(log, r);
     return TN_OK;
 }

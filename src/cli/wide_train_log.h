@@ -2,6 +2,8 @@
 #ifndef TENON_CLI_WIDE_TRAIN_LOG_H
 #define TENON_CLI_WIDE_TRAIN_LOG_H
 
+#include <tenon/population.h>
+
 #include "cli/train_report.h"
 
 /* Of one member after a step. */
@@ -17,7 +19,8 @@ typedef struct wide_record {
     member_record *of;
     double step_ms, wait_ms;
     bool evaluated;
-    double ensemble; /* accuracy of the mean of the members' probabilities */
+    double ensemble;               /* accuracy of the mean of the members' probabilities */
+    const tn_population_step *how; /* whose strategies are told with this step; NULL: not now */
 } wide_record;
 
 /* The member whose held-out accuracy, else loss, is the best; -1: none has a finite one. */

@@ -266,7 +266,9 @@ tn__replay *tn__replay_begin(tn_context *c);
 void tn__replay_capture(tn__replay *r, const tn__run *run, const tn_value *outputs,
                         const bool *wanted);
 bool tn__replay_ready(const tn__replay *r); /* whether something was captured */
-void tn__replay_release(tn__replay *r);     /* NULL: nothing */
+/* What it runs, once that is compiled; else NULL. */
+const tn_program *tn__replay_program(const tn__replay *r);
+void tn__replay_release(tn__replay *r); /* NULL: nothing */
 /* Does it again with what the tensors hold now. *ran false, and nothing done: a tensor failed or changed its
  * type, nobody else holds an input any more, or something recorded waits for it; recording it anew is right
  * then. Without the lock. */

@@ -122,6 +122,10 @@ bool tn__replay_ready(const tn__replay *r) {
     return r && r->program;
 }
 
+const tn_program *tn__replay_program(const tn__replay *r) {
+    return tn__replay_ready(r) && r->program->instance ? r->program->artifact->program : NULL;
+}
+
 static void release_ports(ports *list) {
     for (int i = 0; i < list->count; i++) tn_release(list->at[i].x);
     free(list->at);

@@ -58,7 +58,7 @@ tn_status tn__train_evaluate(const tn__train *t, const tn__train_results *r, tn_
 enum { TN__TRACES = 8 };
 typedef struct tn__traces {
     struct tn__trace *at[TN__TRACES];
-    int next;
+    int next, last; /* the one to be replaced; the one recorded last */
 } tn__traces;
 
 typedef struct tn__traces_call {
@@ -78,5 +78,7 @@ typedef struct tn__traces_call {
 tn_status tn__traces_run(tn__traces *t, const tn__traces_call *call, const tn__train_results **out,
                          tn_error *err);
 void tn__traces_reset(tn__traces *t);
+/* Of the step that was recorded last; NULL: there is none, or it cannot be done again. */
+const tn_program *tn__traces_program(const tn__traces *t);
 
 #endif

@@ -65,6 +65,7 @@ static trace **find(tn__traces *t, const tn__traces_call *call, bool *found) {
 }
 
 static void keep(tn__traces *t, trace **at, trace *made) {
+    t->last = (int)(at - t->at);
     if (at == &t->at[t->next]) t->next = (t->next + 1) % TN__TRACES;
     trace_release(*at);
     *at = made;
@@ -75,6 +76,11 @@ void tn__traces_reset(tn__traces *t) {
         trace_release(t->at[i]);
         t->at[i] = NULL;
     }
+}
+
+const tn_program *tn__traces_program(const tn__traces *t) {
+    const trace *last = t->at[t->last];
+    return last ? tn__replay_program(last->replay) : NULL;
 }
 
 /* What was recorded, with these arrays. */

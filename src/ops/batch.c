@@ -101,6 +101,7 @@ void tn_b_batch(tn_builder *b, const tn_batch_inputs *x, const tn_value *y, int 
     bool *carries = TN_NEW_N(g->arena, bool, values);
     bool *behind = tn_batch_nodes_behind(g, y, count);
     for (uint32_t v = 0; v < values; v++) map[v] = v;
+    if (x->found) *x->found = carries;
     for (tn_node p = 0; p < nodes; p++) {
         bool given = false;
         for (int i = 0; i < x->count; i++) given = given || g->values.data[x->member[i]].node == p;

@@ -38,6 +38,9 @@ typedef struct tn_batch_inputs {
     bool *
         carries; /* may be NULL; else becomes whether y[i] differs between the members, and where it
                       does not out[i] is that of all, once */
+    /* May be NULL; else what was found for each value that b->graph had, of nodes that the y need and are no
+     * member[k]: whether it differs between the members. In the graph's arena. */
+    const bool **found;
 } tn_batch_inputs;
 void tn_b_batch(tn_builder *b, const tn_batch_inputs *x, const tn_value *y, int count,
                 tn_value *out);

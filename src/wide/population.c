@@ -138,6 +138,7 @@ void tn_population_release(tn_population *p) {
     if (p->best_release) p->best_release(p->best);
     for (int i = 0; i < p->item_room; i++) tn__stack_deinit(&p->items[i]);
     tn_module_release(p->module);
+    tn__population_report_free(&p->report);
     free(p->items);
     free(p->seeds);
     free(p);

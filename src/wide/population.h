@@ -11,6 +11,7 @@
 
 #include "nn/module.h"
 #include "nn/optim_inner.h"
+#include "program/program.h"
 
 /* A tensor of a member's. All references are the population's, or of who made it. */
 typedef struct tn__stack {
@@ -19,6 +20,14 @@ typedef struct tn__stack {
     tn_tensor *all;   /* [N, …]; shared: without the axis */
     bool shared;
 } tn__stack;
+
+/* What becomes of the operations of something recorded. */
+typedef struct tn__population_report {
+    tn_arena arena;
+    bool made;
+    struct tn__population_node *nodes;
+    int count;
+} tn__population_report;
 
 struct tn_population {
     tn_context *context;
@@ -30,7 +39,8 @@ struct tn_population {
     int item_room;
     tn_module *const *sources; /* while it is made of modules */
     bool recording;
-    uint64_t version; /* changes with the members */
+    uint64_t version;             /* changes with the members */
+    tn__population_report report; /* of the last tn_population_apply */
     /* What others keep with it: they set both. */
     void *best;
     void (*best_release)(void *best);
@@ -69,9 +79,20 @@ typedef struct tn__member_call {
     tn_tensor *const *x;
     const bool *shared;
     int x_count, y_count;
+    tn__population_report *report; /* is filled in; NULL: nobody asks */
 } tn__member_call;
 /* y[i]: [N, …], failed or NULL where something is wrong; new references of the innermost scope. Assigns
  * the stacks of what fn assigned. False: it failed, nothing was assigned, and the context has the error. */
 bool tn__population_record(tn_population *p, const tn__member_call *call, tn_tensor **y);
+
+/* ---- population_report.c -------------------------------------------------------------------- */
+
+/* Of the first `nodes` operations those that `behind` marks; carries[v]: members differ in value v. Unwinds when memory runs out. */
+void tn__population_report_make(tn__population_report *r, const tn_graph *g, uint32_t nodes,
+                                const bool *behind, const bool *carries);
+void tn__population_report_free(tn__population_report *r);
+/* `program`: where loops over members are looked for; NULL: it is not known. */
+tn_status tn__population_report_at(const tn__population_report *r, int i, int members,
+                                   const tn_program *program, tn_wide_node_info *out);
 
 #endif

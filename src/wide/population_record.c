@@ -177,6 +177,16 @@ static tn_value assigned_value(tn_builder *b, const record *r, int i, tn_value v
     return v;
 }
 
+static void batch_and_report(tn_builder *b, const record *r, tn_batch_inputs *x, const tn_value *y,
+                             int results, tn_value *out) {
+    const bool *behind = tn_batch_nodes_behind(b->graph, y, results), *found;
+    uint32_t nodes = b->graph->nodes.len;
+    x->found = &found;
+    tn_b_batch(b, x, y, results, out);
+    if (tn_b_ok(b) && r->call->report)
+        tn__population_report_make(r->call->report, b->graph, nodes, behind, found);
+}
+
 static void build(tn_builder *b, const tn_value *in, const void *args, tn_value *out) {
     const record *r = args;
     int results = r->call->y_count + r->assigned_count;
@@ -189,7 +199,7 @@ static void build(tn_builder *b, const tn_value *in, const void *args, tn_value 
                          .independent = !r->p->options.same_randoms,
                          .carries = carries};
     tn__trace_check_values(b, r->p->context, r->trace.cuts, y, results);
-    if (tn_b_ok(b)) tn_b_batch(b, &x, y, results, out);
+    if (tn_b_ok(b)) batch_and_report(b, r, &x, y, results, out);
     for (int i = 0; i < results && tn_b_ok(b); i++)
         out[i] = i < r->call->y_count
                      ? tn_batch_operand(b, out[i], carries[i], r->p->count)
@@ -255,7 +265,8 @@ void tn_population_apply_at(const char *place, tn_population *p, const tn_popula
                            .x = o.x,
                            .shared = o.shared,
                            .x_count = o.x_count,
-                           .y_count = o.y_count};
+                           .y_count = o.y_count,
+                           .report = &p->report};
     for (int i = 0; i < o.y_count; i++) y[i] = NULL;
     if (o.fn)
         tn__population_record(p, &all, y);

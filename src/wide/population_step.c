@@ -48,7 +48,8 @@ static tn_status record(void *owner, tn_tensor *const *given, bool updates, tn__
                             .x = given,
                             .shared = s->shared,
                             .x_count = s->train.options.batch_count + 1,
-                            .y_count = 1 + updates + norm};
+                            .y_count = 1 + updates + norm,
+                            .report = &s->report};
     bool ok = tn__population_record(s->population, &call, y);
     tn__train_results_release(&k.r);
     if (!ok) return record_failed(&k);
@@ -325,6 +326,7 @@ tn_status tn_population_step_compile(const tn_population_train_options *options,
 void tn_population_step_release(tn_population_step *s) {
     if (!s) return;
     tn__traces_reset(&s->traces);
+    tn__population_report_free(&s->report);
     for (int i = 0; i < s->stack_count; i++) tn__stack_deinit(&s->stacks[i]);
     tn__train_deinit(&s->train);
     free(s->stacks);

@@ -15,10 +15,11 @@ struct tn_population_step {
     int members;
     tn__train train; /* on stand-ins */
     tn__traces traces;
-    tn_buffer *given; /* the batch and the rate */
-    bool *shared;     /* of these */
-    double rate;      /* of the step that runs */
-    int batches;      /* in the sums of the update that is being made */
+    tn__population_report report; /* of what was recorded last */
+    tn_buffer *given;             /* the batch and the rate */
+    bool *shared;                 /* of these */
+    double rate;                  /* of the step that runs */
+    int batches;                  /* in the sums of the update that is being made */
     uint64_t *updates;
     tn_train_metrics *metrics; /* where nobody asks for them */
     /* Settings of members, then whether they are active, then state as in `train`. */

@@ -2,6 +2,7 @@
 #include "wide/report.h"
 
 #include "wide/merge_inner.h"
+#include "wide/strategy.h"
 
 enum { MOST_ROUNDS = 8 };
 
@@ -17,96 +18,8 @@ typedef struct reporting {
     const tn_buffer *inputs; /* of the group; NULL: not known */
 } reporting;
 
-/* ---- which nodes ---------------------------------------------------------------------------- */
-
-/* Of several operations that a node of the file became, the most telling one is reported. */
-static int weight_of(tn_op op) {
-    switch (op) {
-    case TN_OP_dot:
-    case TN_OP_ragged_dot:
-    case TN_OP_conv:
-        return 3;
-    case TN_OP_scan:
-    case TN_OP_while:
-        return 2;
-    case TN_OP_reduce:
-    case TN_OP_window_reduce:
-    case TN_OP_cumulative:
-        return 1;
-    default:
-        return 0;
-    }
-}
-
-static bool is_product(tn_op op) {
-    return weight_of(op) == 3;
-}
-
 static tn_wide_strategy strategy_of(const reporting *x, const tn_node_info *n) {
-    if (x->g->count == 1) return TN_WIDE_ALONE;
-    bool any = x->carries[n->out];
-    if (!any) return TN_WIDE_ONCE;
-    if (!is_product(n->op)) return TN_WIDE_ELEMENTS;
-    bool left = x->carries[n->in[0]], right = x->carries[n->in[1]];
-    return left && right ? TN_WIDE_BATCHED : left ? TN_WIDE_ROWS : TN_WIDE_COLUMNS;
-}
-
-/* ---- loops over members --------------------------------------------------------------------- */
-
-/* The step that owns a block; NULL: none does. */
-static const tn_prog_step *owner_of(const tn_program *p, uint32_t block, uint32_t *in) {
-    for (uint32_t b = 0; b < p->blocks.len; b++)
-        for (uint32_t i = 0; i < p->blocks.data[b].steps.len; i++) {
-            const tn_prog_step *s = &p->blocks.data[b].steps.data[i];
-            bool owns = s->kind >= TN_STEP_IF && s->kind <= TN_STEP_SCAN;
-            if (!owns || (s->blocks[0] != block && s->blocks[1] != block)) continue;
-            *in = b;
-            return s;
-        }
-    return NULL;
-}
-
-static bool block_of(const tn_program *p, uint32_t position, uint32_t *block) {
-    for (uint32_t b = 0; b < p->blocks.len; b++)
-        for (uint32_t i = 0; i < p->blocks.data[b].steps.len; i++)
-            if (p->blocks.data[b].steps.data[i].position == position) {
-                *block = b;
-                return true;
-            }
-    return false;
-}
-
-/* Members of a turn of the scan that the group at `position` is in, below the loops of the model itself; 0:
- * it is in none. */
-static int64_t piece_at(const reporting *x, uint32_t position, int own_loops) {
-    const tn_program *p = x->program;
-    uint32_t block;
-    const tn_prog_step *outermost = NULL;
-    int depth = 0;
-    if (!block_of(p, position, &block) || block == 1) return 0;
-    for (const tn_prog_step *s; block > 1 && (s = owner_of(p, block, &block)) != NULL; depth++)
-        outermost = s;
-    if (depth <= own_loops || outermost->kind != TN_STEP_SCAN) return 0;
-    int64_t turns = outermost->loop->length;
-    bool fits = tn_dim_is_const(turns) && turns > 1 && x->g->count % turns == 0;
-    return fits ? x->g->count / turns : 0;
-}
-
-static bool mentions(const char *text, const char *name) {
-    size_t len = strlen(name);
-    for (const char *at = text; at && (at = strstr(at, name)) != NULL; at += len)
-        if (at > text && at[-1] == '(' && at[len] == ')') return true;
-    return false;
-}
-
-static int64_t piece_of(const reporting *x, const char *name, int own_loops) {
-    for (uint32_t i = 0; x->program && i < x->program->groups.len; i++) {
-        const tn_prog_group *g = &x->program->groups.data[i];
-        if (!mentions(g->anchors, name) && !mentions(g->epilogue, name)) continue;
-        int64_t piece = piece_at(x, g->step_position, own_loops);
-        if (piece) return piece;
-    }
-    return 0;
+    return x->g->count == 1 ? TN_WIDE_ALONE : tn__wide_strategy_of(n, x->carries);
 }
 
 /* ---- the list ------------------------------------------------------------------------------- */
@@ -120,24 +33,15 @@ static const char *operator_of(const tn_import *i, const char *name, tn_op op) {
 /* Whether the most telling operation of a name is this one: the first of its kind. */
 static bool is_shown(const reporting *x, tn_node id) {
     const tn_node_info *n = tn_graph_node(x->graph, id);
-    int weight = weight_of(n->op);
+    int weight = tn__wide_weight(n->op);
     if (!weight) return false;
     for (tn_node p = 0; n->name && p < x->graph->nodes.len; p++) {
         const tn_node_info *o = tn_graph_node(x->graph, p);
         if (p == id || !o->name || strcmp(o->name, n->name) != 0) continue;
-        int other = weight_of(o->op);
+        int other = tn__wide_weight(o->op);
         if (other > weight || (other == weight && p < id)) return false;
     }
     return true;
-}
-
-static int loops_of(const reporting *x, const char *name) {
-    for (tn_node p = 0; p < x->graph->nodes.len; p++) {
-        const tn_node_info *n = tn_graph_node(x->graph, p);
-        bool loop = n->op == TN_OP_scan || n->op == TN_OP_while;
-        if (loop && n->name && strcmp(n->name, name) == 0) return 1;
-    }
-    return 0;
 }
 
 static void list_nodes(reporting *x) {
@@ -151,7 +55,9 @@ static void list_nodes(reporting *x) {
         tn_wide_node_info info = {.node = tn_arena_strdup(arena, name)};
         info.op = tn_arena_strdup(arena, operator_of(&x->m.a->import, name, n->op));
         info.strategy = strategy_of(x, n);
-        int64_t piece = *name ? piece_of(x, name, loops_of(x, name)) : 0;
+        int64_t piece = 0;
+        if (*name && x->program)
+            piece = tn__wide_piece(x->program, name, x->g->count, tn__wide_loops(g, name));
         if (piece && info.strategy != TN_WIDE_ONCE && info.strategy != TN_WIDE_ALONE)
             info.strategy = TN_WIDE_LOOP;
         info.piece = piece ? piece : x->g->count;

@@ -15,6 +15,9 @@ json "all(len(r[k]) == 3 for r in x for k in ('loss', 'grad_norm', 'lr', 'update
 json "all(abs(r['lr'][2] - 3 * r['lr'][0]) < 1e-9 and abs(r['lr'][0] - 10 * r['lr'][1]) < 1e-9 for r in x)"
 json "len(x[39]['eval_accuracy']) == 3 and 'eval_loss' in x[19] and x[39]['ensemble_accuracy'] > 0.5"
 json "x[39]['best'] == max(range(3), key=lambda i: (x[39]['eval_accuracy'][i], -x[39]['eval_loss'][i]))"
+json "all(('nodes' in r) == (i == 0) for i, r in enumerate(x))"
+json "all(n['node'] and n['op'] and n['piece'] == 3 for n in x[0]['nodes'])"
+json "{'batched', 'elements'} <= {n['strategy'] for n in x[0]['nodes'] if n['op'] in ('dot', 'conv', 'reduce')}"
 [ "$(wc -l <"$work/log")" = 40 ] || die "the log has not a line for each step"
 python3 - "$work/alone" "$work/log" <<'PYTHON' || die "member 0 is not what it is alone"
 import json, sys
@@ -30,6 +33,8 @@ grep -q '"member 2, lr 0.03, weight_decay 0.2"' "$work/run.html" || die "the pag
 # Lines for people; a range; the best one at the end.
 expect 0 "$tenon" wide train "$work/run.json" --n 4 --optimizer.lr 1e-4:1e-1:log --train.steps 20 --interpret
 out_has "best: member 3, lr 0.1, loss "
+out_has "operations: "
+out_has " batched"
 out_has "of the ensemble "
 
 # A configuration's lists; one of the command line takes their place, and so does one value for all.
