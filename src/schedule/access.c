@@ -46,11 +46,11 @@ void tn_access_define(tn_access *a, tn_value v, const tn_lx *index, tn_lx result
 /* Whether element i of integers is the first one + i * step. */
 static bool is_progression(const tn_array *array, int64_t *step) {
     int64_t count = tn_array_count(array), first = tn_array_get(array, 0).i;
-    *step = tn_array_get(array, 1).i - first;
+    if (__builtin_sub_overflow(tn_array_get(array, 1).i, first, step)) return false;
     if (first > INT32_MAX || first < INT32_MIN || *step > INT32_MAX || *step < INT32_MIN)
         return false;
     for (int64_t i = 2; i < count; i++)
-        if (tn_array_get(array, i).i != first + i * *step) return false;
+        if (i > INT32_MAX || tn_array_get(array, i).i != first + i * *step) return false;
     return true;
 }
 
