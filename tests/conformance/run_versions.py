@@ -109,8 +109,8 @@ def load(folder: Path) -> tuple[onnx.ModelProto, dict[str, np.ndarray]] | None:
 
 def folders():
     for path in sorted(NODE.glob("*/model.onnx")):
-        if "_expanded" in path.parent.name:
-            continue
+        if "_expanded" in path.parent.name or "training_dropout" in path.parent.name:
+            continue  # what is built of others, and what is random
         loaded = load(path.parent)
         if loaded and loaded[0].graph.node[0].domain in ("", "ai.onnx"):
             yield path.parent.name, *loaded
@@ -162,6 +162,8 @@ def versions() -> list[Case]:
     cases = []
     for name, model, data in folders():
         node, newest = model.graph.node[0], version_of(model)
+        if any(port.type.tensor_type.elem_type > 16 for port in model.graph.output):
+            continue  # ONNX Runtime hands narrow types out as bytes
         seen = set()
         for version in range(newest, OLDEST - 1, -1):
             schema = schema_at(node.op_type, version)
