@@ -131,7 +131,10 @@ tn_lx tn_maker_load(tn_kernel_maker *m, tn_value v, const tn_lx *index) {
 }
 
 void tn_maker_store(tn_kernel_maker *m, tn_value v, const tn_lx *index, tn_lx value) {
-    tn_l_store(m->k, tn_maker_buffer(m, v, TN_LBUF_OUTPUT), tn_maker_offset(m, v, index), value);
+    uint32_t to = tn_maker_buffer(m, v, TN_LBUF_OUTPUT);
+    /* what is only moved may move as bytes, but the zero that stands for what nobody computes does not */
+    value = tn_l_cast(m->k, value, m->k->buffers.data[to].dtype, false);
+    tn_l_store(m->k, to, tn_maker_offset(m, v, index), value);
 }
 
 void tn_maker_split(tn_loop *k, tn_lx linear, const tn_lx *extent, int count, tn_lx *index) {
