@@ -2,11 +2,12 @@
 """ONNX's own test folders through `tenon verify`.
 
     tests/conformance/run_onnx_suites.py [--suites node,simple,…] [--write] [--require N]
-                                         [--tenon PATH] [--filter TEXT]
+                                         [--tenon PATH] [--filter TEXT] [--passes on|off|both]
 
 Runs the folders in batches; when a batch crashes or hangs, its unreported
 folders run again one by one, so that only the guilty one counts as such.
---write makes docs/onnx.md.  Exit status 0 when every folder passed, or, with
+--write makes docs/onnx.md.  --passes=off runs models without rewrites and
+fusion, =both one after the other: then the same folders must pass.  Exit status 0 when every folder passed, or, with
 --require N, when at least N node folders and all folders of the other suites
 passed (those in REFUSED aside) and nothing crashed or hung.
 """
@@ -48,7 +49,8 @@ class Result:
 
 def verify(options: argparse.Namespace, folders: list[Path]) -> tuple[dict[Path, dict], str]:
     """One `tenon verify` process: what it reported, and why it may have left folders out."""
-    command = [str(options.tenon), "verify", "--json", *map(str, folders)]
+    off = ["--no-opt"] if options.passes == "off" else []
+    command = [str(options.tenon), "verify", "--json", *off, *map(str, folders)]
     limit = options.timeout + len(folders) - 1
     try:
         result = subprocess.run(command, capture_output=True, timeout=limit)
@@ -199,6 +201,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--write", action="store_true", help="write docs/onnx.md")
     parser.add_argument("--require", type=int, metavar="N", help="node folders that must pass")
     parser.add_argument("--tenon", type=Path, default=ROOT / "build" / "tenon", metavar="PATH")
+    parser.add_argument("--passes", choices=["on", "off", "both"], default="on")
     parser.add_argument("--timeout", type=float, default=60, metavar="SECONDS", help="per folder")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("-v", "--verbose", action="store_true", help="print each failure")
@@ -230,9 +233,28 @@ def good_enough(options: argparse.Namespace, results: list[Result]) -> bool:
     return node >= options.require and others and not any(r.fatal for r in results)
 
 
+def run_all(options: argparse.Namespace) -> list[Result]:
+    return [result for suite in options.suites for result in run_suite(options, suite)]
+
+
+def differ(options: argparse.Namespace, results: list[Result]) -> bool:
+    """Whether other folders pass with passes off than with passes on, which `results` tell."""
+    options.passes = "off"
+    plain = {(r.suite, r.name): r for r in run_all(options)}
+    odd = [(r, plain[r.suite, r.name]) for r in results if r.ok != plain[r.suite, r.name].ok]
+    for on, off in odd:
+        reason = f"passes off: {off.reason}" if on.ok else f"passes on: {on.reason}"
+        print(f"DIFFERS {on.suite}/{on.name}: {reason}")
+    print(f"passes on: {sum(r.ok for r in results)} passed; off: {sum(r.ok for r in plain.values())}")
+    return bool(odd)
+
+
 def main() -> int:
     options = arguments()
-    results = [result for suite in options.suites for result in run_suite(options, suite)]
+    both = options.passes == "both"
+    options.passes = "on" if both else options.passes
+    results = run_all(options)
+    differs = both and differ(options, results)
     for r in results:
         if not r.ok and (options.verbose or r.fatal or r.suite != "node"):
             print(f"FAIL {r.suite}/{r.name}: {r.reason}")
@@ -242,7 +264,7 @@ def main() -> int:
         write_page(page(results))
     passed = sum(r.ok for r in results)
     print(f"{passed} passed, {len(results) - passed} failed")
-    return 0 if results and good_enough(options, results) else 1
+    return 0 if results and good_enough(options, results) and not differs else 1
 
 
 if __name__ == "__main__":
