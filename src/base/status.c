@@ -17,7 +17,9 @@ tn_status tn_error_set(tn_error *err, tn_status status, const char *format, ...)
 }
 
 void tn_error_push(tn_error *err, const char *format, ...) {
-    if (!err || err->frame_count >= TN_ERROR_FRAMES) return;
+    if (!err) return;
+    /* What is outermost, the file, is said even where much lies between. */
+    if (err->frame_count == TN_ERROR_FRAMES) err->frame_count--;
     va_list args;
     va_start(args, format);
     vsnprintf(err->frames[err->frame_count++], TN_ERROR_FRAME_TEXT, format, args);

@@ -190,6 +190,8 @@ static int exit_status(const cli *c, tn_status status, const tn_error *err) {
     if (status == TN_OK) return c->failed ? 1 : 0;
     char text[TN_ERROR_TEXT + TN_ERROR_FRAMES * TN_ERROR_FRAME_TEXT];
     tn_error_format(err, text, sizeof text);
+    for (char *p = text; *p; p++) /* names of a model must not steer a terminal */
+        if (((unsigned char)*p < ' ' && *p != '\n' && *p != '\t') || *p == 0x7f) *p = '?';
     fflush(stdout);
     fprintf(stderr, "%stenon: error:%s %s\n", c->error_color ? "\033[1;31m" : "",
             c->error_color ? "\033[0m" : "", *text ? text : tn_status_name(status));

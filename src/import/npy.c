@@ -166,7 +166,7 @@ static bool find_end(bytes file, uint64_t *offset, uint64_t *count) {
     return false;
 }
 
-enum { STORED = 0, DEFLATED = 8, MOST_INFLATION = 1032 };
+enum { STORED = 0, DEFLATED = 8, MOST_INFLATION = 1032, MOST_HEADER = 1 << 17 };
 
 typedef struct zip_entry {
     bytes name, data;
@@ -208,7 +208,8 @@ static bool next_entry(bytes file, uint64_t *at, zip_entry *e) {
     return true;
 }
 
-static bool inflate_all(bytes from, uint8_t *to, size_t size) {
+/* All bytes, which must be `size`, or the first ones. */
+static bool inflate_to(bytes from, uint8_t *to, size_t size, bool all) {
     z_stream z = {.next_in = (uint8_t *)(uintptr_t)from.at, .next_out = to};
     if (inflateInit2(&z, -MAX_WBITS) != Z_OK) return false;
     size_t in_left = from.size, out_left = size;
@@ -218,9 +219,24 @@ static bool inflate_all(bytes from, uint8_t *to, size_t size) {
         if (!z.avail_out) z.avail_out = (uInt)TN_MIN(out_left, 1u << 30), out_left -= z.avail_out;
         result = inflate(&z, Z_NO_FLUSH);
     }
-    bool whole = result == Z_STREAM_END && !z.avail_out && !out_left;
+    bool full = !z.avail_out && !out_left;
     inflateEnd(&z);
-    return whole;
+    return full && (result == Z_STREAM_END || (!all && result == Z_BUF_ERROR));
+}
+
+/* Whether the array that the header tells of takes as many bytes as the archive says: before they are made. */
+static tn_status check_inflated(const zip_entry *z, tn_arena *arena, tn_error *err) {
+    size_t room = TN_MIN((size_t)z->size, (size_t)MOST_HEADER), need = 0;
+    uint8_t *first = tn_arena_alloc(arena, room);
+    npy_header h;
+    bytes data = {0};
+    if (!inflate_to(z->data, first, room, false))
+        return tn_error_set(err, TN_INVALID, "the compressed data are damaged");
+    TN_CHECK(parse_header((bytes){first, room}, arena, &h, &data, err));
+    size_t have = (size_t)z->size - (size_t)(data.at - first);
+    TN_CHECK(check_size(&h, have, &need, err));
+    if (need == have) return TN_OK;
+    return tn_error_set(err, TN_INVALID, "%zu bytes of data, its shape needs %zu", have, need);
 }
 
 /* The entry's bytes; deflated ones in the arena. */
@@ -236,9 +252,10 @@ static tn_status open_entry(const zip_entry *z, tn_arena *arena, const char *nam
     if (z->size / MOST_INFLATION > z->data.size)
         return tn_error_set(err, TN_INVALID, "'%s': %zu bytes cannot hold %llu", name, z->data.size,
                             (unsigned long long)z->size);
+    TN_TRY(err, check_inflated(z, arena, err), "'%s'", name);
     uint8_t *to = tn_arena_alloc(arena, (size_t)z->size);
     *out = (bytes){to, (size_t)z->size};
-    if (!inflate_all(z->data, to, out->size) || crc32_z(0, to, out->size) != z->crc)
+    if (!inflate_to(z->data, to, out->size, true) || crc32_z(0, to, out->size) != z->crc)
         return tn_error_set(err, TN_INVALID, "'%s': the compressed data are damaged", name);
     return TN_OK;
 }
@@ -258,12 +275,15 @@ static tn_status read_entry(const zip_entry *z, tn_arena *arena, tn_import_entri
 }
 
 static tn_status read_npz(bytes file, tn_arena *arena, tn_import_entries *out, tn_error *err) {
-    uint64_t at, count;
+    uint64_t at, count, compressed = 0;
     zip_entry entry;
     if (!find_end(file, &at, &count)) return tn_error_set(err, TN_INVALID, "not an .npz archive");
     for (uint64_t i = 0; i < count; i++) {
         if (!next_entry(file, &at, &entry))
             return tn_error_set(err, TN_INVALID, "the archive's list of files is damaged");
+        compressed += entry.data.size;
+        if (compressed > file.size)
+            return tn_error_set(err, TN_INVALID, "files of the archive share their bytes");
         TN_CHECK(read_entry(&entry, arena, out, err));
     }
     return TN_OK;

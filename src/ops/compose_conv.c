@@ -99,13 +99,15 @@ static tn_value group_kernel(tn_builder *b, tn_value w, int64_t groups, bool tra
     return tn_b_permute(b, w, perm);
 }
 
-static bool conv_ranks(tn_builder *b, tn_value x, tn_value w, const char *what) {
+static bool conv_ranks(tn_builder *b, tn_value x, tn_value w, int64_t groups, const char *what) {
     int rank = tn_b_rank(b, x);
     if (tn_b_ok(b) && (rank < 3 || rank > 2 + TN_MAX_SPATIAL || tn_b_rank(b, w) != rank))
         tn_b_fail(b, TN_INVALID,
                   "%s: x has %d axes and the weight %d; expected the same number, N and C and 1 to "
                   "%d spatial axes",
                   what, rank, tn_b_rank(b, w), TN_MAX_SPATIAL);
+    if (tn_b_ok(b) && groups < 1)
+        tn_b_fail(b, TN_INVALID, "%s: %lld groups", what, (long long)groups);
     return tn_b_ok(b);
 }
 
@@ -139,7 +141,7 @@ static tn_dtype conv_accumulator(const tn_conv_options *o, tn_dtype dtype) {
 
 tn_value tn_b_conv(tn_builder *b, tn_value x, tn_value w, tn_value bias, const tn_conv_options *o) {
     int64_t groups = at_least_one(o->groups);
-    if (!conv_ranks(b, x, w, "conv") || !conv_channels(b, x, w, groups)) return TN_NO_VALUE;
+    if (!conv_ranks(b, x, w, groups, "conv") || !conv_channels(b, x, w, groups)) return TN_NO_VALUE;
     tn_dtype dtype = tn_b_type(b, x).dtype;
     tn_attrs_conv a = {.batch = groups > 1, .acc = conv_accumulator(o, dtype)};
     for (int s = 0; s < tn_b_rank(b, x) - 2; s++) {
@@ -156,7 +158,7 @@ tn_value tn_b_conv(tn_builder *b, tn_value x, tn_value w, tn_value bias, const t
 tn_value tn_b_conv_transpose(tn_builder *b, tn_value x, tn_value w, tn_value bias,
                              const tn_conv_options *o) {
     int64_t groups = at_least_one(o->groups), size;
-    if (!conv_ranks(b, x, w, "conv_transpose")) return TN_NO_VALUE;
+    if (!conv_ranks(b, x, w, groups, "conv_transpose")) return TN_NO_VALUE;
     tn_dtype dtype = tn_b_type(b, x).dtype;
     tn_attrs_conv a = {.batch = groups > 1, .acc = conv_accumulator(o, dtype)};
     int spatial = tn_b_rank(b, x) - 2;

@@ -147,15 +147,21 @@ static void choose_reuses(tn__assembler *a) {
     }
 }
 
-static void place_prepared(tn__assembler *a) {
+static tn_status place_prepared(tn__assembler *a, tn_error *err) {
     tn_program *p = a->p;
     for (uint32_t i = 0; i < p->buffers.len; i++) {
         tn_prog_buffer *b = &p->buffers.data[i];
         if (b->store != TN_STORE_PREPARED) continue;
         b->offset = p->prepared_bytes;
-        uint64_t bytes = (uint64_t)b->elements * tn_dtype_size(b->dtype);
-        p->prepared_bytes += (bytes + 63) / 64 * 64;
+        size_t bytes, end;
+        if (!tn_size_mul((size_t)b->elements, tn_dtype_size(b->dtype), &bytes) ||
+            !tn_size_add(bytes, 63, &bytes) ||
+            !tn_size_add(p->prepared_bytes, bytes & ~(size_t)63, &end) || end > INT64_MAX)
+            return tn_error_set(err, TN_OUT_OF_MEMORY, "value '%s' is too large: %lld elements",
+                                b->name ? b->name : "unnamed", (long long)b->elements);
+        p->prepared_bytes = end;
     }
+    return TN_OK;
 }
 
 /* Of input or output number `port`, outputs behind inputs. */
@@ -212,7 +218,7 @@ tn_status tn_assemble(const tn_graph *g, const tn_plan_options *options, tn_aren
     TN_CHECK(tn__assemble_graph(&a, g, TN_BLOCK_MAIN, inputs, outputs, NULL, err));
     for (uint32_t i = 0; i < a.prepare.len; i++)
         tn_vec_push(arena, &out->blocks.data[TN_BLOCK_PREPARE].steps, a.prepare.data[i]);
-    place_prepared(&a);
+    TN_CHECK(place_prepared(&a, err));
     choose_reuses(&a);
     return tn_program_verify(out, err);
 }

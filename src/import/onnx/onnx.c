@@ -10,7 +10,7 @@
 #include "import/onnx/ops.h"
 #include "import/onnx/scope.h"
 
-enum { MAX_NODES = 1 << 20, MAX_BOUNDS = 16 };
+enum { MAX_NODES = 1 << 18, MAX_BOUNDS = 16 };
 static const double work_budget = 2e7;
 static const size_t scratch_limit = (size_t)1 << 30;
 

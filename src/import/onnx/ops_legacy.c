@@ -128,7 +128,9 @@ static void import_concat(tn_o *o) {
     int n = tn_o_in_count(o);
     tn_value *in = TN_NEW_N(o->scratch, tn_value, n);
     for (int i = 0; i < n; i++) in[i] = tn_o_in(o, i);
-    tn_o_out(o, 0, tn_b_concat(o->b, in, n, (int)tn_o_int(o, "axis", 1)));
+    tn_o_out(o, 0,
+             tn_b_concat(o->b, in, n,
+                         tn_o_axis(o, tn_o_int(o, "axis", 1), n ? tn_b_rank(o->b, in[0]) : 0)));
 }
 
 static void import_selu(tn_o *o) {

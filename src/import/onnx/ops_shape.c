@@ -325,8 +325,9 @@ static void import_concat(tn_o *o) {
     int n = tn_o_in_count(o);
     tn_value *in = TN_NEW_N(o->scratch, tn_value, n);
     for (int i = 0; i < n; i++) in[i] = tn_o_in(o, i);
-    int axis = (int)tn_o_need_int(o, "axis");
-    tn_o_out(o, 0, tn_b_concat(o->b, in, n, axis));
+    int64_t axis = tn_o_need_int(o, "axis");
+    if (tn_o_ok(o) && n) axis = tn_o_axis(o, axis, tn_b_rank(o->b, in[0]));
+    tn_o_out(o, 0, tn_b_concat(o->b, in, n, (int)axis));
 }
 
 /* Sizes of the parts: given, or equal with a smaller last one. */
