@@ -67,7 +67,7 @@ def model_of_node(node: onnx.NodeProto, values: dict[str, Any], opset: int | Non
 
 
 class TenonBackend(Backend):
-    """Keyword arguments of `prepare` (threads, no_opt, cache) are those of tenon_onnx.Model."""
+    """Keyword arguments of `prepare` (threads, no_opt, cache, trust) are those of tenon_onnx.Model."""
 
     @classmethod
     def supports_device(cls, device: str) -> bool:
@@ -85,7 +85,7 @@ class TenonBackend(Backend):
     def prepare(cls, model: Any, device: str = "CPU", **kwargs: Any) -> TenonRep:
         if not cls.supports_device(device):
             raise ValueError(f"device {device} is not supported; CPU is")
-        known = {key: kwargs[key] for key in ("threads", "no_opt", "cache") if key in kwargs}
+        known = {key: kwargs[key] for key in ("threads", "no_opt", "cache", "trust") if key in kwargs}
         return TenonRep(Model(source_of(model), **known))
 
     @classmethod

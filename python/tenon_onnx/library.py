@@ -60,7 +60,7 @@ class ModelOptions(ctypes.Structure):
                 ("no_opt", ctypes.c_bool), ("no_cache", ctypes.c_bool), ("cache", ctypes.c_char_p),
                 ("dims", ctypes.c_void_p), ("dim_count", ctypes.c_int), ("dump", ctypes.c_void_p),
                 ("dump_after", ctypes.c_char_p), ("dump_context", ctypes.c_void_p),
-                ("no_tuned", ctypes.c_bool), ("threads_of", ctypes.c_void_p),
+                ("no_tuned", ctypes.c_bool), ("threads_of", ctypes.c_void_p), ("trust", ctypes.c_bool),
                 ("compounds", ctypes.POINTER(CompoundBinding)), ("compound_count", ctypes.c_int)]  # fmt: skip
 
 

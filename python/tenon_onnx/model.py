@@ -144,7 +144,8 @@ class Model:
     """An ONNX model (a path, or the bytes of a file) or a program file (a path).
 
     threads: 0 for the cores of this process. cache: the folder of compiled kernels, None for the usual
-    one. A model serves one thread at a time; others wait.
+    one. trust: compile the kernels of a program file of someone else, which are code; otherwise they are
+    interpreted. A model serves one thread at a time; others wait.
     """
 
     def __init__(
@@ -154,12 +155,13 @@ class Model:
         threads: int = 0,
         no_opt: bool = False,
         cache: str | os.PathLike | None = None,
+        trust: bool = False,
     ) -> None:
         self._lock = threading.Lock()
         self._forms: OrderedDict[tuple, Form] = OrderedDict()
         is_bytes = isinstance(source, (bytes, bytearray, memoryview))
         self._source = bytes(source) if is_bytes else os.fspath(source)
-        self._options = ModelOptions(size=ctypes.sizeof(ModelOptions), threads=threads, no_opt=no_opt)
+        self._options = ModelOptions(size=ctypes.sizeof(ModelOptions), threads=threads, no_opt=no_opt, trust=trust)
         self._options.cache = os.fsencode(cache) if cache is not None else None
         self._plain = Form(self._source, self._options)
         self.inputs = self._describe(self._plain.inputs, self._plain.input_runs)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import unittest
 from pathlib import Path
@@ -17,8 +18,34 @@ sys.path.insert(0, str(ROOT / "python"))
 import tenon_onnx  # noqa: E402
 import tenon_onnx.arrays  # noqa: E402
 import tenon_onnx.backend as backend  # noqa: E402
+import tenon_onnx.library as library  # noqa: E402
 
 DIGITS = ROOT / "examples" / "digits"
+
+
+class Mirrors(unittest.TestCase):
+    """The structures of library.py are those of the headers, field by field."""
+
+    def test_fields(self) -> None:
+        text = "".join(path.read_text() for path in sorted((ROOT / "include" / "tenon").glob("*.h")))
+        text = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
+        mirrors = (library.Error, library.Buffer, library.PortInfo, library.Compound)
+        for mirror in (*mirrors, library.CompoundBinding, library.ModelOptions):
+            name = f"tn_{snake(mirror.__name__)}"
+            body = re.search(rf"typedef struct {name} {{(.*?)}} {name};", text, re.DOTALL).group(1)
+            body = re.sub(r"\(\*(\w+)\)\([^)]*\)", r"\1", body)  # pointers to functions
+            fields = [
+                re.sub(r"\[.*", "", field).split()[-1].lstrip("*")
+                for line in body.split(";")
+                if line.strip()
+                for field in line.split(",")
+            ]
+            with self.subTest(name):
+                self.assertEqual([field[0] for field in mirror._fields_], fields)
+
+
+def snake(name: str) -> str:
+    return re.sub(r"(?<!^)([A-Z])", r"_\1", name).lower()
 
 
 class Arrays(unittest.TestCase):
