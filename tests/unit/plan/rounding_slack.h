@@ -2,7 +2,7 @@
  *
  * The reference is evaluated a few times more, with the results of operations moved by about what another
  * right evaluation may differ by: functions by some units in the last place (docs/math.md), sums by
- * 4 units of the sum of the terms' magnitudes, whatever their order. Runs come in pairs that move everything
+ * 16 units of the sum of the terms' magnitudes, whatever their order. Runs come in pairs that move everything
  * in opposite directions. An element may differ by twice the largest difference of these runs. Where
  * they differ in what is no matter of degree (an integer, NaN, an infinity) it is not compared. All that
  * is exact (arithmetic, moves, comparisons, integers) does not move, so what is made of that alone
@@ -236,7 +236,7 @@ static inline void slack_sum(slack_run *r, const tn_graph *g, tn_node node, cons
             tn_array_set(y, i, tn_cell_of(y->dtype, r->number & 1 ? 0.0 : -0.0));
         else
             slack_move(r, y, i,
-                       4 * last_place(acc) * terms + slack_rounding(y, i) +
+                       16 * last_place(acc) * terms + slack_rounding(y, i) +
                            (terms > 0 ? 16 * least(acc) : 0));
     }
 }
