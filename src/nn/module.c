@@ -267,23 +267,19 @@ static void append_type(tn_str *s, tn_dtype dtype, int rank, const int64_t *dim)
 typedef struct mismatch_args {
     const item *have;
     const tn__wanted *want;
+    tn_str types[2]; /* of both; owned outside the guard */
 } mismatch_args;
 
 static tn_status describe_mismatch(void *argument, tn_error *err) {
-    const mismatch_args *a = argument;
+    mismatch_args *a = argument;
     const tn_tensor *x = a->have->tensor;
-    tn_str have, want;
-    tn_str_init(&have);
-    tn_str_init(&want);
-    append_type(&have, x->dtype, x->rank, x->dim);
-    append_type(&want, a->want->dtype, a->want->rank, a->want->dim);
-    tn_error_set(err, TN_INVALID,
-                 "%s '%s' is %s and is now wanted as %s %s; use another name, or the same sizes",
-                 a->have->buffer ? "buffer" : "parameter", a->have->name, tn_str_text(&have),
-                 a->want->buffer ? "a buffer" : "a parameter", tn_str_text(&want));
-    tn_str_deinit(&have);
-    tn_str_deinit(&want);
-    return TN_INVALID;
+    append_type(&a->types[0], x->dtype, x->rank, x->dim);
+    append_type(&a->types[1], a->want->dtype, a->want->rank, a->want->dim);
+    return tn_error_set(
+        err, TN_INVALID,
+        "%s '%s' is %s and is now wanted as %s %s; use another name, or the same sizes",
+        a->have->buffer ? "buffer" : "parameter", a->have->name, tn_str_text(&a->types[0]),
+        a->want->buffer ? "a buffer" : "a parameter", tn_str_text(&a->types[1]));
 }
 
 static bool matches(const item *have, const tn__wanted *want) {
@@ -378,7 +374,10 @@ static tn_tensor *get(tn_module *m, const char *name, const tn__wanted *w) {
     if (!tn_map_get_str(&m->root->item_ids, full, &id)) return create(m, w, full);
     const item *have = &m->root->items.data[id];
     if (matches(have, w)) return have->tensor;
-    tn_guard(describe_mismatch, &(mismatch_args){have, w}, &err);
+    mismatch_args x = {.have = have, .want = w};
+    for (int i = 0; i < 2; i++) tn_str_init(&x.types[i]);
+    tn_guard(describe_mismatch, &x, &err);
+    for (int i = 0; i < 2; i++) tn_str_deinit(&x.types[i]);
     return refuse(m, w->place, &err);
 }
 

@@ -228,6 +228,9 @@ tn_value tn_b_batch_norm_training(tn_builder *b, tn_value x, const tn_batch_norm
 tn_value tn_b_lrn(tn_builder *b, tn_value x, int64_t size, double alpha, double beta, double bias) {
     tn_type type = tn_b_type(b, x);
     if (!has_channels(b, x)) return TN_NO_VALUE;
+    if (size < 1)
+        return tn_b_fail(b, TN_INVALID, "size %lld; channels are summed over at least 1",
+                         (long long)size);
     tn_attrs_window_reduce a = {.kind = TN_REDUCE_sum, .acc = wide_type(type.dtype)};
     int rank = a.window.count = a.stride.count = a.dilation.count = type.shape.rank;
     a.pad_lo.count = a.pad_hi.count = rank;

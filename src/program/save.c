@@ -283,7 +283,7 @@ static uint64_t place_sections(saver *s) {
 
 static void put_head(saver *s, uint64_t file_size) {
     tn_str table;
-    tn_str_init_with(&table, s->arena.allocator);
+    tn_str_init_with(&table, tn_arena_allocator(&s->arena));
     for (uint32_t i = 0; i < s->sections.len; i++) {
         const section *x = &s->sections.data[i];
         tn__put32(&table, x->kind);
@@ -305,7 +305,6 @@ static void put_head(saver *s, uint64_t file_size) {
     tn__put64(&s->head, boot.hi);
     while (s->head.len < TN__PROGRAM_HEAD) tn_str_append_char(&s->head, 0);
     tn_str_append_n(&s->head, table.data, table.len);
-    tn_str_deinit(&table);
 }
 
 static bool write_at(int fd, const void *data, uint64_t size, uint64_t offset) {

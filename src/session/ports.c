@@ -13,18 +13,32 @@ void tn_ports_describe(const tn_buffer *b, char *out, size_t size) {
     if (used > 0 && (size_t)used < size) snprintf(out + used, size - (size_t)used, "]");
 }
 
+typedef struct mismatch_args {
+    const tn_program *p;
+    uint32_t input;
+    const tn_buffer *b;
+    const char *what;
+    tn_str expected;
+} mismatch_args;
+
+static tn_status describe_mismatch(void *argument, tn_error *err) {
+    mismatch_args *x = argument;
+    const tn_prog_port *port = &x->p->inputs.data[x->input];
+    char got[256];
+    tn_ports_describe(x->b, got, sizeof got);
+    tn_type_print(x->p->dims, &port->type, &x->expected);
+    return tn_error_set(err, TN_INVALID, "input '%s': %s (got %s, expected %s)", port->name,
+                        x->what, got, tn_str_text(&x->expected));
+}
+
 /* Fails with both types: what the program expects and what came. */
 static tn_status mismatch(const tn_program *p, uint32_t input, const tn_buffer *b, const char *what,
                           tn_error *err) {
-    char got[256];
-    tn_str expected;
-    tn_str_init(&expected);
-    tn_ports_describe(b, got, sizeof got);
-    tn_type_print(p->dims, &p->inputs.data[input].type, &expected);
-    tn_error_set(err, TN_INVALID, "input '%s': %s (got %s, expected %s)",
-                 p->inputs.data[input].name, what, got, tn_str_text(&expected));
-    tn_str_deinit(&expected);
-    return TN_INVALID;
+    mismatch_args x = {.p = p, .input = input, .b = b, .what = what};
+    tn_str_init(&x.expected);
+    tn_status status = tn_guard(describe_mismatch, &x, err);
+    tn_str_deinit(&x.expected);
+    return status;
 }
 
 static tn_status check_kind(const tn_program *p, uint32_t i, const tn_buffer *b, tn_error *err) {
