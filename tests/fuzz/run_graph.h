@@ -20,7 +20,8 @@ static inline double fuzz_work(const tn_graph *g, const int64_t *symbols);
 static inline double fuzz_inner_work(const tn_graph *g, const tn_node_info *n,
                                      const int64_t *symbols) {
     double work = 0, times = 1;
-    if (n->op == TN_OP_while) return INFINITY; /* nothing tells its end */
+    if (n->op == TN_OP_while) return INFINITY;     /* nothing tells its end */
+    if (n->op == TN_OP_bind_size) return INFINITY; /* symbols are the run's, not chosen here */
     if (n->op == TN_OP_scan)
         times = (double)tn_dim_eval(g->dims, ((const tn_attrs_scan *)n->attrs)->length, symbols);
     for (const tn_field *f = tn_op_info_of(n->op)->fields; f->kind != TN_FIELD_END; f++)
