@@ -215,6 +215,7 @@ tn_status tn_assemble(const tn_graph *g, const tn_plan_options *options, tn_aren
                              outputs[i]};
         tn_vec_push(arena, &out->outputs, port);
     }
+    tn__assemble_demands(&a, g);
     TN_CHECK(tn__assemble_graph(&a, g, TN_BLOCK_MAIN, inputs, outputs, NULL, err));
     for (uint32_t i = 0; i < a.prepare.len; i++)
         tn_vec_push(arena, &out->blocks.data[TN_BLOCK_PREPARE].steps, a.prepare.data[i]);

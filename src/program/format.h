@@ -12,7 +12,7 @@
 
 #define TN__PROGRAM_MAGIC "TENONPRG"
 enum {
-    TN__PROGRAM_VERSION = 5,
+    TN__PROGRAM_VERSION = 6,
     /* magic, u32 version, u32 sections, u64 file size, hash of the table, boot id or zeros */
     TN__PROGRAM_HEAD = 64,
     TN__PROGRAM_BOOT = 40,    /* offset of the boot id */

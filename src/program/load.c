@@ -300,6 +300,16 @@ static const char *take_item(loader *l) {
     return text;
 }
 
+static void take_demands(loader *l) {
+    uint32_t count = tn__take_count(&l->r, 12);
+    for (uint32_t i = 0; i < count && !l->r.failed; i++) {
+        tn_prog_demand d = {.size = take_dim(l)};
+        d.room = take_dim(l);
+        d.node = take_item(l);
+        tn_vec_push(l->arena, &l->p->demands, d);
+    }
+}
+
 static void take_texts(loader *l) {
     uint32_t count = tn__take_count(&l->r, 4);
     for (uint32_t i = 0; i < count && !l->r.failed; i++)
@@ -327,6 +337,7 @@ static tn_status take_structure(loader *l, const section *s, tn_error *err) {
     take_buffers(l);
     take_blocks(l);
     take_groups(l);
+    take_demands(l);
     take_texts(l);
     l->p->prepared_bytes = tn__take64(&l->r);
     l->p->plan.ns = tn__take64(&l->r);

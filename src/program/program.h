@@ -117,6 +117,13 @@ typedef struct tn_prog_plan {
     int64_t tuned_piece; /* images or members of a piece, as tuning chose: see tn_batch_in_pieces */
 } tn_prog_plan;
 
+/* What sizes must fulfil so that a node reads nothing beside its input: `room` is not negative, or `size` is
+ * 0. Only what does not follow from the bounds of the symbols is listed. */
+typedef struct tn_prog_demand {
+    tn_dim size, room;
+    const char *node; /* "top_k 'name'" */
+} tn_prog_demand;
+
 typedef struct tn_program {
     tn_arena *arena;
     tn_dims *dims;
@@ -132,6 +139,7 @@ typedef struct tn_program {
     TN_VEC(tn_prog_block) blocks;
     TN_VEC(tn_prog_group) groups;
     tn_prog_plan plan;
+    TN_VEC(tn_prog_demand) demands;
     TN_VEC(const char *) errors; /* text of kernel error code i + 1 */
     /* A program with needs has ports and no steps: a model that is compiled once per value of these
      * inputs and sizes, which are not known yet. Its outputs may have rank -1, unknown, and its compounds

@@ -224,6 +224,12 @@ static void put_structure(saver *s) {
     put_buffers(s);
     put_blocks(s);
     put_groups(s);
+    tn__put32(&s->body, p->demands.len);
+    for (uint32_t i = 0; i < p->demands.len; i++) {
+        put_dim(s, p->demands.data[i].size);
+        put_dim(s, p->demands.data[i].room);
+        tn__put_text(&s->body, p->demands.data[i].node);
+    }
     put_texts(s, p->errors.data, p->errors.len);
     put_texts(s, p->need_values.data, p->need_values.len);
     put_texts(s, p->need_dims.data, p->need_dims.len);

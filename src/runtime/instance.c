@@ -285,6 +285,7 @@ static tn_status bind_guarded(void *argument, tn_error *err) {
     tn_instance *i = a->i;
     take_symbols(i, a->symbols);
     TN_CHECK(evaluate_sizes(i, err));
+    TN_CHECK(tn__instance_check_demands(i, NULL, err));
     TN_CHECK(place_memory(i, err));
     return bind_steps(i, err);
 }

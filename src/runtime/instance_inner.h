@@ -24,6 +24,7 @@ typedef struct tn__run_size {
     uint32_t symbol;
     TN_VEC(uint32_t) buffers;
     TN_VEC(tn__bound_step *) steps; /* of all blocks */
+    TN_VEC(const tn_prog_demand *) demands;
 } tn__run_size;
 
 typedef struct tn__bound_block {
@@ -68,6 +69,9 @@ int64_t tn__instance_most(const tn_instance *i, tn_dim d);
 void tn__instance_find_ranges(tn_instance *i);
 /* Lists what hangs on each size that a run binds, once all steps are bound. */
 void tn__instance_find_dependents(tn_instance *i);
+/* An error when a demand is not met: of those that no run changes (size NULL), or of those that wait for
+ * this size. */
+tn_status tn__instance_check_demands(const tn_instance *i, const tn__run_size *size, tn_error *err);
 /* Runs a step of kind SIZE. */
 tn_status tn__instance_run_size(tn_instance *i, const tn__bound_step *b, tn_error *err);
 /* ---- instance.c ----------------------------------------------------------------------------- */

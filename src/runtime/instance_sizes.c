@@ -107,6 +107,41 @@ void tn__instance_find_dependents(tn_instance *i) {
             if (last != UINT32_MAX && s->step->kind != TN_STEP_SIZE)
                 tn_vec_push(&i->arena, &d.size[last]->steps, s);
         }
+    for (uint32_t n = 0; n < p->demands.len; n++) {
+        const tn_prog_demand *demand = &p->demands.data[n];
+        uint32_t last = later(&d, last_of(&d, demand->size), last_of(&d, demand->room));
+        if (last != UINT32_MAX) tn_vec_push(&i->arena, &d.size[last]->demands, demand);
+    }
+}
+
+/* ---- demands -------------------------------------------------------------------------------- */
+
+static tn_status check_demand(const tn_instance *i, const tn_prog_demand *d, tn_error *err) {
+    if (tn__instance_size(i, d->size) <= 0 || tn__instance_size(i, d->room) >= 0) return TN_OK;
+    return tn_error_set(err, TN_INVALID,
+                        "%s: for these sizes it takes %lld elements more than its input has",
+                        d->node, -(long long)tn__instance_size(i, d->room));
+}
+
+static bool run_binds(const tn_instance *i, tn_dim d) {
+    const tn_dims *t = i->x->program->dims;
+    if (!i->most || tn_dim_is_const(d)) return false;
+    for (uint32_t s = 0; s < t->symbols.len; s++)
+        if (i->least[s] != i->most[s] && tn_dim_uses_symbol(t, d, s)) return true;
+    return false;
+}
+
+tn_status tn__instance_check_demands(const tn_instance *i, const tn__run_size *size,
+                                     tn_error *err) {
+    const tn_program *p = i->x->program;
+    if (!i->symbols) return TN_OK;
+    for (uint32_t n = 0; size && n < size->demands.len; n++)
+        TN_CHECK(check_demand(i, size->demands.data[n], err));
+    for (uint32_t n = 0; !size && n < p->demands.len; n++) {
+        const tn_prog_demand *d = &p->demands.data[n];
+        if (!run_binds(i, d->size) && !run_binds(i, d->room)) TN_CHECK(check_demand(i, d, err));
+    }
+    return TN_OK;
 }
 
 /* ---- running -------------------------------------------------------------------------------- */
@@ -155,6 +190,7 @@ tn_status tn__instance_run_size(tn_instance *i, const tn__bound_step *b, tn_erro
                             symbol->name, (long long)n, (long long)least, (long long)most);
     *(int64_t *)i->address[s->buffers[1]] = n;
     i->symbols[size->symbol] = n;
+    TN_CHECK(tn__instance_check_demands(i, size, err));
     resize_args a = {i, size};
     return tn_guard(resize_guarded, &a, err);
 }

@@ -106,7 +106,8 @@ static tn_status place_member(grouping *x, int member, tn_error *err) {
     tn_str text;
     tn_str_init_with(&text, tn_arena_allocator(&x->arena));
     TN_CHECK(file_of(x, member, &file, err));
-    TN_CHECK(tn__wide_in_member(check_sizes(file, x->count, err), member, &x->members[member], err));
+    TN_CHECK(
+        tn__wide_in_member(check_sizes(file, x->count, err), member, &x->members[member], err));
     for (int g = 0; g < x->out->count; g++) {
         tn__wide_group *group = &x->out->at[g];
         tn_str_clear(&text);

@@ -160,7 +160,7 @@ ONNX = [
     ("pool_dilation_0", pool(kernel_shape=[2, 2], dilations=[0, 0]), "attribute 'dilations' holds 0"),
     ("average_stride_0", pool("AveragePool", kernel_shape=[2, 2], strides=[0, 0]), "attribute 'strides' holds 0"),
     ("lp_p_0", pool("LpPool", kernel_shape=[2, 2], p=0), "an Lp norm with p = 0; expected at least 1"),
-    ("lrn_0", pool("LRN", size=0), "window_reduce 'n' (f32[1,4,8,8]): axis 1: window 0 must be a"),
+    ("lrn_0", pool("LRN", size=0), "size 0; channels are summed over at least 1"),
     ("depth_block_0", pool("DepthToSpace", blocksize=0), "depth_to_space: x has 4 axes and the block size is 0; expect"),
     ("depth_block_most", pool("DepthToSpace", blocksize=MOST), "depth_to_space: x has 4 axes and the block size is 922337203"),
     ("space_block_0", pool("SpaceToDepth", blocksize=0), "space_to_depth: x has 4 axes and the block size is 0; expect"),

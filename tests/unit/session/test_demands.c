@@ -1,0 +1,109 @@
+/* Sizes that fit the types of all values and still leave a node without the elements it takes: refused before
+ * anything is read. */
+#include "unit/test.h"
+
+#include "ir/builder.h"
+#include "ops/compose.h"
+#include "session/session.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { ROOM = 8 };
+
+static void check(tn_status status, const tn_error *err) {
+    if (status != TN_OK) print_error("%s\n", err->message);
+    assert_int_equal(status, TN_OK);
+}
+
+/* x[N], cut to its first n elements when `bound`: the two greatest. */
+static tn_graph *make_graph(tn_arena *arena, tn_dims *dims, bool bound, tn_error *err) {
+    tn_dims_init(dims, arena);
+    tn_graph *g = tn_graph_new(arena, dims);
+    tn_builder b = tn_builder_of(g, err);
+    tn_shape shape = {.rank = 1, .dim = {tn_dim_of_symbol(dims, "N")}}, scalar = {0};
+    tn_value x = tn_b_input(&b, "x", TN_f32, &shape), best[2];
+    tn_value n = tn_b_input(&b, "n", TN_i64, &scalar);
+    if (bound) x = tn_b_prefix(&b, x, 0, tn_b_bind_size(&b, n, "rows", shape.dim[0]));
+    tn_b_top_k(&b, x, 0, 2, false, best);
+    tn_value count = tn_b_add_scalar(&b, n, 1);
+    check(b.status, err);
+    tn_graph_add_output(g, best[0], "best");
+    tn_graph_add_output(g, count, "count");
+    check(tn_b_finish(&b), err);
+    return g;
+}
+
+/* NULL: the run succeeds. */
+static void run(tn_session *s, int64_t size, int64_t n, const char *message) {
+    tn_error err = TN_ERROR_INIT;
+    float x[ROOM] = {5, 1, 2, 9, 3, 4, 7, 6};
+    tn_buffer in[] = {{.dtype = TN_f32, .rank = 1, .dim = {size}, .data = x},
+                      {.dtype = TN_i64, .data = &n}};
+    tn_buffer out[2] = {0};
+    tn_status status = tn_session_run(s, in, 2, out, 2, &err);
+    if (message) {
+        assert_int_equal(status, TN_INVALID);
+        assert_string_equal(err.message, message);
+        return;
+    }
+    check(status, &err);
+    assert_true(((float *)out[0].data)[0] == (n > 3 ? 9.0f : 5.0f));
+}
+
+static void run_all(tn_model *m, bool bound) {
+    tn_error err = TN_ERROR_INIT;
+    tn_session *s;
+    check(tn_session_create(m, &s, &err), &err);
+    for (int64_t n = 3; n <= 4; n++) {
+        run(s, bound ? ROOM : n, n, NULL);
+        run(s, bound ? ROOM : 1, 1,
+            "top_k '': for these sizes it takes 1 elements more than its input has");
+        run(s, bound ? ROOM : 2, 2, NULL);
+    }
+    tn_session_release(s);
+}
+
+static void run_modes(bool bound) {
+    static const tn_compile_mode modes[] = {TN_COMPILE_CC, TN_COMPILE_INTERPRET};
+    for (size_t k = 0; k < TN_COUNT(modes); k++) {
+        tn_arena arena;
+        tn_dims dims;
+        tn_model *m, *again;
+        tn_error err = TN_ERROR_INIT;
+        tn_model_options o = TN_MODEL_OPTIONS_INIT;
+        char path[] = "/tmp/tn_demands_XXXXXX";
+        tn_arena_init(&arena, tn_allocator_system());
+        o.mode = modes[k];
+        check(tn_model_from_graph(make_graph(&arena, &dims, bound, &err), &o, &m, &err), &err);
+        run_all(m, bound);
+        int fd = mkstemp(path);
+        assert_true(fd >= 0);
+        close(fd);
+        check(tn_model_save(m, path, &err), &err);
+        check(tn_model_open(path, &o, &again, &err), &err);
+        run_all(again, bound);
+        unlink(path);
+        tn_model_release(again);
+        tn_model_release(m);
+        tn_arena_deinit(&arena);
+    }
+}
+
+static void test_demands__of_sizes_that_inputs_bring(void **state) {
+    (void)state;
+    run_modes(false);
+}
+
+static void test_demands__of_sizes_that_a_run_binds(void **state) {
+    (void)state;
+    run_modes(true);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_demands__of_sizes_that_inputs_bring),
+        cmocka_unit_test(test_demands__of_sizes_that_a_run_binds),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
