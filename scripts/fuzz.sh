@@ -21,7 +21,11 @@ echo "revision $(git rev-parse --short HEAD)"
 printf '%-12s %8s %8s %12s %8s %8s  %s\n' target wall_s cpu_s executions edges inputs result
 for name in "$@"; do
     target=build/fuzz/fuzz_$name log=build/fuzz/$name.log corpus=build/fuzz/corpus/$name
-    [ -x "$target" ] || continue
+    [ -x "$target" ] || {
+        echo "fuzz: no $target" >&2
+        failed="$failed $name"
+        continue
+    }
     seeds=tests/fuzz/corpus/$name dictionary=tests/fuzz/$name.dict
     mkdir -p "$corpus"
     [ -d "$seeds" ] || seeds=

@@ -67,7 +67,7 @@ typedef enum tn_compound_kind {
     TN_COMPOUND_KIND_COUNT
 } tn_compound_kind;
 
-/* In place of a number of tensors: an optional without a value; not known yet. */
+/* In place of a number of tensors: an optional without a value; not known yet. The most that there may be. */
 enum { TN_COMPOUND_ABSENT = -1, TN_COMPOUND_UNKNOWN = -2, TN_COMPOUND_MOST = 2048 };
 
 typedef struct tn_compound {

@@ -55,10 +55,11 @@ int tn__open_by_steps(int folder, const char *name) {
     return -1;
 }
 
-static int open_beneath(int folder, const char *name) {
+/* `beneath`: RESOLVE_BENEATH, or 0 for a name that may lead up. No component is a link. */
+static int open_without_links(int folder, const char *name, uint64_t beneath) {
     struct open_how how = {
         .flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY,
-        .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
+        .resolve = beneath | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
     };
     int fd = (int)syscall(SYS_openat2, folder, name, &how, sizeof how);
     bool unknown = errno == ENOSYS || errno == EPERM || errno == E2BIG || errno == EINVAL;
@@ -113,10 +114,10 @@ tn_status tn_file_map_beneath(tn_file_map *m, const char *folder, const char *na
                             "are read",
                             name);
     int at = open(len ? folder : ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    int fd = at < 0 ? -1 : open_beneath(at, name), why = errno;
+    int fd = at < 0 ? -1 : open_without_links(at, name, RESOLVE_BENEATH), why = errno;
     if (fd < 0 && at >= 0 && why == ELOOP && flags & TN_BENEATH_HUB &&
         is_hub_link(at, name, blob)) {
-        fd = openat(at, blob, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+        fd = open_without_links(at, blob, 0);
         why = errno;
     }
     if (at >= 0) close(at);

@@ -1,4 +1,4 @@
-/* The n-th allocation fails, for every n: reading models and arrays, and writing them, ends in
+/* The n-th allocation fails: reading models and arrays, and writing them, ends in
  * TN_OUT_OF_MEMORY or is done. What would be lost on the way out, LeakSanitizer finds. */
 #include "unit/each_allocation.h"
 #include "unit/test_folder.h"

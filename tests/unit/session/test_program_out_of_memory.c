@@ -1,4 +1,4 @@
-/* The n-th allocation fails, for every n: program files are saved whole or not at all, loaded and run, or
+/* The n-th allocation fails: program files are saved whole or not at all, loaded and run, or
  * the failure is told. See test_out_of_memory.c for models. */
 #include "unit/each_allocation.h"
 #include "unit/test_folder.h"
