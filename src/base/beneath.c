@@ -66,18 +66,18 @@ static int open_without_links(int folder, const char *name, uint64_t beneath) {
     return fd < 0 && unknown ? tn__open_by_steps(folder, name) : fd;
 }
 
-/* Where the cache of the Hugging Face hub keeps what `name` is a link to, "../../blobs/" and the hash of
- * its contents in hex, or false. */
+/* Where the cache of the Hugging Face hub keeps what `name`, a file of the folder itself, is a link to:
+ * "../../blobs/" and the hash of its contents in hex. Or false. */
 static bool is_hub_link(int folder, const char *name, char blob[256]) {
     static const char hex[] = "0123456789abcdef";
+    static const char blobs[] = "../../blobs/";
+    if (strchr(name, '/')) return false;
     ssize_t len = readlinkat(folder, name, blob, 255);
     if (len < 0 || len == 255) return false;
     blob[len] = 0;
-    const char *at = blob;
-    while (strncmp(at, "../", 3) == 0) at += 3;
-    if (at == blob || strncmp(at, "blobs/", 6) != 0) return false;
-    size_t digits = strspn(at + 6, hex);
-    return (digits == 40 || digits == 64) && !at[6 + digits];
+    if (strncmp(blob, blobs, strlen(blobs))) return false;
+    size_t digits = strspn(blob + strlen(blobs), hex);
+    return (digits == 40 || digits == 64) && !blob[strlen(blobs) + digits];
 }
 
 static tn_status refuse(const char *path, int why, tn_error *err) {

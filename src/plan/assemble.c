@@ -97,9 +97,13 @@ static void add_errors(tn__assembler *a, const tn_graph *g) {
     }
 }
 
+static uint64_t nanoseconds(double seconds) {
+    return (uint64_t)TN_MIN(seconds * 1e9, 1e18);
+}
+
 static void note_plan(tn__assembler *a, const tn_grouping *groups) {
-    a->p->plan = (tn_prog_plan){.ns = (uint64_t)(groups->seconds * 1e9),
-                                .least_ns = (uint64_t)(groups->least_seconds * 1e9),
+    a->p->plan = (tn_prog_plan){.ns = nanoseconds(groups->seconds),
+                                .least_ns = nanoseconds(groups->least_seconds),
                                 .tried = groups->tried,
                                 .all_tried = groups->all_tried};
 }
@@ -112,6 +116,7 @@ tn_status tn__assemble_graph(tn__assembler *a, const tn_graph *g, uint32_t block
     s.groups = tn_group_body(g, loop, a->fuse, &a->costs, a->arena);
     if (a->groups_text) tn_grouping_print(s.groups, a->groups_text);
     if (block == TN_BLOCK_MAIN) note_plan(a, s.groups);
+    tn__assemble_demands(a, g, block);
     find_outside(&s);
     s.error_base = 1 + a->p->errors.len;
     add_errors(a, g);
@@ -215,7 +220,6 @@ tn_status tn_assemble(const tn_graph *g, const tn_plan_options *options, tn_aren
                              outputs[i]};
         tn_vec_push(arena, &out->outputs, port);
     }
-    tn__assemble_demands(&a, g);
     TN_CHECK(tn__assemble_graph(&a, g, TN_BLOCK_MAIN, inputs, outputs, NULL, err));
     for (uint32_t i = 0; i < a.prepare.len; i++)
         tn_vec_push(arena, &out->blocks.data[TN_BLOCK_PREPARE].steps, a.prepare.data[i]);

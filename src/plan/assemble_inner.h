@@ -95,8 +95,8 @@ tn_dim tn__assemble_flops(const tn__scope *s, const tn_group *g);
 tn_status tn__assemble_graph(tn__assembler *a, const tn_graph *g, uint32_t block,
                              const uint32_t *inputs, const uint32_t *outputs, tn__before *before,
                              tn_error *err);
-/* Lists what the graph's nodes demand of open sizes. */
-void tn__assemble_demands(tn__assembler *a, const tn_graph *g);
+/* Lists what the graph's nodes, assembled into `block`, demand of open sizes. */
+void tn__assemble_demands(tn__assembler *a, const tn_graph *g, uint32_t block);
 tn_status tn__assemble_control(tn__scope *s, const tn_group *g, tn_error *err);
 /* Puts the results where they belong, once all steps are there; direct[i]: steps write output i. */
 void tn__assemble_results(tn__scope *s, const bool *direct, const uint32_t *outputs);

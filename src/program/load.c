@@ -301,9 +301,10 @@ static const char *take_item(loader *l) {
 }
 
 static void take_demands(loader *l) {
-    uint32_t count = tn__take_count(&l->r, 12);
+    uint32_t count = tn__take_count(&l->r, 16);
     for (uint32_t i = 0; i < count && !l->r.failed; i++) {
-        tn_prog_demand d = {.size = take_dim(l)};
+        tn_prog_demand d = {.block = tn__take32(&l->r)};
+        d.size = take_dim(l);
         d.room = take_dim(l);
         d.node = take_item(l);
         tn_vec_push(l->arena, &l->p->demands, d);

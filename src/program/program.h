@@ -120,6 +120,8 @@ typedef struct tn_prog_plan {
 /* What sizes must fulfil so that a node reads nothing beside its input: `room` is not negative, or `size` is
  * 0. Only what does not follow from the bounds of the symbols is listed. */
 typedef struct tn_prog_demand {
+    uint32_t
+        block; /* that the node is in: asked before a run of block 0, when another is entered */
     tn_dim size, room;
     const char *node; /* "top_k 'name'" */
 } tn_prog_demand;

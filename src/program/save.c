@@ -226,6 +226,7 @@ static void put_structure(saver *s) {
     put_groups(s);
     tn__put32(&s->body, p->demands.len);
     for (uint32_t i = 0; i < p->demands.len; i++) {
+        tn__put32(&s->body, p->demands.data[i].block);
         put_dim(s, p->demands.data[i].size);
         put_dim(s, p->demands.data[i].room);
         tn__put_text(&s->body, p->demands.data[i].node);

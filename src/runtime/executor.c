@@ -127,6 +127,7 @@ static tn_status run_timed(runner *r, tn__bound_step *b) {
 
 static tn_status run_block(runner *r, uint32_t block) {
     tn__bound_block *b = &r->i->blocks[block];
+    if (block > 1) TN_CHECK(tn__instance_enter_block(r->i, block, r->err));
     for (uint32_t n = 0; n < b->count; n++)
         TN_CHECK(r->i->profile ? run_timed(r, &b->steps[n]) : run_step(r, &b->steps[n]));
     return TN_OK;

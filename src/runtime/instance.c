@@ -105,7 +105,7 @@ static void set_addresses(tn_instance *i, const uint64_t *offset) {
             i->address[b] = (char *)(uintptr_t)i->x->sources[buffer->index] + buffer->offset;
             break;
         case TN_STORE_PREPARED:
-            i->address[b] = i->x->prepared + buffer->offset;
+            if (i->x->prepared) i->address[b] = i->x->prepared + buffer->offset;
             break;
         case TN_STORE_OUTPUT:
             i->own_output[buffer->index] = i->memory + offset[b];

@@ -72,6 +72,8 @@ void tn__instance_find_dependents(tn_instance *i);
 /* An error when a demand is not met: of those that no run changes (size NULL), or of those that wait for
  * this size. */
 tn_status tn__instance_check_demands(const tn_instance *i, const tn__run_size *size, tn_error *err);
+/* An error when a demand of this block is not met, as the sizes are now. */
+tn_status tn__instance_enter_block(const tn_instance *i, uint32_t block, tn_error *err);
 /* Runs a step of kind SIZE. */
 tn_status tn__instance_run_size(tn_instance *i, const tn__bound_step *b, tn_error *err);
 /* ---- instance.c ----------------------------------------------------------------------------- */

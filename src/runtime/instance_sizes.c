@@ -110,7 +110,8 @@ void tn__instance_find_dependents(tn_instance *i) {
     for (uint32_t n = 0; n < p->demands.len; n++) {
         const tn_prog_demand *demand = &p->demands.data[n];
         uint32_t last = later(&d, last_of(&d, demand->size), last_of(&d, demand->room));
-        if (last != UINT32_MAX) tn_vec_push(&i->arena, &d.size[last]->demands, demand);
+        if (last != UINT32_MAX && demand->block == 0)
+            tn_vec_push(&i->arena, &d.size[last]->demands, demand);
     }
 }
 
@@ -121,6 +122,13 @@ static tn_status check_demand(const tn_instance *i, const tn_prog_demand *d, tn_
     return tn_error_set(err, TN_INVALID,
                         "%s: for these sizes it takes %lld elements more than its input has",
                         d->node, -(long long)tn__instance_size(i, d->room));
+}
+
+tn_status tn__instance_enter_block(const tn_instance *i, uint32_t block, tn_error *err) {
+    const tn_program *p = i->x->program;
+    for (uint32_t n = 0; n < p->demands.len; n++)
+        if (p->demands.data[n].block == block) TN_CHECK(check_demand(i, &p->demands.data[n], err));
+    return TN_OK;
 }
 
 static bool run_binds(const tn_instance *i, tn_dim d) {
@@ -139,7 +147,8 @@ tn_status tn__instance_check_demands(const tn_instance *i, const tn__run_size *s
         TN_CHECK(check_demand(i, size->demands.data[n], err));
     for (uint32_t n = 0; !size && n < p->demands.len; n++) {
         const tn_prog_demand *d = &p->demands.data[n];
-        if (!run_binds(i, d->size) && !run_binds(i, d->room)) TN_CHECK(check_demand(i, d, err));
+        if (d->block || run_binds(i, d->size) || run_binds(i, d->room)) continue;
+        TN_CHECK(check_demand(i, d, err));
     }
     return TN_OK;
 }

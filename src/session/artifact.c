@@ -332,7 +332,12 @@ tn_status tn_artifact_save(const tn_artifact *a, const tn_cache *cache, const ch
                            tn_error *err) {
     char identity[65];
     TN_CHECK(tn_program_save(a->program, a->executable.prepared, false, path, identity, err));
-    if (!a->stats.foreign && tn_cache_usable(cache))
-        (void)tn_cache_put(cache, mark_of(identity).name, "", 0);
+    bool marked = !a->stats.foreign && tn_cache_usable(cache) &&
+                  tn_cache_put(cache, mark_of(identity).name, "", 0);
+    if (!marked && !a->stats.foreign)
+        tn_log_write(TN_LOG_WARN,
+                     "%s: no cache remembers that this user wrote it; it needs --trust to run "
+                     "compiled",
+                     path);
     return TN_OK;
 }

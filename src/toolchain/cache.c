@@ -216,6 +216,12 @@ static bool is_entry_name(const char *name) {
     return strspn(name, "0123456789abcdef") == 64 && name[64] == '.';
 }
 
+/* Marks that this user wrote a program: empty files that nothing could make anew. */
+static bool is_kept(const char *name) {
+    size_t len = strlen(name);
+    return len > 4 && !strcmp(name + len - 4, ".own");
+}
+
 static void list_folder(file_list *list, DIR *dir) {
     time_t now = time(NULL);
     for (struct dirent *d; (d = readdir(dir));) {
@@ -225,7 +231,7 @@ static void list_folder(file_list *list, DIR *dir) {
         if (!S_ISREG(st.st_mode)) continue;
         if (strstr(d->d_name, ".tmp.")) {
             if (now - st.st_mtim.tv_sec > STALE_SECONDS) (void)unlinkat(dirfd(dir), d->d_name, 0);
-        } else {
+        } else if (!is_kept(d->d_name)) {
             list_push(list, d->d_name, &st);
         }
     }

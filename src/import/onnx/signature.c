@@ -123,7 +123,8 @@ static void check_inputs(tn_o *o, const tn_onnx_signature *s) {
     if (tn_o_ok(o) && count > i)
         tn_o_refuse(o, TN_INVALID, "%d inputs; it has at most %d in operator set %d", count, i,
                     o->version);
-    if (tn_o_ok(o) && count < s->least) tn_o_refuse(o, TN_INVALID, "input %d is missing", count);
+    int given = (int)o->node->inputs.len; /* empty names count */
+    if (tn_o_ok(o) && given < s->least) tn_o_refuse(o, TN_INVALID, "input %d is missing", given);
 }
 
 /* ---- attributes ----------------------------------------------------------------------------- */
@@ -133,7 +134,7 @@ static void check_names(tn_o *o, const tn_onnx_signature *s) {
     for (uint32_t i = 0; i < o->node->attrs.len && tn_o_ok(o); i++) {
         const char *name = o->node->attrs.data[i].name, *at = s->attributes;
         size_t length = strlen(name);
-        bool found = false;
+        bool found = !strncmp(name, "__", 2); /* notes of tools, by ONNX's own rule */
         while (*at && !found) {
             size_t word = strcspn(at, ":");
             found = word == length && !memcmp(at, name, word);

@@ -100,10 +100,68 @@ static void test_demands__of_sizes_that_a_run_binds(void **state) {
     run_modes(true);
 }
 
+/* if N counts as enough: the sum of the two greatest, else that of all. */
+static tn_graph *make_branches(tn_arena *arena, tn_dims *dims, tn_error *err) {
+    tn_dims_init(dims, arena);
+    tn_graph *g = tn_graph_new(arena, dims), *sub[2];
+    tn_builder b = tn_builder_of(g, err);
+    tn_shape shape = {.rank = 1, .dim = {tn_dim_of_symbol(dims, "N")}}, scalar = {0};
+    tn_value in[] = {tn_b_input(&b, "enough", TN_bool, &scalar),
+                     tn_b_input(&b, "x", TN_f32, &shape)};
+    for (int k = 0; k < 2; k++) {
+        sub[k] = tn_graph_new_sub(g);
+        tn_builder inner = tn_builder_of(sub[k], err);
+        tn_value x = tn_b_input(&inner, "x", TN_f32, &shape), best[2] = {x};
+        if (k == 0) tn_b_top_k(&inner, x, 0, 2, false, best);
+        tn_value sum = tn_b_sum(&inner, best[0], (int[]){0}, 1, false);
+        check(tn_b_finish(&inner), err);
+        tn_graph_add_output(sub[k], sum, NULL);
+    }
+    tn_attrs_if attrs = {.then_graph = sub[0], .else_graph = sub[1]};
+    tn_value y = tn_b_node(&b, TN_OP_if, in, 2, &attrs);
+    check(b.status, err);
+    tn_graph_add_output(g, y, "y");
+    check(tn_b_finish(&b), err);
+    return g;
+}
+
+/* A branch that is not taken demands nothing. */
+static void test_demands__of_branches(void **state) {
+    (void)state;
+    tn_arena arena;
+    tn_dims dims;
+    tn_model *m;
+    tn_session *s;
+    tn_error err = TN_ERROR_INIT;
+    tn_model_options o = TN_MODEL_OPTIONS_INIT;
+    float x[] = {5, 1, 9};
+    tn_arena_init(&arena, tn_allocator_system());
+    o.mode = TN_COMPILE_INTERPRET;
+    check(tn_model_from_graph(make_branches(&arena, &dims, &err), &o, &m, &err), &err);
+    check(tn_session_create(m, &s, &err), &err);
+    for (int64_t size = 1; size <= 3; size++)
+        for (int flag = 0; flag < 2; flag++) {
+            bool enough = flag;
+            tn_buffer in[] = {{.dtype = TN_bool, .data = &enough},
+                              {.dtype = TN_f32, .rank = 1, .dim = {size}, .data = x}};
+            tn_buffer out = {0};
+            tn_status status = tn_session_run(s, in, 2, &out, 1, &err);
+            assert_int_equal(status, size == 1 && flag ? TN_INVALID : TN_OK);
+            if (status == TN_OK)
+                assert_true(*(float *)out.data == (size == 3   ? flag ? 14.0f : 15.0f
+                                                   : size == 2 ? 6.0f
+                                                               : 5.0f));
+        }
+    tn_session_release(s);
+    tn_model_release(m);
+    tn_arena_deinit(&arena);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_demands__of_sizes_that_inputs_bring),
         cmocka_unit_test(test_demands__of_sizes_that_a_run_binds),
+        cmocka_unit_test(test_demands__of_branches),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
