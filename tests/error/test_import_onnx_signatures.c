@@ -148,112 +148,121 @@ static int good_types(const tn_onnx_signature *s, int *types) {
     return count;
 }
 
-static void test_signature__types(void **state) {
-    (void)state;
+/* A row that is tried, with good types for the inputs it needs. */
+typedef struct attempt {
+    const tn_onnx_signature *s;
+    int version, inputs;
+    int types[MOST_INPUTS];
+} attempt;
+
+static void refused_as(const attempt *a, const wire *node, const char *expected) {
+    refuses(a->s, a->version, node, a->inputs, a->types, expected);
+}
+
+/* Tries every row; `try` tells how many nodes it saw refused. */
+static void try_all(int (*try)(attempt *a), int at_least) {
     size_t count;
-    int refused_types = 0;
+    int refusals = 0;
     const tn_onnx_signature *all = tn_onnx_signatures(&count);
     for (size_t r = 0; r < count; r++) {
-        const tn_onnx_signature *s = &all[r];
-        int version = version_of(s), types[MOST_INPUTS],
-            inputs = version ? good_types(s, types) : 0;
-        const char *at = s->inputs;
-        tn_onnx_slot slot = {0};
-        for (int i = 0; i < inputs; i++) {
-            char expected[64];
-            if (!slot.repeated) slot = tn_onnx_next_slot(&at);
-            int wrong = pick_type(slot.types, false), right = types[i];
-            if (!wrong) continue; /* every type is allowed */
-            types[i] = wrong;
-            wire node = node_of(s, inputs, "");
-            snprintf(expected, sizeof expected, "input %d ('x%d') has type", i, i);
-            refuses(s, version, &node, inputs, types, expected);
-            types[i] = right;
-            refused_types++;
-        }
+        attempt a = {.s = &all[r], .version = version_of(&all[r])};
+        if (!a.version) continue;
+        a.inputs = good_types(a.s, a.types);
+        refusals += try(&a);
     }
-    assert_true(refused_types > 300);
+    assert_true(refusals > at_least);
+}
+
+static int try_types(attempt *a) {
+    const char *at = a->s->inputs;
+    tn_onnx_slot slot = {0};
+    int refusals = 0;
+    for (int i = 0; i < a->inputs; i++) {
+        char expected[64];
+        if (!slot.repeated) slot = tn_onnx_next_slot(&at);
+        int wrong = pick_type(slot.types, false), right = a->types[i];
+        if (!wrong) continue; /* every type is allowed */
+        a->types[i] = wrong;
+        wire node = node_of(a->s, a->inputs, "");
+        snprintf(expected, sizeof expected, "input %d ('x%d') has type", i, i);
+        refused_as(a, &node, expected);
+        a->types[i] = right;
+        refusals++;
+    }
+    return refusals;
 }
 
 /* Two inputs that share a type variable. */
+static int try_pair(attempt *a) {
+    const char *at = a->s->inputs;
+    if (a->inputs < 2) return 0;
+    tn_onnx_slot first = tn_onnx_next_slot(&at);
+    tn_onnx_slot second = first.repeated ? first : tn_onnx_next_slot(&at);
+    int other = pick_type(second.types & ~(1u << a->types[0]), true);
+    if (first.variable != second.variable || first.variable == '-' || !other) return 0;
+    a->types[1] = other;
+    wire node = node_of(a->s, a->inputs, "");
+    refused_as(a, &node, "as of those before it");
+    return 1;
+}
+
+static int try_numbers(attempt *a) {
+    const char *at = a->s->inputs;
+    tn_onnx_slot slot = {0};
+    int most = 0;
+    while (*at) slot = tn_onnx_next_slot(&at), most++;
+    if (!a->inputs || a->inputs != most || slot.repeated) return 0;
+    a->types[most] = a->types[0];
+    a->inputs = most + 1;
+    wire node = node_of(a->s, a->inputs, "");
+    refused_as(a, &node, "it has at most");
+    if (!a->s->least) return 1;
+    a->inputs = a->s->least - 1;
+    node = node_of(a->s, a->inputs, "");
+    refused_as(a, &node, "is missing");
+    return 2;
+}
+
+static int try_attributes(attempt *a) {
+    char name[64], letter, expected[160];
+    bool needed;
+    int refusals = 1;
+    wire node = node_of(a->s, a->inputs, "");
+    add_attribute(&node, "nonsense", 'i');
+    refused_as(a, &node, "attribute 'nonsense' is none of operator");
+    for (const char *at = a->s->attributes; next_attribute(&at, name, &letter, &needed);) {
+        if (letter == 'x') continue;
+        node = node_of(a->s, a->inputs, name);
+        add_attribute(&node, name, letter == 's' ? 'F' : 's');
+        snprintf(expected, sizeof expected, "attribute '%s' is a", name);
+        refused_as(a, &node, expected);
+        refusals++;
+        if (!needed) continue;
+        node = node_of(a->s, a->inputs, name);
+        snprintf(expected, sizeof expected, "attribute '%s' is missing", name);
+        refused_as(a, &node, expected);
+    }
+    return refusals;
+}
+
+static void test_signature__types(void **state) {
+    (void)state;
+    try_all(try_types, 300);
+}
+
 static void test_signature__types_that_differ(void **state) {
     (void)state;
-    size_t count;
-    int refused_pairs = 0;
-    const tn_onnx_signature *all = tn_onnx_signatures(&count);
-    for (size_t r = 0; r < count; r++) {
-        const tn_onnx_signature *s = &all[r];
-        int version = version_of(s), types[MOST_INPUTS],
-            inputs = version ? good_types(s, types) : 0;
-        const char *at = s->inputs;
-        if (inputs < 2) continue;
-        tn_onnx_slot first = tn_onnx_next_slot(&at);
-        tn_onnx_slot second = first.repeated ? first : tn_onnx_next_slot(&at);
-        int other = pick_type(second.types & ~(1u << types[0]), true);
-        if (first.variable != second.variable || first.variable == '-' || !other) continue;
-        types[1] = other;
-        wire node = node_of(s, inputs, "");
-        refuses(s, version, &node, inputs, types, "as of those before it");
-        refused_pairs++;
-    }
-    assert_true(refused_pairs > 40);
+    try_all(try_pair, 40);
 }
 
 static void test_signature__number_of_inputs(void **state) {
     (void)state;
-    size_t count;
-    int refused_many = 0;
-    const tn_onnx_signature *all = tn_onnx_signatures(&count);
-    for (size_t r = 0; r < count; r++) {
-        const tn_onnx_signature *s = &all[r];
-        int version = version_of(s), types[MOST_INPUTS],
-            inputs = version ? good_types(s, types) : 0;
-        const char *at = s->inputs;
-        tn_onnx_slot slot = {0};
-        int most = 0;
-        while (*at) slot = tn_onnx_next_slot(&at), most++;
-        if (!inputs || inputs != most || slot.repeated) continue;
-        types[most] = types[0];
-        wire node = node_of(s, most + 1, "");
-        refuses(s, version, &node, most + 1, types, "it has at most");
-        if (s->least) {
-            node = node_of(s, s->least - 1, "");
-            refuses(s, version, &node, s->least - 1, types, "is missing");
-        }
-        refused_many++;
-    }
-    assert_true(refused_many > 100);
+    try_all(try_numbers, 200);
 }
 
 static void test_signature__attributes(void **state) {
     (void)state;
-    size_t count;
-    int refused_attributes = 0;
-    const tn_onnx_signature *all = tn_onnx_signatures(&count);
-    for (size_t r = 0; r < count; r++) {
-        const tn_onnx_signature *s = &all[r];
-        int version = version_of(s), types[MOST_INPUTS];
-        char name[64], letter, expected[160];
-        bool needed;
-        if (!version) continue;
-        int inputs = good_types(s, types);
-        wire node = node_of(s, inputs, "");
-        add_attribute(&node, "nonsense", 'i');
-        refuses(s, version, &node, inputs, types, "attribute 'nonsense' is none of operator");
-        for (const char *at = s->attributes; next_attribute(&at, name, &letter, &needed);) {
-            if (letter == 'x') continue;
-            node = node_of(s, inputs, name);
-            add_attribute(&node, name, letter == 's' ? 'F' : 's');
-            snprintf(expected, sizeof expected, "attribute '%s' is a", name);
-            refuses(s, version, &node, inputs, types, expected);
-            refused_attributes++;
-            if (!needed) continue;
-            node = node_of(s, inputs, name);
-            snprintf(expected, sizeof expected, "attribute '%s' is missing", name);
-            refuses(s, version, &node, inputs, types, expected);
-        }
-    }
-    assert_true(refused_attributes > 400);
+    try_all(try_attributes, 600);
 }
 
 int main(void) {
