@@ -251,7 +251,8 @@ static void test_beneath__links_of_the_hub_are_followed_where_asked(void **state
     assert_int_equal(symlink("../../blobs/../outside", path_of("m/sub/false")), 0);
     snprintf(target, sizeof target, "blobs/%s", hash);
     assert_int_equal(tn_file_write(path_of(target), "w", 1, false, NULL), TN_OK);
-    assert_int_equal(tn_file_map_beneath(&m, path_of("m/sub"), "shard", TN_BENEATH_HUB, &err), TN_OK);
+    assert_int_equal(tn_file_map_beneath(&m, path_of("m/sub"), "shard", TN_BENEATH_HUB, &err),
+                     TN_OK);
     tn_file_map_close(&m);
     assert_int_equal(tn_file_map_beneath(&m, path_of("m/sub"), "shard", 0, &err), TN_INVALID);
     assert_int_equal(tn_file_map_beneath(&m, path_of("m/sub"), "false", TN_BENEATH_HUB, &err),
