@@ -1,7 +1,5 @@
 /* What a user reads when a model cannot be imported: file, node, operator, what, why. */
-#include "unit/test.h"
-
-#include <stdlib.h>
+#include "unit/test_folder.h"
 
 #include "unit/import/onnx_wire.h"
 
@@ -26,18 +24,13 @@ static wire graph_with(const char *sizes, int rank, const int64_t *dim, const ch
 }
 
 static void reads(const wire *graph, const char *expected) {
-    char folder[512], path[600], rest[2048];
-    const char *base = getenv("TMPDIR");
-    snprintf(folder, sizeof folder, "%s/tenon-test-XXXXXX", base ? base : "/tmp");
-    assert_non_null(mkdtemp(folder));
+    char path[600], rest[2048];
     snprintf(path, sizeof path, "%s/m.onnx", folder);
     wire model = wire_model(graph, 21);
     imported i = {.status = TN_OK};
     assert_int_equal(tn_file_write(path, model.at, model.len, false, NULL), TN_OK);
     tn_arena_init(&i.arena, tn_allocator_system());
     i.status = tn_import_onnx(path, NULL, &i.arena, &i.import, &i.err);
-    remove(path);
-    rmdir(folder);
     if (i.status == TN_OK) {
         assert_string_equal(i.import.need_reason ? i.import.need_reason : "imported", expected);
     } else {
@@ -273,5 +266,5 @@ int main(void) {
         cmocka_unit_test(test_message__texts),
         cmocka_unit_test(test_message__old_broadcasting),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -1,7 +1,7 @@
 /* What operators say of ranks, sizes, axes and values of attributes that do not fit: a row of
  * onnx_refusals.def is one node and the message that follows "FILE: node 'n' (Op): ". Types,
  * numbers of inputs and names of attributes: test_import_onnx_signatures.c. */
-#include "unit/test.h"
+#include "unit/test_folder.h"
 
 #include <stdlib.h>
 
@@ -146,14 +146,9 @@ static void reads(const char *path, const refusal *r) {
 
 static void test_refusals__name_what_does_not_fit(void **state) {
     (void)state;
-    char folder[512], path[600];
-    const char *base = getenv("TMPDIR");
-    snprintf(folder, sizeof folder, "%s/tenon-test-XXXXXX", base ? base : "/tmp");
-    assert_non_null(mkdtemp(folder));
+    char path[600];
     snprintf(path, sizeof path, "%s/m.onnx", folder);
     for (size_t k = 0; k < TN_COUNT(refusals); k++) reads(path, &refusals[k]);
-    remove(path);
-    rmdir(folder);
 }
 
 /* Operators that take any shape, with attributes that any value fits. */
@@ -236,5 +231,5 @@ int main(void) {
         cmocka_unit_test(test_refusals__name_what_does_not_fit),
         cmocka_unit_test(test_refusals__are_there_for_every_operator),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -1,4 +1,4 @@
-#include "unit/test.h"
+#include "unit/test_folder.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -96,9 +96,8 @@ static void test_parse__refuses_what_would_take_too_much(void **state) {
 
 static void test_read__waits_for_nothing(void **state) {
     (void)state;
-    char folder[] = "/tmp/tenon-test-XXXXXX", path[64];
+    char path[300];
     json_error_t why;
-    assert_non_null(mkdtemp(folder));
     snprintf(path, sizeof path, "%s/pipe", folder);
     assert_int_equal(mkfifo(path, 0600), 0);
     assert_null(tn_json_read(path, 0, &why));
@@ -107,7 +106,6 @@ static void test_read__waits_for_nothing(void **state) {
     assert_int_equal(unlink(path), 0);
     assert_null(tn_json_read(path, 0, &why));
     assert_non_null(strstr(why.text, "No such file"));
-    assert_int_equal(rmdir(folder), 0);
 }
 
 int main(void) {
@@ -116,5 +114,5 @@ int main(void) {
         cmocka_unit_test(test_parse__refuses_what_would_take_too_much),
         cmocka_unit_test(test_read__waits_for_nothing),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -5,6 +5,7 @@
 #define TENON_TEST_ONNX_WIRE_H
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "base/str.h"

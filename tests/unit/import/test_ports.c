@@ -1,5 +1,5 @@
 /* Sequences and optionals as inputs and outputs, and carried by control flow. */
-#include "unit/test.h"
+#include "unit/test_folder.h"
 
 #include <stdlib.h>
 
@@ -282,10 +282,8 @@ static void test_ports__branches_of_equal_structure_may_depend_on_data(void **st
 
 /* ---- test data ------------------------------------------------------------------------------ */
 
-static char folder[] = "/tmp/tenon-ports-XXXXXX";
-
 static const char *write_pb(const wire *w) {
-    static char path[64];
+    static char path[300];
     snprintf(path, sizeof path, "%s/t.pb", folder);
     FILE *f = fopen(path, "wb");
     assert_non_null(f);
@@ -318,7 +316,6 @@ static void test_ports__test_data_are_read(void **state) {
     tn_error err;
     tn_import_compound c;
     tn_arena_init(&arena, tn_allocator_system());
-    assert_non_null(mkdtemp(folder));
     wire s = sequence_of(4), o = {.len = 0};
     assert_int_equal(read_pb(&s, TN_COMPOUND_SEQUENCE, &arena, &c, &err), TN_OK);
     assert_string_equal(c.name, "list");
@@ -346,8 +343,6 @@ static void test_ports__test_data_are_read(void **state) {
     for (int i = 0; i <= TN_COMPOUND_MOST; i++) wire_text(&many, 3, "");
     assert_int_equal(read_pb(&many, TN_COMPOUND_SEQUENCE, &arena, &c, &err), TN_INVALID);
     assert_non_null(strstr(err.message, "too many tensors"));
-    remove(write_pb(&many));
-    rmdir(folder);
     tn_arena_deinit(&arena);
 }
 
@@ -365,5 +360,5 @@ int main(void) {
         cmocka_unit_test(test_ports__branches_of_equal_structure_may_depend_on_data),
         cmocka_unit_test(test_ports__test_data_are_read),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -1,20 +1,12 @@
 /* Sizes that fit the types of all values and still leave a node without the elements it takes: refused before
  * anything is read. */
-#include "unit/test.h"
+#include "unit/test_folder.h"
 
 #include "ir/builder.h"
 #include "ops/compose.h"
 #include "session/session.h"
 
-#include <stdlib.h>
-#include <unistd.h>
-
 enum { ROOM = 8 };
-
-static void check(tn_status status, const tn_error *err) {
-    if (status != TN_OK) print_error("%s\n", err->message);
-    assert_int_equal(status, TN_OK);
-}
 
 /* x[N], cut to its first n elements when `bound`: the two greatest. */
 static tn_graph *make_graph(tn_arena *arena, tn_dims *dims, bool bound, tn_error *err) {
@@ -72,18 +64,15 @@ static void run_modes(bool bound) {
         tn_model *m, *again;
         tn_error err = TN_ERROR_INIT;
         tn_model_options o = TN_MODEL_OPTIONS_INIT;
-        char path[] = "/tmp/tn_demands_XXXXXX";
+        char path[300];
         tn_arena_init(&arena, tn_allocator_system());
         o.mode = modes[k];
         check(tn_model_from_graph(make_graph(&arena, &dims, bound, &err), &o, &m, &err), &err);
         run_all(m, bound);
-        int fd = mkstemp(path);
-        assert_true(fd >= 0);
-        close(fd);
+        snprintf(path, sizeof path, "%s/p.tn", folder);
         check(tn_model_save(m, path, &err), &err);
         check(tn_model_open(path, &o, &again, &err), &err);
         run_all(again, bound);
-        unlink(path);
         tn_model_release(again);
         tn_model_release(m);
         tn_arena_deinit(&arena);
@@ -163,5 +152,5 @@ int main(void) {
         cmocka_unit_test(test_demands__of_sizes_that_a_run_binds),
         cmocka_unit_test(test_demands__of_branches),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

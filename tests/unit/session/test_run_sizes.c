@@ -1,13 +1,10 @@
 /* Sizes that a run binds: reference, compiled and interpreted kernels, program files. */
-#include "unit/test.h"
+#include "unit/test_folder.h"
 
 #include "ir/builder.h"
 #include "ops/eval.h"
 #include "ops/gradient.h"
 #include "session/session.h"
-
-#include <stdlib.h>
-#include <unistd.h>
 
 enum { MOST_ROWS = 70, INPUTS = 3, OUTPUTS = 7 };
 
@@ -17,13 +14,6 @@ typedef struct fixture {
     tn_graph *g;
     tn_error err;
 } fixture;
-
-static void check(tn_status status, const tn_error *err) {
-    char text[2048];
-    tn_error_format(err, text, sizeof text);
-    if (status != TN_OK) print_error("%s\n", text);
-    assert_int_equal(status, TN_OK);
-}
 
 /* x[N,4] cut to its first n rows p, these to k columns of their transpose q; products, folds, a
  * broadcast that reads no element of x, and the gradient of a sum over p. */
@@ -143,7 +133,7 @@ static tn_session *open_session(tn_model *m) {
 static void run_modes(tn_compile_mode mode, bool no_opt) {
     fixture f;
     tn_model *m, *again;
-    char path[] = "/tmp/tn_run_sizes_XXXXXX";
+    char path[300];
     tn_model_options o = TN_MODEL_OPTIONS_INIT;
     make_graph(&f);
     o.mode = mode;
@@ -153,15 +143,12 @@ static void run_modes(tn_compile_mode mode, bool no_opt) {
     tn_session *s = open_session(m);
     run_all(&f, s);
     tn_session_release(s);
-    int fd = mkstemp(path);
-    assert_true(fd >= 0);
-    close(fd);
+    snprintf(path, sizeof path, "%s/p.tn", folder);
     check(tn_model_save(m, path, &f.err), &f.err);
     check(tn_model_open(path, &o, &again, &f.err), &f.err);
     s = open_session(again);
     run_all(&f, s);
     tn_session_release(s);
-    unlink(path);
     tn_model_release(again);
     tn_model_release(m);
     tn_arena_deinit(&f.arena);
@@ -256,5 +243,5 @@ int main(void) {
         cmocka_unit_test(test_outputs__have_a_bound_and_a_length),
         cmocka_unit_test(test_graph__binds_sizes_before_their_use),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
