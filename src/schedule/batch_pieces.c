@@ -143,11 +143,14 @@ static double seconds_of_flops(const chooser *c, double flops) {
 
 /* Of one image. */
 static double product_seconds(const chooser *c, const tn_group *g) {
+    const tn_graph *graph = c->p->graph;
     double flops = 0;
     if (g->kind != TN_GROUP_CONTRACTION) return 0;
-    for (uint32_t i = 0; i < tn_group_anchors(g); i++)
-        flops +=
-            flops_of(c->p->graph, c->batch, tn_graph_node(c->p->graph, tn_group_anchor(g, i).node));
+    for (uint32_t i = 0; i < tn_group_anchors(g); i++) {
+        tn_node n = tn_group_anchor(g, i).node;
+        flops += flops_of(graph, c->batch, tn_graph_node(graph, n)) *
+                 tn_schedule_winograd_share(c->p, n);
+    }
     return seconds_of_flops(c, flops);
 }
 

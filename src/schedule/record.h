@@ -159,6 +159,8 @@ void tn_schedule_choose_words(const tn_grouping *p, const tn_group *g, uint32_t 
 uint32_t tn_schedule_winograd_side(const tn_grouping *p, tn_node conv);
 /* The same with another number of images; 0: the graph's. */
 uint32_t tn_schedule_winograd_side_for(const tn_grouping *p, tn_node conv, int64_t images);
+/* The part of the general way's time that it takes; 1: it is computed so. */
+double tn_schedule_winograd_share(const tn_grouping *p, tn_node conv);
 /* For a group around such a convolution. */
 tn_schedule tn_schedule_choose_winograd(const tn_grouping *p, const tn_group *g,
                                         uint32_t vector_bytes, uint32_t registers);

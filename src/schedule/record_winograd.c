@@ -90,21 +90,36 @@ static double general_cost(const filter *f) {
     return 9.0 * (double)f->channels * (double)f->columns * (points + WEIGHT_COST);
 }
 
+typedef struct ways {
+    double general, two, four; /* costs */
+    bool tiled;                /* one of the latter is the least */
+} ways;
+
+static ways ways_of(const tn_grouping *p, tn_node node, int64_t images) {
+    const tn_node_info *n = tn_graph_node(p->graph, node);
+    if (!p->fuse || !is_filter(p->graph, n) || p->constant[node]) return (ways){0};
+    filter f = filter_of(p->graph, n);
+    f.constant = p->prepared[tn_graph_value(p->graph, n->in[1])->node];
+    if (images > 0) f.images = images;
+    if (f.channels > MOST_CHANNELS || f.channels < LEAST_CHANNELS || f.columns < LEAST_CHANNELS)
+        return (ways){0};
+    ways w = {general_cost(&f), tiled_cost(&f, 2), tiled_cost(&f, 4), false};
+    w.tiled = TN_MIN(w.two, w.four) < w.general;
+    return w;
+}
+
 uint32_t tn_schedule_winograd_side(const tn_grouping *p, tn_node node) {
     return tn_schedule_winograd_side_for(p, node, 0);
 }
 
 uint32_t tn_schedule_winograd_side_for(const tn_grouping *p, tn_node node, int64_t images) {
-    const tn_node_info *n = tn_graph_node(p->graph, node);
-    if (!p->fuse || !is_filter(p->graph, n) || p->constant[node]) return 0;
-    filter f = filter_of(p->graph, n);
-    f.constant = p->prepared[tn_graph_value(p->graph, n->in[1])->node];
-    if (images > 0) f.images = images;
-    if (f.channels > MOST_CHANNELS || f.channels < LEAST_CHANNELS || f.columns < LEAST_CHANNELS)
-        return 0;
-    double two = tiled_cost(&f, 2), four = tiled_cost(&f, 4);
-    if (TN_MIN(two, four) >= general_cost(&f)) return 0;
-    return two < four ? 2 : 4;
+    ways w = ways_of(p, node, images);
+    return !w.tiled ? 0 : w.two < w.four ? 2 : 4;
+}
+
+double tn_schedule_winograd_share(const tn_grouping *p, tn_node node) {
+    ways w = ways_of(p, node, 0);
+    return w.tiled ? TN_MIN(w.two, w.four) / w.general : 1;
 }
 
 /* ---- how ------------------------------------------------------------------------------------ */
