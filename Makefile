@@ -57,8 +57,8 @@ SEED ?= 1
 differential:
 	@cmake --preset release -DTENON_TESTS=ON
 	@$(BUILD) release -j $(JOBS) --target differential
-	@build/tests/differential smooth $(SEED) $(GRAPHS) users
-	@build/tests/differential wild $(SEED) $(GRAPHS) users
+	@build/tests/differential smooth $(SEED) $(GRAPHS) mixed
+	@build/tests/differential wild $(SEED) $(GRAPHS) mixed
 
 # The unit tests on AArch64 under qemu-user; kernels are built by the cross compiler.
 test-aarch64:

@@ -1,18 +1,18 @@
 /* Differential testing: random graphs give the same numbers by the reference, interpreted and compiled.
  *
- *   differential [smooth|wild] [FIRST] [COUNT] [none|quick|users|all] [BATCH]
+ *   differential [smooth|wild] [FIRST] [COUNT] [none|quick|users|mixed|all] [BATCH]
  *
  * checks the graphs of COUNT numbers from FIRST on (tests/unit/plan/random_check.h), BATCH of them in one
- * compile: none; for this machine with few of the compiler's passes; as users have them; for every
- * target that this machine runs. A failure is told with its number and the smallest graph that fails,
- * as text; exit 1 then. With - for FIRST the graph is read as text from stdin. */
+ * compile: none; for this machine with few of the compiler's passes; as users have them; every fourth
+ * batch as users have them; for every target that this machine runs. A failure is told with its number and
+ * the smallest graph that fails, as text; exit 1 then. With - for FIRST the graph is read as text from stdin. */
 #include "unit/plan/random_check.h"
 
-enum { BATCH = 50, SECONDS = 900, MOST_FAILURES = 25, REPORT = 200 };
+enum { BATCH = 50, SECONDS = 900, MOST_FAILURES = 25, REPORT = 1000, USERS_SHARE = 4 };
 
 typedef struct options {
     random_check check;
-    bool compile;
+    bool compile, mixed;
     uint64_t first, count;
     uint32_t batch;
 } options;
@@ -72,15 +72,26 @@ static int check_batch(const options *o, uint64_t first, uint32_t count) {
     return failed + !failed;
 }
 
+/* What kernels are compiled with. */
+static void tell_compiler(const options *o) {
+    tn_cc cc;
+    if (!o->compile || tn_cc_find(&cc, NULL, NULL) != TN_OK) return;
+    const char *quick = o->check.quick ? " -Og" : "", *share = "";
+    if (o->mixed) share = "; three of four batches with -Og behind these";
+    fprintf(stderr, "%s: %s %s%s%s\n", cc.version, tn_cc_flags(), tn_target_native()->flags, quick,
+            share);
+}
+
 static void report(const options *o, uint64_t done, int failed) {
     const random_counts *c = o->check.counts;
+    typedef unsigned long long ull;
     fprintf(stderr,
-            "%s: seeds from %llu: %llu graphs, %llu compiled (%llu kernels), %d failed; of %llu "
-            "elements "
-            "%.1f %% are undefined\n",
-            o->check.wild ? "wild" : "smooth", (unsigned long long)o->first,
-            (unsigned long long)done, (unsigned long long)c->compiled,
-            (unsigned long long)c->kernels, failed, (unsigned long long)c->elements,
+            "%s: seeds from %llu: %llu graphs: %llu refused, %llu interpreted, %llu of these also "
+            "compiled (%llu as users have them, %llu with few passes; %llu kernels), %llu without "
+            "kernels; %d failed; of %llu elements %.1f %% are undefined\n",
+            o->check.wild ? "wild" : "smooth", (ull)o->first, (ull)done, (ull)c->refused,
+            (ull)c->interpreted, (ull)(c->users + c->quick), (ull)c->users, (ull)c->quick,
+            (ull)c->kernels, (ull)c->empty, failed, (ull)c->elements,
             c->elements ? 100.0 * (double)c->undefined / (double)c->elements : 0.0);
 }
 
@@ -111,25 +122,29 @@ static bool read_options(int argc, char **argv, options *o) {
     if (argc > 5) o->batch = (uint32_t)TN_MAX(1, atoi(argv[5]));
     o->compile = strcmp(how, "none") != 0;
     o->check.best = strcmp(how, "all") != 0;
+    o->mixed = !strcmp(how, "mixed");
     o->check.quick = !strcmp(how, "quick");
     o->check.one = true;
     o->check.counts = shared_counts();
     return o->check.counts && (argc < 2 || o->check.wild || !strcmp(argv[1], "smooth")) &&
-           (!o->compile || !o->check.best || o->check.quick || !strcmp(how, "users"));
+           (!o->compile || !o->check.best || o->mixed || o->check.quick || !strcmp(how, "users"));
 }
 
 int main(int argc, char **argv) {
     options o;
     if (!read_options(argc, argv, &o)) {
-        fprintf(stderr, "usage: differential [smooth|wild] [FIRST] [COUNT] [none|quick|users|all] "
-                        "[BATCH]\n");
+        fprintf(stderr,
+                "usage: differential [smooth|wild] [FIRST] [COUNT] [none|quick|users|mixed|all] "
+                "[BATCH]\n");
         return 2;
     }
     if (argc > 2 && !strcmp(argv[2], "-")) return check_text(&o);
     int failed = 0;
     uint64_t done = 0;
+    tell_compiler(&o);
     while (done < o.count && failed < MOST_FAILURES) {
         uint32_t n = (uint32_t)TN_MIN((uint64_t)o.batch, o.count - done);
+        if (o.mixed) o.check.quick = done / o.batch % USERS_SHARE != 0;
         failed += check_batch(&o, o.first + done, n);
         done += n;
         if (done / REPORT != (done - n) / REPORT || done == o.count) report(&o, done, failed);

@@ -9,7 +9,11 @@
 
 /* What is counted while graphs are checked, by any process. */
 typedef struct random_counts {
-    uint64_t graphs, compiled, kernels, elements, undefined;
+    uint64_t refused;        /* sizes that do not fit under the bindings */
+    uint64_t interpreted;    /* equal to the reference */
+    uint64_t users, quick;   /* and their compiled kernels, too, with these flags */
+    uint64_t empty, kernels; /* nothing to compile is left of the graph; kernels of the others */
+    uint64_t elements, undefined;
 } random_counts;
 
 typedef struct random_check {
@@ -17,8 +21,7 @@ typedef struct random_check {
     bool compile; /* and not only interpret */
     bool best;    /* only for this machine's best target */
     bool quick;   /* with few of the compiler's passes */
-    bool
-        one; /* number `which` of the bindings, and of the ways beside the fused one, and not all */
+    bool one;     /* number `which` of the bindings and of the ways beside the fused one, not all */
     uint64_t which;
     random_counts *counts; /* or NULL */
 } random_check;
@@ -48,11 +51,6 @@ static inline bool random_case(const random_check *k, plan_case *c, const tn_gra
         return true;
     }
     c->slack = rounding_slack(g, c->inputs, c->want, symbols, g->arena);
-    for (uint32_t i = 0; k->counts && c->slack && i < g->outputs.len; i++) {
-        int64_t count = tn_array_count(&c->want[i]);
-        k->counts->elements += (uint64_t)count;
-        for (int64_t e = 0; e < count; e++) k->counts->undefined += isnan(c->slack[i][e]) ? 1 : 0;
-    }
     return c->slack || plan_fails(c, "the reference cannot be evaluated again");
 }
 
@@ -70,10 +68,23 @@ static inline bool random_compile(const random_check *k, plan_case **cases, uint
                     .quick = k->quick,
                     .arena = arena};
     bool ok = plan_batch_check(&b);
-    for (uint32_t i = 0; ok && k->counts && i < count; i++)
-        k->counts->kernels += b.programs[i].kernels.len;
+    for (uint32_t i = 0; ok && k->counts && i < count; i++) {
+        uint32_t kernels = b.programs[i].kernels.len;
+        k->counts->kernels += kernels;
+        *(!kernels ? &k->counts->empty : k->quick ? &k->counts->quick : &k->counts->users) += 1;
+    }
     if (!ok) *why = b.why;
     return ok;
+}
+
+static inline void random_count(random_counts *counts, const plan_case *c) {
+    counts->interpreted++;
+    for (uint32_t i = 0; i < c->graph->outputs.len; i++) {
+        int64_t count = tn_array_count(&c->want[i]);
+        counts->elements += (uint64_t)count;
+        for (int64_t e = 0; c->slack && e < count; e++)
+            counts->undefined += isnan(c->slack[i][e]) ? 1 : 0;
+    }
 }
 
 /* One graph under the bindings asked for. */
@@ -84,7 +95,10 @@ static inline bool random_check_graph(const random_check *k, const tn_graph *g, 
     for (uint32_t i = 0; i < count; i++) {
         plan_case *c = TN_NEW(g->arena, plan_case);
         bool ok = random_case(k, c, g, bound, random_bindings(k, k->which + i), label);
-        if (!ok && random_is_refused(c)) continue;
+        if (!ok && random_is_refused(c)) {
+            if (k->counts) k->counts->refused++;
+            continue;
+        }
         if (k->one) c->ways = 1u << PLAN_FUSED | 1u << (k->which / RANDOM_BINDINGS % PLAN_VARIANTS);
         ok = ok && plan_interpret(c);
         if (ok && k->compile) {
@@ -93,6 +107,7 @@ static inline bool random_check_graph(const random_check *k, const tn_graph *g, 
         }
         *why = c->why;
         if (!ok) return false;
+        if (k->counts) random_count(k->counts, c);
     }
     return true;
 }
@@ -113,7 +128,6 @@ static inline bool random_check_batch(const random_check *k, uint64_t first, uin
             return false;
         }
     }
-    if (k->counts) k->counts->compiled += n;
     return random_compile(k, cases, n, arena, why);
 }
 
