@@ -166,10 +166,9 @@ static tn_status describe_port(void *argument, tn_error *err) {
         tn_dim d = t->shape.dim[a];
         x->out->dim[a] = tn_dim_is_const(d) ? d : -1;
         if (tn_dim_is_const(d)) continue;
-        tn_str_init_with(&text, m->arena.allocator);
+        tn_str_init_with(&text, tn_arena_allocator(&m->arena));
         tn_dim_print(x->program->dims, d, &text);
-        x->out->symbol[a] = tn_arena_strdup(&m->arena, tn_str_text(&text));
-        tn_str_deinit(&text);
+        x->out->symbol[a] = tn_str_text(&text);
     }
     return TN_OK;
 }

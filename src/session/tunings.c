@@ -36,16 +36,13 @@ bool tn_tunings_id(const tn_compiler *c, char id[TN_TUNING_ID]) {
 }
 
 /* After the records, so that whoever sees the id sees them. */
-static void change_id(const tn_compiler *c, const tn_str *written) {
+static void change_id(const tn_compiler *c, const tn_str *written, tn_str *text) {
     char name[NAME], id[TN_TUNING_ID] = "";
-    tn_str text;
-    tn_str_init(&text);
     (void)tn_tunings_id(c, id);
-    tn_str_appendf(&text, "%s %.9f\n%s", id, tn_seconds(), tn_str_text(written));
-    tn_sha256_hex(text.data, text.len, id);
+    tn_str_appendf(text, "%s %.9f\n%s", id, tn_seconds(), tn_str_text(written));
+    tn_sha256_hex(text->data, text->len, id);
     id_name(c, name);
     tn_cache_put(&c->cache, name, id, TN_TUNING_ID - 1);
-    tn_str_deinit(&text);
 }
 
 /* ---- records -------------------------------------------------------------------------------- */
@@ -91,18 +88,6 @@ tn_record_source tn_tunings_source(tn_tunings *t) {
     return (tn_record_source){t, find_record};
 }
 
-/* Ends `json`. */
-static bool put_entry(const tn_tunings *t, const char *key, json_t *json, tn_str *written) {
-    char name[NAME], *text = json ? json_dumps(json, JSON_INDENT(1)) : NULL;
-    json_decref(json);
-    if (!text) return false;
-    record_name(t, key, name);
-    bool ok = tn_cache_put(&t->compiler->cache, name, text, strlen(text));
-    if (ok) tn_str_append(written, text);
-    free(text);
-    return ok;
-}
-
 static json_t *record_json(const tn_tunings *t, const tn_tune_site *s) {
     json_t *record = tn_schedule_json(&s->best);
     return record ? json_pack("{s:s, s:s, s:s, s:s, s:s, s:f, s:f, s:o}", "schema", SCHEMA,
@@ -117,18 +102,32 @@ typedef struct put_args {
     const tn_tuner *tuner;
     const char *graph; /* of the piece */
     const tn_tuned_piece *piece;
-    tn_str written;
+    tn_str written, id; /* these and `entry` are freed outside the guard */
+    char *entry;
     int count;
 } put_args;
+
+/* Ends `json`. */
+static bool put_entry(put_args *x, const char *key, json_t *json) {
+    char name[NAME];
+    free(x->entry);
+    x->entry = json ? json_dumps(json, JSON_INDENT(1)) : NULL;
+    json_decref(json);
+    if (!x->entry) return false;
+    record_name(&x->t, key, name);
+    bool ok = tn_cache_put(&x->t.compiler->cache, name, x->entry, strlen(x->entry));
+    if (ok) tn_str_append(&x->written, x->entry);
+    return ok;
+}
 
 static tn_status put_guarded(void *argument, tn_error *err) {
     (void)err;
     put_args *x = argument;
     for (uint32_t i = 0; i < x->tuner->sites.len; i++) {
         const tn_tune_site *s = &x->tuner->sites.data[i];
-        if (s->won && put_entry(&x->t, s->key, record_json(&x->t, s), &x->written)) x->count++;
+        if (s->won && put_entry(x, s->key, record_json(&x->t, s))) x->count++;
     }
-    if (x->count > 0) change_id(x->t.compiler, &x->written);
+    if (x->count > 0) change_id(x->t.compiler, &x->written, &x->id);
     return TN_OK;
 }
 
@@ -137,8 +136,11 @@ static int put(const tn_compiler *c, tn_status (*what)(void *, tn_error *), put_
     x->t.compiler = c;
     tn_host_cpu(x->t.cpu);
     tn_str_init(&x->written);
+    tn_str_init(&x->id);
     (void)tn_guard(what, x, NULL);
     tn_str_deinit(&x->written);
+    tn_str_deinit(&x->id);
+    free(x->entry);
     return x->count;
 }
 
@@ -175,8 +177,8 @@ static tn_status put_piece_guarded(void *argument, tn_error *err) {
                              x->graph, "target", x->t.compiler->target->name, "cpu", x->t.cpu,
                              "before_ms", x->piece->before * 1e3, "after_ms", x->piece->after * 1e3,
                              "piece", (json_int_t)x->piece->piece);
-    if (put_entry(&x->t, x->graph, json, &x->written)) x->count++;
-    if (x->count > 0) change_id(x->t.compiler, &x->written);
+    if (put_entry(x, x->graph, json)) x->count++;
+    if (x->count > 0) change_id(x->t.compiler, &x->written, &x->id);
     return TN_OK;
 }
 

@@ -12,6 +12,7 @@ static const char *kind_of(const tn_module_item *x) {
 typedef struct difference {
     const tn_module_item *have, *want;
     const char *whose;
+    tn_str types[2]; /* of both; owned outside the guard */
 } difference;
 
 static void append_type(tn_str *s, const tn_module_item *x) {
@@ -22,17 +23,21 @@ static void append_type(tn_str *s, const tn_module_item *x) {
 }
 
 static tn_status describe(void *argument, tn_error *err) {
-    const difference *d = argument;
-    tn_str have, want;
-    tn_str_init(&have);
-    tn_str_init(&want);
-    append_type(&have, d->have);
-    append_type(&want, d->want);
-    tn_error_set(err, TN_INVALID, "%s '%s' is %s; %s has the %s %s there", kind_of(d->have),
-                 d->have->name, tn_str_text(&have), d->whose, kind_of(d->want), tn_str_text(&want));
-    tn_str_deinit(&have);
-    tn_str_deinit(&want);
-    return TN_INVALID;
+    difference *d = argument;
+    append_type(&d->types[0], d->have);
+    append_type(&d->types[1], d->want);
+    return tn_error_set(err, TN_INVALID, "%s '%s' is %s; %s has the %s %s there", kind_of(d->have),
+                        d->have->name, tn_str_text(&d->types[0]), d->whose, kind_of(d->want),
+                        tn_str_text(&d->types[1]));
+}
+
+static tn_status refuse(const tn_module_item *have, const tn_module_item *want, const char *whose,
+                        tn_error *err) {
+    difference d = {.have = have, .want = want, .whose = whose};
+    for (int i = 0; i < 2; i++) tn_str_init(&d.types[i]);
+    tn_status status = tn_guard(describe, &d, err);
+    for (int i = 0; i < 2; i++) tn_str_deinit(&d.types[i]);
+    return status;
 }
 
 static bool same_item(const tn_module_item *a, const tn_module_item *b) {
@@ -49,8 +54,7 @@ tn_status tn__module_check_alike(const tn_module *m, const tn_module *like, cons
         if (!tn_module_entry(m, tn__module_index(m, want.name), &have))
             return tn_error_set(err, TN_INVALID, "it has no %s '%s', which %s has", kind_of(&want),
                                 want.name, whose);
-        if (same_item(&have, &want)) continue;
-        return tn_guard(describe, &(difference){&have, &want, whose}, err);
+        if (!same_item(&have, &want)) return refuse(&have, &want, whose, err);
     }
     for (int i = 0; tn_module_entry(m, i, &have); i++)
         if (tn__module_index(like, have.name) < 0)

@@ -1,5 +1,4 @@
-/* Something run again and again, each time with another allocation that fails, until none is left to fail.
- * TENON_EVERY_ALLOCATION in the environment: without leaving any out. */
+/* Something run again and again, each time with another allocation that fails, until none is left to fail. */
 #ifndef TENON_EACH_ALLOCATION_H
 #define TENON_EACH_ALLOCATION_H
 
@@ -7,14 +6,12 @@
 #include "unit/failing_allocations.h"
 #include "unit/test.h"
 
-enum { DENSE_ALLOCATIONS = 200 }; /* of which the first are tried one by one */
-
 typedef struct each_allocation {
     const char *what; /* for messages */
     tn_status (*run)(void *context, tn_error *err);
     void (*after)(void *context, tn_status status); /* looks at what is left; may be NULL */
     void *context;
-    long step; /* behind the dense ones; 0: none is left out */
+    long step; /* of next_allocation */
 } each_allocation;
 
 static inline tn_status one_allocation_fails(const each_allocation *e, long n, bool *failed) {
@@ -31,11 +28,9 @@ static inline tn_status one_allocation_fails(const each_allocation *e, long n, b
 
 /* Ends in TN_OUT_OF_MEMORY or in success each time, and in success when nothing fails. */
 static inline void fail_each_allocation(const each_allocation *e) {
-    long n = 0, tried = 0, step = getenv("TENON_EVERY_ALLOCATION") ? 1 : TN_MAX(e->step, 1);
-    arenas_fail = true;
-    for (bool failed = true; failed; n += n < DENSE_ALLOCATIONS ? 1 : step, tried++)
+    long n = 0, tried = 0;
+    for (bool failed = true; failed; n = next_allocation(n, e->step), tried++)
         (void)!one_allocation_fails(e, n, &failed);
-    arenas_fail = false;
     assert_true(tried > 1);
     print_message("%s: %ld of about %ld allocations\n", e->what, tried - 1, n);
 }

@@ -166,11 +166,10 @@ int tn_o_choice(tn_o *o, const char *name, const char *other, const char *const 
     for (int i = 0; names[i]; i++)
         if (!strcmp(names[i], text)) return i;
     if (!tn_o_ok(o)) return 0;
-    tn_str_init_with(&list, o->scratch->allocator);
+    tn_str_init_with(&list, tn_arena_allocator(o->scratch));
     for (int i = 0; names[i]; i++) tn_str_appendf(&list, "%s'%s'", i ? ", " : "", names[i]);
     tn_o_refuse(o, TN_INVALID, "attribute '%s' is '%s'; expected one of %s", name, text,
                 tn_str_text(&list));
-    tn_str_deinit(&list);
     return 0;
 }
 

@@ -159,7 +159,7 @@ static void add_types(tn_o *o) {
     char whole[TN_ERROR_TEXT];
     tn_str text;
     tn_error_format(err, whole, sizeof whole);
-    tn_str_init_with(&text, o->scratch->allocator);
+    tn_str_init_with(&text, tn_arena_allocator(o->scratch));
     for (uint32_t i = 0; i < o->node->inputs.len; i++) {
         const tn_onnx_item *item = tn_onnx_lookup(o->scope, o->node->inputs.data[i]);
         if (i) tn_str_append(&text, ", ");
@@ -177,7 +177,6 @@ static void add_types(tn_o *o) {
     const char *types = tn_str_text(&text);
     if (*types && !strstr(whole, types))
         snprintf(err->message + used, sizeof err->message - used, "; its inputs: %s", types);
-    tn_str_deinit(&text);
 }
 
 /* "node 'name' (Op)" in front; the builder's own frames with the name are dropped. */

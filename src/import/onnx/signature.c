@@ -63,7 +63,7 @@ tn_onnx_slot tn_onnx_next_slot(const char **at) {
 static const char *type_list(tn_o *o, uint32_t types) {
     tn_str text;
     const char *between = "";
-    tn_str_init_with(&text, o->scratch->allocator);
+    tn_str_init_with(&text, tn_arena_allocator(o->scratch));
     for (int k = 1; k < TN_ONNX_NO_TENSOR; k++) {
         tn_dtype dtype;
         if (!(types >> k & 1) || tn_onnx_dtype(k, &dtype, NULL) != TN_OK) continue;
@@ -71,9 +71,7 @@ static const char *type_list(tn_o *o, uint32_t types) {
         between = ", ";
     }
     if (types >> TN_ONNX_NO_TENSOR & 1) tn_str_appendf(&text, "%sa sequence or optional", between);
-    const char *list = tn_arena_strdup(o->scratch, tn_str_text(&text));
-    tn_str_deinit(&text);
-    return list;
+    return tn_str_text(&text);
 }
 
 enum { VARIABLES = 26 };

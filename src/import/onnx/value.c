@@ -285,20 +285,18 @@ void tn_onnx_ask_dim(tn_o *o, tn_dim d, const char *what) {
     tn_str text;
     if (!tn_o_ok(o)) return;
     bool sizes = add_symbols(o->scope->im, o->dims, d), values = add_deciders(o, d);
-    tn_str_init_with(&text, o->scratch->allocator);
+    tn_str_init_with(&text, tn_arena_allocator(o->scratch));
     tn_dim_print(o->dims, d, &text);
     if (!sizes && !values) {
         tn_o_refuse(o, TN_UNSUPPORTED,
                     "%s is %s, which depends on values that only exist while the model runs; it "
                     "must be known when the model is compiled",
                     what, tn_str_text(&text));
-        tn_str_deinit(&text);
         return;
     }
     const char *reason =
         tn_arena_printf(o->scope->im->arena, "%s: %s is %s; it has to be bound (--dim NAME=N)",
                         node_label(o), what, tn_str_text(&text));
-    tn_str_deinit(&text);
     stop(o, reason);
 }
 

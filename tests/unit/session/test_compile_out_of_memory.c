@@ -60,7 +60,7 @@ static void test_compile__ends_cleanly_without_memory(void **state) {
     (void)state;
     make_graph();
     fail_each_allocation(&(each_allocation){
-        .what = "compiling", .run = compile_and_run, .after = run_again, .step = 149});
+        .what = "compiling", .run = compile_and_run, .after = run_again, .step = 397});
     tn_arena_deinit(&arena);
 }
 

@@ -67,7 +67,7 @@ static void test_program__is_saved_whole_or_not_at_all(void **state) {
     (void)state;
     snprintf(file, sizeof file, "%s/saved.tn", folder);
     fail_each_allocation(&(each_allocation){
-        .what = "saving a program", .run = save, .after = after_save, .context = &o, .step = 41});
+        .what = "saving a program", .run = save, .after = after_save, .context = &o, .step = 101});
 }
 
 static void test_program__loads_and_runs_or_says_why_not(void **state) {

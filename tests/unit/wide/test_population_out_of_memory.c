@@ -1,8 +1,10 @@
-/* The n-th allocation fails, for every n, while populations are made, a function of a member is recorded, and
+/* The n-th allocation fails, while populations are made, a function of a member is recorded, and
  * members are taken out, added and removed: nothing crashes, what failed says so and has changed nothing, and
  * what would be lost LeakSanitizer finds. */
 #include "unit/failing_allocations.h"
 #include "unit/wide/population_lab.h"
+
+enum { STEP = 7 }; /* of next_allocation */
 
 static void net(void *context, tn_module *m, tn_tensor *const *x, tn_tensor **y) {
     (void)context;
@@ -62,16 +64,17 @@ static void test_apply__survives_failing_allocations(void **state) {
                       some_numbers(l.c, TN_f32, TN_SHAPE(4, 3), 2)},
               *y;
     long n = 0;
-    while (record(&l, NULL, x, n)) n++;
+    while (record(&l, NULL, x, n)) n = next_allocation(n, STEP);
     assert_true(n > 50);
+    print_message("about %ld allocations\n", n);
     for (int k = 0; k < LAB_MEMBERS; k++) {
         tn_tensor *one[] = {lab_row(x[0], k), x[1]};
         net(NULL, l.alone[k], one, &y);
         must(tn_eval(&y, 1, &err), &err);
     }
-    for (n = 0; record(&l, l.alone, x, n); n++)
-        ;
+    for (n = 0; record(&l, l.alone, x, n);) n = next_allocation(n, STEP);
     assert_true(n > 50);
+    print_message("about %ld allocations\n", n);
     tn_scope_close(scope);
     lab_close(&l);
 }
@@ -99,7 +102,8 @@ static tn_status take(lab *l, tn_error *err) {
 
 static void check_deed(lab *l, deed *fn) {
     bool reached = true;
-    for (long n = 0; reached; n++) {
+    long n = 0;
+    for (; reached; n = next_allocation(n, STEP)) {
         tn_error err = TN_ERROR_INIT;
         int before = tn_population_count(l->p);
         atomic_store(&failing_after, n);
@@ -114,6 +118,7 @@ static void check_deed(lab *l, deed *fn) {
             must(tn_population_insert(l->p, 1, l->alone[1], &err), &err);
         lab_compare_items(l, 1e-6);
     }
+    print_message("about %ld allocations\n", n);
 }
 
 static void test_members__survive_failing_allocations(void **state) {
@@ -132,10 +137,39 @@ static void test_members__survive_failing_allocations(void **state) {
     lab_close(&l);
 }
 
+/* ---- refusing ------------------------------------------------------------------------------- */
+
+/* Both types are in the message, which is put together on the heap. */
+static void test_difference__is_told_or_memory_is_short(void **state) {
+    (void)state;
+    lab l = lab_open(TN_COMPILE_INTERPRET);
+    tn_scope *scope = tn_scope_open(l.c);
+    tn_module *other = lab_module(l.c, 7), *both[] = {l.alone[0], other};
+    tn_linear(l.alone[0], "fc", some_numbers(l.c, TN_f32, TN_SHAPE(4, 2), 1), 3);
+    tn_linear(other, "fc", some_numbers(l.c, TN_f32, TN_SHAPE(4, 5), 1), 3);
+    long n = 0;
+    for (bool reached = true; reached; n++) {
+        tn_error err = TN_ERROR_INIT;
+        tn_population *p;
+        atomic_store(&failing_after, n);
+        tn_status status = tn_population_from(both, 2, NULL, &p, &err);
+        reached = failed_once();
+        assert_null(p);
+        if (status != TN_OUT_OF_MEMORY || !reached)
+            must_fail(status, TN_INVALID, &err,
+                      "'fc.weight' is f32[3, 5]; member 0 has the parameter f32[3, 2] there");
+    }
+    assert_true(n > 2);
+    tn_scope_close(scope);
+    tn_module_release(other);
+    lab_close(&l);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_apply__survives_failing_allocations),
         cmocka_unit_test(test_members__survive_failing_allocations),
+        cmocka_unit_test(test_difference__is_told_or_memory_is_short),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
