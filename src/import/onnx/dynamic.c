@@ -8,17 +8,6 @@ static bool may_bind(const tn_o *o) {
     return !o->b->graph->parent;
 }
 
-tn_dim tn_o_bind_size(tn_o *o, tn_value length, tn_value from, const char *name, tn_dim bound) {
-    tn_onnx_importer *im = o->scope->im;
-    uint32_t symbols = o->dims->symbols.len;
-    tn_dim size = tn_b_bind_size(o->b, length, name, bound);
-    if (o->dims->symbols.len > symbols) {
-        tn_onnx_data_size one = {symbols, o->scope->level, from};
-        tn_vec_push(im->scratch, &im->data_sizes, one);
-    }
-    return size;
-}
-
 /* Whether two values are made alike of the same: a mask that is written twice. */
 static bool is_same(const tn_graph *g, tn_value a, tn_value b, int *nodes) {
     if (a == b) return true;
@@ -32,6 +21,25 @@ static bool is_same(const tn_graph *g, tn_value a, tn_value b, int *nodes) {
     const void *key_x = tn_graph_node_key(g, x, x->in, &size_x);
     const void *key_y = tn_graph_node_key(g, y, x->in, &size_y);
     return size_x == size_y && memcmp(key_x, key_y, size_x) == 0;
+}
+
+tn_dim tn_o_bind_size(tn_o *o, tn_value length, tn_value from, const char *name, tn_dim bound) {
+    tn_onnx_importer *im = o->scope->im;
+    uint32_t symbols = o->dims->symbols.len;
+    if (!tn_o_ok(o)) return 0;
+    for (uint32_t i = 0; i < im->data_sizes.len; i++) {
+        const tn_onnx_data_size *one = &im->data_sizes.data[i];
+        int nodes = SAME_NODES;
+        if (tn_dim_proves_le(o->dims, one->size, bound) &&
+            is_same(o->b->graph, one->length, length, &nodes))
+            return one->size;
+    }
+    tn_dim size = tn_b_bind_size(o->b, length, name, bound);
+    if (o->dims->symbols.len > symbols) {
+        tn_onnx_data_size one = {symbols, o->scope->level, from, length, size};
+        tn_vec_push(im->scratch, &im->data_sizes, one);
+    }
+    return size;
 }
 
 /* places[c] = i for the element i that is the c-th to be kept: scattered to where their count leads. */

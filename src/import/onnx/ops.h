@@ -18,6 +18,7 @@ typedef struct tn_onnx_op {
 #define TN_ONNX_TABLES(T)                                                                          \
     T(math)                                                                                        \
     T(shape)                                                                                       \
+    T(slice)                                                                                       \
     T(nn)                                                                                          \
     T(reduce)                                                                                      \
     T(index)                                                                                       \

@@ -95,7 +95,7 @@ static void import_one_hot(tn_o *o) {
     tn_value index = tn_o_in(o, 0), values = tn_o_in(o, 2);
     tn_known depth;
     int64_t axis = tn_o_int(o, "axis", -1);
-    if (!tn_o_need_known(o, 1, "depth", &depth)) return;
+    if (!tn_o_need_sizes(o, 1, "depth", &depth)) return;
     int64_t classes;
     if (depth.count != 1) tn_o_fail(o, TN_INVALID, "its depth is not a scalar");
     if (tn_o_ok(o) && tn_dim_const_value(o->dims, depth.at[0], &classes) && classes < 0)
@@ -109,20 +109,27 @@ static void import_one_hot(tn_o *o) {
     tn_o_out(o, 0, tn_b_one_hot(o->b, index, depth.at[0], at, on, off));
 }
 
+/* k of a TopK along an axis of `size` elements. */
+static tn_dim elements_to_take(tn_o *o, tn_dim size) {
+    int64_t count;
+    tn_onnx_number *k;
+    if (o->version < 10) return tn_dim_const(o->dims, tn_o_need_int(o, "k"));
+    if (!tn_o_numbers(o, 1, "k", &count, &k)) return 0;
+    if (count != 1) tn_o_fail(o, TN_INVALID, "k is not a scalar");
+    if (!tn_o_ok(o)) return 0;
+    if (k->value != TN_NO_VALUE && tn_onnx_is_choice(o, k->value)) {
+        tn_onnx_ask_value(o, tn_o_item(o, 1), "k"); /* few of many: far faster with a constant */
+        return 0;
+    }
+    return tn_o_number_size(o, 1, "k", *k, &size);
+}
+
 static void import_top_k(tn_o *o) {
     tn_value x = tn_o_in(o, 0), results[2] = {0};
     int axis = tn_o_axis(o, tn_o_int(o, "axis", -1), tn_b_rank(o->b, x));
-    tn_known given;
-    tn_dim k = 0;
-    if (o->version < 10) {
-        k = tn_dim_const(o->dims, tn_o_need_int(o, "k"));
-    } else {
-        if (!tn_o_need_known(o, 1, "k", &given)) return;
-        if (given.count != 1) tn_o_fail(o, TN_INVALID, "k is not a scalar");
-        if (!tn_o_ok(o)) return;
-        k = given.at[0];
-    }
+    tn_dim k = tn_o_ok(o) ? elements_to_take(o, tn_b_dim(o->b, x, axis)) : 0;
     bool smallest = !tn_o_int(o, "largest", 1);
+    if (!tn_o_ok(o)) return;
     tn_b_top_k(o->b, x, axis, k, smallest, results);
     tn_o_out(o, 0, results[0]);
     tn_o_out(o, 1, results[1]);

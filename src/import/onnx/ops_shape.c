@@ -1,4 +1,5 @@
-/* Operators that make, move and reshape: sizes may be open. */
+/* Operators that make, move and reshape: sizes may be open. Slice is in ops_slice.c. */
+#include "import/onnx/dynamic.h"
 #include "import/onnx/ops.h"
 #include "import/onnx/scope.h"
 
@@ -51,7 +52,7 @@ static void import_constant(tn_o *o) {
 /* A shape given by a known vector. */
 static bool shape_of(tn_o *o, int i, tn_shape *out) {
     tn_known k;
-    if (!tn_o_need_known(o, i, "shape", &k)) return false;
+    if (!tn_o_need_sizes(o, i, "shape", &k)) return false;
     if (k.rank != 1 || k.count > TN_MAX_RANK) {
         tn_o_fail(o, TN_UNSUPPORTED, "its shape has %lld elements in %d axes; at most %d in one",
                   (long long)k.count, k.rank, TN_MAX_RANK);
@@ -111,34 +112,77 @@ static void import_range_of_floats(tn_o *o) {
     tn_o_out(o, 0, tn_b_add_scalar(o->b, steps, v[0]));
 }
 
-static void import_range(tn_o *o) {
-    tn_known k[3];
-    int64_t delta;
-    static const char *const names[] = {"start", "limit", "delta"};
-    bool floats = tn_dtype_is_float(tn_o_type(o, 0).dtype);
-    for (int i = 0; i < 3; i++) {
-        bool known = tn_o_known(o, i, &k[i]);
-        if (!known && floats) {
-            import_range_of_floats(o);
-            return;
-        }
-        if (!known && !tn_o_need_known(o, i, names[i], &k[i])) return;
-        if (k[i].count != 1) tn_o_fail(o, TN_INVALID, "its %s is not a scalar", names[i]);
-        if (!tn_o_ok(o)) return;
-    }
-    if (!tn_dim_const_value(o->dims, k[2].at[0], &delta))
-        delta = tn_o_const_dim(o, k[2].at[0], "delta");
-    if (tn_o_ok(o) && delta == 0) tn_o_fail(o, TN_INVALID, "its delta is 0");
-    if (!tn_o_ok(o)) return;
-    tn_dim from = delta > 0 ? k[0].at[0] : k[1].at[0], to = delta > 0 ? k[1].at[0] : k[0].at[0];
-    tn_dim span = tn_dim_sub(o->dims, to, from);
-    if (!tn_dim_proves_le(o->dims, 0, span)) span = tn_dim_max(o->dims, span, 0);
-    tn_shape shape = {.rank = 1,
-                      .dim = {tn_dim_ceildiv(o->dims, span, delta > 0 ? delta : -delta)}};
-    tn_value v = tn_b_iota(o->b, k[0].dtype, &shape, 0);
-    if (delta != 1) v = tn_b_mul(o->b, v, tn_b_scalar_int(o->b, k[0].dtype, delta));
-    if (k[0].at[0] != 0) v = tn_b_add(o->b, v, tn_b_dim_value(o->b, k[0].at[0], k[0].dtype));
+/* start + i * step for `count` of them. */
+static void out_range(tn_o *o, tn_onnx_number start, int64_t delta, tn_dim count) {
+    tn_dtype dtype = tn_o_type(o, 0).dtype;
+    tn_shape shape = {.rank = 1, .dim = {count}};
+    tn_value v = tn_b_iota(o->b, dtype, &shape, 0);
+    if (delta != 1) v = tn_b_mul(o->b, v, tn_b_scalar_int(o->b, dtype, delta));
+    if (start.value != TN_NO_VALUE || start.size != 0)
+        v = tn_b_add(o->b, v, tn_b_cast(o->b, tn_o_number_value(o, start), dtype));
     tn_o_out(o, 0, v);
+}
+
+/* Its ends as sizes: none where data decide. */
+static tn_dim range_of_sizes(tn_o *o, tn_dim from, tn_dim to, int64_t delta) {
+    tn_dim span = delta > 0 ? tn_dim_sub(o->dims, to, from) : tn_dim_sub(o->dims, from, to);
+    if (!tn_dim_proves_le(o->dims, 0, span)) span = tn_dim_max(o->dims, span, 0);
+    return tn_dim_ceildiv(o->dims, span, delta > 0 ? delta : -delta);
+}
+
+/* As many as the run counts, at most as many as the limits of its ends allow. */
+static tn_dim range_of_data(tn_o *o, const tn_onnx_number *end, int64_t delta) {
+    tn_builder *b = o->b;
+    int64_t step = delta > 0 ? delta : -delta;
+    tn_value from = tn_o_number_value(o, end[delta > 0 ? 0 : 1]);
+    tn_value to = tn_o_number_value(o, end[delta > 0 ? 1 : 0]);
+    bool plain = delta == 1 && end[0].value == TN_NO_VALUE && end[0].size == 0;
+    tn_value span = plain ? to : tn_b_sub(b, to, from), length = span;
+    if (!tn_o_ok(o)) return 0;
+    tn_onnx_limits l = tn_onnx_value_limits(b->graph, span);
+    if (!l.has_hi) {
+        int asked = end[1].value != TN_NO_VALUE ? 1 : 0;
+        tn_onnx_ask_value(o, tn_o_item(o, asked), asked ? "limit" : "start");
+        return 0;
+    }
+    if (step > 1) {
+        tn_value each = tn_b_scalar_int(b, TN_i64, step);
+        tn_value rest = tn_b_gt(b, tn_b_rem(b, span, each), tn_b_scalar_int(b, TN_i64, 0));
+        length = tn_b_add(b, tn_b_div(b, span, each), tn_b_cast(b, rest, TN_i64));
+    }
+    if (l.lo < 0) length = tn_b_max(b, length, tn_b_scalar_int(b, TN_i64, 0));
+    tn_dim bound = tn_dim_ceildiv(o->dims, tn_onnx_larger(o->dims, l.hi, 0), step);
+    return tn_o_bind_size(o, length, span, "count", bound);
+}
+
+static void import_range(tn_o *o) {
+    tn_onnx_number end[2], *at;
+    tn_known k;
+    int64_t delta, count;
+    static const char *const names[] = {"start", "limit", "delta"};
+    bool floats = tn_dtype_is_float(tn_o_type(o, 0).dtype), known = true;
+    for (int i = 0; i < 3; i++) known = known && tn_o_known(o, i, &k);
+    if (floats && !known) {
+        import_range_of_floats(o);
+        return;
+    }
+    for (int i = 0; i < 2; i++) {
+        if (!tn_o_numbers(o, i, names[i], &count, &at)) return;
+        if (count != 1) tn_o_fail(o, TN_INVALID, "its %s is not a scalar", names[i]);
+        if (!tn_o_ok(o)) return;
+        end[i] = *at;
+    }
+    if (!tn_o_need_known(o, 2, "delta", &k)) return;
+    if (k.count != 1) tn_o_fail(o, TN_INVALID, "its delta is not a scalar");
+    if (!tn_o_ok(o)) return;
+    delta = tn_o_const_dim(o, k.at[0], "delta");
+    if (tn_o_ok(o) && delta == 0) tn_o_fail(o, TN_INVALID, "its delta is 0");
+    if (tn_o_ok(o) && delta == INT64_MIN) tn_o_fail(o, TN_INVALID, "its delta is too small");
+    if (!tn_o_ok(o)) return;
+    bool data = end[0].value != TN_NO_VALUE || end[1].value != TN_NO_VALUE;
+    tn_dim elements =
+        data ? range_of_data(o, end, delta) : range_of_sizes(o, end[0].size, end[1].size, delta);
+    if (tn_o_ok(o)) out_range(o, end[0], delta, elements);
 }
 
 static void import_eye_like(tn_o *o) {
@@ -310,7 +354,7 @@ static void import_tile_axis(tn_o *o) {
 static void import_tile(tn_o *o) {
     tn_value x = tn_o_in(o, 0);
     tn_known repeats;
-    if (!tn_o_need_known(o, 1, "repeats", &repeats)) return;
+    if (!tn_o_need_sizes(o, 1, "repeats", &repeats)) return;
     if (repeats.count != tn_b_rank(o->b, x)) {
         tn_o_fail(o, TN_INVALID, "%lld repeats for %d axes", (long long)repeats.count,
                   tn_b_rank(o->b, x));
@@ -379,106 +423,6 @@ static void import_split(tn_o *o) {
     }
 }
 
-/* ---- slicing ---------------------------------------------------------------------------------- */
-
-/* min(a, b), without a min where the order is proven. */
-static tn_dim smaller(tn_dims *t, tn_dim a, tn_dim b) {
-    if (tn_dim_proves_le(t, a, b)) return a;
-    return tn_dim_proves_le(t, b, a) ? b : tn_dim_min(t, a, b);
-}
-static tn_dim larger(tn_dims *t, tn_dim a, tn_dim b) {
-    if (tn_dim_proves_le(t, a, b)) return b;
-    return tn_dim_proves_le(t, b, a) ? a : tn_dim_max(t, a, b);
-}
-
-/* A start or end of Slice as a position: from the end when negative, clamped into [lo, hi]. */
-static tn_dim slice_position(tn_o *o, tn_dim at, tn_dim size, tn_dim lo, tn_dim hi) {
-    int64_t value;
-    bool number = tn_dim_const_value(o->dims, at, &value);
-    bool negative = number ? value < 0 : tn_dim_hi(o->dims, at) < 0;
-    if (!number && !negative && tn_dim_lo(o->dims, at) < 0) {
-        tn_o_const_dim(o, at, "a bound of the slice");
-        return 0;
-    }
-    if (number && value >= INT32_MAX) return hi;
-    if (number && value <= INT32_MIN) return lo;
-    if (negative) at = tn_dim_add(o->dims, at, size);
-    return larger(o->dims, smaller(o->dims, at, hi), lo);
-}
-
-static tn_value slice(tn_o *o, tn_value x, int axis, tn_dim from, tn_dim to, int64_t step) {
-    tn_dims *t = o->dims;
-    tn_dim size = tn_b_dim(o->b, x, axis), start, end, count;
-    if (step > 0) {
-        start = slice_position(o, from, size, 0, size);
-        end = slice_position(o, to, size, 0, size);
-        count = tn_dim_sub(t, end, start);
-    } else {
-        tn_dim before = tn_dim_const(t, -1), last = tn_dim_sub(t, size, 1);
-        start = slice_position(o, from, size, before, last);
-        end = slice_position(o, to, size, before, last);
-        count = tn_dim_sub(t, start, end);
-    }
-    if (!tn_o_ok(o)) return TN_NO_VALUE;
-    count = tn_dim_ceildiv(t, larger(t, count, 0), step > 0 ? step : -step);
-    return tn_b_slice_axis(o->b, x, axis, count == 0 ? 0 : start, count, count == 0 ? 1 : step);
-}
-
-typedef struct slice_bounds {
-    tn_known starts, ends;
-    int axes_count, steps_count;
-    const int64_t *axes, *steps;
-} slice_bounds;
-
-static bool attr_dims(tn_o *o, const char *name, tn_known *out) {
-    int count;
-    const int64_t *at;
-    if (!tn_o_ints(o, name, &count, &at)) {
-        tn_o_fail(o, TN_INVALID, "attribute '%s' is missing", name);
-        return false;
-    }
-    *out = (tn_known){.count = count, .at = TN_NEW_N(o->scratch, tn_dim, count)};
-    for (int i = 0; i < count; i++) out->at[i] = tn_dim_const(o->dims, at[i]);
-    return true;
-}
-
-static bool read_slice(tn_o *o, slice_bounds *s) {
-    *s = (slice_bounds){.axes_count = -1, .steps_count = -1};
-    if (o->version < 10) {
-        if (!attr_dims(o, "starts", &s->starts) || !attr_dims(o, "ends", &s->ends)) return false;
-        if (!tn_o_ints(o, "axes", &s->axes_count, &s->axes)) s->axes_count = -1;
-        return tn_o_ok(o);
-    }
-    if (!tn_o_need_known(o, 1, "starts", &s->starts) || !tn_o_need_known(o, 2, "ends", &s->ends))
-        return false;
-    if (tn_o_has(o, 3)) tn_o_need_ints(o, 3, "axes", &s->axes_count, &s->axes);
-    if (tn_o_has(o, 4)) tn_o_need_ints(o, 4, "steps", &s->steps_count, &s->steps);
-    return tn_o_ok(o);
-}
-
-static void import_slice(tn_o *o) {
-    tn_value x = tn_o_in(o, 0);
-    slice_bounds s;
-    if (!read_slice(o, &s)) return;
-    int64_t n = s.starts.count;
-    int rank = tn_b_rank(o->b, x);
-    if (s.ends.count != n || (s.axes_count >= 0 && s.axes_count != n) ||
-        (s.steps_count >= 0 && s.steps_count != n) || n > rank) {
-        tn_o_fail(o, TN_INVALID, "starts, ends, axes and steps do not have the same length");
-        return;
-    }
-    for (int i = 0; i < n && tn_o_ok(o); i++) {
-        int axis = tn_o_axis(o, s.axes_count >= 0 ? s.axes[i] : i, rank);
-        int64_t step = s.steps_count >= 0 ? s.steps[i] : 1;
-        if (step == 0 || step < -INT32_MAX) {
-            tn_o_fail(o, TN_INVALID, "a step of %lld", (long long)step);
-            return;
-        }
-        x = slice(o, x, axis, s.starts.at[i], s.ends.at[i], TN_MIN(step, INT32_MAX));
-    }
-    tn_o_out(o, 0, x);
-}
-
 /* ---- rearranging ------------------------------------------------------------------------------ */
 
 static void import_depth_to_space(tn_o *o) {
@@ -516,7 +460,6 @@ static const tn_onnx_op rows[] = {
     {"Reshape", 1, TN_ONNX_LATEST, import_reshape},
     {"Shape", 1, TN_ONNX_LATEST, import_known_only},
     {"Size", 1, TN_ONNX_LATEST, import_known_only},
-    {"Slice", 1, TN_ONNX_LATEST, import_slice},
     {"SpaceToDepth", 1, TN_ONNX_LATEST, import_space_to_depth},
     {"Split", 1, TN_ONNX_LATEST, import_split},
     {"Squeeze", 1, TN_ONNX_LATEST, import_squeeze},

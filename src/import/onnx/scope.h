@@ -48,11 +48,12 @@ typedef struct tn_onnx_bound {
 } tn_onnx_bound;
 typedef TN_VEC(tn_onnx_bound) tn_onnx_bounds;
 
-/* A size that the run binds, counted in `value`. */
+/* A size that the run binds to `length`, counted in `value`. */
 typedef struct tn_onnx_data_size {
     uint32_t symbol;
     tn_onnx_level *level;
-    tn_value value;
+    tn_value value, length;
+    tn_dim size;
 } tn_onnx_data_size;
 
 /* What dynamic.c has made of a mask in the outermost graph. */
@@ -149,6 +150,10 @@ bool tn_onnx_item_get_known(tn_onnx_scope *s, tn_onnx_item *item, tn_known *out)
 void tn_onnx_ask_value(tn_o *o, const tn_onnx_item *item, const char *what);
 /* Stops the import: the size must be a number. */
 void tn_onnx_ask_dim(tn_o *o, tn_dim d, const char *what);
+/* Whether the size has symbols that the run binds. */
+bool tn_onnx_depends_on_data(tn_o *o, tn_dim d);
+/* Whether the value follows from inputs of a few integers or flags: such are bound, not computed with. */
+bool tn_onnx_is_choice(tn_o *o, tn_value v);
 /* After an error at a node whose operands have open sizes: asks for these. */
 void tn_onnx_ask_after_error(tn_o *o);
 

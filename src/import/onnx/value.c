@@ -233,6 +233,37 @@ static bool add_inputs(tn_onnx_scope *s, tn_onnx_level *level, tn_value v, bool 
     return any;
 }
 
+/* An input that is bound by value rather than computed with: a few integers or flags. */
+static bool is_small(const tn_type *type) {
+    return !tn_dtype_is_float(type->dtype) && may_be_known(type);
+}
+
+/* Whether all of the model's open inputs that a value is computed from are small, and some are. */
+static bool from_small_inputs(tn_onnx_scope *s, tn_onnx_level *level, tn_value v) {
+    const tn_graph *g = level->builder.graph;
+    bool *marked = TN_NEW_N(s->im->scratch, bool, g->values.len), any = false;
+    if (level->parent) return false;
+    look(s, level);
+    marked[v] = true;
+    for (tn_value at = v + 1; at-- > 0;) {
+        if (!marked[at]) continue;
+        const tn_node_info *n = tn_graph_producer(g, at);
+        for (uint32_t i = 0; i < n->in_count; i++) marked[n->in[i]] = true;
+        if (n->op != TN_OP_input || level->fold.data[at] == TN_FOLD_DONE) continue;
+        if (!is_small(tn_graph_type(g, at))) return false;
+        any = true;
+    }
+    return any;
+}
+
+bool tn_onnx_depends_on_data(tn_o *o, tn_dim d) {
+    return depends_on_data(o->scope->im, o->dims, d);
+}
+
+bool tn_onnx_is_choice(tn_o *o, tn_value v) {
+    return tn_o_ok(o) && from_small_inputs(o->scope, o->scope->level, v);
+}
+
 /* Adds the inputs that decide sizes of `d` which the run binds; whether there are any. */
 static bool add_deciders(tn_o *o, tn_dim d) {
     tn_onnx_scope *s = o->scope;
@@ -349,10 +380,22 @@ static void explain_data_sizes(tn_o *o, const tn_dim *all, uint32_t count) {
             tn_error_push(
                 o->b->err,
                 "size %s depends on data and is known only while the model runs; it equals "
-                "another such size only if both come from the same mask",
+                "another such size only if both come from the same mask or number",
                 o->dims->symbols.data[im->data_sizes.data[i].symbol].name);
             return;
         }
+}
+
+/* Whether the sizes in `d` that a run binds follow from small inputs: with these bound it is a number. */
+static bool is_choice(tn_o *o, tn_dim d) {
+    const tn_onnx_importer *im = o->scope->im;
+    for (uint32_t i = 0; i < im->data_sizes.len; i++) {
+        const tn_onnx_data_size *one = &im->data_sizes.data[i];
+        if (tn_dim_uses_symbol(o->dims, d, one->symbol) &&
+            !from_small_inputs(o->scope, one->level, one->value))
+            return false;
+    }
+    return true;
 }
 
 void tn_onnx_ask_after_error(tn_o *o) {
@@ -365,8 +408,12 @@ void tn_onnx_ask_after_error(tn_o *o) {
         im->again = true;
         return;
     }
-    for (uint32_t i = 0; i < count; i++)
-        if (!depends_on_data(im, o->dims, all[i])) any |= add_symbols(im, o->dims, all[i]);
+    for (uint32_t i = 0; i < count; i++) {
+        if (!depends_on_data(im, o->dims, all[i]))
+            any |= add_symbols(im, o->dims, all[i]);
+        else if (is_choice(o, all[i]))
+            any |= add_deciders(o, all[i]);
+    }
     if (!any) {
         explain_data_sizes(o, all, count);
         return;
