@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -66,18 +67,48 @@ static int open_without_links(int folder, const char *name, uint64_t beneath) {
     return fd < 0 && unknown ? tn__open_by_steps(folder, name) : fd;
 }
 
-/* Where the cache of the Hugging Face hub keeps what `name`, a file of the folder itself, is a link to:
- * "../../blobs/" and the hash of its contents in hex. Or false. */
+/* Where the cache of the Hugging Face hub keeps what `name`, a file of the folder itself, is a link to: from
+ * snapshots/REVISION, or a folder or two below, up to "blobs/" and the hash of its contents in hex. Or false. */
 static bool is_hub_link(int folder, const char *name, char blob[256]) {
-    static const char hex[] = "0123456789abcdef";
-    static const char blobs[] = "../../blobs/";
+    static const char hex[] = "0123456789abcdef", blobs[] = "blobs/";
     if (strchr(name, '/')) return false;
     ssize_t len = readlinkat(folder, name, blob, 255);
     if (len < 0 || len == 255) return false;
     blob[len] = 0;
-    if (strncmp(blob, blobs, strlen(blobs))) return false;
-    size_t digits = strspn(blob + strlen(blobs), hex);
-    return (digits == 40 || digits == 64) && !blob[strlen(blobs) + digits];
+    const char *at = blob;
+    int up = 0;
+    for (; !strncmp(at, "../", 3); at += 3) up++;
+    if (up < 2 || up > 4 || strncmp(at, blobs, strlen(blobs))) return false;
+    at += strlen(blobs);
+    size_t digits = strspn(at, hex);
+    return (digits == 40 || digits == 64) && !at[digits];
+}
+
+/* The absolute name of file `name` in `folder`, not of what it is a link to; NULL and errno. */
+static char *name_in(const char *folder, const char *name) {
+    char *full = realpath(folder, NULL);
+    size_t len = full ? strlen(full) : 0;
+    char *longer = full ? realloc(full, len + strlen(name) + 2) : NULL;
+    if (!longer) {
+        free(full);
+        return NULL;
+    }
+    sprintf(longer + len, "%s%s", longer[len - 1] == '/' ? "" : "/", name);
+    return longer;
+}
+
+tn_status tn_file_absolute(const char *path, char **out, tn_error *err) {
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    char blob[256], *folder = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+    int at = folder ? open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+    bool hub = at >= 0 && is_hub_link(at, name, blob);
+    *out = !folder ? NULL : hub ? name_in(folder, name) : realpath(path, NULL);
+    int why = errno;
+    if (at >= 0) close(at);
+    free(folder);
+    if (*out) return TN_OK;
+    tn_status status = why == ENOMEM ? TN_OUT_OF_MEMORY : why == ENOENT ? TN_NOT_FOUND : TN_IO;
+    return tn_error_set(err, status, "%s: %s", path, strerror(why));
 }
 
 static tn_status refuse(const char *path, int why, tn_error *err) {

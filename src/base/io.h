@@ -17,7 +17,8 @@ tn_status tn_file_map_open(tn_file_map *m, const char *path, tn_error *err);
 tn_status tn_file_map_descriptor(tn_file_map *m, int fd, const char *path, tn_error *err);
 
 enum {
-    /* A file may be a link to "../../blobs/HASH", as in the Hugging Face hub's cache. */
+    /* A file may be a link to "../../blobs/HASH", as in the Hugging Face hub's cache, from its folder or one or
+     * two below. */
     TN_BENEATH_HUB = 1,
 };
 /* A file that another file names: `name`, relative, beneath `folder` ("": the current one) and nowhere else,
@@ -25,6 +26,9 @@ enum {
  * has no second name (hard links reach other folders). Nothing blocks. */
 tn_status tn_file_map_beneath(tn_file_map *m, const char *folder, const char *name, unsigned flags,
                               tn_error *err);
+/* The absolute path of an existing file, through all links but that of the hub's cache, whose neighbours lie
+ * beside the link; the caller frees it. NULL after an error. */
+tn_status tn_file_absolute(const char *path, char **out, tn_error *err);
 /* What stands in for openat2 where the kernel lacks it: step by step. -1 and errno. */
 int tn__open_by_steps(int folder, const char *name);
 

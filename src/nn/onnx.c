@@ -1,7 +1,6 @@
 /* Opening and saving ONNX models as functions of lazy tensors. See nn/onnx.h. */
 #include "nn/onnx.h"
 
-#include <errno.h>
 #include <fnmatch.h>
 #include <stdlib.h>
 
@@ -170,10 +169,8 @@ static tn_status open_guarded(void *argument, tn_error *err) {
 }
 
 static tn_status open_path(tn_onnx *x, const char *path, tn_error *err) {
-    char *full = realpath(path, NULL);
-    if (!full)
-        return tn_error_set(err, errno == ENOENT ? TN_NOT_FOUND : TN_IO, "%s: %s", path,
-                            strerror(errno));
+    char *full;
+    TN_CHECK(tn_file_absolute(path, &full, err));
     x->path = full;
     if (tn_program_is_file(full))
         return tn_error_set(err, TN_UNSUPPORTED,

@@ -1,5 +1,4 @@
 /* Opening models and describing their ports. See tenon/session.h. */
-#include <errno.h>
 #include <stdlib.h>
 
 #include "session/blocks.h"
@@ -80,10 +79,8 @@ static tn_status open_model(tn_model *m, tn_error *err) {
 tn_status tn_model_open(const char *path, const tn_model_options *options, tn_model **out,
                         tn_error *err) {
     *out = NULL;
-    char *full = realpath(path, NULL);
-    if (!full)
-        return tn_error_set(err, errno == ENOENT ? TN_NOT_FOUND : TN_IO, "%s: %s", path,
-                            strerror(errno));
+    char *full;
+    TN_CHECK(tn_file_absolute(path, &full, err));
     tn_model *m;
     tn_status status = model_new(full, options, &m, err);
     free(full);

@@ -1,6 +1,5 @@
 /* Opening wide models and describing them. See tenon/wide.h, wide.h. */
 
-#include <errno.h>
 #include <stdlib.h>
 
 #include "wide/budget.h"
@@ -46,21 +45,15 @@ static tn_status copy_options(void *argument, tn_error *err) {
 
 /* ---- members -------------------------------------------------------------------------------- */
 
-static char *absolute(const char *path, tn_status *status, tn_error *err) {
-    char *full = realpath(path, NULL);
-    if (!full)
-        *status = tn_error_set(err, errno == ENOENT ? TN_NOT_FOUND : TN_IO, "%s: %s", path,
-                               strerror(errno));
-    return full;
-}
-
 static tn_status resolve(const tn_wide_member *m, tn__wide_entry *out, tn_error *err) {
-    tn_status status = TN_OK;
+    char *model = NULL, *weights = NULL;
     *out = (tn__wide_entry){.member = *m};
     out->member.model = out->member.weights = NULL;
     if (!m->model) return tn_error_set(err, TN_INVALID, "it has no model");
-    out->member.model = absolute(m->model, &status, err);
-    if (status == TN_OK && m->weights) out->member.weights = absolute(m->weights, &status, err);
+    tn_status status = tn_file_absolute(m->model, &model, err);
+    if (status == TN_OK && m->weights) status = tn_file_absolute(m->weights, &weights, err);
+    out->member.model = model;
+    out->member.weights = weights;
     if (status == TN_OK && tn_program_is_file(out->member.model))
         status = tn_error_set(err, TN_UNSUPPORTED,
                               "%s: a program file, which holds kernels and no graph; give the ONNX "

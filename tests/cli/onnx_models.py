@@ -4,6 +4,7 @@
 """
 
 import json
+import os
 import random
 import struct
 import sys
@@ -99,11 +100,18 @@ class Model:
         names = [self.weight(f"{name}.{n}", [channels], s, m) for n, s, m in settings]
         return self.node("BatchNormalization", name, [x, *names], epsilon=1e-5)
 
-    def write(self, path, inputs, outputs):
-        graph = self.body + field(2, "graph")
+    def write(self, path, inputs, outputs, external=None):
+        """`external`: the name of a file beside the model for the weights' data."""
+        graph, beside = self.body + field(2, "graph"), b""
         for name, (shape, data) in self.weights.items():
-            tensor = b"".join(number(1, d) for d in shape) + number(2, FLOAT)
-            graph += field(5, tensor + field(8, name) + field(9, data))
+            tensor = b"".join(number(1, d) for d in shape) + number(2, FLOAT) + field(8, name)
+            if external:
+                places = {"location": external, "offset": str(len(beside)), "length": str(len(data))}
+                tensor += b"".join(field(13, field(1, k) + field(2, v)) for k, v in places.items())
+                beside += data
+            graph += field(5, tensor + (number(14, 1) if external else field(9, data)))
+        if external:
+            open(os.path.join(os.path.dirname(path), external), "wb").write(beside)
         graph += b"".join(field(11, port(*p)) for p in inputs)
         graph += b"".join(field(12, port(*p)) for p in outputs)
         model = number(1, 9) + field(8, field(1, "") + number(2, 20)) + field(7, graph)
@@ -132,6 +140,11 @@ def mlp(m, path, activation="Relu", hidden=128, name="act1"):
     x = m.linear("fc1", "x", 64, hidden)
     y = m.linear("fc2", m.node(activation, name, [x]), hidden, 64)
     m.write(path, [("x", ["batch", 64])], [(y, ["batch", 64])])
+
+
+def external(m, path):
+    y = m.linear("fc1", "x", 64, 8)
+    m.write(path, [("x", ["batch", 64])], [(y, ["batch", 8])], os.path.basename(path) + "_data")
 
 
 def deep_mlp(m, path):
@@ -213,6 +226,7 @@ def compounds(m, path):
 
 KINDS = {
     "compounds": compounds,
+    "external": external,
     "one": one,
     "sparse": sparse,
     "open": open_axis,

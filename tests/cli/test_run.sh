@@ -75,6 +75,27 @@ python3 tests/cli/tensor_pb.py "$images" "$work/image.pb" image
 expect 0 "$tenon" run "$digits" -i "$work/image.pb" -o "$work/pb"
 same "$work/plain/logits.npy" "$work/pb/logits.npy" 0
 
+# As the hub's cache keeps a model with external data: links to files named by hashes.
+hub=$work/hub/snapshots/0a/onnx
+blobs=$work/hub/blobs
+mkdir -p "$hub" "$blobs"
+python3 tests/cli/onnx_models.py external 1 "$hub/m.onnx"
+expect 0 "$tenon" run "$hub/m.onnx" --random=1 --dim batch=2 -o "$work/files"
+i=1
+for name in m.onnx m.onnx_data; do
+    hash=$(printf '%064d' $i)
+    mv "$hub/$name" "$blobs/$hash"
+    ln -s "../../../blobs/$hash" "$hub/$name"
+    i=$((i + 1))
+done
+expect 0 "$tenon" run "$hub/m.onnx" --random=1 --dim batch=2 -o "$work/links"
+same "$work/files/fc1.y.npy" "$work/links/fc1.y.npy" 0
+(cd "$hub" && "$tenon" run m.onnx --random=1 --dim batch=2 -q -o links) || die "not from its folder"
+ln -sf "../../../blobs/../blobs/$hash" "$hub/m.onnx_data"
+expect 1 "$tenon" run "$hub/m.onnx" --random=1 --dim batch=2 --no-cache
+err_has "external data: "
+err_has "onnx/m.onnx_data: a symbolic link on its way"
+
 # Stages.
 expect 0 "$tenon" run "$digits" -i "$images" --dump-after=loops
 err_has "---- after loops ----"

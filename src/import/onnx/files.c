@@ -29,7 +29,7 @@ tn_status tn_onnx_folder_find(void *folder, const char *location, tn_onnx_bytes 
     tn_vec_push(f->arena, &import->paths, tn_arena_printf(f->arena, "%s%s", base, location));
     tn_vec_push(f->arena, &import->maps, (tn_file_map){0});
     tn_file_map *m = &import->maps.data[import->maps.len - 1];
-    tn_status status = tn_file_map_beneath(m, base, location, 0, err);
+    tn_status status = tn_file_map_beneath(m, base, location, TN_BENEATH_HUB, err);
     *out = (tn_onnx_bytes){m->data, m->size};
     if (status == TN_OK) return TN_OK;
     import->paths.len--;

@@ -259,8 +259,46 @@ static void test_beneath__links_of_the_hub_are_followed_where_asked(void **state
                      TN_INVALID);
     assert_int_equal(tn_file_map_beneath(&m, path_of("m"), "sub/shard", TN_BENEATH_HUB, &err),
                      TN_INVALID);
+    assert_int_equal(tn_make_dirs(path_of("m/sub/onnx"), 0700, NULL), TN_OK);
+    snprintf(target, sizeof target, "../../../blobs/%s", hash);
+    assert_int_equal(symlink(target, path_of("m/sub/onnx/model")), 0);
+    assert_int_equal(tn_file_map_beneath(&m, path_of("m/sub/onnx"), "model", TN_BENEATH_HUB, &err),
+                     TN_OK);
+    tn_file_map_close(&m);
+    snprintf(target, sizeof target, "../../../../../blobs/%s", hash);
+    assert_int_equal(symlink(target, path_of("m/sub/onnx/high")), 0);
+    assert_int_equal(tn_file_map_beneath(&m, path_of("m/sub/onnx"), "high", TN_BENEATH_HUB, &err),
+                     TN_INVALID);
     assert_int_equal(tn_file_map_beneath(&m, path_of("m"), "link", TN_BENEATH_HUB, &err),
                      TN_INVALID);
+}
+
+static void expect_absolute(const char *path, const char *expected) {
+    tn_error err = TN_ERROR_INIT;
+    char *full;
+    if (tn_file_absolute(path, &full, &err) != TN_OK) fail_msg("%s", err.message);
+    assert_string_equal(full, expected);
+    free(full);
+}
+
+/* What lies beside a file is looked for where its name is, in the hub's cache; else where the file is. */
+static void test_absolute__keeps_links_of_the_hub(void **state) {
+    (void)state;
+    static const char blob[] = "../../blobs/0123456789abcdef0123456789abcdef01234567";
+    char *root, *full, expected[512];
+    tn_error err = TN_ERROR_INIT;
+    lay_out();
+    assert_int_equal(tn_file_absolute(path_of("m"), &root, &err), TN_OK);
+    assert_int_equal(symlink(blob, path_of("m/sub/model")), 0);
+    assert_int_equal(symlink("sub/w.bin", path_of("m/other")), 0);
+    assert_int_equal(tn_file_write(path_of("m/sub/w.bin"), "w", 1, false, NULL), TN_OK);
+    snprintf(expected, sizeof expected, "%s/sub/model", root);
+    expect_absolute(path_of("m/../m/sub/model"), expected);
+    snprintf(expected, sizeof expected, "%s/sub/w.bin", root);
+    expect_absolute(path_of("m/other"), expected);
+    assert_int_equal(tn_file_absolute(path_of("m/absent"), &full, &err), TN_NOT_FOUND);
+    assert_null(full);
+    free(root);
 }
 
 int main(void) {
@@ -274,6 +312,7 @@ int main(void) {
         TEST(test_beneath__leads_nowhere_else),
         TEST(test_beneath__steps_agree_with_the_kernel),
         TEST(test_beneath__links_of_the_hub_are_followed_where_asked),
+        TEST(test_absolute__keeps_links_of_the_hub),
         cmocka_unit_test(test_clock__never_goes_back),
         cmocka_unit_test(test_log__level_decides),
     };
