@@ -12,7 +12,7 @@ enum { BATCH = 50, SECONDS = 900, MOST_FAILURES = 25, REPORT = 1000, USERS_SHARE
 
 typedef struct options {
     random_check check;
-    bool compile, mixed;
+    bool mixed;
     uint64_t first, count;
     uint32_t batch;
 } options;
@@ -24,23 +24,8 @@ static random_counts *shared_counts(void) {
     return memory == MAP_FAILED ? NULL : memory;
 }
 
-static bool interpret_batch(const random_check *check, uint64_t first, uint32_t count) {
-    bool ok = true;
-    for (uint64_t seed = first; ok && seed < first + count; seed++) {
-        random_check own = *check, *k = &own;
-        tn_arena arena;
-        own.which = seed;
-        const char *why = NULL;
-        tn_arena_init(&arena, tn_allocator_system());
-        random_maker *m = random_made(k, &arena, seed);
-        ok = random_check_graph(k, m->g, m->bound, "graph", &why);
-        tn_arena_deinit(&arena);
-    }
-    return ok;
-}
-
 /* In a child, as it may crash; its messages are told again by those that look for the seed. */
-static bool passes(const options *o, uint64_t first, uint32_t count, bool compile) {
+static bool passes(const options *o, uint64_t first, uint32_t count) {
     fflush(NULL);
     pid_t child = fork();
     if (child == 0) {
@@ -48,8 +33,7 @@ static bool passes(const options *o, uint64_t first, uint32_t count, bool compil
         const char *why = NULL;
         shrink_limit_time(SECONDS);
         tn_arena_init(&arena, tn_allocator_system());
-        bool ok = compile ? random_check_batch(&o->check, first, count, &arena, &why)
-                          : interpret_batch(&o->check, first, count);
+        bool ok = random_check_batch(&o->check, first, count, true, &arena, &why);
         if (!ok && why) fprintf(stderr, "%s\n", why);
         _exit(ok ? 0 : 1);
     }
@@ -61,13 +45,14 @@ static bool passes(const options *o, uint64_t first, uint32_t count, bool compil
 /* The number of graphs that fail. */
 static int check_batch(const options *o, uint64_t first, uint32_t count) {
     int failed = 0;
+    if (passes(o, first, count)) return 0;
     random_check k = o->check;
     k.counts = NULL;
-    if (!passes(o, first, count, false))
-        for (uint32_t i = 0; i < count; i++) failed += !random_check_seed(&k, first + i);
-    if (failed || !o->compile || passes(o, first, count, true)) return failed;
-    k.compile = true;
+    k.compile = false;
     for (uint32_t i = 0; i < count; i++) failed += !random_check_seed(&k, first + i);
+    k.compile = o->check.compile;
+    for (uint32_t i = 0; !failed && k.compile && i < count; i++)
+        failed += !random_check_seed(&k, first + i);
     if (!failed) fprintf(stderr, "seeds from %llu fail together only\n", (unsigned long long)first);
     return failed + !failed;
 }
@@ -75,7 +60,7 @@ static int check_batch(const options *o, uint64_t first, uint32_t count) {
 /* What kernels are compiled with. */
 static void tell_compiler(const options *o) {
     tn_cc cc;
-    if (!o->compile || tn_cc_find(&cc, NULL, NULL) != TN_OK) return;
+    if (!o->check.compile || tn_cc_find(&cc, NULL, NULL) != TN_OK) return;
     const char *quick = o->check.quick ? " -Og" : "", *share = "";
     if (o->mixed) share = "; three of four batches with -Og behind these";
     fprintf(stderr, "%s: %s %s%s%s\n", cc.version, tn_cc_flags(), tn_target_native()->flags, quick,
@@ -103,7 +88,6 @@ static int check_text(options *o) {
     tn_error err = TN_ERROR_INIT;
     const char *why = NULL;
     tn_arena_init(&arena, tn_allocator_system());
-    o->check.compile = o->compile;
     o->check.one = false;
     bool ok = tn_graph_parse(&arena, text, size, &g, &err) == TN_OK;
     if (!ok) why = err.message;
@@ -120,14 +104,15 @@ static bool read_options(int argc, char **argv, options *o) {
     if (argc > 2) o->first = strtoull(argv[2], NULL, 10);
     if (argc > 3) o->count = strtoull(argv[3], NULL, 10);
     if (argc > 5) o->batch = (uint32_t)TN_MAX(1, atoi(argv[5]));
-    o->compile = strcmp(how, "none") != 0;
+    o->check.compile = strcmp(how, "none") != 0;
     o->check.best = strcmp(how, "all") != 0;
     o->mixed = !strcmp(how, "mixed");
     o->check.quick = !strcmp(how, "quick");
     o->check.one = true;
     o->check.counts = shared_counts();
     return o->check.counts && (argc < 2 || o->check.wild || !strcmp(argv[1], "smooth")) &&
-           (!o->compile || !o->check.best || o->mixed || o->check.quick || !strcmp(how, "users"));
+           (!o->check.compile || !o->check.best || o->mixed || o->check.quick ||
+            !strcmp(how, "users"));
 }
 
 int main(int argc, char **argv) {

@@ -87,6 +87,14 @@ static inline void random_count(random_counts *counts, const plan_case *c) {
     }
 }
 
+/* Interpreted in the ways asked for. */
+static inline bool random_interpret(const random_check *k, plan_case *c, uint64_t which) {
+    if (k->one) c->ways = 1u << PLAN_FUSED | 1u << (which / RANDOM_BINDINGS % PLAN_VARIANTS);
+    if (!plan_interpret(c)) return false;
+    if (k->counts) random_count(k->counts, c);
+    return true;
+}
+
 /* One graph under the bindings asked for. */
 static inline bool random_check_graph(const random_check *k, const tn_graph *g, const double *bound,
                                       const char *label, const char **why) {
@@ -95,40 +103,37 @@ static inline bool random_check_graph(const random_check *k, const tn_graph *g, 
     for (uint32_t i = 0; i < count; i++) {
         plan_case *c = TN_NEW(g->arena, plan_case);
         bool ok = random_case(k, c, g, bound, random_bindings(k, k->which + i), label);
-        if (!ok && random_is_refused(c)) {
-            if (k->counts) k->counts->refused++;
-            continue;
-        }
-        if (k->one) c->ways = 1u << PLAN_FUSED | 1u << (k->which / RANDOM_BINDINGS % PLAN_VARIANTS);
-        ok = ok && plan_interpret(c);
+        if (!ok && random_is_refused(c)) continue;
+        ok = ok && random_interpret(k, c, k->which);
         if (ok && k->compile) {
             plan_case *ways[] = {c, c, c, c, c, c}; /* each place has a way of its own */
             ok = random_compile(k, ways, TN_COUNT(ways), g->arena, (const char **)&c->why);
         }
         *why = c->why;
         if (!ok) return false;
-        if (k->counts) random_count(k->counts, c);
     }
     return true;
 }
 
-/* The graphs of `count` seeds in one compile, each under one of the bindings. */
+/* The graphs of `count` seeds, each under one of the bindings: interpreted, if that is asked for, and then all
+ * in one compile. */
 static inline bool random_check_batch(const random_check *k, uint64_t first, uint32_t count,
-                                      tn_arena *arena, const char **why) {
+                                      bool interpret, tn_arena *arena, const char **why) {
     plan_case **cases = TN_NEW_N(arena, plan_case *, count);
     uint32_t n = 0;
     for (uint64_t seed = first; seed < first + count; seed++) {
         random_maker *m = random_made(k, arena, seed);
-        cases[n] = TN_NEW(arena, plan_case);
-        if (random_case(k, cases[n], m->g, m->bound, random_bindings(k, seed),
-                        tn_arena_printf(arena, "seed %llu", (unsigned long long)seed))) {
-            n++;
-        } else if (!random_is_refused(cases[n])) {
-            *why = cases[n]->why;
-            return false;
-        }
+        plan_case *c = cases[n] = TN_NEW(arena, plan_case);
+        const char *label = tn_arena_printf(arena, "seed %llu", (unsigned long long)seed);
+        bool ok = random_case(k, c, m->g, m->bound, random_bindings(k, seed), label);
+        n += ok;
+        if (ok && interpret) ok = random_interpret(k, c, seed);
+        if (ok) continue;
+        *why = c->why;
+        if (!random_is_refused(c)) return false;
+        if (k->counts) k->counts->refused++;
     }
-    return random_compile(k, cases, n, arena, why);
+    return !k->compile || random_compile(k, cases, n, arena, why);
 }
 
 /* ---- failures ------------------------------------------------------------------------------- */

@@ -15,7 +15,7 @@ static void check_compiled(const random_check *k, uint32_t count) {
     const char *why = NULL;
     if (!plan_has_compiler()) skip();
     tn_arena_init(&arena, tn_allocator_system());
-    if (!random_check_batch(k, COMPILED_FIRST, count, &arena, &why)) fail_msg("%s", why);
+    if (!random_check_batch(k, COMPILED_FIRST, count, false, &arena, &why)) fail_msg("%s", why);
     tn_arena_deinit(&arena);
 }
 
@@ -26,7 +26,7 @@ static void test_random_plans__interpreted(void **state) {
 
 static void test_random_plans__compiled(void **state) {
     (void)state;
-    check_compiled(&(random_check){.wild = false}, SMOOTH_COMPILED);
+    check_compiled(&(random_check){.compile = true}, SMOOTH_COMPILED);
 }
 
 static void test_wild_plans__interpreted(void **state) {
@@ -36,7 +36,8 @@ static void test_wild_plans__interpreted(void **state) {
 
 static void test_wild_plans__compiled(void **state) {
     (void)state;
-    check_compiled(&(random_check){.wild = true, .best = true, .quick = true}, WILD_COMPILED);
+    check_compiled(&(random_check){.wild = true, .compile = true, .best = true, .quick = true},
+                   WILD_COMPILED);
 }
 
 int main(void) {
