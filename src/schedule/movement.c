@@ -131,8 +131,7 @@ tn_schedule tn_schedule_choose_transpose(const tn_grouping *p, const tn_group *g
     return s;
 }
 
-/* Worth it when whole rows (or strips of rows) make too few tasks for what there is to do. The cut is
- * along the longest folded axis; slots are at most 1/16 of what is read. */
+/* Vectors along a strip of rows of this extent. */
 uint32_t tn__strip_vectors(const tn_grouping *p, const tn_group *g, uint32_t lanes,
                            int64_t extent) {
     uint32_t registers = 0, vectors = 8;
@@ -178,6 +177,9 @@ static fold_space measure_space(const tn_grouping *p, const tn_space *space, con
     return f;
 }
 
+/* Worth it when whole rows (or strips of rows) make too few tasks for what there is to do. The cut is
+ * along the longest folded axis; slots are at most 1/16 of what is read. A sweep over whole rows takes the
+ * strip to lie behind a folded axis, so one of these has more than one element. */
 tn_schedule tn_schedule_choose_split(const tn_grouping *p, const tn_group *g, uint32_t vector_bytes,
                                      const bool *merged, int *cut_axis) {
     enum { FEW_TASKS = 16, MOST_PIECES = 64, SWEEP_ELEMENTS = 1 << 18, SWEEP_SLOTS = 4096 };
@@ -185,7 +187,7 @@ tn_schedule tn_schedule_choose_split(const tn_grouping *p, const tn_group *g, ui
     fold_space f = measure_space(p, &g->space, merged);
     *cut_axis = f.cut_axis;
     s.fold_lanes = f.fold_lanes;
-    if (f.work < 8 * TASK_ELEMENTS || f.work == INT64_MAX / 4) return s;
+    if (f.folded == 1 || f.work < 8 * TASK_ELEMENTS || f.work == INT64_MAX / 4) return s;
     if (!s.fold_lanes) s.unroll = tn__strip_vectors(p, g, s.lanes, f.strip);
     int64_t width = (int64_t)s.lanes * s.unroll, tasks = f.rows, outer = f.rows / f.inner;
     if (!s.fold_lanes) tasks = f.rows / f.strip * ((f.strip + width - 1) / width);
