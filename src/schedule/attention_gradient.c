@@ -9,6 +9,7 @@ typedef struct collector {
     tn_attention_gradient *y;
     uint8_t *inside; /* per node: depends on a source, views included */
     uint8_t *source; /* per node */
+    uint8_t *live;   /* per node: an output depends on it */
 } collector;
 
 static tn_node node_of(const tn_graph *g, tn_value v) {
@@ -35,20 +36,33 @@ static bool is_score_fold(const tn_graph *g, tn_node n) {
            a->acc == tn_graph_type(g, info->out)->dtype;
 }
 
-/* Marks what depends on the sources, and lists the products that read it; false when anything else does. */
+/* What an output depends on: only that has memory. */
+static uint8_t *find_live(const tn_graph *g, tn_arena *arena) {
+    uint8_t *live = TN_NEW_N(arena, uint8_t, g->nodes.len);
+    for (uint32_t i = 0; i < g->outputs.len; i++) live[node_of(g, g->outputs.data[i].value)] = true;
+    for (tn_node n = g->nodes.len; n-- > 0;) {
+        const tn_node_info *info = tn_graph_node(g, n);
+        for (uint32_t i = 0; live[n] && i < info->in_count; i++)
+            live[node_of(g, info->in[i])] = true;
+    }
+    return live;
+}
+
+/* Marks what depends on the sources, and lists the products that read it; false when anything else does, or
+ * a product is not needed. */
 static bool mark_inside(collector *c) {
     const tn_graph *g = c->g;
     c->y->products.len = 0;
     for (tn_node n = 0; n < g->nodes.len; n++) {
         const tn_node_info *info = tn_graph_node(g, n);
-        uint32_t which, reads = inside_operands(c, info, &which);
+        uint32_t which = 0, reads = inside_operands(c, info, &which);
         c->inside[n] = c->source[n];
         if (!reads) continue;
         if (c->source[n]) return false;
         if (n == c->y->x->product) {
             if (reads != 1 || which != 0) return false;
         } else if (info->op == TN_OP_dot) {
-            if (reads != 1) return false;
+            if (reads != 1 || !c->live[n]) return false;
             tn_score_product product = {n, which, false, TN_NO_VALUE};
             tn_vec_push(c->p->arena, &c->y->products, product);
         } else if (tn__is_score_work(g, n) || is_score_fold(g, n)) {
@@ -170,6 +184,7 @@ tn_attention_gradient *tn_attention_gradient_find(const tn_grouping *p,
     collector c = {.p = p, .g = p->graph, .y = TN_NEW(p->arena, tn_attention_gradient)};
     c.inside = TN_NEW_N(p->arena, uint8_t, c.g->nodes.len);
     c.source = TN_NEW_N(p->arena, uint8_t, c.g->nodes.len);
+    c.live = find_live(c.g, p->arena);
     *c.y = (tn_attention_gradient){.x = x};
     c.source[x->score] = true;
     for (uint32_t sources = 1; sources <= MOST_SOURCES; sources++) {
