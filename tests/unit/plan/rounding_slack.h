@@ -176,11 +176,23 @@ static inline bool slack_is_finite(const tn_array *a) {
     return true;
 }
 
-/* Any number, another one in each run and element: what is sorted by such has any order. */
-static inline double slack_anything(slack_run *r) {
-    static const double anything[] = {NAN, INFINITY, 0, -INFINITY, 1, -1};
-    uint64_t random = test_random(&r->seed) >> 33;
-    return anything[(random + (uint64_t)r->number) % TN_COUNT(anything)];
+/* Which of SLACK_RUNS choices is an element's in this run: the same for all in half of the runs, in the others
+ * one of its own, as what is sorted by such has any order. */
+static inline uint32_t slack_turn(const slack_run *r, int64_t element) {
+    uint64_t turn = (uint64_t)r->number;
+    if (r->number >= SLACK_RUNS / 2) turn += tn_hash64(&element, sizeof element);
+    return (uint32_t)(turn % SLACK_RUNS);
+}
+
+static inline double slack_anything(const slack_run *r, int64_t element) {
+    static const double anything[SLACK_RUNS] = {NAN, INFINITY, -INFINITY, 0, 1, -1, 1e30, -1e30};
+    return anything[slack_turn(r, element)];
+}
+
+static inline tn_cell slack_any_integer(slack_run *r, tn_dtype dtype, int64_t element) {
+    uint32_t turn = slack_turn(r, element);
+    if (turn < 2) return turn ? tn_cell_lowest(dtype) : tn_cell_highest(dtype);
+    return tn_cell_of_int(dtype, (int64_t)test_random(&r->seed));
 }
 
 static inline void slack_move(slack_run *r, tn_array *y, int64_t i, double by) {
@@ -232,7 +244,7 @@ static inline void slack_sum(slack_run *r, const tn_graph *g, tn_node node, cons
         for (size_t k = 0; k < TN_COUNT(reorders); k++)
             undefined |= reorders[k].data && !(tn_array_get(&reorders[k], i).f == 0);
         if (undefined)
-            tn_array_set(y, i, tn_cell_of(y->dtype, slack_anything(r)));
+            tn_array_set(y, i, tn_cell_of(y->dtype, slack_anything(r, i)));
         else if (terms == 0 && tn_array_get(y, i).f == 0)
             tn_array_set(y, i, tn_cell_of(y->dtype, r->number & 1 ? 0.0 : -0.0));
         else
@@ -251,7 +263,7 @@ static inline void slack_product(slack_run *r, const tn_graph *g, tn_node node, 
     for (int64_t i = 0; i < tn_array_count(y); i++) {
         if (!high.data || !low.data || !(tn_array_get(&high, i).f < much(acc)) ||
             !(tn_array_get(&low, i).f > little(acc)))
-            tn_array_set(y, i, tn_cell_of(y->dtype, slack_anything(r)));
+            tn_array_set(y, i, tn_cell_of(y->dtype, slack_anything(r, i)));
         else
             slack_move(r, y, i,
                        terms * last_place(acc) * fabs(tn_array_get(y, i).f) + slack_rounding(y, i));
@@ -261,11 +273,12 @@ static inline void slack_product(slack_run *r, const tn_graph *g, tn_node node, 
 /* The bits of what is not a number. */
 static inline void slack_bits(slack_run *r, const tn_array *in, tn_array *y) {
     if (!tn_dtype_is_float(in->dtype)) return;
+    bool is_float = tn_dtype_is_float(y->dtype);
     for (int64_t i = 0; i < tn_array_count(y); i++)
         if (isnan(tn_array_get(in, i).f))
             tn_array_set(y, i,
-                         tn_dtype_is_float(y->dtype) ? tn_cell_of(y->dtype, slack_anything(r))
-                                                     : tn_cell_of_int(y->dtype, r->number & 3));
+                         is_float ? tn_cell_of(y->dtype, slack_anything(r, i))
+                                  : slack_any_integer(r, y->dtype, i));
 }
 
 /* ---- graphs --------------------------------------------------------------------------------- */
