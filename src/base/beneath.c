@@ -122,9 +122,11 @@ static tn_status refuse(const char *path, int why, tn_error *err) {
     return tn_error_set(err, absent ? TN_NOT_FOUND : TN_IO, "%s: %s", path, strerror(why));
 }
 
-static tn_status map_single(tn_file_map *m, int fd, const char *path, tn_error *err) {
+static tn_status map_single(tn_file_map *m, int fd, const char *path, unsigned flags,
+                            tn_error *err) {
     struct stat st;
-    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink > 1)
+    bool shared = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink > 1;
+    if (shared && !(flags & TN_BENEATH_SHARED))
         return tn_error_set(err, TN_INVALID,
                             "%s: the file has %lu names (hard links) and may be one of another "
                             "folder; put a copy in its place",
@@ -152,7 +154,7 @@ tn_status tn_file_map_beneath(tn_file_map *m, const char *folder, const char *na
         why = errno;
     }
     if (at >= 0) close(at);
-    tn_status status = fd < 0 ? refuse(path, why, err) : map_single(m, fd, path, err);
+    tn_status status = fd < 0 ? refuse(path, why, err) : map_single(m, fd, path, flags, err);
     if (fd >= 0) close(fd);
     return status;
 }

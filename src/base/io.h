@@ -20,10 +20,12 @@ enum {
     /* A file may be a link to "../../blobs/HASH", as in the Hugging Face hub's cache, from its folder or one or
      * two below. */
     TN_BENEATH_HUB = 1,
+    /* A file may have further names (hard links), which package managers give what they install. */
+    TN_BENEATH_SHARED = 2,
 };
 /* A file that another file names: `name`, relative, beneath `folder` ("": the current one) and nowhere else,
  * whoever made the folder. So no step of the name is "..", none is a symbolic link, the file is regular and
- * has no second name (hard links reach other folders). Nothing blocks. */
+ * has no second name (hard links reach other folders), unless flags allow it. Nothing blocks. */
 tn_status tn_file_map_beneath(tn_file_map *m, const char *folder, const char *name, unsigned flags,
                               tn_error *err);
 /* The absolute path of an existing file, through all links but that of the hub's cache, whose neighbours lie

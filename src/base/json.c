@@ -60,6 +60,7 @@ json_t *tn_json_parse(const void *text, size_t size, size_t limit, size_t flags,
                       json_error_t *why) {
     if (!limit && (!tn_size_mul(size, 2, &limit) || !tn_size_add(limit, (size_t)16 << 20, &limit)))
         limit = SIZE_MAX;
+    if (!text) text = ""; /* a map of no bytes */
     if (tn_json_memory(text, size) <= limit) return json_loadb(text, size, flags, why);
     say(why, 1, "<buffer>", "its values would take more memory than twice its size and 16 MiB");
     return NULL;
@@ -74,7 +75,7 @@ json_t *tn_json_read(const char *path, size_t flags, json_error_t *why) {
         say(why, -1, path, text);
         return NULL;
     }
-    json_t *root = tn_json_parse(map.data ? (const void *)map.data : "", map.size, 0, flags, why);
+    json_t *root = tn_json_parse(map.data, map.size, 0, flags, why);
     tn_file_map_close(&map);
     return root;
 }

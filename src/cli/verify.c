@@ -61,9 +61,22 @@ static tn_status ops_guarded(void *argument, tn_error *err) {
     return list_ops(x->k, &x->map, &x->scratch, err);
 }
 
+/* `path` is the folder's and a name in it: whoever made the folder must not lead out of it. */
+static tn_status map_inside(const checker *k, const char *path, tn_file_map *m, tn_error *err) {
+    return tn_file_map_beneath(m, k->folder, path + strlen(k->folder) + 1,
+                               TN_BENEATH_SHARED | TN_BENEATH_HUB, err);
+}
+
+static tn_status check_inside(const checker *k, const char *path, tn_error *err) {
+    tn_file_map m;
+    TN_CHECK(map_inside(k, path, &m, err));
+    tn_file_map_close(&m);
+    return TN_OK;
+}
+
 static void find_ops(checker *k, const char *model_path) {
     ops_args x = {.k = k};
-    if (tn_file_map_open(&x.map, model_path, NULL) != TN_OK) return;
+    if (map_inside(k, model_path, &x.map, NULL) != TN_OK) return;
     tn_arena_init(&x.scratch, tn_allocator_system());
     x.scratch.limit = tn_onnx_memory_limit(x.map.size);
     if (tn_guard(ops_guarded, &x, NULL) != TN_OK) k->v->ops.len = 0;
@@ -77,7 +90,10 @@ static void choose_tolerance(checker *k) {
     cli_tolerance *t = &k->tolerance;
     *t = (cli_tolerance){1e-3, 1e-7, o->max_ulp};
     const char *path = tn_arena_printf(k->arena, "%s/data.json", k->folder);
-    json_t *data = tn_json_read(path, 0, NULL), *number;
+    tn_file_map map;
+    if (map_inside(k, path, &map, NULL) != TN_OK) map = (tn_file_map){0};
+    json_t *data = tn_json_parse(map.data, map.size, 0, 0, NULL), *number;
+    tn_file_map_close(&map);
     if ((number = json_object_get(data, "rtol")) && json_is_number(number))
         t->rtol = json_number_value(number);
     if ((number = json_object_get(data, "atol")) && json_is_number(number))
@@ -152,6 +168,7 @@ static tn_status read_value(checker *k, const char *path, bool output, const cli
                             int number, value *values, tn_error *err) {
     const cli_unit *unit = (uint32_t)number < units->len ? &units->data[number] : NULL;
     value v = {.has = true};
+    TN_CHECK(check_inside(k, path, err));
     if (unit && unit->is_compound) {
         TN_CHECK(tn_import_compound_pb(path, unit->compound.kind, k->arena, &v.value, err));
     } else {
@@ -324,7 +341,8 @@ static tn_status check_folder(checker *k, tn_error *err) {
     k->model_path = tn_arena_printf(k->arena, "%s/model.onnx", k->folder);
     find_ops(k, k->model_path);
     choose_tolerance(k);
-    if (open_model(k, err) != TN_OK) return fail(k, "model", err);
+    if (check_inside(k, k->model_path, err) != TN_OK || open_model(k, err) != TN_OK)
+        return fail(k, "model", err);
     cli_list sets = list_files(k, k->folder, "test_data_set_", "");
     if (sets.count == 0) {
         tn_error_set(err, TN_NOT_FOUND, "%s: no test_data_set_* folder", k->folder);

@@ -178,7 +178,7 @@ ONNX = [
     ("constant_of_shape_negative", sized("ConstantOfShape", [-1], "s"), "its shape has size -1 at axis 0"),
     ("range_0", model(ints("a", [0], []) + ints("s", [0], []) + node("Range", "a a s", "y")), "its delta is 0"),
     ("range_overflow", model(ints("a", [LEAST], []) + ints("b", [MOST], []) + ints("s", [1], []) +
-                             node("Range", "a b s", "y")), "output 'y' is declared as f32 but computed as i64"),
+                             node("Range", "a b s", "y"), kind=INT64), "value 'y' is too large:"),
     ("range_nan", model(floats("a", [NAN], []) + floats("s", [1.0], []) + node("Range", "a a s", "y")), "a range from nan to nan in steps of 1"),
     ("one_hot_negative", model(ints("i", [0]) + ints("d", [-4], []) + floats("v", [0, 1]) +
                                node("OneHot", "i d v", "y")), "its depth is -4"),
@@ -250,7 +250,8 @@ ONNX = [
     ("center_crop", sized("CenterCropPad", [MOST, MOST]), "value 'y' is too large:"),
     ("bernoulli_dtype", one("Bernoulli", dtype=99), "attribute 'dtype': 99 is not an element type of ONNX"),
     ("cast_dtype", one("Cast", to=-1), "attribute 'to': -1 is not an element type of ONNX"),
-    ("multinomial_huge", one("Multinomial", sample_size=PETA), "output 'y' is declared as f32 but computed as i32"),
+    ("multinomial_huge", model(node("Multinomial", "x", "y", sample_size=PETA), kind=INT32), "out of memory: activations take"),
+    ("multinomial_negative", model(node("Multinomial", "x", "y", sample_size=-1), kind=INT32), "there are -1 samples"),
     # Sizes of zero and scalars run.
     ("zero_matmul", model(floats("w", [], [0, 3]) + node("MatMul", "x w", "y"), (("x", [2, 0]),)), None),
     ("zero_rows", model(WEIGHT + node("Gemm", "x w", "y", transB=1), (("x", [0, 3]),)), None),
@@ -272,7 +273,7 @@ ONNX = [
     ("scalar_gather", one("Gather", "x i", ints("i", [0], []), (("x", []),)), "axis 0 is out of range for rank 0"),
     ("integer_division", model(field(5, tensor("a", [3], INT32, struct.pack("<3i", 1, -(1 << 31), 0))) +
                                field(5, tensor("b", [3], INT32, struct.pack("<3i", 0, -1, 0))) +
-                               node("Div", "a b", "y") + node("Mod", "a b", "z"), kind=INT32), None),
+                               node("Div", "a b", "d") + node("Mod", "a b", "m") + node("Add", "d m", "y"), kind=INT32), None),
     ("shift_64", model(field(5, tensor("a", [1], 13, struct.pack("<Q", 1))) +
                        field(5, tensor("b", [1], 13, struct.pack("<Q", 64))) +
                        node("BitShift", "a b", "y", direction="LEFT"), kind=13), None),
@@ -294,6 +295,9 @@ RUNS = [
                          node("ScatterND", "x j u", "y"), INDEX), [X, I(5)], "an index is out of range"),
     ("scatter_elements", model(node("Unsqueeze", "i q", "j") + ints("q", [1]) + floats("u", [1.0], [1, 1]) +
                                node("ScatterElements", "x j u", "y"), INDEX), [X, I(LEAST)], "an index is out of range"),
+    ("integer_division", model(node("Div", "a b", "d") + node("Mod", "a b", "m") + node("Add", "d m", "y"),
+                               (("a", ["N"], INT32), ("b", ["N"], INT32)), kind=INT32),
+     [npy("(4,)", "<i4", struct.pack("<4i", 1, -(1 << 31), 0, 7)), npy("(4,)", "<i4", struct.pack("<4i", 0, -1, 0, -7))], None),
     ("nan_index", model(node("Cast", "x", "i", to=INT64) + node("Gather", "t i", "y") + floats("t", [1.0, 2.0])),
      [npy("(2, 3)", "<f4", struct.pack("<6f", NAN, 1, 0, float("inf"), float("-inf"), 1e30))], "an index is out of range"),
 ]
@@ -393,5 +397,7 @@ SETTINGS = [
     ("zero", b'{"train":{"steps":"a\\u0000b"}}', "\\u0000 is not allowed without JSON_ALLOW_NUL near '\"a\\u0000b"),
     ("number", b'{"train":{"steps":1' + b"0" * 400 + b"}}", "too big integer"),
     ("real", b'{"train":{"steps":1e999}}', "real number overflow near '1e999'"),
-    ("negative", b'{"train":{"steps":-9223372036854775808}}', "no model; expected \"model\": {\"config\": \"resnet18\"}"),
+    ("negative", b'{"model":{"config":"mlp"},"data":{"path":"samples"},"train":{"steps":-9223372036854775808}}', "train.steps = -9223372036854775808; expected"),
+    ("batch_negative", b'{"model":{"config":"mlp"},"data":{"path":"samples","batch":-1},"train":{"steps":1}}', "data.batch = -1; expected"),
+    ("no_model", b'{"train":{"steps":1}}', "no model; expected \"model\": {\"config\": \"resnet18\"}"),
 ]

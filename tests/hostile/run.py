@@ -12,10 +12,13 @@ import subprocess
 import sys
 
 import files
+import folders
 import wire
 
 SECONDS = 10  # of the processor; of the clock ten times as many, on a machine that has other work
 SANITIZED = "--sanitized" in sys.argv  # slower, and without a bound of addresses
+if SANITIZED:  # as malloc of the C library does
+    os.environ["ASAN_OPTIONS"] = os.environ.get("ASAN_OPTIONS", "") + ":allocator_may_return_null=1"
 
 
 def limit():
@@ -36,8 +39,8 @@ class Tests:
         self.tenon = os.path.abspath(tenon)
         self.folder = os.path.abspath(folder)
         shutil.rmtree(self.folder, ignore_errors=True)
-        self.cases = []  # (what, arguments, words, name in the message)
-        for name in ("m/sub", "arrays", "weights", "settings", "runs", "set"):
+        self.cases = []  # (what, arguments, words, name in the message[, a file that it writes])
+        for name in ("m/sub", "arrays", "weights", "settings", "runs", "set", "programs", "machines", "outputs"):
             os.makedirs(os.path.join(self.folder, name))
 
     def write(self, name, data):
@@ -50,16 +53,21 @@ class Tests:
         self.cases.append((what, [str(a) for a in arguments], words, os.path.basename(path)))
 
     def run(self, case):
-        what, arguments, words, name = case
+        what, arguments, words, name, *written = case
         try:
             done = subprocess.run([self.tenon, *arguments], capture_output=True, timeout=10 * SECONDS,
                                   stdin=subprocess.DEVNULL, preexec_fn=limit, cwd=self.folder)
         except subprocess.TimeoutExpired:
             return what, "hangs", ""
         said = done.stderr.decode(errors="replace").strip()
+        said = said[max(said.rfind("tenon: error: "), 0) :]  # warnings stand before it
+        if arguments[0] == "verify" and not said:  # what fails is its result
+            said = "tenon: error: " + done.stdout.decode(errors="replace").strip()
         bad = None
         if done.returncode != (0 if words is None else 1):
             bad = f"status {done.returncode}"
+        elif not all(map(os.path.isfile, written)):
+            bad = "the file is not there"
         elif words is not None and (words not in said or not names(said, name) or not said.startswith("tenon: error: ")):
             bad = f"expected '{words}' of {name}"
         elif "assert" in said.lower() or "Sanitizer" in said or "bug" in said.lower().replace("debug", ""):
@@ -120,6 +128,7 @@ def collect(tenon, folder):
         path = t.write(f"settings/{name}.json", data)
         t.add(path, words, path, "train", path)
     add_folders(t)
+    folders.add_all(t)
     return t
 
 

@@ -301,6 +301,19 @@ static void test_absolute__keeps_links_of_the_hub(void **state) {
     free(root);
 }
 
+/* What package managers install has further names; symbolic links stay refused. */
+static void test_beneath__further_names_are_allowed_where_asked(void **state) {
+    (void)state;
+    tn_file_map m;
+    tn_error err = TN_ERROR_INIT;
+    lay_out();
+    assert_int_equal(tn_file_map_beneath(&m, path_of("m"), "hard", 0, &err), TN_INVALID);
+    assert_int_equal(tn_file_map_beneath(&m, path_of("m"), "hard", TN_BENEATH_SHARED, &err), TN_OK);
+    tn_file_map_close(&m);
+    assert_int_equal(tn_file_map_beneath(&m, path_of("m"), "link", TN_BENEATH_SHARED, &err),
+                     TN_INVALID);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
@@ -313,6 +326,7 @@ int main(void) {
         TEST(test_beneath__steps_agree_with_the_kernel),
         TEST(test_beneath__links_of_the_hub_are_followed_where_asked),
         TEST(test_absolute__keeps_links_of_the_hub),
+        TEST(test_beneath__further_names_are_allowed_where_asked),
         cmocka_unit_test(test_clock__never_goes_back),
         cmocka_unit_test(test_log__level_decides),
     };
