@@ -105,9 +105,13 @@ static tn_status sort_eval(tn_eval_call *e, tn_error *err) {
 }
 
 static tn_status top_k_eval(tn_eval_call *e, tn_error *err) {
-    (void)err;
     const tn_attrs_top_k *a = e->node->attrs;
     int axis = (int)a->axis;
+    int64_t missing = e->out[0].dim[axis] - e->in[0].dim[axis];
+    if (missing > 0)
+        return tn_error_set(err, TN_INVALID,
+                            "for these sizes it takes %lld elements more than its input has",
+                            (long long)missing);
     int64_t rows = tn_array_count(&e->out[0]) ? row_count(&e->in[0], axis) : 0;
     for (int64_t which = 0; which < rows; which++) {
         row r = row_of(&e->in[0], axis, which), best = row_of(&e->out[0], axis, which);

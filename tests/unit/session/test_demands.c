@@ -4,6 +4,7 @@
 
 #include "ir/builder.h"
 #include "ops/compose.h"
+#include "ops/eval.h"
 #include "session/session.h"
 
 enum { ROOM = 8 };
@@ -54,6 +55,25 @@ static void run_all(tn_model *m, bool bound) {
         run(s, bound ? ROOM : 2, 2, NULL);
     }
     tn_session_release(s);
+}
+
+/* The reference reads nothing either. */
+static void test_demands__of_the_reference(void **state) {
+    (void)state;
+    tn_arena arena;
+    tn_dims dims;
+    tn_error err = TN_ERROR_INIT;
+    float x[ROOM] = {5, 1, 2, 9};
+    int64_t n = 1, symbols[2] = {ROOM, 0};
+    tn_array out[2], in[] = {{.dtype = TN_f32, .rank = 1, .dim = {ROOM}, .data = x},
+                             {.dtype = TN_i64, .data = &n}};
+    tn_arena_init(&arena, tn_allocator_system());
+    const tn_graph *g = make_graph(&arena, &dims, true, &err);
+    assert_int_equal(tn_eval_graph(g, in, symbols, out, &arena, &err), TN_INVALID);
+    assert_non_null(strstr(err.message, "it takes 1 elements more than its input has"));
+    n = 2;
+    check(tn_eval_graph(g, in, symbols, out, &arena, &err), &err);
+    tn_arena_deinit(&arena);
 }
 
 static void run_modes(bool bound) {
@@ -148,6 +168,7 @@ static void test_demands__of_branches(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_demands__of_the_reference),
         cmocka_unit_test(test_demands__of_sizes_that_inputs_bring),
         cmocka_unit_test(test_demands__of_sizes_that_a_run_binds),
         cmocka_unit_test(test_demands__of_branches),
