@@ -20,8 +20,7 @@ static inline double fuzz_work(const tn_graph *g, const int64_t *symbols);
 static inline double fuzz_inner_work(const tn_graph *g, const tn_node_info *n,
                                      const int64_t *symbols) {
     double work = 0, times = 1;
-    if (n->op == TN_OP_while) return INFINITY;     /* nothing tells its end */
-    if (n->op == TN_OP_bind_size) return INFINITY; /* symbols are the run's, not chosen here */
+    if (n->op == TN_OP_while) return INFINITY; /* nothing tells its end */
     if (n->op == TN_OP_scan)
         times = (double)tn_dim_eval(g->dims, ((const tn_attrs_scan *)n->attrs)->length, symbols);
     for (const tn_field *f = tn_op_info_of(n->op)->fields; f->kind != TN_FIELD_END; f++)
@@ -52,6 +51,17 @@ static inline double fuzz_work(const tn_graph *g, const int64_t *symbols) {
     return work;
 }
 
+/* The greatest value of each size that a run binds: memory is planned and work counted for it. */
+static inline void fuzz_run_symbols(const tn_graph *g, int64_t *out) {
+    for (tn_node i = 0; i < g->nodes.len; i++) {
+        const tn_node_info *n = tn_graph_node(g, i);
+        const tn_attrs_bind_size *a = n->attrs;
+        uint32_t symbol;
+        if (n->op == TN_OP_bind_size && tn_dim_is_symbol(g->dims, a->size, &symbol))
+            out[symbol] = tn_dim_eval(g->dims, a->bound, out);
+    }
+}
+
 /* Small sizes within the symbols' bounds. */
 static inline bool fuzz_symbols(const tn_graph *g, int64_t *out) {
     if (g->dims->symbols.len > FUZZ_MOST_SYMBOLS) return false;
@@ -61,6 +71,7 @@ static inline bool fuzz_symbols(const tn_graph *g, int64_t *out) {
         out[i] = (TN_MAX(s->lo, 2) + step - 1) / step * step;
         if (out[i] > s->hi) out[i] = s->lo;
     }
+    fuzz_run_symbols(g, out);
     return true;
 }
 

@@ -43,19 +43,18 @@ tn_dim tn_o_bind_size(tn_o *o, tn_value length, tn_value from, const char *name,
 }
 
 /* places[c] = i for the element i that is the c-th to be kept: scattered to where their count leads. */
-static tn_onnx_selection select_flags(tn_o *o, tn_value flags, tn_value from) {
+static tn_onnx_selection select_flags(tn_o *o, tn_value flags, tn_value from, tn_dim most) {
     tn_builder *b = o->b;
-    tn_dim all = tn_b_dim(b, flags, 0);
-    tn_shape row = {.rank = 1, .dim = {all}};
+    tn_shape row = {.rank = 1, .dim = {tn_b_dim(b, flags, 0)}}, kept = {.rank = 1, .dim = {most}};
     tn_value ones = tn_b_cast(b, flags, TN_i64);
     tn_attrs_cumulative sum = {.kind = TN_REDUCE_sum, .exclusive = true};
     tn_value before = tn_b_node(b, TN_OP_cumulative, &ones, 1, &sum);
-    tn_value outside = tn_b_dim_value(b, all, TN_i64);
+    tn_value outside = tn_b_dim_value(b, most, TN_i64);
     tn_value index = tn_b_unsqueeze(b, tn_b_select(b, flags, before, outside), 1);
-    tn_value places = tn_b_scatter_nd(b, tn_b_full(b, TN_i64, &row, 0), index,
+    tn_value places = tn_b_scatter_nd(b, tn_b_full(b, TN_i64, &kept, 0), index,
                                       tn_b_iota(b, TN_i64, &row, 0), TN_INDEX_fill, TN_COMBINE_set);
     tn_onnx_selection s = {0, TN_NO_VALUE};
-    s.count = tn_o_bind_size(o, tn_b_sum(b, ones, (int[]){0}, 1, false), from, "selected", all);
+    s.count = tn_o_bind_size(o, tn_b_sum(b, ones, (int[]){0}, 1, false), from, "selected", most);
     s.places = tn_b_prefix(b, places, 0, s.count);
     return s;
 }
@@ -71,7 +70,7 @@ static tn_onnx_selection select_known(tn_o *o, const tn_array *mask) {
     return (tn_onnx_selection){kept, tn_b_constant(o->b, &places)};
 }
 
-tn_onnx_selection tn_o_select(tn_o *o, tn_value mask, int decider) {
+tn_onnx_selection tn_o_select(tn_o *o, tn_value mask, const tn_dim *most, int decider) {
     const tn_onnx_selection none = {0, TN_NO_VALUE};
     tn_onnx_importer *im = o->scope->im;
     tn_array array;
@@ -93,7 +92,7 @@ tn_onnx_selection tn_o_select(tn_o *o, tn_value mask, int decider) {
     tn_shape s = tn_b_type(o->b, mask).shape;
     tn_dim all = tn_shape_count(o->dims, &s);
     tn_value flags = tn_b_cast(o->b, tn_b_reshape_to(o->b, mask, 1, &all), TN_bool);
-    tn_onnx_selection made = select_flags(o, flags, mask);
+    tn_onnx_selection made = select_flags(o, flags, mask, most ? *most : all);
     tn_onnx_selected one = {mask, made.count, made.places};
     if (tn_o_ok(o)) tn_vec_push(im->scratch, &im->selections, one);
     return made;

@@ -44,8 +44,8 @@ tn_onnx_limits tn_onnx_value_limits(const tn_graph *g, tn_value v);
 tn_dim tn_onnx_smaller(tn_dims *t, tn_dim a, tn_dim b);
 tn_dim tn_onnx_larger(tn_dims *t, tn_dim a, tn_dim b);
 
-/* Of equal masks the same selection: so their sizes agree. A mask that is known gives constants. Where
+/* At most `most` elements are marked (NULL: all may be). Of equal masks the same selection: so their sizes agree. A mask that is known gives constants. Where
  * no size can be bound, the value of the node's input `decider` is asked for. */
-tn_onnx_selection tn_o_select(tn_o *o, tn_value mask, int decider);
+tn_onnx_selection tn_o_select(tn_o *o, tn_value mask, const tn_dim *most, int decider);
 
 #endif

@@ -182,7 +182,7 @@ static void import_non_zero(tn_o *o) {
     }
     tn_value x = tn_o_in(o, 0);
     tn_shape shape = tn_b_type(o->b, x).shape;
-    tn_onnx_selection s = tn_o_select(o, x, 0);
+    tn_onnx_selection s = tn_o_select(o, x, NULL, 0);
     if (tn_o_ok(o)) tn_o_out(o, 0, coordinates(o, &s, &shape));
 }
 
@@ -197,7 +197,7 @@ static void import_compress(tn_o *o) {
         tn_dim all = tn_shape_count(o->dims, &s);
         x = tn_b_reshape_to(o->b, x, 1, &all);
     }
-    tn_value places = tn_o_select(o, flags, 1).places;
+    tn_value places = tn_o_select(o, flags, NULL, 1).places;
     tn_o_out(o, 0, tn_b_gather_axis(o->b, x, places, axis, TN_INDEX_error));
 }
 

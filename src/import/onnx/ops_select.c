@@ -90,7 +90,7 @@ static distinct find_distinct(tn_o *o, tn_value rows) {
     tn_shape line = {.rank = 1, .dim = {count}};
     tn_value order = sorted_rows(o, rows);
     tn_value flags = begins(o, tn_b_gather_axis(b, rows, order, 0, TN_INDEX_clamp));
-    tn_onnx_selection s = tn_o_select(o, flags, 0);
+    tn_onnx_selection s = tn_o_select(o, flags, NULL, 0);
     tn_value number =
         tn_b_cumulative(b, TN_REDUCE_sum, tn_b_cast(b, flags, TN_i64), 0, false, false);
     number = tn_b_sub(b, number, tn_b_scalar_int(b, TN_i64, 1));
@@ -143,6 +143,21 @@ static tn_value scalar_input(tn_o *o, int i, tn_dtype dtype, double other, const
     return tn_b_cast(o->b, tn_b_reshape_to(o->b, v, 0, NULL), dtype);
 }
 
+/* How many boxes of a class are kept at most, as far as the number is known. */
+static tn_dim most_of_class(tn_o *o, tn_dim boxes) {
+    tn_onnx_number *most;
+    int64_t count, value;
+    if (!tn_o_has(o, 2)) return 0;
+    tn_known known;
+    if (o->b->graph->parent && !tn_o_known(o, 2, &known)) return boxes;
+    if (!tn_o_numbers(o, 2, "max_output_boxes_per_class", &count, &most) || count != 1)
+        return boxes;
+    tn_onnx_limits l = {.has_hi = true, .hi = most->size};
+    if (most->value != TN_NO_VALUE) l = tn_onnx_value_limits(o->b->graph, most->value);
+    if (!l.has_hi || (tn_dim_const_value(o->dims, l.hi, &value) && value > INT32_MAX)) return boxes;
+    return tn_onnx_smaller(o->dims, boxes, tn_onnx_larger(o->dims, l.hi, 0));
+}
+
 static void import_non_max_suppression(tn_o *o) {
     tn_builder *b = o->b;
     tn_suppression s = {.boxes = tn_o_in(o, 0),
@@ -156,8 +171,9 @@ static void import_non_max_suppression(tn_o *o) {
     tn_b_suppress_boxes(b, &s, &order, &kept);
     if (!tn_o_ok(o)) return;
     tn_shape all = tn_b_type(b, kept).shape;
-    tn_dim count = tn_shape_count(o->dims, &all);
-    tn_value places = tn_o_select(o, kept, 1).places;
+    tn_dim count = tn_shape_count(o->dims, &all), most = most_of_class(o, all.dim[2]);
+    most = tn_dim_mul(o->dims, tn_dim_mul(o->dims, all.dim[0], all.dim[1]), most);
+    tn_value places = tn_o_select(o, kept, &most, 1).places;
     tn_value boxes = tn_b_dim_value(b, all.dim[2], TN_i64);
     tn_value classes = tn_b_dim_value(b, all.dim[1], TN_i64);
     tn_value pair = tn_b_div(b, places, boxes);

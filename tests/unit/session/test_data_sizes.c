@@ -195,17 +195,25 @@ typedef struct detection {
     tn_buffer in[3];
 } detection;
 
-static void open_suppression(lab *l, detection *d) {
+static wire suppression(detection *d, bool known) {
     wire g = {.len = 0};
     wire_input(&g, "boxes", W_FLOAT, "N,B,4");
     wire_input(&g, "scores", W_FLOAT, "N,C,B");
-    wire_input(&g, "most", W_INT64, "1");
+    if (known)
+        wire_ints(&g, "most", 1, &d->most);
+    else
+        wire_input(&g, "most", W_INT64, "1");
     wire_add_node(&g, "NonMaxSuppression boxes scores most overlap score > y");
     wire overlap = wire_tensor("overlap", W_FLOAT, 0, NULL, &(float){0.5f}, 4);
     wire score = wire_tensor("score", W_FLOAT, 0, NULL, &(float){0.1f}, 4);
     wire_put(&g, 5, &overlap);
     wire_put(&g, 5, &score);
     wire_output(&g, "y", W_INT64, "K,3");
+    return g;
+}
+
+static void open_suppression(lab *l, detection *d) {
+    wire g = suppression(d, false);
     lab_open(l, &g);
     d->in[0] = (tn_buffer){.dtype = TN_f32, .rank = 3, .dim = {1, 4, 4}, .data = d->boxes};
     d->in[1] = (tn_buffer){.dtype = TN_f32, .rank = 3, .dim = {1, 2, 4}, .data = d->scores};
@@ -232,6 +240,23 @@ static void test_suppression__is_greedy_in_each_class(void **state) {
     assert_int_equal(out[0].dim[0], 0);
     assert_int_equal(out[0].dim[1], 3);
     lab_close(&l);
+}
+
+/* No more than are asked for of each class, however many boxes there are; a negative number asks for none. */
+static void test_suppression__bounds_its_result(void **state) {
+    (void)state;
+    static const struct {
+        int64_t most;
+        const char *shape;
+    } cases[] = {{1, "i64[min(selected,N*C*min(B,1)),3]"}, {-3, "i64[selected,3]"}};
+    for (size_t i = 0; i < TN_COUNT(cases); i++) {
+        imported one;
+        detection d = {.most = cases[i].most};
+        wire g = suppression(&d, true);
+        import_model_at(&one, &g, OPSET);
+        assert_string_equal(shape_text(&one, 0), cases[i].shape);
+        import_done(&one);
+    }
 }
 
 /* ---- refusals --------------------------------------------------------------------------------- */
@@ -273,6 +298,7 @@ int main(void) {
         cmocka_unit_test(test_unique__of_floats),
         cmocka_unit_test(test_unique__along_an_axis),
         cmocka_unit_test(test_suppression__is_greedy_in_each_class),
+        cmocka_unit_test(test_suppression__bounds_its_result),
         cmocka_unit_test(test_masks__that_differ_do_not_meet),
         cmocka_unit_test(test_branches__bind_no_sizes),
     };
