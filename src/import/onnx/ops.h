@@ -24,6 +24,8 @@ typedef struct tn_onnx_op {
     T(index)                                                                                       \
     T(select)                                                                                      \
     T(control)                                                                                     \
+    T(loop)                                                                                        \
+    T(scan)                                                                                        \
     T(sequence)                                                                                    \
     T(rnn)                                                                                         \
     T(quant)                                                                                       \

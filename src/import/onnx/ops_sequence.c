@@ -9,13 +9,50 @@ static void out_number(tn_o *o, tn_dtype dtype, int64_t value) {
     tn_o_out_known(o, 0, &k);
 }
 
-/* Input i as a place among `count`, counted from the front. */
-static int place(tn_o *o, int i, int count) {
+/* A position in a sequence: a place counted from the front, or a value of the run. */
+typedef struct position {
+    int at;
+    tn_value value; /* i64 scalar, from the front and checked; TN_NO_VALUE: it is known */
+} position;
+
+static bool of_one_type(tn_o *o, int n, tn_onnx_item *const *items) {
+    for (int i = 0; i < n; i++) {
+        if (items[i]->kind != TN_ITEM_TENSOR) return false;
+        tn_type x = tn_o_item_type(o, items[i]), y = tn_o_item_type(o, items[0]);
+        if (x.dtype != y.dtype || !tn_shape_equal(&x.shape, &y.shape)) return false;
+    }
+    return true;
+}
+
+/* Looked up among 0 … places - 1, which is an error of the run where the position is none of them. */
+static tn_value checked_value(tn_o *o, int i, int count, int places) {
+    tn_builder *b = o->b;
+    tn_shape line = {.rank = 1, .dim = {places}};
+    tn_value at = tn_b_cast(b, tn_b_reshape_to(b, tn_o_in(o, i), 0, NULL), TN_i64);
+    at = tn_b_wrap_index(b, at, count);
+    return tn_b_gather_axis(b, tn_b_iota(b, TN_i64, &line, 0), at, 0, TN_INDEX_error);
+}
+
+/* Input i as one of `places` positions in a sequence of `count`; data may decide between `n` items of one
+ * type. */
+static position place(tn_o *o, int i, int count, int places, int n, tn_onnx_item *const *items) {
+    tn_known known;
+    bool decided = tn_o_known(o, i, &known);
+    if (tn_o_ok(o) && !decided && count > 0 && of_one_type(o, n, items))
+        return (position){0, checked_value(o, i, count, places)};
     int64_t at = tn_o_need_int_value(o, i, "position");
-    if (tn_o_ok(o) && (at < -count || at >= count))
+    if (tn_o_ok(o) && (at < -count || at >= places))
         tn_o_fail(o, TN_INVALID, "position %lld of a sequence of %d", (long long)at, count);
-    if (!tn_o_ok(o)) return 0;
-    return (int)(at < 0 ? at + count : at);
+    if (!tn_o_ok(o)) return (position){0, TN_NO_VALUE};
+    return (position){(int)(at < 0 ? at + count : at), TN_NO_VALUE};
+}
+
+/* Which of two elements it is before the position, and which from there on. */
+static tn_onnx_item *choose(tn_o *o, tn_value at, int i, tn_onnx_item *before,
+                            tn_onnx_item *behind) {
+    tn_value is_before = tn_b_lt(o->b, tn_b_scalar_int(o->b, TN_i64, i), at);
+    tn_value x = tn_o_item_value(o, before), y = tn_o_item_value(o, behind);
+    return tn_o_item_of(o, tn_b_where(o->b, is_before, x, y));
 }
 
 static void import_construct(tn_o *o) {
@@ -33,8 +70,16 @@ static void import_at(tn_o *o) {
     int n;
     tn_onnx_item *const *items;
     if (!tn_o_sequence(o, 0, &n, &items)) return;
-    int at = place(o, 1, n);
-    if (tn_o_ok(o)) tn_o_out_item(o, 0, items[at]);
+    position p = place(o, 1, n, n, n, items);
+    if (!tn_o_ok(o)) return;
+    if (p.value == TN_NO_VALUE) {
+        tn_o_out_item(o, 0, items[p.at]);
+        return;
+    }
+    tn_value *all = TN_NEW_N(o->scratch, tn_value, n);
+    for (int i = 0; i < n; i++) all[i] = tn_b_unsqueeze(o->b, tn_o_item_value(o, items[i]), 0);
+    tn_value stack = tn_b_concat(o->b, all, n, 0);
+    tn_o_out(o, 0, tn_b_gather_axis(o->b, stack, p.value, 0, TN_INDEX_clamp));
 }
 
 static void import_length(tn_o *o) {
@@ -48,28 +93,45 @@ static void import_erase(tn_o *o) {
     tn_onnx_item *const *items;
     if (!tn_o_sequence(o, 0, &n, &items)) return;
     if (n == 0) tn_o_fail(o, TN_INVALID, "the sequence is empty");
-    int at = tn_o_has(o, 1) ? place(o, 1, n) : n - 1, kept = 0;
+    position p = {n - 1, TN_NO_VALUE};
+    if (tn_o_has(o, 1)) p = place(o, 1, n, n, n, items);
     if (!tn_o_ok(o)) return;
     tn_onnx_item **rest = TN_NEW_N(o->scratch, tn_onnx_item *, n);
-    for (int i = 0; i < n; i++)
-        if (i != at) rest[kept++] = items[i];
-    tn_o_out_sequence(o, 0, kept, rest);
+    for (int i = 0; i + 1 < n && tn_o_ok(o); i++)
+        rest[i] = p.value == TN_NO_VALUE ? items[i + (i >= p.at)]
+                                         : choose(o, p.value, i, items[i], items[i + 1]);
+    tn_o_out_sequence(o, 0, n - 1, rest);
+}
+
+/* Element i of n + 1 where the added one stands at a position that the run tells. */
+static tn_onnx_item *shifted(tn_o *o, tn_value at, int i, int n, tn_onnx_item *const *items,
+                             tn_onnx_item *added) {
+    tn_value here = tn_b_eq(o->b, tn_b_scalar_int(o->b, TN_i64, i), at);
+    tn_onnx_item *other = i == 0 ? items[0] : items[i - 1];
+    if (i > 0 && i < n) other = choose(o, at, i, items[i], items[i - 1]);
+    tn_value x = tn_o_item_value(o, added), y = tn_o_item_value(o, other);
+    return tn_o_item_of(o, tn_b_where(o->b, here, x, y));
 }
 
 static void import_insert(tn_o *o) {
     int n;
     tn_onnx_item *const *items;
     if (!tn_o_sequence(o, 0, &n, &items)) return;
-    int64_t at = tn_o_has(o, 2) ? tn_o_need_int_value(o, 2, "position") : n;
-    if (at < 0) at += n;
-    if (tn_o_ok(o) && (at < 0 || at > n))
-        tn_o_fail(o, TN_INVALID, "a position outside a sequence of %d", n);
     tn_onnx_item *added = tn_o_item(o, 1);
     if (tn_o_ok(o) && n >= TN_KNOWN_MAX)
         tn_o_fail(o, TN_UNSUPPORTED, "a sequence of more than %d elements", TN_KNOWN_MAX);
     if (!tn_o_ok(o)) return;
     tn_onnx_item **all = TN_NEW_N(o->scratch, tn_onnx_item *, n + 1);
-    for (int i = 0; i <= n; i++) all[i] = i < at ? items[i] : i == at ? added : items[i - 1];
+    for (int i = 0; i < n; i++) all[i] = items[i];
+    all[n] = added;
+    position p = {n, TN_NO_VALUE};
+    if (tn_o_has(o, 2)) p = place(o, 2, n, n + 1, n + 1, all);
+    if (!tn_o_ok(o)) return;
+    for (int i = 0; i <= n && tn_o_ok(o); i++)
+        all[i] = p.value != TN_NO_VALUE ? shifted(o, p.value, i, n, items, added)
+                 : i < p.at             ? items[i]
+                 : i == p.at            ? added
+                                        : items[i - 1];
     tn_o_out_sequence(o, 0, n + 1, all);
 }
 
