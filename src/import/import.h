@@ -36,6 +36,9 @@ typedef struct tn_import_options {
     /* For a look at a model's structure: external data that are not there are zeros, and sizes that computed
      * values decide have their upper bound. Such a graph is not to be run. */
     bool absent_data;
+    /* Numbers that follow from inputs of a few integers are asked for where a size that a run binds would do:
+     * for who computes with many members at once, whose sizes have to agree. */
+    bool specialize;
     uint64_t stream; /* xored into the keys of all random numbers; 0: those of the model */
 } tn_import_options;
 

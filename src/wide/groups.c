@@ -250,7 +250,7 @@ static tn_status make_guarded(void *argument, tn_error *err) {
     for (int i = 0; i < o->dim_count; i++)
         dims[i] = (tn_import_dim){o->dims[i].name, o->dims[i].value};
     tn_import_options options = {
-        .dims = dims, .dim_count = (uint32_t)o->dim_count, .weights = true};
+        .dims = dims, .dim_count = (uint32_t)o->dim_count, .weights = true, .specialize = true};
     x->files.options = &options;
     x->members = TN_NEW_N(&x->arena, tn_wide_member, x->count);
     for (int i = 0; i < x->count; i++) x->members[i] = x->entries[i].member;

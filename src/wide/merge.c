@@ -93,7 +93,7 @@ static tn_status merge_guarded(void *argument, tn_error *err) {
 static tn_status merge(void *context, const tn_import_options *options, tn_artifact *a,
                        tn_error *err) {
     tn_import_options with = *options;
-    with.weights = true;
+    with.weights = with.specialize = true;
     with.stream = ((const tn__wide_recipe *)context)->stream;
     tn__merging m = {.r = context, .options = &with, .a = a};
     bool ready = m.r->files && options->value_count == 0;

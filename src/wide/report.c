@@ -149,8 +149,10 @@ static tn_status import_bound(reporting *x, tn_error *err) {
 static tn_status report_guarded(void *argument, tn_error *err) {
     reporting *x = argument;
     const tn_model_options *o = &x->w->options.compile;
-    x->options = (tn_import_options){
-        .dims = dims_of(o, &x->m.a->arena), .dim_count = (uint32_t)o->dim_count, .weights = true};
+    x->options = (tn_import_options){.dims = dims_of(o, &x->m.a->arena),
+                                     .dim_count = (uint32_t)o->dim_count,
+                                     .weights = true,
+                                     .specialize = true};
     TN_CHECK(import_bound(x, err));
     TN_CHECK(tn__merge_carries(&x->m, &x->graph, &x->carries, err));
     x->out->own = x->m.shares.own;

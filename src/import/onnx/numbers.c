@@ -156,6 +156,8 @@ bool tn_o_numbers(tn_o *o, int i, const char *what, int64_t *count, tn_onnx_numb
         return tn_o_need_known(o, i, what, &known);
     *count = given ? known.count : line_count(o->b->graph, v);
     *at = TN_NEW_N(o->scratch, tn_onnx_number, *count);
+    if (!given && o->scope->im->options->specialize && tn_onnx_is_choice(o, v))
+        return tn_o_need_known(o, i, what, &known);
     for (int64_t k = 0; k < *count && tn_o_ok(o); k++)
         (*at)[k] = given ? (tn_onnx_number){known.at[k], TN_NO_VALUE} : number_at(o, v, k, 0);
     return tn_o_ok(o);

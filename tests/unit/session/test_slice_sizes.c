@@ -255,6 +255,28 @@ static void test_sizes__without_a_bound_are_bound_by_value(void **state) {
     }
 }
 
+/* Members of a wide model have one size: what an input decides is asked for. */
+static void test_sizes__are_bound_by_value_on_demand(void **state) {
+    (void)state;
+    imported i;
+    wire g = {.len = 0}, model;
+    const tn_import_options options = {.specialize = true};
+    wire_input(&g, "x", W_FLOAT, "S");
+    wire_input(&g, "n", W_INT64, "1");
+    wire_ints(&g, "zero", 1, (int64_t[]){0});
+    wire_add_node(&g, "Slice x zero n > y");
+    wire_output(&g, "y", W_FLOAT, "?");
+    model = wire_model(&g, OPSET);
+    import_bytes(&i, model.at, model.len, &options);
+    assert_int_equal(i.status, TN_OK);
+    assert_null(i.import.graph);
+    assert_string_equal(i.import.need_values.data[0], "n");
+    import_done(&i);
+    import_bytes(&i, model.at, model.len, NULL);
+    assert_string_equal(shape_text(&i, 0), "f32[min(length,S)]");
+    import_done(&i);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_slice__clamps_what_data_say),
@@ -262,6 +284,7 @@ int main(void) {
         cmocka_unit_test(test_slice__from_a_computed_place),
         cmocka_unit_test(test_counts__shape_what_is_made),
         cmocka_unit_test(test_pad__to_a_length),
+        cmocka_unit_test(test_sizes__are_bound_by_value_on_demand),
         cmocka_unit_test(test_sizes__without_a_bound_are_bound_by_value),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
