@@ -1,7 +1,7 @@
 /* Schedule records of the lowerings that move data or split folds. See record.h. */
 #include "schedule/record.h"
 
-enum { TASK_ELEMENTS = 16384, LEAST_NARROW = 4 };
+enum { TASK_ELEMENTS = 16384, LEAST_NARROW = 4, MOST_TESTED = 32 };
 
 static int64_t product(const tn_grouping *p, const tn_dim *d, int count) {
     int64_t all = 1;
@@ -20,8 +20,9 @@ bool tn_schedule_streams(const tn_grouping *p, tn_value v, int64_t least) {
     return product(p, t->shape.dim, t->shape.rank) >= least / (int64_t)tn_dtype_size(t->dtype);
 }
 
-/* Segments shorter than a vector are as well tested for lane by lane, where such loads have masks:
- * measured for planes of 14×14 bytes, tests take five times as long as copies. */
+/* Segments shorter than a vector are as well tested for lane by lane, where such loads have masks, unless
+ * each element would be tested for many: measured for planes of 14×14 bytes, tests take five times as long as
+ * copies. */
 tn_schedule tn_schedule_choose_place(const tn_grouping *p, const tn_group *g, uint32_t vector_bytes,
                                      int axis) {
     tn_schedule s = {.lanes = TN_MAX(4, vector_bytes / 4), .unroll = 4, .rows_per_task = 1};
@@ -30,7 +31,8 @@ tn_schedule tn_schedule_choose_place(const tn_grouping *p, const tn_group *g, ui
     int64_t segments = n->op == TN_OP_concat ? n->in_count : 2;
     int64_t row = product(p, shape->dim + axis, shape->rank - axis);
     bool narrow = tn_dtype_size(tn_graph_type(p->graph, n->out)->dtype) < 4;
-    if (row / segments < (narrow ? LEAST_NARROW : s.lanes)) return s;
+    bool few = segments <= MOST_TESTED;
+    if (few && row / segments < (narrow ? LEAST_NARROW : s.lanes)) return s;
     s.shape = TN_SHAPE_PLACE;
     s.pieces = TN_MAX(1, row / TASK_ELEMENTS);
     s.rows_per_task = TN_MAX(1, TASK_ELEMENTS / row);
