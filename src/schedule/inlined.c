@@ -2,6 +2,10 @@
  * reader. */
 #include "schedule/group_inner.h"
 
+enum {
+    MOST_TESTED = 32
+}; /* operands of a concat whose reader tests for each element in which it lies */
+
 /* Moves elements only. A barrier is one whose operand is not recomputed (see find_readers). */
 static bool is_view(const tn_graph *g, tn_node n) {
     const tn_lower *l = tn__lower_of(g, n);
@@ -136,6 +140,7 @@ static bool is_inlined(const tn_grouping *p, tn_node n, const reader *r) {
     tn_op op = g->nodes.data[n].op;
     if (tn__is_stored_weight(p, n)) return true;
     if (op == TN_OP_random_bits && r->mainloop) return false; /* a hundred operations an element */
+    if (op == TN_OP_concat && tn_graph_node(g, n)->in_count > MOST_TESTED) return false;
     if (r->product && (op == TN_OP_pad || op == TN_OP_concat))
         return r->count == 1 && r->which == 0 && is_thin_pad(p, n) &&
                tn_graph_node(g, r->node)->in[0] == tn_graph_node(g, n)->out &&

@@ -296,6 +296,7 @@ RUNS = [
     ("scatter_elements", model(node("Unsqueeze", "i q", "j") + ints("q", [1]) + floats("u", [1.0], [1, 1]) +
                                node("ScatterElements", "x j u", "y"), INDEX), [X, I(LEAST)], "an index is out of range"),
     ("concat_many", model(node("Concat", "x " * 1000, "y", axis=0)), [X], None),
+    ("concat_read", model(node("Concat", "x " * 600, "c", axis=0) + node("Transpose", "c", "t") + node("Relu", "t", "y")), [X], None),
     ("integer_division", model(node("Div", "a b", "d") + node("Mod", "a b", "m") + node("Add", "d m", "y"),
                                (("a", ["N"], INT32), ("b", ["N"], INT32)), kind=INT32),
      [npy("(4,)", "<i4", struct.pack("<4i", 1, -(1 << 31), 0, 7)), npy("(4,)", "<i4", struct.pack("<4i", 0, -1, 0, -7))], None),
