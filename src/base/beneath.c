@@ -71,7 +71,6 @@ static int open_without_links(int folder, const char *name, uint64_t beneath) {
  * snapshots/REVISION, or a folder or two below, up to "blobs/" and the hash of its contents in hex. Or false. */
 static bool is_hub_link(int folder, const char *name, char blob[256]) {
     static const char hex[] = "0123456789abcdef", blobs[] = "blobs/";
-    if (strchr(name, '/')) return false;
     ssize_t len = readlinkat(folder, name, blob, 255);
     if (len < 0 || len == 255) return false;
     blob[len] = 0;
@@ -111,6 +110,20 @@ tn_status tn_file_absolute(const char *path, char **out, tn_error *err) {
     return tn_error_set(err, status, "%s: %s", path, strerror(why));
 }
 
+/* What such a link in `folder` or beneath it leads to; -1 and errno: ELOOP where it is none. */
+static int open_hub_link(int folder, const char *name) {
+    char blob[256], parent[512] = ".";
+    const char *slash = strrchr(name, '/');
+    bool fits = !slash || (size_t)(slash - name) < sizeof parent;
+    if (slash && fits) snprintf(parent, sizeof parent, "%.*s", (int)(slash - name), name);
+    int at = fits ? open_without_links(folder, parent, RESOLVE_BENEATH) : -1;
+    bool hub = at >= 0 && is_hub_link(at, slash ? slash + 1 : name, blob);
+    int fd = hub ? open_without_links(at, blob, 0) : -1, why = hub ? errno : ELOOP;
+    if (at >= 0) close(at);
+    errno = why;
+    return fd;
+}
+
 static tn_status refuse(const char *path, int why, tn_error *err) {
     if (why == EXDEV || why == ELOOP)
         return tn_error_set(
@@ -136,7 +149,7 @@ static tn_status map_single(tn_file_map *m, int fd, const char *path, unsigned f
 
 tn_status tn_file_map_beneath(tn_file_map *m, const char *folder, const char *name, unsigned flags,
                               tn_error *err) {
-    char blob[256], path[512]; /* for messages */
+    char path[512]; /* for messages */
     size_t len = strlen(folder);
     *m = (tn_file_map){0};
     snprintf(path, sizeof path, "%s%s%.200s", folder, len && folder[len - 1] != '/' ? "/" : "",
@@ -148,9 +161,8 @@ tn_status tn_file_map_beneath(tn_file_map *m, const char *folder, const char *na
                             name);
     int at = open(len ? folder : ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
     int fd = at < 0 ? -1 : open_without_links(at, name, RESOLVE_BENEATH), why = errno;
-    if (fd < 0 && at >= 0 && why == ELOOP && flags & TN_BENEATH_HUB &&
-        is_hub_link(at, name, blob)) {
-        fd = open_without_links(at, blob, 0);
+    if (fd < 0 && at >= 0 && why == ELOOP && flags & TN_BENEATH_HUB) {
+        fd = open_hub_link(at, name);
         why = errno;
     }
     if (at >= 0) close(at);

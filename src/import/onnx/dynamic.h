@@ -23,16 +23,18 @@ typedef struct tn_onnx_number {
     tn_value value; /* i64 scalar */
 } tn_onnx_number;
 
-/* A size in 0 … bound that the i64 scalar `length` tells when the model runs; `from` is what it is
- * counted in, which is asked for where the size has to be known. */
-/* Of equal lengths it is the same size. */
+/* A size in 0 … bound that the i64 scalar `length` tells when the model runs, the same of equal lengths; `from`
+ * is what it is counted in, which is asked for where the size has to be known. */
 tn_dim tn_o_bind_size(tn_o *o, tn_value length, tn_value from, const char *name, tn_dim bound);
 
 /* The elements of input i, a scalar or vector of integers: each as a size where it is one. Asks for the
  * input's value where no size can be bound. `what` names its role ("shape"). */
 bool tn_o_numbers(tn_o *o, int i, const char *what, int64_t *count, tn_onnx_number **at);
-/* As tn_o_need_known, but what data decide becomes a size that the run binds, if a bound is known. */
-bool tn_o_need_sizes(tn_o *o, int i, const char *what, tn_known *out);
+/* As tn_o_need_known, but what data decide becomes a size that the run binds, if a bound is known and, where
+ * `negative` numbers have a meaning, it cannot be one. */
+bool tn_o_need_sizes(tn_o *o, int i, const char *what, bool negative, tn_known *out);
+/* Whether a program for each value of `v`, which small inputs decide, is better than memory for a large bound. */
+bool tn_onnx_is_better_known(tn_o *o, tn_value v, tn_dim bound);
 /* A number of input i as a size; it is asked for where it has no bound. In 0 … `most` by what the operator
  * demands (NULL: nothing does). */
 tn_dim tn_o_number_size(tn_o *o, int i, const char *what, tn_onnx_number number,

@@ -1,8 +1,8 @@
 /* Limits of whole numbers, from how they are computed. See dynamic.h.
  *
  * Interval arithmetic backwards through the graph, within a budget of nodes. What it finds sizes memory;
- * a value beyond it ends the run with an error (bind_size), so wrapped integers and rounded floats need no
- * care here. */
+ * a value beyond it ends the run with an error (bind_size), so rounded floats and wrapped integers of 32 bits
+ * and more need no care here. Narrower ones wrap at numbers that are common. */
 #include "import/onnx/dynamic.h"
 
 #include <math.h>
@@ -97,7 +97,6 @@ static limits negative(search *s, limits a) {
     return from_to(s->dims, l.lo, tn_dim_const(s->dims, -a.lo));
 }
 
-/* a - b, with the sizes in b where they are exact */
 static limits difference(search *s, limits a, limits b) {
     return sum_of(s, a, negative(s, b));
 }
@@ -273,6 +272,16 @@ static limits of_node(search *s, const tn_node_info *n, tn_value v) {
     }
 }
 
+/* What may not fit a narrow type may be any of its numbers. */
+static limits fit(search *s, limits l, tn_dtype dtype) {
+    int bits = tn_dtype_bits(dtype);
+    if (!tn_dtype_is_integer(dtype) || bits >= 32) return l;
+    bool sign = !tn_dtype_is_unsigned(dtype);
+    int64_t lo = sign ? -((int64_t)1 << (bits - 1)) : 0, hi = lo + ((int64_t)1 << bits) - 1;
+    if (l.lo >= lo && l.has_hi && tn_dim_hi(s->dims, l.hi) <= hi) return l;
+    return from_to(s->dims, lo, tn_dim_const(s->dims, hi));
+}
+
 static limits find(search *s, tn_value v) {
     tn_dtype dtype = tn_graph_type(s->g, v)->dtype;
     if (dtype == TN_bool) return from_to(s->dims, 0, 1);
@@ -280,6 +289,7 @@ static limits find(search *s, tn_value v) {
     s->depth++;
     limits l = of_node(s, tn_graph_producer(s->g, v), v);
     s->depth--;
+    l = fit(s, l, dtype);
     if (tn_dtype_is_unsigned(dtype) && l.lo < 0) l = (limits){.lo = 0};
     return l;
 }

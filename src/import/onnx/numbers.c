@@ -1,7 +1,12 @@
 /* Numbers that decide shapes, one by one: known as sizes, or computed from data. See dynamic.h. */
 #include "import/onnx/dynamic.h"
 
-enum { MOST_STEPS = 64, MOST_DEPTH = 6 };
+enum {
+    MOST_STEPS = 64,
+    MOST_DEPTH = 6,
+    MOST_ROOM =
+        1 << 24, /* elements for which memory is kept rather than a program made for each number */
+};
 
 /* An element of a vector, or a scalar. */
 typedef struct place {
@@ -19,13 +24,29 @@ static int64_t line_count(const tn_graph *g, tn_value v) {
     return tn_shape_const_count(&tn_graph_type(g, v)->shape);
 }
 
+/* Numbers of these sizes do not wrap around: what does not fit is out of any bound. */
+static bool is_wide(tn_dtype dtype) {
+    return tn_dtype_bits(dtype) >= 32;
+}
+
+/* Whether an integer stays what it is. */
+static bool keeps_number(tn_dtype from, tn_dtype to) {
+    bool sign = !tn_dtype_is_unsigned(from) && tn_dtype_is_unsigned(to);
+    bool room = tn_dtype_bits(to) > tn_dtype_bits(from) ||
+                (tn_dtype_bits(to) == tn_dtype_bits(from) &&
+                 tn_dtype_is_unsigned(to) == tn_dtype_is_unsigned(from));
+    return is_wide(to) || (room && !sign);
+}
+
 /* The operand's element that `p` is, where the node moves elements only. */
 static bool step_back(const tn_graph *g, place *p) {
     const tn_node_info *n = tn_graph_producer(g, p->v);
     switch (n->op) {
-    case TN_OP_cast: /* between integers; what does not fit is out of any bound */
-        if (!tn_dtype_is_integer(tn_graph_type(g, n->in[0])->dtype)) return false;
+    case TN_OP_cast: {
+        tn_dtype from = tn_graph_type(g, n->in[0])->dtype, to = tn_graph_type(g, p->v)->dtype;
+        if (!tn_dtype_is_integer(from) || !keeps_number(from, to)) return false;
         break;
+    }
     case TN_OP_reshape:
         break;
     case TN_OP_broadcast:
@@ -86,7 +107,7 @@ static tn_onnx_number number_at(tn_o *o, tn_value v, int64_t at, int depth);
 static bool make_size(tn_o *o, tn_onnx_number *n) {
     if (n->value == TN_NO_VALUE) return true;
     tn_onnx_limits l = tn_onnx_value_limits(o->b->graph, n->value);
-    if (l.lo < 0 || !l.has_hi) return false;
+    if (l.lo < 0 || !l.has_hi || tn_onnx_is_better_known(o, n->value, l.hi)) return false;
     n->size = tn_o_bind_size(o, n->value, n->value, "size", tn_onnx_larger(o->dims, l.hi, 0));
     n->value = TN_NO_VALUE;
     return tn_o_ok(o);
@@ -114,6 +135,7 @@ static bool combine(tn_o *o, place p, int depth, tn_onnx_number *out) {
     bool known = n->op == TN_OP_add || n->op == TN_OP_sub || n->op == TN_OP_mul ||
                  n->op == TN_OP_min || n->op == TN_OP_max;
     if (!known || depth == MOST_DEPTH || !is_line(g, n->in[0])) return false;
+    if (!is_wide(tn_graph_type(g, p.v)->dtype)) return false;
     tn_onnx_number in[2];
     tn_value operand[2] = {n->in[0], n->in[1]};
     tn_op op = n->op;
@@ -167,16 +189,26 @@ tn_dim tn_o_number_size(tn_o *o, int i, const char *what, tn_onnx_number number,
                         const tn_dim *most) {
     if (number.value == TN_NO_VALUE || !tn_o_ok(o)) return number.size;
     tn_onnx_limits l = tn_onnx_value_limits(o->b->graph, number.value);
-    if (!l.has_hi && !most) {
+    tn_dim bound = l.has_hi ? tn_onnx_larger(o->dims, l.hi, 0) : most ? *most : 0;
+    if (l.has_hi && most) bound = tn_onnx_smaller(o->dims, bound, *most);
+    if ((!l.has_hi && !most) || tn_onnx_is_better_known(o, number.value, bound)) {
         tn_onnx_ask_value(o, tn_o_item(o, i), what);
         return 0;
     }
-    tn_dim bound = l.has_hi ? tn_onnx_larger(o->dims, l.hi, 0) : *most;
-    if (l.has_hi && most) bound = tn_onnx_smaller(o->dims, bound, *most);
     return tn_o_bind_size(o, number.value, number.value, "size", bound);
 }
 
-bool tn_o_need_sizes(tn_o *o, int i, const char *what, tn_known *out) {
+bool tn_onnx_is_better_known(tn_o *o, tn_value v, tn_dim bound) {
+    return tn_dim_is_const(bound) && tn_dim_hi(o->dims, bound) > MOST_ROOM &&
+           tn_onnx_is_choice(o, v);
+}
+
+/* A number that may be negative although the operator gives that a meaning of its own. */
+static bool has_meaning(tn_o *o, tn_onnx_number n) {
+    return n.value != TN_NO_VALUE && tn_onnx_value_limits(o->b->graph, n.value).lo < 0;
+}
+
+bool tn_o_need_sizes(tn_o *o, int i, const char *what, bool negative, tn_known *out) {
     int64_t count;
     tn_onnx_number *at;
     if (tn_o_known(o, i, out)) return true;
@@ -184,7 +216,12 @@ bool tn_o_need_sizes(tn_o *o, int i, const char *what, tn_known *out) {
     tn_type type = tn_o_type(o, i);
     *out = (tn_known){.dtype = type.dtype, .rank = type.shape.rank, .dim = {count}, .count = count};
     out->at = TN_NEW_N(o->scratch, tn_dim, count);
-    for (int64_t k = 0; k < count; k++) out->at[k] = tn_o_number_size(o, i, what, at[k], NULL);
+    for (int64_t k = 0; k < count && tn_o_ok(o); k++) {
+        if (negative && has_meaning(o, at[k]))
+            tn_onnx_ask_value(o, tn_o_item(o, i), what);
+        else
+            out->at[k] = tn_o_number_size(o, i, what, at[k], NULL);
+    }
     return tn_o_ok(o);
 }
 

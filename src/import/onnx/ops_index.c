@@ -95,7 +95,7 @@ static void import_one_hot(tn_o *o) {
     tn_value index = tn_o_in(o, 0), values = tn_o_in(o, 2);
     tn_known depth;
     int64_t axis = tn_o_int(o, "axis", -1);
-    if (!tn_o_need_sizes(o, 1, "depth", &depth)) return;
+    if (!tn_o_need_sizes(o, 1, "depth", false, &depth)) return;
     int64_t classes;
     if (depth.count != 1) tn_o_fail(o, TN_INVALID, "its depth is not a scalar");
     if (tn_o_ok(o) && tn_dim_const_value(o->dims, depth.at[0], &classes) && classes < 0)

@@ -25,7 +25,7 @@ static int read_pad_axes(tn_o *o, int rank, int *axis) {
 static bool read_amounts(tn_o *o, int64_t *count, const tn_dim **at) {
     if (o->version >= 11) {
         tn_known k;
-        if (!tn_o_need_sizes(o, 1, "pads", &k)) return false;
+        if (!tn_o_need_sizes(o, 1, "pads", true, &k)) return false;
         *count = k.count;
         *at = k.at;
         return true;

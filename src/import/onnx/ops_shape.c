@@ -49,10 +49,10 @@ static void import_constant(tn_o *o) {
     }
 }
 
-/* A shape given by a known vector. */
-static bool shape_of(tn_o *o, int i, tn_shape *out) {
+/* A shape given by a vector, in which -1 may stand for what is left. */
+static bool shape_of(tn_o *o, int i, bool left, tn_shape *out) {
     tn_known k;
-    if (!tn_o_need_sizes(o, i, "shape", &k)) return false;
+    if (!tn_o_need_sizes(o, i, "shape", left, &k)) return false;
     if (k.rank != 1 || k.count > TN_MAX_RANK) {
         tn_o_fail(o, TN_UNSUPPORTED, "its shape has %lld elements in %d axes; at most %d in one",
                   (long long)k.count, k.rank, TN_MAX_RANK);
@@ -77,7 +77,7 @@ static void import_constant_of_shape(tn_o *o) {
     tn_array value = {.dtype = TN_f32};
     tn_shape shape;
     float zero = 0;
-    if (!shape_of(o, 0, &shape) || !check_sizes(o, &shape)) return;
+    if (!shape_of(o, 0, false, &shape) || !check_sizes(o, &shape)) return;
     value.data = &zero;
     if (tn_o_has_attr(o, "value") && !tn_o_tensor(o, "value", &value)) return;
     if (tn_array_count(&value) != 1) {
@@ -140,7 +140,8 @@ static tn_dim range_of_data(tn_o *o, const tn_onnx_number *end, int64_t delta) {
     tn_value span = plain ? to : tn_b_sub(b, to, from), length = span;
     if (!tn_o_ok(o)) return 0;
     tn_onnx_limits l = tn_onnx_value_limits(b->graph, span);
-    if (!l.has_hi) {
+    tn_dim bound = !l.has_hi ? 0 : tn_dim_ceildiv(o->dims, tn_onnx_larger(o->dims, l.hi, 0), step);
+    if (!l.has_hi || tn_onnx_is_better_known(o, span, bound)) {
         int asked = end[1].value != TN_NO_VALUE ? 1 : 0;
         tn_onnx_ask_value(o, tn_o_item(o, asked), asked ? "limit" : "start");
         return 0;
@@ -151,7 +152,6 @@ static tn_dim range_of_data(tn_o *o, const tn_onnx_number *end, int64_t delta) {
         length = tn_b_add(b, tn_b_div(b, span, each), tn_b_cast(b, rest, TN_i64));
     }
     if (l.lo < 0) length = tn_b_max(b, length, tn_b_scalar_int(b, TN_i64, 0));
-    tn_dim bound = tn_dim_ceildiv(o->dims, tn_onnx_larger(o->dims, l.hi, 0), step);
     return tn_o_bind_size(o, length, span, "count", bound);
 }
 
@@ -205,7 +205,7 @@ static tn_dim product(tn_o *o, const tn_dim *dim, int from, int to) {
 static bool target_shape(tn_o *o, tn_shape *shape) {
     int count;
     const int64_t *at;
-    if (o->version >= 5) return shape_of(o, 1, shape);
+    if (o->version >= 5) return shape_of(o, 1, true, shape);
     tn_o_ints(o, "shape", &count, &at);
     if (tn_o_ok(o) && count > TN_MAX_RANK)
         tn_o_fail(o, TN_UNSUPPORTED, "a shape of %d axes; at most %d", count, TN_MAX_RANK);
@@ -310,7 +310,7 @@ static void import_transpose(tn_o *o) {
 static void import_expand(tn_o *o) {
     tn_value x = tn_o_in(o, 0);
     tn_shape from = tn_b_type(o->b, x).shape, shape, all;
-    if (!shape_of(o, 1, &shape) || !check_sizes(o, &shape)) return;
+    if (!shape_of(o, 1, false, &shape) || !check_sizes(o, &shape)) return;
     if (!tn_b_broadcast_shape(o->b, &from, &shape, &all)) return;
     tn_o_out(o, 0, tn_b_expand(o->b, x, &all));
 }
@@ -354,7 +354,7 @@ static void import_tile_axis(tn_o *o) {
 static void import_tile(tn_o *o) {
     tn_value x = tn_o_in(o, 0);
     tn_known repeats;
-    if (!tn_o_need_sizes(o, 1, "repeats", &repeats)) return;
+    if (!tn_o_need_sizes(o, 1, "repeats", false, &repeats)) return;
     if (repeats.count != tn_b_rank(o->b, x)) {
         tn_o_fail(o, TN_INVALID, "%lld repeats for %d axes", (long long)repeats.count,
                   tn_b_rank(o->b, x));

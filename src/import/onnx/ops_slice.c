@@ -29,9 +29,9 @@ static tn_value slice_of_sizes(tn_o *o, tn_value x, int axis, tn_dim from, tn_di
         count = tn_dim_sub(t, end, start);
     } else {
         tn_dim before = tn_dim_const(t, -1), last = tn_dim_sub(t, size, 1);
-        start = slice_position(o, from, size, before, last);
+        start = slice_position(o, from, size, tn_dim_hi(t, from) < -1 ? 0 : before, last);
         end = slice_position(o, to, size, before, last);
-        count = tn_dim_sub(t, start, end);
+        count = tn_onnx_smaller(t, tn_dim_sub(t, start, end), size);
     }
     if (!tn_o_ok(o)) return TN_NO_VALUE;
     count = tn_dim_ceildiv(t, tn_onnx_larger(t, count, 0), step > 0 ? step : -step);
@@ -46,14 +46,15 @@ static bool is_value(tn_o *o, tn_onnx_number n) {
     return n.value != TN_NO_VALUE || tn_onnx_depends_on_data(o, n.size);
 }
 
-/* slice_position as a value. */
-static tn_value position_value(tn_o *o, tn_onnx_number at, tn_dim size, bool forward) {
+/* Where a slice begins or ends, as a value: backwards a start is an element, if there are any. */
+static tn_value position_value(tn_o *o, tn_onnx_number at, tn_dim size, bool forward, bool start) {
     tn_builder *b = o->b;
     tn_value given = tn_o_number_value(o, at), zero = tn_b_scalar_int(b, TN_i64, 0);
     tn_value one = tn_b_scalar_int(b, TN_i64, 1), all = tn_b_dim_value(b, size, TN_i64);
     tn_value v = tn_b_where(b, tn_b_lt(b, given, zero), tn_b_add(b, given, all), given);
-    v = tn_b_min(b, v, forward ? all : tn_b_sub(b, all, one));
-    return tn_b_max(b, v, forward ? zero : tn_b_neg(b, one));
+    if (forward) return tn_b_max(b, tn_b_min(b, v, all), zero);
+    tn_value last = tn_b_sub(b, all, one);
+    return tn_b_max(b, tn_b_min(b, v, last), start ? tn_b_min(b, last, zero) : tn_b_neg(b, one));
 }
 
 /* How many elements lie between two positions: a size that is at most `bound`. */
@@ -93,8 +94,8 @@ static tn_value slice_to_data(tn_o *o, tn_value x, int axis, tn_dim from, tn_onn
     tn_dim size = tn_b_dim(o->b, x, axis);
     tn_value all = slice_of_sizes(o, x, axis, from,
                                   tn_dim_const(o->dims, step > 0 ? INT32_MAX : INT32_MIN), step);
-    tn_value start = position_value(o, (tn_onnx_number){from, TN_NO_VALUE}, size, step > 0);
-    tn_value end = position_value(o, to, size, step > 0);
+    tn_value start = position_value(o, (tn_onnx_number){from, TN_NO_VALUE}, size, step > 0, true);
+    tn_value end = position_value(o, to, size, step > 0, false);
     tn_dim count = count_between(o, start, end, step, tn_b_dim(o->b, all, axis));
     return tn_b_prefix(o->b, all, axis, count);
 }
@@ -120,8 +121,8 @@ static tn_value slice(tn_o *o, tn_value x, int axis, const tn_onnx_number *end, 
     bool fixed = from.value == TN_NO_VALUE && tn_dim_const_value(o->dims, from.size, &first) &&
                  (tn_dim_is_const(size) || (first == 0 && step == 1));
     if (fixed) return slice_to_data(o, x, axis, from.size, to, step);
-    tn_value start = position_value(o, from, size, step > 0);
-    tn_value last = position_value(o, to, size, step > 0);
+    tn_value start = position_value(o, from, size, step > 0, true);
+    tn_value last = position_value(o, to, size, step > 0, false);
     tn_dim most = tn_dim_ceildiv(o->dims, size, tn_dim_const(o->dims, step > 0 ? step : -step));
     return take(o, x, axis, start, count_between(o, start, last, step, most), step);
 }

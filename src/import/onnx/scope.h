@@ -79,6 +79,7 @@ typedef struct tn_onnx_importer {
     bool refused;   /* the error does not come from sizes */
     bool described; /* the error has the types of the inputs of the node it is about */
     TN_VEC(tn_onnx_data_size) data_sizes;
+    TN_VEC(bool) marks; /* of values, see value.c */
     TN_VEC(tn_onnx_selected) selections;
     tn_onnx_bounds *bounds;
     bool again; /* stopped because a bound was found: to be repeated with it */

@@ -215,19 +215,35 @@ static void stop(tn_o *o, const char *reason) {
     tn_b_fail(o->b, TN_INVALID, "%s", reason);
 }
 
-/* The inputs of the model that a value is computed from; those that are not bound are added. */
-static bool add_inputs(tn_onnx_scope *s, tn_onnx_level *level, tn_value v, bool *marked) {
+/* marks[w]: `v` is computed from value w. They hold until the next call. */
+static const bool *mark_sources(tn_onnx_scope *s, tn_onnx_level *level, tn_value v) {
     const tn_graph *g = level->builder.graph;
-    bool any = false;
-    memset(marked, 0, g->values.len);
-    marked[v] = true;
+    tn_onnx_importer *im = s->im;
+    look(s, level);
+    while (im->marks.len < g->values.len) tn_vec_push(im->scratch, &im->marks, false);
+    bool *marks = im->marks.data;
+    memset(marks, 0, g->values.len);
+    marks[v] = true;
     for (tn_value at = v + 1; at-- > 0;) {
-        if (!marked[at]) continue;
+        if (!marks[at]) continue;
         const tn_node_info *n = tn_graph_producer(g, at);
-        for (uint32_t i = 0; i < n->in_count; i++) marked[n->in[i]] = true;
-        bool open = n->op == TN_OP_input && level->fold.data[at] != TN_FOLD_DONE;
-        if (!open || level->parent) continue;
-        add_name(s->im, true, tn_graph_value(g, at)->name);
+        for (uint32_t i = 0; i < n->in_count; i++) marks[n->in[i]] = true;
+    }
+    return marks;
+}
+
+/* An input of the model that is not bound by value. */
+static bool is_open_input(const tn_onnx_level *level, tn_value v) {
+    return tn_graph_producer(level->builder.graph, v)->op == TN_OP_input &&
+           level->fold.data[v] != TN_FOLD_DONE && !level->parent;
+}
+
+/* Adds the model's inputs that are marked, up to value `v`; whether there are any. */
+static bool add_inputs(tn_onnx_scope *s, tn_onnx_level *level, const bool *marks, tn_value v) {
+    bool any = false;
+    for (tn_value at = v + 1; at-- > 0;) {
+        if (!marks[at] || !is_open_input(level, at)) continue;
+        add_name(s->im, true, tn_graph_value(level->builder.graph, at)->name);
         any = true;
     }
     return any;
@@ -240,17 +256,12 @@ static bool is_small(const tn_type *type) {
 
 /* Whether all of the model's open inputs that a value is computed from are small, and some are. */
 static bool from_small_inputs(tn_onnx_scope *s, tn_onnx_level *level, tn_value v) {
-    const tn_graph *g = level->builder.graph;
-    bool *marked = TN_NEW_N(s->im->scratch, bool, g->values.len), any = false;
+    bool any = false;
     if (level->parent) return false;
-    look(s, level);
-    marked[v] = true;
-    for (tn_value at = v + 1; at-- > 0;) {
-        if (!marked[at]) continue;
-        const tn_node_info *n = tn_graph_producer(g, at);
-        for (uint32_t i = 0; i < n->in_count; i++) marked[n->in[i]] = true;
-        if (n->op != TN_OP_input || level->fold.data[at] == TN_FOLD_DONE) continue;
-        if (!is_small(tn_graph_type(g, at))) return false;
+    const bool *marks = mark_sources(s, level, v);
+    for (tn_value at = 0; at <= v; at++) {
+        if (!marks[at] || !is_open_input(level, at)) continue;
+        if (!is_small(tn_graph_type(level->builder.graph, at))) return false;
         any = true;
     }
     return any;
@@ -272,9 +283,7 @@ static bool add_deciders(tn_o *o, tn_dim d) {
     for (uint32_t i = 0; i < s->im->data_sizes.len; i++) {
         tn_onnx_data_size one = s->im->data_sizes.data[i];
         if (!tn_dim_uses_symbol(o->dims, d, one.symbol)) continue;
-        bool *marked = TN_NEW_N(o->scratch, bool, one.level->builder.graph->values.len);
-        look(s, one.level);
-        any |= add_inputs(s, one.level, one.value, marked);
+        any |= add_inputs(s, one.level, mark_sources(s, one.level, one.value), one.value);
     }
     return any;
 }
@@ -289,11 +298,10 @@ void tn_onnx_ask_value(tn_o *o, const tn_onnx_item *item, const char *what) {
     }
     if (item->value != TN_NO_VALUE && !dims_asked && !asked) {
         const tn_graph *g = item->level->builder.graph;
-        bool *marked = TN_NEW_N(o->scratch, bool, g->values.len);
-        look(s, item->level);
-        asked = add_inputs(s, item->level, item->value, marked);
+        const bool *marks = mark_sources(s, item->level, item->value);
+        asked = add_inputs(s, item->level, marks, item->value);
         for (tn_value v = 0; v <= item->value && !asked; v++)
-            if (marked[v])
+            if (marks[v])
                 dims_asked |= add_shape_symbols(s->im, g->dims, &tn_graph_type(g, v)->shape);
     }
     if (!asked && !dims_asked) {

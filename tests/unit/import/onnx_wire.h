@@ -17,7 +17,7 @@ typedef struct wire {
 } wire;
 
 /* TensorProto.DataType and AttributeProto.AttributeType */
-enum { W_FLOAT = 1, W_INT32 = 6, W_INT64 = 7, W_STRING = 8, W_BOOL = 9 };
+enum { W_FLOAT = 1, W_UINT8 = 2, W_INT32 = 6, W_INT64 = 7, W_STRING = 8, W_BOOL = 9 };
 
 static inline void wire_raw(wire *w, const void *data, size_t size) {
     assert_true(w->len + size <= sizeof w->at);

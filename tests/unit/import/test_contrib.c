@@ -7,7 +7,7 @@
 #include "ops/eval.h"
 #include "unit/import/onnx_wire.h"
 
-enum { W_UINT8 = 2, K = 40, N = 3, BLOCK = 16, BLOCKS = 3 };
+enum { K = 40, N = 3, BLOCK = 16, BLOCKS = 3 };
 
 typedef struct product {
     int bits;

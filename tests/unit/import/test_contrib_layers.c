@@ -7,7 +7,7 @@
 #include "ops/eval.h"
 #include "unit/import/onnx_wire.h"
 
-enum { MOST = 8, W_UINT8 = 2, W_NONE = 0 };
+enum { MOST = 8, W_NONE = 0 };
 
 typedef struct operand {
     const char *name, *sizes; /* i…: i32, u…: u8, others f32 */

@@ -19,9 +19,9 @@ static int64_t clamp(int64_t at, int64_t size, int64_t lo, int64_t hi) {
 /* Columns [from, to) in steps of a matrix of ramp, as ONNX says. */
 static void expect_columns(const tn_buffer *y, int64_t rows, int64_t columns, int64_t from,
                            int64_t to, int64_t step) {
-    int64_t lo = step > 0 ? 0 : -1, hi = step > 0 ? columns : columns - 1;
-    from = clamp(from, columns, lo, hi);
-    to = clamp(to, columns, lo, hi);
+    int64_t hi = step > 0 ? columns : columns - 1;
+    from = clamp(from, columns, 0, hi);
+    to = clamp(to, columns, step > 0 ? 0 : -1, hi);
     int64_t count = 0;
     for (int64_t at = from; step > 0 ? at < to : at > to; at += step) count++;
     assert_int_equal(y->rank, 2);
@@ -69,6 +69,7 @@ static void test_slice__clamps_what_data_say(void **state) {
     slice_columns(false, -4, 1);
     slice_columns(false, 1, 2);
     slice_columns(false, -1, -1);
+    slice_columns(false, -9, -1);
     slice_columns(true, 0, 1);
     slice_columns(true, 0, 3);
     slice_columns(true, 0, -2);
@@ -189,19 +190,23 @@ static void test_counts__shape_what_is_made(void **state) {
     lab_close(&l);
 }
 
-/* A number beyond what its limits allow is an error of the run, and the next run is none the worse. */
+/* The greatest of x, at most four and at least nothing, as `few`. */
+static void add_few(wire *g, bool none) {
+    wire_input(g, "x", W_INT64, "N");
+    wire_ints(g, "zero", 1, (int64_t[]){0});
+    wire_ints(g, "four", 1, (int64_t[]){4});
+    wire_add_node(g, "ReduceMax x > top");
+    wire_add_node(g, none ? "Min top four > less" : "Min top four > few");
+    if (none) wire_add_node(g, "Max less zero > few");
+}
+
 static void test_pad__to_a_length(void **state) {
     (void)state;
     wire g = {.len = 0};
     lab l;
-    tn_error err = TN_ERROR_INIT;
     int64_t x[] = {4, 3, 2};
     tn_buffer out[MOST_OUTPUTS], in = vector(TN_i64, 3, x);
-    wire_input(&g, "x", W_INT64, "N");
-    wire_ints(&g, "zero", 1, (int64_t[]){0});
-    wire_ints(&g, "four", 1, (int64_t[]){4});
-    wire_add_node(&g, "ReduceMax x > top");
-    wire_add_node(&g, "Min top four > few");
+    add_few(&g, true);
     wire pads = wire_node("Concat zero few > pads");
     wire_attr_int(&pads, "axis", 0);
     wire_put(&g, 1, &pads);
@@ -214,9 +219,53 @@ static void test_pad__to_a_length(void **state) {
     lab_run(&l, &in, out);
     EXPECT(out[0], 1, 1, 2, 0, 0);
     x[0] = x[1] = x[2] = -1;
-    memset(out, 0, sizeof out);
+    lab_run(&l, &in, out);
+    EXPECT(out[0], -1, -1, -1);
+    lab_close(&l);
+}
+
+/* A number beyond what its limits allow is an error of the run, and the next run is none the worse. */
+static void test_sizes__out_of_range_end_the_run(void **state) {
+    (void)state;
+    wire g = {.len = 0};
+    lab l;
+    tn_error err = TN_ERROR_INIT;
+    int64_t x[] = {-1, -3, -2};
+    tn_buffer out[MOST_OUTPUTS] = {0}, in = vector(TN_i64, 3, x);
+    add_few(&g, false);
+    wire_add_node(&g, "ConstantOfShape few > y");
+    wire_output(&g, "y", W_FLOAT, "K");
+    lab_open(&l, &g);
     assert_int_equal(tn_session_run(l.session, &in, 1, out, 1, &err), TN_RUNTIME);
     assert_non_null(strstr(err.message, "is -1, but must be in [0, 4]"));
+    x[2] = 3;
+    lab_run(&l, &in, out);
+    assert_int_equal(out[0].dim[0], 3);
+    lab_close(&l);
+}
+
+/* 300 as a byte is 44. */
+static void test_sizes__wrap_where_their_type_does(void **state) {
+    (void)state;
+    wire g = {.len = 0}, byte = wire_node("Cast few > byte"), back = wire_node("Cast byte > n");
+    lab l;
+    int64_t x[] = {3, 300};
+    tn_buffer out[MOST_OUTPUTS] = {0}, in = vector(TN_i64, 2, x);
+    wire_attr_int(&byte, "to", W_UINT8);
+    wire_attr_int(&back, "to", W_INT64);
+    wire_input(&g, "x", W_INT64, "N");
+    wire_ints(&g, "zero", 1, (int64_t[]){0});
+    wire_ints(&g, "most", 1, (int64_t[]){1000});
+    wire_add_node(&g, "ReduceMax x > top");
+    wire_add_node(&g, "Min top most > less");
+    wire_add_node(&g, "Max less zero > few");
+    wire_put(&g, 1, &byte);
+    wire_put(&g, 1, &back);
+    wire_add_node(&g, "ConstantOfShape n > y");
+    wire_output(&g, "y", W_FLOAT, "K");
+    lab_open(&l, &g);
+    lab_run(&l, &in, out);
+    assert_int_equal(out[0].dim[0], 44);
     lab_close(&l);
 }
 
@@ -232,11 +281,28 @@ static void expect_asked(const wire *g, const char *name) {
     import_done(&i);
 }
 
-/* No bound is known: the model is compiled for each value, as it is where sizes have to agree. */
+/* Negative padding cuts, and -1 in a shape is what is left: such numbers are no sizes. */
+static void
+test_sizes__that_may_be_negative_are_asked_for_where_that_means_something(void **state) {
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        wire g = {.len = 0}, pads = wire_node("Concat zero few > pads");
+        add_few(&g, false);
+        wire_attr_int(&pads, "axis", 0);
+        wire_put(&g, 1, &pads);
+        wire_add_node(&g, i ? "Reshape x few > y" : "Pad x pads > y");
+        wire_output(&g, "y", W_INT64, "K");
+        expect_asked(&g, "x");
+    }
+}
+
+/* No bound is known, or one for which no memory is kept: the model is compiled for each value, as it is where
+ * sizes have to agree. */
 static void test_sizes__without_a_bound_are_bound_by_value(void **state) {
     (void)state;
     static const char *const nodes[] = {"Range zero n one > y", "ConstantOfShape k > y",
-                                        "Expand x k > y", "Slice x nought k > c"};
+                                        "Expand x k > y", "Slice x nought k > c",
+                                        "ConstantOfShape m > y"};
     for (size_t i = 0; i < TN_COUNT(nodes); i++) {
         wire g = {.len = 0};
         wire scalar = wire_tensor("one", W_INT64, 0, NULL, &(int64_t){1}, 8);
@@ -245,9 +311,11 @@ static void test_sizes__without_a_bound_are_bound_by_value(void **state) {
         wire_put(&g, 5, &zero);
         wire_ints(&g, "nought", 1, (int64_t[]){0});
         wire_ints(&g, "fixed", 3, (int64_t[]){1, 2, 3});
+        wire_ints(&g, "most", 1, (int64_t[]){1000000000});
         wire_input(&g, "x", W_INT64, "S");
         wire_input(&g, "n", W_INT64, "");
         wire_add_node(&g, "Unsqueeze n nought > k");
+        wire_add_node(&g, "Min k most > m");
         wire_add_node(&g, nodes[i]);
         if (i == 3) wire_add_node(&g, "Add c fixed > y");
         wire_output(&g, "y", W_INT64, "?");
@@ -284,6 +352,9 @@ int main(void) {
         cmocka_unit_test(test_slice__from_a_computed_place),
         cmocka_unit_test(test_counts__shape_what_is_made),
         cmocka_unit_test(test_pad__to_a_length),
+        cmocka_unit_test(test_sizes__that_may_be_negative_are_asked_for_where_that_means_something),
+        cmocka_unit_test(test_sizes__out_of_range_end_the_run),
+        cmocka_unit_test(test_sizes__wrap_where_their_type_does),
         cmocka_unit_test(test_sizes__are_bound_by_value_on_demand),
         cmocka_unit_test(test_sizes__without_a_bound_are_bound_by_value),
     };
