@@ -17,8 +17,7 @@ tn_status tn_file_map_open(tn_file_map *m, const char *path, tn_error *err);
 tn_status tn_file_map_descriptor(tn_file_map *m, int fd, const char *path, tn_error *err);
 
 enum {
-    /* A file may be a link to "../../blobs/HASH", as in the Hugging Face hub's cache, from its folder or one or
-     * two below. */
+    /* A file may be a link two to four folders up and to "blobs/HASH", as in the Hugging Face hub's cache. */
     TN_BENEATH_HUB = 1,
     /* A file may have further names (hard links), which package managers give what they install. */
     TN_BENEATH_SHARED = 2,

@@ -122,14 +122,6 @@ static void test_message__not_a_model(void **state) {
     import_done(&i);
 }
 
-static void text_attr(wire *node, const char *name, const char *text) {
-    wire attr = {.len = 0};
-    wire_text(&attr, 1, name);
-    wire_text(&attr, 4, text);
-    wire_int(&attr, 20, 3);
-    wire_put(node, 5, &attr);
-}
-
 static void test_message__rank(void **state) {
     (void)state;
     wire node = wire_node("Gemm x w > y");
@@ -167,7 +159,7 @@ static void test_message__reshape(void **state) {
 static void test_message__attribute_of_another_type(void **state) {
     (void)state;
     wire node = wire_node("Softmax x > y");
-    text_attr(&node, "axis", "last");
+    wire_attr_text(&node, "axis", "last");
     wire g = graph_with("2", 0, NULL, "n", &node);
     reads(&g, "node 'n' (Softmax): attribute 'axis' is a string; expected an integer; its inputs: "
               "f32[2]");
@@ -176,7 +168,7 @@ static void test_message__attribute_of_another_type(void **state) {
 static void test_message__attribute_out_of_its_choices(void **state) {
     (void)state;
     wire node = wire_node("Gelu x > y");
-    text_attr(&node, "approximate", "sigmoid");
+    wire_attr_text(&node, "approximate", "sigmoid");
     wire g = graph_with("2", 0, NULL, "n", &node);
     reads(&g, "node 'n' (Gelu): attribute 'approximate' is 'sigmoid'; expected one of 'none', "
               "'tanh'; its inputs: f32[2]");

@@ -1,12 +1,9 @@
 /* Numbers that decide shapes, one by one: known as sizes, or computed from data. See dynamic.h. */
 #include "import/onnx/dynamic.h"
 
-enum {
-    MOST_STEPS = 64,
-    MOST_DEPTH = 6,
-    MOST_ROOM =
-        1 << 24, /* elements for which memory is kept rather than a program made for each number */
-};
+/* Elements for which memory is kept rather than a program made for each number. */
+enum { MOST_ROOM = 1 << 24 };
+enum { MOST_STEPS = 64, MOST_DEPTH = 6 };
 
 /* An element of a vector, or a scalar. */
 typedef struct place {

@@ -118,6 +118,23 @@ static inline void wire_add_node(wire *graph, const char *text) {
     wire node = wire_node(text);
     wire_put(graph, 1, &node);
 }
+static inline void wire_attr_float(wire *node, const char *name, float value) {
+    wire attr = {.len = 0};
+    wire_text(&attr, 1, name);
+    wire_varint(&attr, 2 << 3 | 5);
+    wire_raw(&attr, &value, sizeof value);
+    wire_int(&attr, 20, 1);
+    wire_put(node, 5, &attr);
+}
+
+static inline void wire_attr_text(wire *node, const char *name, const char *value) {
+    wire attr = {.len = 0};
+    wire_text(&attr, 1, name);
+    wire_text(&attr, 4, value);
+    wire_int(&attr, 20, 3);
+    wire_put(node, 5, &attr);
+}
+
 static inline void wire_attr_int(wire *node, const char *name, int64_t value) {
     wire attr = {.len = 0};
     wire_text(&attr, 1, name);

@@ -8,14 +8,6 @@ typedef struct refusal {
     const char *words;
 } refusal;
 
-static void attr_text(wire *node, const char *name, const char *value) {
-    wire attr = {.len = 0};
-    wire_text(&attr, 1, name);
-    wire_text(&attr, 4, value);
-    wire_int(&attr, 20, 3);
-    wire_put(node, 5, &attr);
-}
-
 static tn_status refuse(void *context, tn_error *err) {
     const refusal *r = context;
     tn_arena arena;
@@ -56,7 +48,7 @@ static void test_refusal__lists_choices(void **state) {
     (void)state;
     wire g = {.len = 0}, node = wire_node("DepthToSpace x > y");
     wire_attr_int(&node, "blocksize", 2);
-    attr_text(&node, "mode", "RDC");
+    wire_attr_text(&node, "mode", "RDC");
     wire_put(&g, 1, &node);
     refuses(&g, "1,4,2,2", "attribute 'mode' is 'RDC'; expected one of");
 }

@@ -24,15 +24,6 @@ typedef struct sample {
     double want[6];
 } sample;
 
-static void attr_float(wire *node, const char *name, float value) {
-    wire attr = {.len = 0};
-    wire_text(&attr, 1, name);
-    wire_varint(&attr, 2 << 3 | 5);
-    wire_raw(&attr, &value, sizeof value);
-    wire_int(&attr, 20, 1);
-    wire_put(node, 5, &attr);
-}
-
 static wire graph_of(const sample *s) {
     wire g = {.len = 0}, node = wire_node(s->node);
     if (s->text) {
@@ -43,8 +34,8 @@ static wire graph_of(const sample *s) {
         wire_put(&node, 5, &attr);
     }
     if (strstr(s->node, "Shrink")) {
-        attr_float(&node, "bias", 1.5f);
-        attr_float(&node, "lambd", 1.5f);
+        wire_attr_float(&node, "bias", 1.5f);
+        wire_attr_float(&node, "lambd", 1.5f);
     }
     for (int i = 0; i < MOST && s->in[i].name; i++)
         wire_input(&g, s->in[i].name, s->in[i].type, s->in[i].sizes);

@@ -22,15 +22,6 @@ typedef struct lab {
     tn_array result[MOST_OUTPUTS];
 } lab;
 
-static void attr_float(wire *node, const char *name, float value) {
-    wire attr = {.len = 0};
-    wire_text(&attr, 1, name);
-    wire_varint(&attr, 2 << 3 | 5);
-    wire_raw(&attr, &value, sizeof value);
-    wire_int(&attr, 20, 1);
-    wire_put(node, 5, &attr);
-}
-
 /* `type` 0: the attribute is left out; size 0: the shape is. NaN: no seed. The node's result is an output. */
 static void add_draw(lab *l, const char *text, int type, int64_t size, float seed) {
     wire node = wire_node(text), shape = {.len = 0};
@@ -40,10 +31,12 @@ static void add_draw(lab *l, const char *text, int type, int64_t size, float see
     wire_int(&shape, 20, 7);
     if (size) wire_put(&node, 5, &shape);
     if (type) wire_attr_int(&node, "dtype", type);
-    if (!isnan(seed)) attr_float(&node, "seed", seed);
+    if (!isnan(seed)) wire_attr_float(&node, "seed", seed);
     if (strstr(text, "Multinomial")) wire_attr_int(&node, "sample_size", SOME);
-    if (strstr(text, "RandomUniform")) attr_float(&node, "low", -1), attr_float(&node, "high", 3);
-    if (strstr(text, "RandomNormal")) attr_float(&node, "mean", 5), attr_float(&node, "scale", 2);
+    if (strstr(text, "RandomUniform"))
+        wire_attr_float(&node, "low", -1), wire_attr_float(&node, "high", 3);
+    if (strstr(text, "RandomNormal"))
+        wire_attr_float(&node, "mean", 5), wire_attr_float(&node, "scale", 2);
     wire_put(&l->graph, 1, &node);
     wire_output(&l->graph, name, type ? type : W_FLOAT, "*");
 }

@@ -43,14 +43,6 @@ static tn_buffer ids_of(uint64_t *state, int rank, const int64_t *dim, uint64_t 
 
 /* ---- attributes --------------------------------------------------------------------------------- */
 
-static void attr_text(wire *node, const char *name, const char *value) {
-    wire attr = {.len = 0};
-    wire_text(&attr, 1, name);
-    wire_text(&attr, 4, value);
-    wire_int(&attr, 20, 3);
-    wire_put(node, 5, &attr);
-}
-
 static void attr_ints(wire *node, const char *name, int count, const int64_t *values) {
     wire attr = {.len = 0};
     wire_text(&attr, 1, name);
@@ -186,7 +178,7 @@ static void test_models__transformer(void **state) {
 
 static void add_lstm(wire *g, const char *text, int64_t hidden) {
     wire n = wire_node(text);
-    attr_text(&n, "direction", "bidirectional");
+    wire_attr_text(&n, "direction", "bidirectional");
     wire_attr_int(&n, "hidden_size", hidden);
     wire_put(g, 1, &n);
 }
