@@ -3,6 +3,18 @@
 
 enum { LINE = 64 };
 
+bool tn_sizes_count(int rank, const int64_t *dim, int64_t *count) {
+    int64_t positive = 1;
+    bool empty = false;
+    for (int i = 0; i < rank; i++) {
+        empty |= dim[i] == 0;
+        if (dim[i] < 0 || __builtin_mul_overflow(positive, TN_MAX(dim[i], 1), &positive))
+            return false;
+    }
+    *count = empty ? 0 : positive;
+    return positive <= INT64_MAX / 16;
+}
+
 int64_t tn_array_count(const tn_array *a) {
     int64_t count = 1;
     for (int i = 0; i < a->rank; i++) count *= a->dim[i];

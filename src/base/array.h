@@ -13,6 +13,10 @@ typedef struct tn_array {
     void *data; /* owner is whoever allocated it; usually an arena */
 } tn_array;
 
+/* The number of elements of these sizes, of what is not trusted yet. False where one is negative, or where
+ * the product of those above 0 is beyond INT64_MAX / 16: then strides and bytes overflow, even of nothing. */
+bool tn_sizes_count(int rank, const int64_t *dim, int64_t *count);
+
 int64_t tn_array_count(const tn_array *a); /* elements */
 size_t tn_array_bytes(const tn_array *a);
 /* Zeroed storage in the arena for the given type; unwinds when memory runs out. */

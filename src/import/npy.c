@@ -96,14 +96,10 @@ static tn_status parse_header(bytes file, tn_arena *arena, npy_header *h, bytes 
 /* ---- the elements --------------------------------------------------------------------------- */
 
 static tn_status check_size(const npy_header *h, size_t have, size_t *need, tn_error *err) {
-    size_t size = h->element;
-    bool empty = false;
-    for (int i = 0; i < h->type.rank; i++) {
-        empty |= h->type.dim[i] == 0;
-        if (h->type.dim[i] && !tn_size_mul(size, (size_t)h->type.dim[i], &size))
-            return tn_error_set(err, TN_INVALID, "the number of elements overflows");
-    }
-    *need = empty ? 0 : size;
+    int64_t count;
+    if (!tn_sizes_count(h->type.rank, h->type.dim, &count))
+        return tn_error_set(err, TN_INVALID, "the number of elements overflows");
+    *need = (size_t)count * h->element;
     if (*need <= have) return TN_OK;
     return tn_error_set(err, TN_INVALID,
                         "the file is cut off: %zu bytes of data, its shape needs %zu", have, *need);

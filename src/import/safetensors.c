@@ -90,12 +90,11 @@ static tn_status read_dtype(const reader *r, const json_t *j, tn_safetensor *t, 
     return BAD(r, t->name, "is of type '%.40s'; supported are floats, integers and BOOL", text);
 }
 
-/* The number of elements, axes of size 0 left out, so that no order of axes overflows. */
+/* Its sizes and how many elements they make. */
 static tn_status read_shape(const reader *r, const json_t *j, tn_safetensor *t, int64_t *count,
                             tn_error *err) {
     const json_t *shape = json_object_get(j, "shape");
-    size_t rank = json_array_size(shape), product = 1;
-    bool empty = false;
+    size_t rank = json_array_size(shape);
     if (!json_is_array(shape)) return BAD(r, t->name, "has no shape");
     if (rank > TN_MAX_RANK)
         return BAD(r, t->name, "has %zu axes; at most %d are supported", rank, TN_MAX_RANK);
@@ -105,12 +104,9 @@ static tn_status read_shape(const reader *r, const json_t *j, tn_safetensor *t, 
         t->dim[i] = json_integer_value(size);
         if (!json_is_integer(size) || t->dim[i] < 0)
             return BAD(r, t->name, "has a shape that is not of sizes");
-        empty |= t->dim[i] == 0;
-        if (t->dim[i] && !tn_size_mul(product, (size_t)t->dim[i], &product))
-            return BAD(r, t->name, "has more elements than can be counted");
     }
-    if (product > INT64_MAX / 16) return BAD(r, t->name, "has more elements than can be counted");
-    *count = empty ? 0 : (int64_t)product;
+    if (!tn_sizes_count(t->rank, t->dim, count))
+        return BAD(r, t->name, "has more elements than can be counted");
     return TN_OK;
 }
 

@@ -74,6 +74,25 @@ static tn_status check_attrs(const tn_graph *g, const tn_op_info *info, const vo
     return TN_OK;
 }
 
+/* What is known of the sizes of the results can be multiplied in any order. */
+static tn_status check_sizes(const tn_graph *g, const tn_type *types, uint32_t count,
+                             tn_error *err) {
+    for (uint32_t i = 0; i < count; i++) {
+        const tn_shape *s = &types[i].shape;
+        int64_t known[TN_MAX_RANK], elements;
+        int n = 0;
+        for (int axis = 0; axis < s->rank; axis++)
+            if (tn_dim_is_const(s->dim[axis])) known[n++] = s->dim[axis];
+        if (tn_sizes_count(n, known, &elements)) continue;
+        tn_str text;
+        tn__str_init_in(&text, g->arena);
+        tn__print_type(g->dims, &types[i], &text);
+        return tn_error_set(err, TN_INVALID, "a result %s has more elements than can be counted",
+                            tn_str_text(&text));
+    }
+    return TN_OK;
+}
+
 tn_status tn__graph_infer(const tn_graph *g, tn_op op, const tn_value *in, uint32_t in_count,
                           const void *attrs, tn_type **types, uint32_t *count, tn_error *err) {
     const tn_op_info *info = tn_op_info_of(op);
@@ -94,7 +113,7 @@ tn_status tn__graph_infer(const tn_graph *g, tn_op op, const tn_value *in, uint3
                       .out_max = most};
     TN_CHECK(tn_op_rules_of(op)->infer(&infer, err));
     TN_ASSERT(*count <= most);
-    return TN_OK;
+    return check_sizes(g, *types, *count, err);
 }
 
 /* "conv 'conv1' (f32[1,8,8,3], f32[3,3,4,8])": the frame of a failed inference. */

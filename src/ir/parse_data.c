@@ -85,13 +85,13 @@ static tn_status read_element(tn_lex *x, tn_dtype dtype, void *out) {
 /* ---- all elements --------------------------------------------------------------------------- */
 
 static tn_status check_size(tn_lex *x, tn_dtype dtype, const tn_shape *shape, size_t *bytes) {
-    *bytes = tn_dtype_size(dtype);
-    for (int i = 0; i < shape->rank; i++) {
+    int64_t count;
+    for (int i = 0; i < shape->rank; i++)
         if (!tn_dim_is_const(shape->dim[i]))
             return tn__lex_fail(x, "a constant needs constant sizes; axis %d is open", i);
-        if (!tn_size_mul(*bytes, (size_t)shape->dim[i], bytes))
-            return tn__lex_fail(x, "the constant is larger than memory can be");
-    }
+    if (!tn_sizes_count(shape->rank, shape->dim, &count))
+        return tn__lex_fail(x, "the constant is larger than memory can be");
+    *bytes = (size_t)count * tn_dtype_size(dtype);
     return TN_OK;
 }
 
@@ -137,7 +137,7 @@ static tn_status parse_hex(tn_lex *x, size_t bytes, void **out) {
 }
 
 tn_status tn__parse_data(tn_lex *x, tn_dtype dtype, const tn_shape *shape, tn_data *out) {
-    size_t bytes;
+    size_t bytes = 0;
     void *data = NULL;
     TN_CHECK(check_size(x, dtype, shape, &bytes));
     if (tn__lex_peek(x) == '<')

@@ -37,11 +37,9 @@ static tn_status infer_constant(tn_infer *i, tn_error *err) {
     if (!tn_shape_is_const(&a->shape))
         return tn_infer_refuse_attr(i, err, "shape %s has open sizes; a constant has none",
                                     tn_shape_text(i->graph->dims, &a->shape).at);
-    size_t bytes = tn_dtype_size(a->dtype);
-    bool fits = true;
-    for (int k = 0; k < a->shape.rank; k++)
-        fits = fits && tn_size_mul(bytes, (size_t)a->shape.dim[k], &bytes);
-    if (!fits || bytes != a->data.size)
+    int64_t count;
+    if (!tn_sizes_count(a->shape.rank, a->shape.dim, &count) ||
+        (size_t)count * tn_dtype_size(a->dtype) != a->data.size)
         return tn_infer_refuse_attr(i, err, "%zu bytes of data do not fill %s%s", a->data.size,
                                     tn_dtype_name(a->dtype),
                                     tn_shape_text(i->graph->dims, &a->shape).at);

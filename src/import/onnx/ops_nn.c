@@ -125,7 +125,7 @@ static void pad_same(tn_o *o, window *w, tn_value x) {
             total = reach - 1;
         } else {
             int64_t size = tn_o_const_dim(o, tn_b_dim(o->b, x, 2 + i), "a size under SAME padding");
-            int64_t out = (size + w->stride[i] - 1) / w->stride[i];
+            int64_t out = size / w->stride[i] + (size % w->stride[i] > 0);
             total = TN_MAX((out - 1) * w->stride[i] + reach - size, 0);
         }
         int64_t half = w->auto_pad == PAD_SAME_UPPER ? total / 2 : (total + 1) / 2;

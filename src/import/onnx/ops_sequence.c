@@ -166,7 +166,7 @@ static bool piece_lengths(tn_o *o, int64_t size, int *count, int64_t **length) {
         return false;
     }
     int64_t each = given && !listed ? tn_array_get(&split, 0).i : 1;
-    int64_t n = listed ? tn_array_count(&split) : each > 0 ? (size + each - 1) / each : 0;
+    int64_t n = listed ? tn_array_count(&split) : each > 0 ? size / each + (size % each > 0) : 0;
     if ((!listed && each < 1) || n > TN_KNOWN_MAX) {
         tn_o_fail(o, TN_UNSUPPORTED, "%lld elements in pieces of %lld", (long long)size,
                   (long long)each);

@@ -253,6 +253,10 @@ void tn_onnx_add_inputs(tn_onnx_scope *s) {
     for (uint32_t i = 0; i < g->inputs.len && tn_b_ok(b); i++) {
         const tn_onnx_port *p = &g->inputs.data[i];
         if (is_initializer(s, p->name)) continue;
+        if (!p->name[0]) {
+            tn_b_fail(b, TN_INVALID, "input %u of %u has no name", i + 1, g->inputs.len);
+            return;
+        }
         tn_onnx_item *item = p->is_compound ? add_compound(s, p) : add_tensor(s, p);
         if (item) tn_onnx_define(s, tn_arena_strdup(s->im->arena, p->name), item);
         if (!tn_b_ok(b) && b->err) tn_error_push(b->err, "input");

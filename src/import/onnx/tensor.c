@@ -72,19 +72,13 @@ static size_t file_bits(tn_dtype dtype) {
 static tn_status check_shape(const tn_onnx_tensor *t, tn_onnx_content *c, tn_error *err) {
     if (t->dims.len > TN_MAX_RANK)
         return tn_error_set(err, TN_UNSUPPORTED, "%u axes; at most %d", t->dims.len, TN_MAX_RANK);
-    size_t bytes, positive = 1; /* the size with empty axes left out must be in reach too */
     c->type.rank = (int)t->dims.len;
-    c->count = 1;
     for (uint32_t i = 0; i < t->dims.len; i++) {
         int64_t d = t->dims.data[i];
         if (d < 0) return tn_error_set(err, TN_INVALID, "axis %u has size %lld", i, (long long)d);
         c->type.dim[i] = d;
-        c->count = d ? c->count : 0;
-        if (d && (!tn_size_mul(positive, (size_t)d, &positive) || positive > INT64_MAX / 16))
-            return tn_error_set(err, TN_INVALID, "the number of elements overflows");
     }
-    if (c->count) c->count = (int64_t)positive;
-    if (!tn_size_mul((size_t)c->count, 8, &bytes))
+    if (!tn_sizes_count(c->type.rank, c->type.dim, &c->count))
         return tn_error_set(err, TN_INVALID, "the number of elements overflows");
     return TN_OK;
 }

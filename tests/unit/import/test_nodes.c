@@ -30,6 +30,16 @@ static void test_nodes__names_once(void **state) {
     refused(&h, "'x' is defined twice");
 }
 
+static void test_nodes__inputs_have_names(void **state) {
+    (void)state;
+    wire g = {.len = 0};
+    wire_input(&g, "x", W_FLOAT, "2");
+    wire_input(&g, "", W_FLOAT, "2");
+    wire_add_node(&g, "Neg x > y");
+    wire_output(&g, "y", W_FLOAT, "2");
+    refused(&g, "input 2 of 2 has no name");
+}
+
 static void test_nodes__missing_output(void **state) {
     (void)state;
     wire g = {.len = 0};
@@ -218,6 +228,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_nodes__cycles_and_order),
         cmocka_unit_test(test_nodes__names_once),
+        cmocka_unit_test(test_nodes__inputs_have_names),
         cmocka_unit_test(test_nodes__missing_output),
         cmocka_unit_test(test_nodes__types_are_checked),
         cmocka_unit_test(test_nodes__attribute_types),

@@ -3,14 +3,15 @@
  * The reference is evaluated a few times more, with the results of operations moved by about what another
  * right evaluation may differ by: functions by some units in the last place (docs/math.md), sums by
  * 16 units of the sum of the terms' magnitudes, whatever their order. Runs come in pairs that move everything
- * in opposite directions. An element may differ by twice the largest difference of these runs. Where
+ * in opposite directions; the last pair snaps to a grid instead, so that what is equal but for roundings is
+ * equal in one of the two. An element may differ by twice the largest difference of these runs. Where
  * they differ in what is no matter of degree (an integer, NaN, an infinity) it is not compared. All that
  * is exact (arithmetic, moves, comparisons, integers) does not move, so what is made of that alone
  * must be equal.
  *
  * Undefined is what depends on the order of a sum: one that overflows on the way, the sign of one that is
  * zero, all in types of fewer than 8 digits, and those of 8 digits that may be off by 1/4 and more, as functions
- * with poles may be anything there; 0 · ∞ or 0 · NaN in a product, which attention leaves out;
+ * with poles may be anything there; the sign of a zero that is the largest or the smallest; 0 · ∞ or 0 · NaN in a product, which attention leaves out;
  * products of numbers so large that their sum overflows where it is scaled later; what lies beside
  * infinities and NaN in convolutions, for minimal filtering; and the bits of NaN. */
 #ifndef TENON_TESTS_ROUNDING_SLACK_H
@@ -22,7 +23,12 @@
 #include "ops/eval.h"
 #include "unit/test.h"
 
-enum { SLACK_RUNS = 8, SLACK_TRIPS = 1000 };
+enum {
+    SLACK_CHOICES = 8, /* of what is undefined */
+    SLACK_SNAPPING = 8,
+    SLACK_RUNS = SLACK_SNAPPING + 2,
+    SLACK_TRIPS = 1000
+};
 
 typedef struct slack_run {
     const int64_t *bindings;
@@ -74,10 +80,26 @@ static inline double least(tn_dtype dtype) {
 
 /* ---- how much a result moves ---------------------------------------------------------------- */
 
-typedef enum slack_kind { SLACK_EXACT, SLACK_FUNCTION, SLACK_SUM, SLACK_PRODUCT } slack_kind;
+typedef enum slack_kind {
+    SLACK_EXACT,
+    SLACK_EXTREME,
+    SLACK_FUNCTION,
+    SLACK_SUM,
+    SLACK_PRODUCT
+} slack_kind;
 
 static inline slack_kind slack_of_reduction(tn_reduce_kind kind) {
-    return kind == TN_REDUCE_sum ? SLACK_SUM : kind == TN_REDUCE_prod ? SLACK_PRODUCT : SLACK_EXACT;
+    switch (kind) {
+    case TN_REDUCE_sum:
+        return SLACK_SUM;
+    case TN_REDUCE_prod:
+        return SLACK_PRODUCT;
+    case TN_REDUCE_max:
+    case TN_REDUCE_min:
+        return SLACK_EXTREME;
+    default:
+        return SLACK_EXACT;
+    }
 }
 
 /* Not correctly rounded. */
@@ -101,10 +123,14 @@ static inline slack_kind slack_kind_of(const tn_node_info *n) {
         return slack_of_reduction(((const tn_attrs_window_reduce *)n->attrs)->kind);
     case TN_OP_scatter: {
         tn_combine combine = ((const tn_attrs_scatter *)n->attrs)->combine;
-        return combine == TN_COMBINE_add   ? SLACK_SUM
-               : combine == TN_COMBINE_mul ? SLACK_PRODUCT
-                                           : SLACK_EXACT;
+        return combine == TN_COMBINE_add                                ? SLACK_SUM
+               : combine == TN_COMBINE_mul                              ? SLACK_PRODUCT
+               : combine == TN_COMBINE_max || combine == TN_COMBINE_min ? SLACK_EXTREME
+                                                                        : SLACK_EXACT;
     }
+    case TN_OP_max:
+    case TN_OP_min:
+        return SLACK_EXTREME;
     case TN_OP_dot:
     case TN_OP_ragged_dot:
     case TN_OP_conv:
@@ -177,16 +203,16 @@ static inline bool slack_is_finite(const tn_array *a) {
     return true;
 }
 
-/* Which of SLACK_RUNS choices is an element's in this run: the same for all in half of the runs, in the others
+/* Which of SLACK_CHOICES is an element's in this run: the same for all in half of the runs, in the others
  * one of its own, as what is sorted by such has any order. */
 static inline uint32_t slack_turn(const slack_run *r, int64_t element) {
     uint64_t turn = (uint64_t)r->number;
-    if (r->number >= SLACK_RUNS / 2) turn += tn_hash64(&element, sizeof element);
-    return (uint32_t)(turn % SLACK_RUNS);
+    if (r->number >= SLACK_CHOICES / 2) turn += tn_hash64(&element, sizeof element);
+    return (uint32_t)(turn % SLACK_CHOICES);
 }
 
 static inline double slack_anything(const slack_run *r, int64_t element) {
-    static const double anything[SLACK_RUNS] = {NAN, INFINITY, -INFINITY, 0, 1, -1, 1e30, -1e30};
+    static const double anything[SLACK_CHOICES] = {NAN, INFINITY, -INFINITY, 0, 1, -1, 1e30, -1e30};
     return anything[slack_turn(r, element)];
 }
 
@@ -196,7 +222,18 @@ static inline tn_cell slack_any_integer(slack_run *r, tn_dtype dtype, int64_t el
     return tn_cell_of_int(dtype, (int64_t)test_random(&r->seed));
 }
 
+/* By at most `by`, to the middle of its cell of a grid; the two grids lie half a cell apart. */
+static inline void slack_snap(const slack_run *r, tn_array *y, int64_t i, double by) {
+    double cell = exp2(floor(log2(by))), shift = r->number & 1 ? 0.5 : 0;
+    double snapped = cell * (floor(tn_array_get(y, i).f / cell + shift) + 0.5 - shift);
+    if (isfinite(snapped)) tn_array_set(y, i, tn_cell_of(y->dtype, snapped));
+}
+
 static inline void slack_move(slack_run *r, tn_array *y, int64_t i, double by) {
+    if (r->number >= SLACK_SNAPPING && by > 0) {
+        slack_snap(r, y, i, by);
+        return;
+    }
     double part = 0.5 + 0.5 * (double)(test_random(&r->seed) >> 11) * 0x1p-53;
     double sign = (test_random(&r->seed) >> 40 & 1) == (unsigned)(r->number & 1) ? 1 : -1;
     double value = tn_array_get(y, i).f;
@@ -268,6 +305,13 @@ static inline void slack_product(slack_run *r, const tn_graph *g, tn_node node, 
             slack_move(r, y, i,
                        terms * last_place(acc) * fabs(tn_array_get(y, i).f) + slack_rounding(y, i));
     }
+}
+
+/* The sign of a zero that is the largest or the smallest. */
+static inline void slack_extreme(const slack_run *r, tn_array *y) {
+    for (int64_t i = 0; i < tn_array_count(y); i++)
+        if (tn_array_get(y, i).f == 0)
+            tn_array_set(y, i, tn_cell_of(y->dtype, r->number & 1 ? 0.0 : -0.0));
 }
 
 /* The bits of what is not a number. */
@@ -351,6 +395,7 @@ static inline tn_status slack_node(slack_run *r, const tn_graph *g, tn_node node
     if (n->op == TN_OP_bitcast) slack_bits(r, &in[0], &out[0]);
     if (!tn_dtype_is_float(out[0].dtype)) return TN_OK;
     slack_kind kind = slack_kind_of(n);
+    if (kind == SLACK_EXTREME) slack_extreme(r, &out[0]);
     if (kind == SLACK_FUNCTION) slack_function(r, n, in, &out[0]);
     if (kind == SLACK_SUM) slack_sum(r, g, node, in, &out[0]);
     if (kind == SLACK_PRODUCT) slack_product(r, g, node, in, &out[0]);
