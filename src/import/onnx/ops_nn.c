@@ -167,11 +167,18 @@ static void import_conv(tn_o *o) {
 static void pad_transposed(tn_o *o, window *w, tn_value x, int64_t *output_pad) {
     int64_t wanted[TN_MAX_SPATIAL];
     bool given = tn_o_has_attr(o, "output_shape");
-    if (given) read_list(o, "output_shape", w->spatial, 0, wanted);
+    if (given) {
+        read_list(o, "output_shape", w->spatial, 0, wanted);
+        check_positive(o, "output_shape", w->spatial, wanted);
+    }
     if (!given && w->auto_pad != PAD_SAME_UPPER && w->auto_pad != PAD_SAME_LOWER) return;
     for (int i = 0; i < w->spatial && tn_o_ok(o); i++) {
         int64_t size = 0, reach = (w->kernel[i] - 1) * w->dilation[i] + 1;
         if (given) size = tn_o_const_dim(o, tn_b_dim(o->b, x, 2 + i), "a size under output_shape");
+        if (tn_o_ok(o) && size > INT32_MAX)
+            tn_o_fail(o, TN_UNSUPPORTED, "spatial axis %d has size %lld under output_shape", i,
+                      (long long)size);
+        if (!tn_o_ok(o)) return;
         int64_t out = given ? wanted[i] - w->stride[i] * (size - 1) : w->stride[i];
         int64_t total = output_pad[i] + reach - out;
         if (total < 0) output_pad[i] -= total;
