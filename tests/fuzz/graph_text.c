@@ -1,4 +1,4 @@
-/* Fuzzes the text parser: whatever is read verifies, prints, reads back and can be transformed. */
+/* Fuzzes the text parser: whatever is read prints, reads back and can be transformed. */
 #include "base/base.h"
 #include "ir/graph.h"
 #include "transform/pass.h"
@@ -20,7 +20,6 @@ static tn_status check(void *argument, tn_error *err) {
     const tn_transform_options options = {.float_unsafe = in->len % 2, .verify = true};
     const tn_graph *out;
     TN_CHECK(tn_graph_parse(&in->arena, in->text, in->len, &g, err));
-    if (tn_graph_verify(g, NULL, err) != TN_OK) TN_BUG("a parsed graph is wrong: %s", err->message);
     tn_graph_print(g, true, &in->printed);
     /* Sizes that are nested too deeply for the text form are cut off and do not read back. */
     tn_status status = tn_graph_parse(&in->arena, in->printed.data, in->printed.len, &again, err);

@@ -176,6 +176,8 @@ static void test_parse__refuses_with_a_place(void **state) {
     assert_refused(t, "graph {\n  %0 = input : f33[2]\n}", "'f33' is not a data type");
     assert_refused(t, "graph {\n  %1 = neg %0\n}", "%0 is not defined before its use");
     assert_refused(t, "graph { %0 = input : f32[2]\n %0 = neg %0\n}", "%0 is defined twice");
+    assert_refused(t, "graph { %0 = input : f32[2]\n output %0 \"y\"\n output %0 \"y\"\n}",
+                   "two outputs have the name 'y'");
     assert_refused(t, "graph { %0 = input {x=1} : f32[2] }", "input has no field 'x'");
     assert_refused(t, "graph { %0 = input }", "input needs its dtype");
     assert_refused(t, "graph { %0 = input : f32[-2] }", "axis 0 has a negative size");
