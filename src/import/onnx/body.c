@@ -26,6 +26,11 @@ void tn_onnx_body_define(tn_o *o, tn_onnx_body *b, uint32_t i, tn_onnx_item *ite
     if (i < b->source->inputs.len) tn_onnx_define(&b->scope, b->source->inputs.data[i].name, item);
 }
 
+void tn_onnx_body_repeat(tn_onnx_body *b, tn_onnx_item *turn) {
+    b->scope.repeated = true;
+    b->scope.turn = turn;
+}
+
 tn_onnx_item *tn_onnx_body_add_input(tn_onnx_body *b, uint32_t i, const tn_type *type) {
     const char *name = i < b->source->inputs.len ? b->source->inputs.data[i].name : "";
     tn_value v = tn_b_input(&b->scope.level->builder, name, type->dtype, &type->shape);

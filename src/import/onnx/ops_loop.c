@@ -84,12 +84,18 @@ static tn_onnx_item *carried_item(tn_o *o, uint32_t i) {
     return none;
 }
 
+/* What a body knows of its iteration: the number, and that the condition held. */
+static void define_iteration(tn_o *o, tn_onnx_body *b, tn_onnx_item *number) {
+    tn_onnx_body_repeat(b, number);
+    tn_onnx_body_define(o, b, 0, number);
+    tn_onnx_body_define(o, b, 1, tn_onnx_number_item(o, &b->scope, TN_bool, 1));
+}
+
 /* One iteration as part of the graph around; `now` are the carried values. */
 static bool inline_iteration(tn_o *o, const loop *l, tn_onnx_body *b, int64_t number,
                              tn_onnx_item *const *now) {
     if (!tn_onnx_body_enter(o, b, l->source, true)) return false;
-    tn_onnx_body_define(o, b, 0, tn_onnx_number_item(o, &b->scope, TN_i64, number));
-    tn_onnx_body_define(o, b, 1, tn_onnx_number_item(o, &b->scope, TN_bool, 1));
+    define_iteration(o, b, tn_onnx_number_item(o, &b->scope, TN_i64, number));
     for (uint32_t i = 0; i < l->carried; i++) tn_onnx_body_define(o, b, i + 2, now[i]);
     return tn_onnx_body_import(o, b);
 }
@@ -203,8 +209,7 @@ static bool loop_as_scan(tn_o *o, const loop *l) {
         tn_type type = tn_b_type(o->b, first[i]);
         tn_onnx_body_define(o, &b, i + 2, tn_onnx_body_add_input(&b, i + 2, &type));
     }
-    tn_onnx_body_define(o, &b, 0, tn_onnx_body_add_input(&b, 0, &iteration));
-    tn_onnx_body_define(o, &b, 1, tn_onnx_number_item(o, &b.scope, TN_bool, 1));
+    define_iteration(o, &b, tn_onnx_body_add_input(&b, 0, &iteration));
     if (!tn_onnx_body_import(o, &b)) return false;
     tn_onnx_item *next = tn_onnx_body_output(o, &b, 0);
     if (!next || !tn_onnx_known_number(o, next, &flag) || !flag) return false;
@@ -244,8 +249,7 @@ static tn_graph *idle_iteration(tn_o *o, const loop *l, const tn_graph *then) {
 static bool import_iteration(tn_o *o, const loop *l, const tn_value *carried, tn_onnx_body *b) {
     tn_type number = {.dtype = TN_i64};
     if (!tn_onnx_body_enter(o, b, l->source, false)) return false;
-    tn_onnx_body_define(o, b, 0, tn_onnx_body_add_input(b, 0, &number));
-    tn_onnx_body_define(o, b, 1, tn_onnx_number_item(o, &b->scope, TN_bool, 1));
+    define_iteration(o, b, tn_onnx_body_add_input(b, 0, &number));
     for (uint32_t i = 0; i < l->carried; i++) {
         tn_type type = tn_b_type(o->b, carried[i]);
         tn_onnx_body_define(o, b, i + 2, tn_onnx_body_add_input(b, i + 2, &type));
@@ -371,6 +375,7 @@ static void loop_as_while(tn_o *o, const loop *l) {
     for (uint32_t i = 0; i < given; i++) {
         tn_type type = tn_b_type(o->b, first[i]);
         tn_onnx_item *item = tn_onnx_body_add_input(&b, i, &type);
+        if (i == 0) tn_onnx_body_repeat(&b, item);
         if (i < states) tn_onnx_body_define(o, &b, i, item);
     }
     if (!tn_onnx_body_import(o, &b)) return;

@@ -1,17 +1,51 @@
-/* Random numbers. A node's numbers follow from its seed, without one from the name of its result:
- * every run of a model gives the same ones. */
+/* Random numbers. A node's numbers follow from its seed, without one from the name of its result and of
+ * the calls of functions around it: every run of a model gives the same ones. Each turn of a loop draws others, the
+ * same whether the loop is unrolled or not. */
 #include <math.h>
 
+#include "import/onnx/body.h"
 #include "import/onnx/ops.h"
 #include "import/onnx/scope.h"
 
+/* factor · number of the turn */
+static tn_value turn_value(tn_o *o, const tn_onnx_scope *loop, uint64_t factor) {
+    tn_value turn = tn_onnx_scalar(o, tn_o_item_value(o, tn_onnx_turn(o->scope, loop)));
+    tn_value scale = tn_b_scalar_int(o->b, TN_u64, (int64_t)factor);
+    return tn_b_mul(o->b, tn_b_cast(o->b, turn, TN_u64), scale);
+}
+
+/* stream + Σ factor · turn over the loops around, each with a factor of its own; then what makes a member of many
+ * draw its own (xor, as the batch rule of random_bits does). */
 static tn_value key_from(tn_o *o, uint64_t stream) {
-    return tn_b_scalar_int(o->b, TN_u64, (int64_t)(stream ^ o->scope->im->options->stream));
+    uint64_t member = o->scope->im->options->stream, loops = 0;
+    tn_value open = TN_NO_VALUE;
+    int64_t number;
+    for (tn_onnx_scope *s = o->scope; s && tn_o_ok(o); s = tn_onnx_scope_around(s)) {
+        if (!s->repeated) continue;
+        uint64_t factor = tn_hash64(&loops, sizeof loops) | 1;
+        s->draws = true;
+        loops++;
+        if (s->turn && tn_onnx_known_number(o, s->turn, &number)) {
+            stream += (uint64_t)number * factor;
+        } else if (s->turn) {
+            tn_value one = turn_value(o, s, factor);
+            open = open == TN_NO_VALUE ? one : tn_b_add(o->b, open, one);
+        }
+    }
+    if (open == TN_NO_VALUE) return tn_b_scalar_int(o->b, TN_u64, (int64_t)(stream ^ member));
+    tn_value key = tn_b_add(o->b, open, tn_b_scalar_int(o->b, TN_u64, (int64_t)stream));
+    return tn_b_xor(o->b, key, tn_b_scalar_int(o->b, TN_u64, (int64_t)member));
 }
 
 static uint64_t stream_of_name(const tn_o *o) {
     const char *name = o->node->outputs.len ? o->node->outputs.data[0] : "";
-    return tn_hash64(name, strlen(name));
+    uint64_t stream = tn_hash64(name, strlen(name));
+    for (const tn_onnx_scope *s = o->scope; s; s = tn_onnx_scope_around(s)) {
+        if (!s->caller) continue;
+        uint64_t both[] = {stream, stream_of_name(s->caller)};
+        return tn_hash64(both, sizeof both);
+    }
+    return stream;
 }
 
 static tn_value key_of(tn_o *o) {

@@ -72,27 +72,43 @@ static void scan_output(tn_o *o, const scan *s, uint32_t i, tn_value y) {
     tn_o_out(o, (int)i, y);
 }
 
-/* One scan over operands with the steps in front; gives its first result. */
-static tn_value run_scan(tn_o *o, const scan *s, const tn_value *first) {
-    tn_onnx_body b;
-    uint32_t total, given = s->carries + s->slices;
-    if (!tn_onnx_body_enter(o, &b, s->source, false)) return TN_NO_VALUE;
-    for (uint32_t i = 0; i < given; i++) {
+/* Imports the body, with one more input that numbers the turns where `numbered`. */
+static bool import_step(tn_o *o, const scan *s, const tn_value *first, bool numbered,
+                        tn_onnx_body *b) {
+    tn_type number = {.dtype = TN_i64};
+    if (!tn_onnx_body_enter(o, b, s->source, false)) return false;
+    for (uint32_t i = 0; i < s->carries + s->slices; i++) {
         tn_type type = tn_b_type(o->b, first[i]);
         if (i >= s->carries && tn_o_ok(o) && type.shape.rank == 0)
             tn_o_fail(o, TN_INVALID, "scan input %u is a scalar", i - s->carries);
-        if (!tn_o_ok(o)) return TN_NO_VALUE;
+        if (!tn_o_ok(o)) return false;
         if (i >= s->carries)
             memmove(type.shape.dim, type.shape.dim + 1, sizeof(tn_dim) * (size_t)--type.shape.rank);
-        tn_onnx_body_define(o, &b, i, tn_onnx_body_add_input(&b, i, &type));
+        tn_onnx_body_define(o, b, i, tn_onnx_body_add_input(b, i, &type));
     }
-    if (!tn_onnx_body_import(o, &b)) return TN_NO_VALUE;
-    for (uint32_t i = 0; i < s->results; i++) tn_onnx_body_give(o, &b, i);
+    uint32_t unnamed = s->carries + s->slices;
+    tn_onnx_body_repeat(b, numbered ? tn_onnx_body_add_input(b, unnamed, &number) : NULL);
+    if (!tn_onnx_body_import(o, b)) return false;
+    for (uint32_t i = 0; i < s->results; i++) tn_onnx_body_give(o, b, i);
+    return tn_o_ok(o);
+}
+
+/* One scan over operands with the steps in front; gives its first result. Turns are numbered from `number` for
+ * bodies that draw random numbers. `first` has room for one more. */
+static tn_value run_scan(tn_o *o, const scan *s, tn_value *first, int64_t number) {
+    tn_onnx_body b;
+    uint32_t total, given = s->carries + s->slices;
+    if (!import_step(o, s, first, false, &b)) return TN_NO_VALUE;
+    bool numbered = b.scope.draws;
+    if (numbered && !import_step(o, s, first, true, &b)) return TN_NO_VALUE;
+    tn_shape steps = {.rank = 1, .dim = {tn_b_dim(o->b, first[s->carries], 0)}};
+    if (numbered)
+        first[given] = tn_b_add_scalar(o->b, tn_b_iota(o->b, TN_i64, &steps, 0), (double)number);
     tn_attrs_scan attrs = {.carries = s->carries,
-                           .slices = s->slices,
-                           .length = tn_b_dim(o->b, first[s->carries], 0),
+                           .slices = s->slices + numbered,
+                           .length = steps.dim[0],
                            .body = b.graph};
-    tn_value *in = tn_onnx_body_operands(o, &b, first, given, &total);
+    tn_value *in = tn_onnx_body_operands(o, &b, first, given + numbered, &total);
     return tn_b_node(o->b, TN_OP_scan, in, total, &attrs);
 }
 
@@ -100,10 +116,10 @@ static void import_scan(tn_o *o) {
     scan s;
     if (!read_scan(o, 0, &s)) return;
     uint32_t given = s.carries + s.slices;
-    tn_value *first = TN_NEW_N(o->scratch, tn_value, given);
+    tn_value *first = TN_NEW_N(o->scratch, tn_value, given + 1);
     for (uint32_t i = 0; i < given; i++)
         first[i] = i < s.carries ? tn_o_in(o, (int)i) : scan_input(o, &s, i - s.carries);
-    tn_value y = run_scan(o, &s, first);
+    tn_value y = run_scan(o, &s, first, 0);
     for (uint32_t i = 0; i < s.results && tn_o_ok(o); i++) scan_output(o, &s, i, y + i);
 }
 
@@ -118,7 +134,7 @@ static void import_batched_scan(tn_o *o) {
         tn_o_fail(o, TN_UNSUPPORTED, "sequence lengths, or a batch of other than 1 to %d samples",
                   TN_ONNX_UNROLLED);
     if (!tn_o_ok(o)) return;
-    tn_value *first = TN_NEW_N(o->scratch, tn_value, given);
+    tn_value *first = TN_NEW_N(o->scratch, tn_value, given + 1);
     tn_value *parts = TN_NEW_N(o->scratch, tn_value, s.results * (uint32_t)batch);
     for (int64_t n = 0; n < batch && tn_o_ok(o); n++) {
         for (uint32_t i = 0; i < given; i++) {
@@ -127,7 +143,7 @@ static void import_batched_scan(tn_o *o) {
             if (i >= s.carries && s.in_reversed && s.in_reversed[i - s.carries])
                 first[i] = tn_b_reverse(o->b, first[i], 0);
         }
-        tn_value y = run_scan(o, &s, first);
+        tn_value y = run_scan(o, &s, first, n << 32);
         for (uint32_t i = 0; i < s.results && tn_o_ok(o); i++)
             parts[i * (uint32_t)batch + (uint32_t)n] = tn_b_unsqueeze(o->b, y + i, 0);
     }
@@ -148,6 +164,7 @@ static void import_sequence_map(tn_o *o) {
     for (int k = 0; k < count; k++) {
         tn_onnx_body b;
         if (!tn_onnx_body_enter(o, &b, source, true)) return;
+        tn_onnx_body_repeat(&b, tn_onnx_number_item(o, &b.scope, TN_i64, k));
         for (int i = 0; i < inputs; i++) {
             tn_onnx_item *item = tn_o_item(o, i);
             bool whole = item->kind != TN_ITEM_SEQUENCE;

@@ -216,6 +216,15 @@ tn_onnx_item *tn_onnx_lookup(tn_onnx_scope *s, const char *name) {
     return outer ? tn_onnx_capture_item(s, outer) : NULL;
 }
 
+tn_onnx_scope *tn_onnx_scope_around(const tn_onnx_scope *s) {
+    return s->parent ? s->parent : s->caller ? s->caller->scope : NULL;
+}
+
+tn_onnx_item *tn_onnx_turn(tn_onnx_scope *s, const tn_onnx_scope *loop) {
+    if (s == loop) return s->turn;
+    return tn_onnx_capture_item(s, tn_onnx_turn(tn_onnx_scope_around(s), loop));
+}
+
 bool tn_onnx_visible(const tn_onnx_scope *s, const char *name) {
     uint32_t index;
     for (; s; s = s->parent)

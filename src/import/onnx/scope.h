@@ -94,6 +94,9 @@ struct tn_onnx_scope {
     const tn_onnx_opsets *opsets, *more_opsets; /* more: the model's, for a function */
     const tn_o *caller;                         /* of the function; NULL: not one */
     const tn_onnx_function *function;
+    bool repeated;                    /* the body of a loop */
+    bool draws;                       /* random numbers depend on which turn it is */
+    tn_onnx_item *turn;               /* number of the turn, an i64 scalar; NULL: not told yet */
     TN_VEC(tn_onnx_capture) captures; /* outer values that became inputs of this graph */
     tn_map seen;                      /* outer item → index of `inner` */
     TN_VEC(tn_onnx_item *) inner;
@@ -115,6 +118,11 @@ tn_onnx_item *tn_onnx_item_new(tn_onnx_scope *s, tn_value v, const char *name);
 tn_onnx_item *tn_onnx_item_known(tn_onnx_scope *s, const tn_known *known, const char *name);
 tn_value tn_onnx_item_build(tn_onnx_scope *s, tn_onnx_item *item);
 tn_type tn_onnx_item_type(const tn_onnx_item *item);
+
+/* The scope around: of the graph, or of the call of the function; NULL: none. */
+tn_onnx_scope *tn_onnx_scope_around(const tn_onnx_scope *s);
+/* The number of the turn of a loop around s, as s sees it. */
+tn_onnx_item *tn_onnx_turn(tn_onnx_scope *s, const tn_onnx_scope *loop);
 
 /* Nodes, in their order; then errors are in s->level->builder. */
 void tn_onnx_import_nodes(tn_onnx_scope *s, const tn_onnx_node *nodes, uint32_t count);

@@ -26,15 +26,20 @@ static inline void check(tn_status status, const tn_error *err) {
     assert_int_equal(status, TN_OK);
 }
 
-static inline void lab_open(lab *l, const wire *graph) {
+/* Of what was imported into l->i. */
+static inline void lab_compile(lab *l) {
     tn_model_options o = TN_MODEL_OPTIONS_INIT;
     tn_error err = TN_ERROR_INIT;
-    *l = (lab){.compiled = NULL};
-    import_model_at(&l->i, graph, OPSET);
+    l->compiled = NULL;
     if (l->i.status != TN_OK) fail_msg("%s", l->i.text);
     if (!l->i.import.graph) fail_msg("%s", l->i.import.need_reason);
     check(tn_model_from_graph(l->i.import.graph, &o, &l->model, &err), &err);
     check(tn_session_create(l->model, &l->session, &err), &err);
+}
+
+static inline void lab_open(lab *l, const wire *graph) {
+    import_model_at(&l->i, graph, OPSET);
+    lab_compile(l);
 }
 
 static inline void lab_close(lab *l) {

@@ -53,6 +53,28 @@ static const char *write_network(const char *name, int64_t seed) {
     return path;
 }
 
+/* x → 100 times Dropout → y, a loop that is not unrolled. */
+static const char *write_loop(const char *name) {
+    wire g = {.len = 0}, body = {.len = 0};
+    add_scalar(&g, "turns", W_INT64, &(int64_t){100}, 8);
+    add_scalar(&g, "yes", W_BOOL, &(uint8_t){1}, 1);
+    wire_input(&g, "x", W_FLOAT, "B,6");
+    wire_input(&body, "i", W_INT64, "");
+    wire_input(&body, "go", W_BOOL, "");
+    wire_input(&body, "h", W_FLOAT, "B,6");
+    add_dropout(&body, "Dropout h p train > d", 0.01f, true, 0);
+    wire_add_node(&body, "Identity go > on");
+    wire_output(&body, "on", W_BOOL, "");
+    wire_output(&body, "d", W_FLOAT, "B,6");
+    wire loop = wire_node("Loop turns yes x > y");
+    wire_attr_graph(&loop, "body", &body);
+    wire_put(&g, 1, &loop);
+    wire_output(&g, "y", W_FLOAT, "B,6");
+    const char *path = in_folder(name);
+    write_model(&g, NEWEST, path);
+    return path;
+}
+
 /* ---- dropout ------------------------------------------------------------------------------------ */
 
 /* y and keep of x: ROWS × COLUMNS numbers from 1 to 2. */
@@ -182,6 +204,27 @@ static void test_members__draw_their_own_numbers(void **state) {
     free(x.data);
 }
 
+static void test_members__draw_their_own_numbers_in_each_turn(void **state) {
+    (void)state;
+    uint64_t seed = 3;
+    tn_error err = TN_ERROR_INIT;
+    const char *a = write_loop("loop.onnx");
+    const tn_wide_member members[] = {{.model = a}, {.model = a}, {.model = a}};
+    tn_wide_options o = lab_options();
+    tn_buffer x = floats_of(&seed, DIMS(4, 6)), all = {0};
+    o.share_all = true;
+    tn_wide *w = open_wide(members, 3, &o);
+    check(tn_wide_run(w, &x, 1, &all, 1, &err), &err);
+    for (int i = 0; i < 3; i++) expect_as_member(w, i, &x, &all);
+    assert_true(differ(&all, 0, 1) && differ(&all, 1, 2));
+    const float *y = all.data;
+    int kept = 0;
+    for (int i = 0; i < 3 * 24; i++) kept += y[i] != 0;
+    assert_in_range(kept, 10, 45); /* 0.99^100 of 72, within 4 sigma; were the turns the same, 71 */
+    tn_wide_release(w);
+    free(x.data);
+}
+
 /* Weights that are the same file's stay one; the mean over many masks is the network without any. */
 static void test_members__of_one_model_are_samples(void **state) {
     enum { N = 500 };
@@ -254,6 +297,7 @@ int main(void) {
         cmocka_unit_test(test_dropout__with_a_wrong_ratio_is_refused),
         cmocka_unit_test(test_dropout__that_never_changes_is_not_trained),
         cmocka_unit_test(test_members__draw_their_own_numbers),
+        cmocka_unit_test(test_members__draw_their_own_numbers_in_each_turn),
         cmocka_unit_test(test_members__of_one_model_are_samples),
     };
     lab_mode = TN_COMPILE_INTERPRET;
