@@ -275,9 +275,9 @@ tn_value tn_b_average_pool(tn_builder *b, tn_value x, const tn_pool_options *o) 
     if (p.has_extra || (p.has_pad && !o->count_include_pad)) {
         count = pool_counts(b, &p, x, o);
     } else {
-        int64_t size = 1;
-        for (int s = 0; s < p.spatial; s++) size *= o->window[s];
-        count = tn_b_scalar(b, p.attrs.acc, (double)size);
+        double size = 1;
+        for (int s = 0; s < p.spatial; s++) size *= (double)o->window[s];
+        count = tn_b_scalar(b, p.attrs.acc, size);
     }
     return tn_b_cast(b, tn_b_div(b, sum, count), dtype);
 }

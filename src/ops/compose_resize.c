@@ -83,10 +83,17 @@ typedef struct taps {
     int64_t *position; /* [count][to], clamped into x */
 } taps;
 
+/* The element at or before position x; a crop may begin and end anywhere. */
+static int64_t element_of(double x) {
+    static const double far = 0x1p60;
+    return (int64_t)fmax(-far, fmin(floor(x), far));
+}
+
 static void fill_taps(const axis_map *m, int64_t at, double stretch, int64_t first, taps *t) {
-    double x = source_position(m, at), base = floor(x), sum = 0;
+    double x = source_position(m, at), sum = 0;
+    int64_t base = element_of(x);
     for (int k = 0; k < t->count; k++) {
-        int64_t p = (int64_t)base + first + k;
+        int64_t p = base + first + k;
         double w = kernel(m->o, ((double)p - x) * stretch);
         if (m->o->exclude_outside && (p < 0 || p >= m->from)) w = 0;
         sum += w;

@@ -340,6 +340,21 @@ static tn_dim pad_spread(tn_dims *t, tn_dim size, int64_t interior) {
     return tn_dim_add(t, size, tn_dim_mul(t, gaps, interior));
 }
 
+/* A position in the result less `lo` is one that can be computed. */
+static tn_status check_ends(const tn_infer *i, int axis, tn_error *err) {
+    static const int64_t most = INT64_MAX / 16;
+    const tn_attrs_pad *a = i->attrs;
+    const tn_dim end[] = {a->lo.at[axis], a->hi.at[axis]};
+    for (int k = 0; k < 2; k++) {
+        int64_t value;
+        if (tn_dim_const_value(i->graph->dims, end[k], &value) && (value > most || value < -most))
+            return tn_infer_refuse_attr(
+                i, err, "axis %d is padded by %lld elements; expected at most %lld either way",
+                axis, (long long)value, (long long)most);
+    }
+    return TN_OK;
+}
+
 static tn_status infer_pad(tn_infer *i, tn_error *err) {
     const tn_attrs_pad *a = i->attrs;
     tn_dims *t = i->graph->dims;
@@ -350,6 +365,7 @@ static tn_status infer_pad(tn_infer *i, tn_error *err) {
     TN_CHECK(tn_infer_count(i, "hi", a->hi.count, shape.rank, err));
     TN_CHECK(tn_infer_count(i, "interior", a->interior.count, shape.rank, err));
     for (int k = 0; k < shape.rank; k++) {
+        TN_CHECK(check_ends(i, k, err));
         if (a->interior.at[k] < 0 || a->interior.at[k] > INT32_MAX)
             return tn_infer_refuse_attr(i, err,
                                         "interior padding %lld of axis %d; expected 0 to %d",

@@ -137,8 +137,9 @@ static bool is_progression(const tn_graph *g, tn_value index, int64_t size, prog
     if (all < 1) return false;
     p->start = tn_array_get(&a, 0).i;
     while (p->repeats < all && tn_array_get(&a, p->repeats).i == p->start) p->repeats++;
-    if (p->repeats < all) p->step = tn_array_get(&a, p->repeats).i - p->start;
-    if (all % p->repeats != 0 || p->start < 0 || p->start >= size) return false;
+    int64_t next = p->repeats < all ? tn_array_get(&a, p->repeats).i : size;
+    if (all % p->repeats != 0 || p->start < 0 || p->start >= size || next < 0) return false;
+    if (p->repeats < all) p->step = next - p->start;
     p->count = all / p->repeats;
     for (int64_t i = 0; i < all; i++) {
         int64_t at = tn_array_get(&a, i).i;

@@ -36,6 +36,11 @@ def sized(op, values, inputs="x s", **attributes):
     return one(op, inputs, ints("s", values), **attributes)
 
 
+def crop(roi):
+    return model(floats("q", roi) + floats("s", [2.0, 2.0]) +
+                 node("Resize", "x q s", "y", mode="linear", coordinate_transformation_mode="tf_crop_and_resize"))
+
+
 def stored(raw=None, dims=(2, 3), kind=FLOAT, extra=b""):
     return model(field(5, tensor("w", dims, kind, raw, extra)) + node("Add", "x w", "y"))
 
@@ -144,8 +149,8 @@ ONNX = [
     ("conv_group_0", conv(group=0), "attribute 'group' is 0"),
     ("conv_group_negative", conv(group=-4), "attribute 'group' is -4"),
     ("conv_group_3", conv(group=3), "conv: weight has 4 input channels, input has 4 (f32[1,4,8,8]"),
-    ("conv_pad_most", conv(pads=[MOST, 0, MOST, 0]), "conv 'n' (f32[1,8,8,4], f32[3,3,4,4]): axis 1: padding is li"),
-    ("conv_pad_least", conv(pads=[LEAST, 0, 0, 0]), "conv 'n' (f32[1,8,8,4], f32[3,3,4,4]): axis 1: padding is li"),
+    ("conv_pad_most", conv(pads=[MOST, 0, MOST, 0]), "attribute 'pads' holds 9223372036854775807; expected -2147483647"),
+    ("conv_pad_least", conv(pads=[LEAST, 0, 0, 0]), "attribute 'pads' holds -9223372036854775808; expected -2147483647"),
     ("conv_kernel_0", one("Conv", "x w", floats("w", [], [4, 4, 0, 3]), IMAGE), "attribute 'kernel_shape' holds 0"),
     ("conv_kernel_larger", one("Conv", "x w", floats("w", [1.0] * 1600, [4, 4, 10, 10]), IMAGE), "conv 'n' (f32[1,8,8,4], f32[10,10,4,4]): operand 0 is f32[1,"),
     ("conv_kernel_shape", conv(kernel_shape=[0, 0]), "attribute 'kernel_shape' holds 0"),
@@ -154,13 +159,23 @@ ONNX = [
     ("transposed_stride_0", one("ConvTranspose", "x w", KERNEL, IMAGE, strides=[0, 0]), "attribute 'strides' holds 0"),
     ("transposed_output", one("ConvTranspose", "x w", KERNEL, IMAGE, output_shape=[MOST, 1]), "attribute 'output_shape' holds 9223372036854775807"),
     ("transposed_output_least", one("ConvTranspose", "x w", KERNEL, IMAGE, output_shape=[8, -MOST - 1]), "attribute 'output_shape' holds -9223372036854775808"),
+    ("transposed_pad_least", one("ConvTranspose", "x w", KERNEL, IMAGE, pads=[LEAST, 0, 0, 0]), "attribute 'pads' holds -9223372036854775808;"),
     ("transposed_group_0", one("ConvTranspose", "x w", KERNEL, IMAGE, group=0), "attribute 'group' is 0"),
     ("pool_kernel_0", pool(kernel_shape=[0, 0]), "attribute 'kernel_shape' holds 0"),
     ("pool_kernel_most", pool(kernel_shape=[MOST, MOST]), "attribute 'kernel_shape' holds"),
     ("pool_stride_0", pool(kernel_shape=[2, 2], strides=[0, 0]), "attribute 'strides' holds 0"),
     ("pool_dilation_0", pool(kernel_shape=[2, 2], dilations=[0, 0]), "attribute 'dilations' holds 0"),
     ("average_stride_0", pool("AveragePool", kernel_shape=[2, 2], strides=[0, 0]), "attribute 'strides' holds 0"),
-    ("lp_p_0", pool("LpPool", kernel_shape=[2, 2], p=0), "an Lp norm with p = 0; expected at least 1"),
+    ("lp_p_0", pool("LpPool", kernel_shape=[2, 2], p=0), "attribute 'p' is 0; expected a whole number from 1"),
+    ("lp_p_wraps", pool("LpPool", kernel_shape=[2, 2], p=(1 << 32) + 2), "attribute 'p' is 4.29497e+09"),
+    ("lp_p_float", one("LpPool", "x", b"", IMAGE, 1, kernel_shape=[2, 2], p=1e30), "attribute 'p' is 1e+30"),
+    ("lp_p_nan", one("GlobalLpPool", "x", b"", IMAGE, 1, p=NAN), "attribute 'p' is nan"),
+    ("lp_p_between", one("GlobalLpPool", "x", b"", IMAGE, 1, p=2.5), "attribute 'p' is 2.5"),
+    ("lp_norm_wraps", one("LpNormalization", p=(1 << 32) + 2), "attribute 'p' is 4.29497e+09"),
+    ("pool_pad_most", pool(kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1, pads=[MOST, 0, MOST, 0]), "attribute 'pads' holds 9223372036854775807;"),
+    ("average_pad_most", pool("AveragePool", kernel_shape=[2, 2], strides=[2, 2], pads=[MOST, 0, 1, 0], ceil_mode=1,
+                              count_include_pad=1), "attribute 'pads' holds 9223372036854775807;"),
+    ("average_kernel", one("AveragePool", "x", b"", (("x", [1, 1, 2, 2, 2]),), kernel_shape=[(1 << 31) - 1] * 3), "a window of 2147483647 with dilation 1 does not fit into axis 2"),
     ("lrn_0", pool("LRN", size=0), "size 0; channels are summed over at least 1"),
     ("depth_block_0", pool("DepthToSpace", blocksize=0), "depth_to_space: x has 4 axes and the block size is 0; expect"),
     ("depth_block_most", pool("DepthToSpace", blocksize=MOST), "depth_to_space: x has 4 axes and the block size is 922337203"),
@@ -185,8 +200,10 @@ ONNX = [
                                node("OneHot", "i d v", "y")), "its depth is -4"),
     ("one_hot_overflow", model(ints("i", [0, 1]) + ints("d", [MOST], []) + floats("v", [0, 1]) +
                                node("OneHot", "i d v", "y")), "more elements than can be counted"),
-    ("pad_overflow", sized("Pad", [MOST, 0, MOST, 0]), "more elements than can be counted"),
-    ("pad_least", sized("Pad", [LEAST, 0, 0, 0]), "pad 'n' (f32[2,3], f32[]): axis 0 of the padded shape has th"),
+    ("pad_overflow", sized("Pad", [MOST, 0, MOST, 0]), "axis 0 is padded by 9223372036854775807 elements; expected at most"),
+    ("pad_least", sized("Pad", [LEAST, 0, 0, 0]), "axis 0 is padded by -9223372036854775808 elements; expected at most"),
+    ("pad_cancels", model(WEIGHT + ints("s", [2 - MOST, 0, MOST - 1, 0]) + node("Pad", "w s", "y")), "axis 0 is padded by -9223372036854775805 elements; expected at most"),
+    ("pad_negative", sized("Pad", [-PETA, 0, 0, 0]), "axis 0 of the padded shape has the negative size"),
     ("pad_reflect", sized("Pad", [7, 7, 7, 7], mode="reflect"), None),
     ("pad_empty_reflect", one("Pad", "x s", ints("s", [1, 0, 1, 0]), (("x", [0, 3]),), mode="reflect"), None),
     ("resize_nan", model(floats("s", [NAN, 1.0]) + node("Resize", "x r s", "y") +
@@ -197,6 +214,10 @@ ONNX = [
                        node("Resize", "x r s", "y")), "a scale is 0"),
     ("resize_sizes", model(ints("z", [MOST, MOST]) + field(5, tensor("r", [0], FLOAT, b"")) +
                            node("Resize", "x r r z", "y")), "resize: axis 1 to size"),
+    ("resize_aspect", model(ints("z", [1, LEAST]) + field(5, tensor("r", [0], FLOAT, b"")) +
+                            node("Resize", "x r r z", "y", keep_aspect_ratio_policy="not_larger")), "axis 1 resized to -9223372036854775808 elements"),
+    ("resize_roi_nan", crop([0.0, NAN, 1.0, 1.0]), "its roi holds nan"),
+    ("resize_roi_far", crop([0.0, -1e30, 1.0, 1e30]), None),
     ("slice_step_0", model(ints("a", [0]) + ints("b", [1]) + ints("c", [0]) + ints("d", [0]) +
                            node("Slice", "x a b c d", "y")), "a step of 0"),
     ("slice_least", model(ints("a", [LEAST]) + ints("b", [MOST]) + ints("c", [0]) + ints("d", [LEAST]) +
@@ -220,6 +241,7 @@ ONNX = [
     ("cumsum_axis", one("CumSum", "x k", ints("k", [MOST], [])), "axis"),
     ("gather_constant", one("Gather", "x i", ints("i", [7])), "an index is out of range, in kernel gather"),
     ("gather_least", one("Gather", "x i", ints("i", [LEAST])), "an index is out of range, in kernel gather"),
+    ("gather_ends", one("Gather", "x i", ints("i", [LEAST, MOST])), "an index is out of range, in kernel gather"),
     ("gather_axis", one("Gather", "x i", ints("i", [0]), axis=LEAST), "axis"),
     ("gather_nd_deep", one("GatherND", "x i", ints("i", [0, 0, 0], [1, 3])), "its indices have 3 positions each; the data have 2 axes, 0 o"),
     ("gather_nd_batch", one("GatherND", "x i", ints("i", [0], [1, 1]), batch_dims=MOST), "its indices have 1 positions each; the data have 2 axes, 922"),
@@ -248,7 +270,10 @@ ONNX = [
     ("col2im_0", model(ints("i", [4, 4]) + ints("b", [0, 0]) + node("Col2Im", "x i b", "y"), (("x", [1, 4, 9]),)), "col2im: a block of 0 does not fit the image's axis 0"),
     ("unpool_huge", model(field(5, tensor("i", [1, 1, 1, 1], INT64, struct.pack("<q", PETA))) +
                           node("MaxUnpool", "x i", "y", kernel_shape=[2, 2]), (("x", [1, 1, 1, 1]),)), "an index is out of range, in kernel scatter"),
-    ("center_crop", sized("CenterCropPad", [MOST, MOST]), "more elements than can be counted"),
+    ("center_crop", sized("CenterCropPad", [MOST, MOST]), "axis 0 is padded by 4611686018427387902 elements; expected at most"),
+    ("old_axis", one("Add", "x w", floats("w", [1.0] * 3), opset=6, broadcast=1, axis=MOST), "1 axes from axis 9223372036854775807 on do not fit into 2 axes"),
+    ("size_of_many", model(ints("s", range(2048)) + b"".join(node("Add", "s s", f"a{i}") for i in range(2500)) +
+                           node("Size", "x", "y"), kind=INT64), "too many computed sizes"),
     ("bernoulli_dtype", one("Bernoulli", dtype=99), "attribute 'dtype': 99 is not an element type of ONNX"),
     ("cast_dtype", one("Cast", to=-1), "attribute 'to': -1 is not an element type of ONNX"),
     ("multinomial_huge", model(node("Multinomial", "x", "y", sample_size=PETA), kind=INT32), "out of memory: activations take"),

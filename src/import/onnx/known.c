@@ -70,7 +70,7 @@ static bool known_shape(tn_o *o, tn_known *out) {
 static bool known_size(tn_o *o, tn_known *out) {
     if (tn_o_item(o, 0)->kind != TN_ITEM_TENSOR) return false;
     tn_type type = tn_o_type(o, 0);
-    new_known(o, out, TN_i64, 0, NULL);
+    if (!new_known(o, out, TN_i64, 0, NULL)) return false;
     out->at[0] = tn_shape_count(o->dims, &type.shape);
     return true;
 }

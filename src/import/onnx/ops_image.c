@@ -61,7 +61,12 @@ static void read_sizes(tn_o *o, resize *r, int input) {
     const int64_t *at;
     if (!tn_o_has(o, input) || !tn_o_need_ints(o, input, "sizes", &count, &at) || !count) return;
     if (!check_entries(o, "sizes", count, r->entries)) return;
-    for (int i = 0; i < count; i++) r->size[r->axis[i]] = at[i];
+    for (int i = 0; i < count; i++) {
+        if (at[i] < 0)
+            tn_o_fail(o, TN_INVALID, "axis %d resized to %lld elements", r->axis[i],
+                      (long long)at[i]);
+        r->size[r->axis[i]] = at[i];
+    }
     r->has_sizes = true;
 }
 
@@ -72,6 +77,8 @@ static void read_crop(tn_o *o, resize *r, int input) {
     for (int a = 0; a < r->rank; a++) r->crop[a][1] = 1;
     if (!tn_o_need_floats(o, input, "roi", &count, &at)) return;
     if (!check_entries(o, "roi", count, 2 * r->entries)) return;
+    for (int i = 0; i < count; i++)
+        if (!isfinite(at[i])) tn_o_fail(o, TN_INVALID, "its roi holds %g", at[i]);
     for (int i = 0; i < r->entries; i++) {
         r->crop[r->axis[i]][0] = at[i];
         r->crop[r->axis[i]][1] = at[r->entries + i];
@@ -117,8 +124,6 @@ static bool settle_sizes(tn_o *o, resize *r, tn_value x, int policy) {
             r->size[a] = (int64_t)fmin(floor(r->scale[a] * (double)have[a]), 1e18);
         else if (policy == ASPECT_STRETCH)
             r->scale[a] = (double)r->size[a] / (double)TN_MAX(have[a], 1);
-        if (r->size[a] < 0)
-            tn_o_fail(o, TN_INVALID, "axis %d resized to %lld elements", a, (long long)r->size[a]);
     }
     return tn_o_ok(o);
 }

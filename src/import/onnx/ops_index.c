@@ -18,9 +18,9 @@ static void import_gather(tn_o *o) {
     tn_known k;
     int axis = tn_o_axis(o, tn_o_int(o, "axis", 0), tn_b_rank(o->b, x));
     tn_dim size = tn_b_dim(o->b, x, axis);
-    if (tn_o_known(o, 1, &k) && k.count == 1 && k.rank <= 1 && tn_dim_is_const(size)) {
-        int64_t at = -1;
-        tn_dim_const_value(o->dims, k.at[0], &at);
+    int64_t at;
+    if (tn_o_known(o, 1, &k) && k.count == 1 && k.rank <= 1 && tn_dim_is_const(size) &&
+        tn_dim_const_value(o->dims, k.at[0], &at)) {
         if (at < 0) at += size;
         if (at >= 0 && at < size) {
             tn_value one = tn_b_slice_axis(o->b, x, axis, at, 1, 1);

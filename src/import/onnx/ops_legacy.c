@@ -29,7 +29,7 @@ static tn_value old_operand(tn_o *o, tn_value x, tn_value y) {
     int64_t axis = tn_o_int(o, "axis", -1);
     if (axis == -1) axis = to.rank - from.rank; /* Caffe2's way to say that there is none */
     if (axis < 0) axis += to.rank;
-    if (tn_o_ok(o) && (axis < 0 || axis + from.rank > to.rank))
+    if (tn_o_ok(o) && (axis < 0 || axis > to.rank - from.rank))
         return tn_o_fail(o, TN_INVALID, "%d axes from axis %lld on do not fit into %d axes",
                          from.rank, (long long)axis, to.rank);
     if (!tn_o_ok(o)) return TN_NO_VALUE;

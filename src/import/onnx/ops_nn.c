@@ -1,4 +1,6 @@
 /* Layers: products, convolution, pooling, normalisation. */
+#include <math.h>
+
 #include "import/onnx/ops.h"
 #include "ops/parts.h"
 
@@ -68,6 +70,14 @@ static void check_positive(tn_o *o, const char *name, int n, const int64_t *at) 
             tn_o_fail(o, TN_INVALID, "attribute '%s' holds %lld", name, (long long)at[i]);
 }
 
+/* Where sizes are sums of these. */
+static void check_pads(tn_o *o, int n, const int64_t *at) {
+    for (int i = 0; i < n; i++)
+        if (tn_o_ok(o) && (at[i] < -INT32_MAX || at[i] > INT32_MAX))
+            tn_o_fail(o, TN_INVALID, "attribute 'pads' holds %lld; expected %d to %d",
+                      (long long)at[i], -INT32_MAX, INT32_MAX);
+}
+
 static bool read_window(tn_o *o, int rank, window *w) {
     static const char *const pads[] = {"NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID", NULL};
     int64_t both[2 * TN_MAX_SPATIAL];
@@ -81,6 +91,7 @@ static bool read_window(tn_o *o, int rank, window *w) {
     read_list(o, "pads", 2 * w->spatial, 0, both);
     check_positive(o, "strides", w->spatial, w->stride);
     check_positive(o, "dilations", w->spatial, w->dilation);
+    check_pads(o, 2 * w->spatial, both);
     for (int i = 0; i < w->spatial; i++) {
         w->pad_lo[i] = both[i];
         w->pad_hi[i] = both[w->spatial + i];
@@ -268,15 +279,20 @@ static void import_average_pool(tn_o *o) {
     if (tn_o_pool_options(o, x, &p)) tn_o_out(o, 0, tn_b_average_pool(o->b, x, &p));
 }
 
-/* A float in version 1. */
-static int norm_order(tn_o *o) {
-    return (int)(o->version < 2 ? (int64_t)tn_o_float(o, "p", 2) : tn_o_int(o, "p", 2));
+/* Of pooling a float in version 1. */
+static int norm_order(tn_o *o, bool real) {
+    double p = real ? tn_o_float(o, "p", 2) : (double)tn_o_int(o, "p", 2);
+    if (p >= 1 && p <= INT32_MAX && p == floor(p)) return (int)p;
+    tn_o_fail(o, TN_INVALID, "attribute 'p' is %g; expected a whole number from 1 to %d", p,
+              INT32_MAX);
+    return 1;
 }
 
 static void import_lp_pool(tn_o *o) {
     tn_value x = tn_o_in(o, 0);
     tn_pool_options p;
-    if (tn_o_pool_options(o, x, &p)) tn_o_out(o, 0, tn_b_lp_pool(o->b, x, &p, norm_order(o)));
+    if (tn_o_pool_options(o, x, &p))
+        tn_o_out(o, 0, tn_b_lp_pool(o->b, x, &p, norm_order(o, o->version < 2)));
 }
 
 static void import_global_average_pool(tn_o *o) {
@@ -286,7 +302,7 @@ static void import_global_max_pool(tn_o *o) {
     tn_o_out(o, 0, tn_b_global_max_pool(o->b, tn_o_in(o, 0)));
 }
 static void import_global_lp_pool(tn_o *o) {
-    tn_o_out(o, 0, tn_b_global_lp_pool(o->b, tn_o_in(o, 0), norm_order(o)));
+    tn_o_out(o, 0, tn_b_global_lp_pool(o->b, tn_o_in(o, 0), norm_order(o, o->version < 2)));
 }
 
 /* ---- normalisation ------------------------------------------------------------------------------ */
@@ -398,7 +414,7 @@ static void import_lrn(tn_o *o) {
 static void import_lp_norm(tn_o *o) {
     tn_value x = tn_o_in(o, 0);
     int axis = tn_o_axis(o, tn_o_int(o, "axis", -1), tn_b_rank(o->b, x));
-    tn_o_out(o, 0, tn_b_lp_norm(o->b, x, axis, (int)tn_o_int(o, "p", 2)));
+    tn_o_out(o, 0, tn_b_lp_norm(o->b, x, axis, norm_order(o, false)));
 }
 
 static void import_mean_variance_norm(tn_o *o) {

@@ -5,9 +5,12 @@
 
 /* ---- sources -------------------------------------------------------------------------------- */
 
-/* Shape and Size of a tensor are known values (known.c); only something else comes here. */
+/* Shape and Size of a tensor are known values (known.c), unless there are too many. */
 static void import_known_only(tn_o *o) {
-    tn_o_fail(o, TN_INVALID, "its input is not a tensor");
+    if (tn_o_item(o, 0)->kind == TN_ITEM_TENSOR)
+        tn_o_fail(o, TN_UNSUPPORTED, "too many computed sizes");
+    else
+        tn_o_fail(o, TN_INVALID, "its input is not a tensor");
 }
 
 static void import_identity(tn_o *o) {

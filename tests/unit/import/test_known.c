@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "ops/eval.h"
 #include "unit/import/onnx_wire.h"
 
 static const int64_t zero = 0, one = 1, two = 2, minus = -1;
@@ -147,6 +148,27 @@ static void test_known__sizes_that_come_from_data(void **state) {
     import_done(&i);
 }
 
+/* An index that is a size, which only a run binds. */
+static void test_known__open_index(void **state) {
+    (void)state;
+    imported i;
+    wire g = {.len = 0};
+    float x[] = {1, 2, 3, 4, 5}, t[] = {0, 0};
+    const tn_array in[] = {{TN_f32, 1, {5}, x}, {TN_f32, 1, {2}, t}};
+    const int64_t size = 2;
+    tn_array y;
+    wire_input(&g, "x", W_FLOAT, "5");
+    wire_input(&g, "t", W_FLOAT, "N");
+    wire_add_node(&g, "Shape t > n");
+    wire_add_node(&g, "Gather x n > y");
+    wire_output(&g, "y", W_FLOAT, "1");
+    import_model(&i, &g);
+    assert_string_equal(shape_text(&i, 0), "f32[1]");
+    assert_int_equal(tn_eval_graph(i.import.graph, in, &size, &y, &i.arena, &i.err), TN_OK);
+    assert_float_equal(tn_array_get(&y, 0).f, 3, 0);
+    import_done(&i);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_known__batch_and_sequence_stay_open),
@@ -155,6 +177,7 @@ int main(void) {
         cmocka_unit_test(test_known__size_that_must_be_bound),
         cmocka_unit_test(test_known__table_bounds_a_size),
         cmocka_unit_test(test_known__sizes_that_come_from_data),
+        cmocka_unit_test(test_known__open_index),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
