@@ -8,15 +8,27 @@ static tn_quant quant_at(tn_o *o, int scale) {
     return (tn_quant){.scale = tn_o_in(o, scale), .zero = tn_o_in_or_none(o, scale + 1)};
 }
 
+/* A scale and a zero for the whole tensor. */
+static tn_quant one_quant_at(tn_o *o, int scale) {
+    for (int i = scale; i < scale + 2 && tn_o_ok(o) && tn_o_has(o, i); i++) {
+        tn_shape shape = tn_o_type(o, i).shape;
+        tn_dim count = tn_shape_count(o->dims, &shape);
+        if (tn_o_ok(o) && tn_dim_is_const(count) && count != 1)
+            tn_o_fail(o, TN_INVALID, "input %d ('%s') has %lld elements; expected one", i,
+                      o->node->inputs.data[i], (long long)count);
+    }
+    return quant_at(o, scale);
+}
+
 /* The stored value at input `i`, whose scale and zero follow it, as f32. */
 static tn_value number_at(tn_o *o, int i) {
-    tn_quant q = quant_at(o, i + 1);
+    tn_quant q = one_quant_at(o, i + 1);
     return tn_b_dequantize(o->b, tn_o_in(o, i), &q, TN_f32);
 }
 
 /* Result 0: y stored by the scale and zero from input `scale` on; without a zero as input `like` is. */
 static void store(tn_o *o, tn_value y, int scale, int like) {
-    tn_quant q = quant_at(o, scale);
+    tn_quant q = one_quant_at(o, scale);
     tn_dtype dtype = tn_o_type(o, q.zero == TN_NO_VALUE ? like : scale + 1).dtype;
     tn_o_out(o, 0, tn_b_quantize(o->b, y, &q, dtype, TN_f32, true));
 }

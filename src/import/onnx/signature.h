@@ -1,4 +1,4 @@
-/* What nodes of each operator may have, by ONNX's schemas: the rows of signatures.def. */
+/* What nodes of each operator may have, by the schemas of ONNX and ONNX Runtime: the rows of signatures.def. */
 #ifndef TENON_IMPORT_ONNX_SIGNATURE_H
 #define TENON_IMPORT_ONNX_SIGNATURE_H
 
