@@ -210,8 +210,9 @@ static tn_status check_slice_axis(const tn_infer *i, int axis, tn_error *err) {
     const tn_attrs_slice *a = i->attrs;
     tn_dims *t = i->graph->dims;
     tn_dim size = i->in[0]->shape.dim[axis], count = a->shape.dim[axis];
-    if (a->step.at[axis] == 0)
-        return tn_infer_refuse_attr(i, err, "axis %d has step 0; expected another number", axis);
+    if (a->step.at[axis] == 0 || a->step.at[axis] == INT64_MIN)
+        return tn_infer_refuse_attr(i, err, "axis %d has step %lld; expected another number", axis,
+                                    (long long)a->step.at[axis]);
     if (count == 0) return TN_OK;
     tn_dim first = a->start.at[axis], last = slice_at(t, a, axis, tn_dim_sub(t, count, 1));
     bool forward = a->step.at[axis] > 0;

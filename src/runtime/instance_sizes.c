@@ -119,9 +119,10 @@ void tn__instance_find_dependents(tn_instance *i) {
 
 static tn_status check_demand(const tn_instance *i, const tn_prog_demand *d, tn_error *err) {
     if (tn__instance_size(i, d->size) <= 0 || tn__instance_size(i, d->room) >= 0) return TN_OK;
+    uint64_t missing = 0 - (uint64_t)tn__instance_size(i, d->room);
     return tn_error_set(err, TN_INVALID,
-                        "%s: for these sizes it takes %lld elements more than its input has",
-                        d->node, -(long long)tn__instance_size(i, d->room));
+                        "%s: for these sizes it takes %llu elements more than its input has",
+                        d->node, (unsigned long long)missing);
 }
 
 tn_status tn__instance_enter_block(const tn_instance *i, uint32_t block, tn_error *err) {

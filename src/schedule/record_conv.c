@@ -148,7 +148,7 @@ tn_schedule tn_schedule_choose_narrow(const tn_grouping *p, const tn_group *g,
     s.block = tile_columns(columns, true);
     int64_t rows = c.m > 2 ? tn_dim_guess(dims, c.m_extent[1]) : 1;
     int64_t stride = c.m > 2 ? a->stride.at[0] : 1;
-    int64_t lines = TN_MAX(1, STAGED_POINTS / width / stride);
+    int64_t lines = TN_MAX(1, STAGED_POINTS / TN_MAX(1, width) / stride);
     s.mr = (uint32_t)TN_MAX(1, TN_MIN(lines, rows));
     int64_t blocks = (TN_MAX(1, rows) + s.mr - 1) / s.mr;
     int64_t channels = TN_MIN(product(dims, c.b_extent, c.b), 1 << 20);

@@ -22,7 +22,9 @@ static bool slice_slice(tn_rewriter *r, const tn_node_info *n, tn_value *out) {
     for (int i = 0; i < both.start.count; i++) {
         tn_dim skipped = tn_dim_mul(t, both.start.at[i], tn_dim_const(t, a->step.at[i]));
         both.start.at[i] = tn_dim_add(t, a->start.at[i], skipped);
-        if (__builtin_mul_overflow(both.step.at[i], a->step.at[i], &both.step.at[i])) return false;
+        if (__builtin_mul_overflow(both.step.at[i], a->step.at[i], &both.step.at[i]) ||
+            both.step.at[i] == INT64_MIN)
+            return false;
     }
     return tn__becomes(tn_b_node(&r->b, TN_OP_slice, &inner->in[0], 1, &both), out);
 }

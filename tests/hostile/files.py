@@ -257,6 +257,8 @@ ONNX = [
     ("group_norm_0", model(floats("a", [1.0] * 4) + node("GroupNormalization", "x a a", "y", num_groups=0), IMAGE), "num_groups is 0"),
     ("dequantize_block", model(field(5, tensor("q", [4], UINT8, b"\0" * 4)) + floats("a", [1.0] * 4) +
                                node("DequantizeLinear", "q a", "y", block_size=-1)), "its axis is 1 and its block_size -1"),
+    ("integer_depth", model(node("RandomNormal", "", "r", shape=[1 << 19, 1 << 19]) + node("DynamicQuantizeLinear", "r", "a b c") +
+                            node("MatMulInteger", "a a", "y"), kind=INT32), "out of memory: prepared weights take"),
     ("nbits_block_0", model(field(5, tensor("q", [2, 1, 1], UINT8, b"\0" * 2)) + floats("a", [1.0] * 2) +
                             node("MatMulNBits", "x q a", "y", "com.microsoft", K=3, N=2, bits=4, block_size=0)), "block_size is 0; expected a power of two from 16 on"),
     ("nbits_huge", model(field(5, tensor("q", [2, 1, 1], UINT8, b"\0" * 2)) + floats("a", [1.0] * 2) +
@@ -282,6 +284,7 @@ ONNX = [
     ("zero_matmul", model(floats("w", [], [0, 3]) + node("MatMul", "x w", "y"), (("x", [2, 0]),)), None),
     ("zero_rows", model(WEIGHT + node("Gemm", "x w", "y", transB=1), (("x", [0, 3]),)), None),
     ("zero_conv", one("Conv", "x w", KERNEL, (("x", [0, 4, 8, 8]),)), None),
+    ("zero_depthwise", one("Conv", "x w", floats("w", [1.0] * 72, [8, 1, 3, 3]), (("x", [1, 8, 8, 0]),), group=8, pads=[2] * 4), None),
     ("zero_pool", one("MaxPool", "x", b"", (("x", [0, 4, 8, 8]),), kernel_shape=[2, 2]), None),
     ("zero_softmax", one("Softmax", ins=(("x", [2, 0]),)), None),
     ("zero_reduce", one("ReduceSum", ins=(("x", [0, 3]),)), None),

@@ -251,6 +251,8 @@ static void test_slice__refuses_positions_outside(void **state) {
     op_test_refused(t, TN_INVALID, "the slice takes positions 2 to -1");
     slice_of(t, x, (tn_dim_list){1, {2}}, SHAPE_OF(1), (tn_ints){1, {0}});
     op_test_refused(t, TN_INVALID, "axis 0 has step 0");
+    slice_of(t, x, (tn_dim_list){1, {2}}, SHAPE_OF(1), (tn_ints){1, {INT64_MIN}});
+    op_test_refused(t, TN_INVALID, "axis 0 has step -9223372036854775808");
     slice_of(t, open, (tn_dim_list){1, {0}}, SHAPE_OF(3), (tn_ints){1, {1}});
     op_test_refused(t, TN_UNSUPPORTED, "may lie outside of its N elements");
 }
@@ -311,6 +313,10 @@ static void test_pad__refuses_wrong_operands(void **state) {
     a = (tn_attrs_pad){.lo = {1, {tn_dim_const(&t->dims, -3)}}, .hi.count = 1, .interior.count = 1};
     pad_of(t, x, tn_b_scalar(&t->b, TN_f32, 0), &a);
     op_test_refused(t, TN_INVALID, "axis 0 of the padded shape has the negative size -1");
+    a.lo.at[0] = tn_dim_const(&t->dims, 2 - INT64_MAX);
+    a.hi.at[0] = INT64_MAX - 1;
+    pad_of(t, x, tn_b_scalar(&t->b, TN_f32, 0), &a);
+    op_test_refused(t, TN_INVALID, "axis 0 is padded by -9223372036854775805 elements");
 }
 
 static void check_pad(op_test *t) {
