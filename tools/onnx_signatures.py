@@ -11,6 +11,7 @@ file of an older version is no error. Versions that differ in nothing else have 
 
 import pathlib
 import re
+import sys
 from collections import defaultdict
 
 import onnx
@@ -80,19 +81,26 @@ def attributes(schema):
 
 
 def own_schemas():
-    """Those of ONNX Runtime, of operators in the importer's tables."""
+    """Domain and schema: those of ONNX Runtime, of operators in the importer's tables."""
     tables = "".join(path.read_text() for path in IMPORTER.glob("ops_contrib*.c"))
     known = set(re.findall(r'^ +\{"(\w+)", 1, TN_ONNX_LATEST', tables, re.MULTILINE))
+    simplified = "SimplifiedLayerNormalization"  # the importer takes it in either domain
     for schema in runtime.get_all_operator_schema():
-        simplified = schema.domain == "" and schema.name == "SimplifiedLayerNormalization"
-        if simplified or (schema.domain == "com.microsoft" and schema.name in known):
-            yield schema
+        if schema.domain == "" and schema.name == simplified:
+            yield "", schema
+            yield "com.microsoft", schema
+        elif schema.domain == "com.microsoft" and schema.name in known:
+            yield schema.domain, schema
+            known.remove(schema.name)
+    if known != {simplified}:
+        sys.exit(f"operators without a schema: {sorted(known)}")
 
 
 def main():
     families, sets, rows = defaultdict(list), {}, []
-    for schema in [*defs.get_all_schemas_with_history(), *own_schemas()]:
-        families[schema.domain, schema.name].append(schema)
+    every = [(schema.domain, schema) for schema in defs.get_all_schemas_with_history()]
+    for domain, schema in [*every, *own_schemas()]:
+        families[domain, schema.name].append(schema)
     for (domain, name), schemas in sorted(families.items()):
         schemas.sort(key=lambda s: s.since_version)
         allowed, last = masks(schemas), None

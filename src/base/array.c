@@ -12,7 +12,7 @@ bool tn_sizes_count(int rank, const int64_t *dim, int64_t *count) {
             return false;
     }
     *count = empty ? 0 : positive;
-    return positive <= INT64_MAX / 16;
+    return positive <= TN_MOST_ELEMENTS;
 }
 
 int64_t tn_array_count(const tn_array *a) {

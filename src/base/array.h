@@ -13,8 +13,10 @@ typedef struct tn_array {
     void *data; /* owner is whoever allocated it; usually an arena */
 } tn_array;
 
+#define TN_MOST_ELEMENTS (INT64_MAX / 16)
+
 /* The number of elements of these sizes, of what is not trusted yet. False where one is negative, or where
- * the product of those above 0 is beyond INT64_MAX / 16: then strides and bytes overflow, even of nothing. */
+ * the product of those above 0 is beyond TN_MOST_ELEMENTS: then strides and bytes overflow, even of nothing. */
 bool tn_sizes_count(int rank, const int64_t *dim, int64_t *count);
 
 int64_t tn_array_count(const tn_array *a); /* elements */

@@ -87,7 +87,7 @@ static tn_status check_sizes(const tn_graph *g, const tn_type *types, uint32_t c
         tn_str text;
         tn__str_init_in(&text, g->arena);
         tn__print_type(g->dims, &types[i], &text);
-        return tn_error_set(err, TN_INVALID, "a result %s has more elements than can be counted",
+        return tn_error_set(err, TN_INVALID, "a result %s has sizes whose product is beyond 2^59",
                             tn_str_text(&text));
     }
     return TN_OK;

@@ -343,7 +343,7 @@ static tn_dim pad_spread(tn_dims *t, tn_dim size, int64_t interior) {
 
 /* A position in the result less `lo` is one that can be computed. */
 static tn_status check_ends(const tn_infer *i, int axis, tn_error *err) {
-    static const int64_t most = INT64_MAX / 16;
+    static const int64_t most = TN_MOST_ELEMENTS;
     const tn_attrs_pad *a = i->attrs;
     const tn_dim end[] = {a->lo.at[axis], a->hi.at[axis]};
     for (int k = 0; k < 2; k++) {

@@ -43,7 +43,7 @@ void tn_schedule_choose_words(const tn_grouping *p, const tn_group *g, uint32_t 
     int64_t rows = TN_MIN(TN_MIN(m, (int64_t)MOST_BLOCK), STAGE_WORDS / words);
     rows = TN_MAX(1, rows);
     int64_t panels = TN_MAX(1, (n + s->nr - 1) / s->nr), groups = TN_MAX(1, TN_MIN(b, 64));
-    int64_t least = panels > FAR_BYTES / (4 * words * s->nr) ? LEAST_FAR_BLOCK : LEAST_BLOCK;
+    int64_t least = panels > FAR_BYTES / 4 / s->nr / words ? LEAST_FAR_BLOCK : LEAST_BLOCK;
     if (s->rhs == TN_RHS_PACKED) least = rows; /* each block packs B */
     while (rows >= 2 * least && groups * (m / rows) < FEWEST_TASKS) rows /= 2;
     s->m_block = (TN_MAX(1, rows) + s->mr - 1) / s->mr * s->mr;

@@ -85,7 +85,7 @@ static limits of_positions(search *s, tn_dim size) {
 
 static limits sum_of(search *s, limits a, limits b) {
     limits l = {.lo = INT64_MIN};
-    if (a.lo != INT64_MIN && b.lo != INT64_MIN) l.lo = TN_MIN(a.lo + b.lo, tame);
+    if (a.lo != INT64_MIN && b.lo != INT64_MIN) l.lo = a.lo + b.lo;
     if (!a.has_hi || !b.has_hi) return l;
     return from_to(s->dims, l.lo, tn_dim_add(s->dims, a.hi, b.hi));
 }

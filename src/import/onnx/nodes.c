@@ -211,8 +211,10 @@ static void import_node(tn_onnx_scope *s, const tn_onnx_node *n) {
     b->name = tn_onnx_node_name(n);
     if (s->im->options->weights) note_node(s->im, b->name, n->op);
     if (s->im->nodes == 0)
-        tn_o_refuse(&o, TN_UNSUPPORTED,
-                    "too many nodes, counting those of functions at every call");
+        tn_o_refuse(
+            &o, TN_UNSUPPORTED,
+            "too many nodes, counting those of functions at every call and of unrolled loops at "
+            "every turn");
     else
         s->im->nodes--;
     if (tn_o_ok(&o) && check_inputs(&o)) dispatch(&o);

@@ -283,7 +283,7 @@ static void import_average_pool(tn_o *o) {
 static int norm_order(tn_o *o, bool real) {
     double p = real ? tn_o_float(o, "p", 2) : (double)tn_o_int(o, "p", 2);
     if (p >= 1 && p <= INT32_MAX && p == floor(p)) return (int)p;
-    tn_o_fail(o, TN_INVALID, "attribute 'p' is %g; expected a whole number from 1 to %d", p,
+    tn_o_fail(o, TN_INVALID, "attribute 'p' is %.17g; expected a whole number from 1 to %d", p,
               INT32_MAX);
     return 1;
 }

@@ -9,7 +9,7 @@
 
 /* factor · number of the turn */
 static tn_value turn_value(tn_o *o, const tn_onnx_scope *loop, uint64_t factor) {
-    tn_value turn = tn_onnx_scalar(o, tn_o_item_value(o, tn_onnx_turn(o->scope, loop)));
+    tn_value turn = tn_o_item_value(o, tn_onnx_turn(o->scope, loop));
     tn_value scale = tn_b_scalar_int(o->b, TN_u64, (int64_t)factor);
     return tn_b_mul(o->b, tn_b_cast(o->b, turn, TN_u64), scale);
 }
@@ -23,7 +23,6 @@ static tn_value key_from(tn_o *o, uint64_t stream) {
     for (tn_onnx_scope *s = o->scope; s && tn_o_ok(o); s = tn_onnx_scope_around(s)) {
         if (!s->repeated) continue;
         uint64_t factor = tn_hash64(&loops, sizeof loops) | 1;
-        s->draws = true;
         loops++;
         if (s->turn && tn_onnx_known_number(o, s->turn, &number)) {
             stream += (uint64_t)number * factor;
@@ -40,12 +39,9 @@ static tn_value key_from(tn_o *o, uint64_t stream) {
 static uint64_t stream_of_name(const tn_o *o) {
     const char *name = o->node->outputs.len ? o->node->outputs.data[0] : "";
     uint64_t stream = tn_hash64(name, strlen(name));
-    for (const tn_onnx_scope *s = o->scope; s; s = tn_onnx_scope_around(s)) {
-        if (!s->caller) continue;
-        uint64_t both[] = {stream, stream_of_name(s->caller)};
-        return tn_hash64(both, sizeof both);
-    }
-    return stream;
+    if (!o->scope->caller) return stream;
+    uint64_t both[] = {stream, stream_of_name(o->scope->caller)};
+    return tn_hash64(both, sizeof both);
 }
 
 static tn_value key_of(tn_o *o) {

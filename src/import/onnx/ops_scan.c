@@ -98,12 +98,11 @@ static bool import_step(tn_o *o, const scan *s, const tn_value *first, bool numb
 static tn_value run_scan(tn_o *o, const scan *s, tn_value *first, int64_t number) {
     tn_onnx_body b;
     uint32_t total, given = s->carries + s->slices;
-    if (!import_step(o, s, first, false, &b)) return TN_NO_VALUE;
-    bool numbered = b.scope.draws;
-    if (numbered && !import_step(o, s, first, true, &b)) return TN_NO_VALUE;
+    bool numbered = tn_onnx_draws(o->scope->im->model, s->source);
+    if (!import_step(o, s, first, numbered, &b)) return TN_NO_VALUE;
     tn_shape steps = {.rank = 1, .dim = {tn_b_dim(o->b, first[s->carries], 0)}};
-    if (numbered)
-        first[given] = tn_b_add_scalar(o->b, tn_b_iota(o->b, TN_i64, &steps, 0), (double)number);
+    if (numbered) first[given] = tn_b_iota(o->b, TN_i64, &steps, 0);
+    if (numbered && number) first[given] = tn_b_add_scalar(o->b, first[given], (double)number);
     tn_attrs_scan attrs = {.carries = s->carries,
                            .slices = s->slices + numbered,
                            .length = steps.dim[0],

@@ -11,9 +11,10 @@
  *
  * Undefined is what depends on the order of a sum: one that overflows on the way, the sign of one that is
  * zero, all in types of fewer than 8 digits, and those of 8 digits that may be off by 1/4 and more, as functions
- * with poles may be anything there; the sign of a zero that is the largest or the smallest; 0 · ∞ or 0 · NaN in a product, which attention leaves out;
- * products of numbers so large that their sum overflows where it is scaled later; what lies beside
- * infinities and NaN in convolutions, for minimal filtering; and the bits of NaN. */
+ * with poles may be anything there; the sign of a zero that is the largest or the smallest beside one of the other
+ * sign; 0 · ∞ or 0 · NaN in a product, which attention leaves out; products of numbers so large that their sum
+ * overflows where it is scaled later; what lies beside infinities and NaN in convolutions, for minimal filtering; and
+ * the bits of NaN. */
 #ifndef TENON_TESTS_ROUNDING_SLACK_H
 #define TENON_TESTS_ROUNDING_SLACK_H
 
@@ -140,6 +141,22 @@ static inline slack_kind slack_kind_of(const tn_node_info *n) {
     }
 }
 
+/* Of those that give an extreme. */
+static inline bool slack_takes_largest(const tn_node_info *n) {
+    switch (n->op) {
+    case TN_OP_reduce:
+        return ((const tn_attrs_reduce *)n->attrs)->kind == TN_REDUCE_max;
+    case TN_OP_cumulative:
+        return ((const tn_attrs_cumulative *)n->attrs)->kind == TN_REDUCE_max;
+    case TN_OP_window_reduce:
+        return ((const tn_attrs_window_reduce *)n->attrs)->kind == TN_REDUCE_max;
+    case TN_OP_scatter:
+        return ((const tn_attrs_scatter *)n->attrs)->combine == TN_COMBINE_max;
+    default:
+        return n->op == TN_OP_max;
+    }
+}
+
 static inline tn_dtype slack_accumulator(const tn_node_info *n, tn_dtype result) {
     if (n->op == TN_OP_reduce) return ((const tn_attrs_reduce *)n->attrs)->acc;
     if (n->op == TN_OP_window_reduce) return ((const tn_attrs_window_reduce *)n->attrs)->acc;
@@ -197,13 +214,34 @@ static inline double slack_huge_right(double x, uint32_t operand) {
     return operand != 1 || (isfinite(x) && fabs(x) > 1e30);
 }
 
+/* Zeros of one sign moved to where they are neither the largest nor the smallest. */
+static inline double slack_minus_low(double x, uint32_t operand) {
+    (void)operand;
+    return x == 0 && signbit(x) ? -1 : x;
+}
+
+static inline double slack_minus_high(double x, uint32_t operand) {
+    (void)operand;
+    return x == 0 && signbit(x) ? 1 : x;
+}
+
+static inline double slack_plus_low(double x, uint32_t operand) {
+    (void)operand;
+    return x == 0 && !signbit(x) ? -1 : x;
+}
+
+static inline double slack_plus_high(double x, uint32_t operand) {
+    (void)operand;
+    return x == 0 && !signbit(x) ? 1 : x;
+}
+
 static inline bool slack_is_finite(const tn_array *a) {
     for (int64_t i = 0; tn_dtype_is_float(a->dtype) && i < tn_array_count(a); i++)
         if (!isfinite(tn_array_get(a, i).f)) return false;
     return true;
 }
 
-/* Which of SLACK_CHOICES is an element's in this run: the same for all in half of the runs, in the others
+/* Which of SLACK_CHOICES is an element's in this run: the same for all in the first ones, in the others
  * one of its own, as what is sorted by such has any order. */
 static inline uint32_t slack_turn(const slack_run *r, int64_t element) {
     uint64_t turn = (uint64_t)r->number;
@@ -307,10 +345,17 @@ static inline void slack_product(slack_run *r, const tn_graph *g, tn_node node, 
     }
 }
 
-/* The sign of a zero that is the largest or the smallest. */
-static inline void slack_extreme(const slack_run *r, tn_array *y) {
-    for (int64_t i = 0; i < tn_array_count(y); i++)
-        if (tn_array_get(y, i).f == 0)
+/* The largest or smallest is a zero with any sign where zeros of both signs are: where it is 0 still when those of
+ * either sign are out of the way. */
+static inline void slack_extreme(slack_run *r, const tn_graph *g, tn_node node, const tn_array *in,
+                                 tn_array *y) {
+    bool largest = slack_takes_largest(tn_graph_node(g, node)), zero = false;
+    for (int64_t i = 0; i < tn_array_count(y); i++) zero |= tn_array_get(y, i).f == 0;
+    if (!zero) return;
+    tn_array plus = slack_again(r, g, node, in, largest ? slack_minus_low : slack_minus_high);
+    tn_array minus = slack_again(r, g, node, in, largest ? slack_plus_low : slack_plus_high);
+    for (int64_t i = 0; plus.data && minus.data && i < tn_array_count(y); i++)
+        if (tn_array_get(&plus, i).f == 0 && tn_array_get(&minus, i).f == 0)
             tn_array_set(y, i, tn_cell_of(y->dtype, r->number & 1 ? 0.0 : -0.0));
 }
 
@@ -395,7 +440,7 @@ static inline tn_status slack_node(slack_run *r, const tn_graph *g, tn_node node
     if (n->op == TN_OP_bitcast) slack_bits(r, &in[0], &out[0]);
     if (!tn_dtype_is_float(out[0].dtype)) return TN_OK;
     slack_kind kind = slack_kind_of(n);
-    if (kind == SLACK_EXTREME) slack_extreme(r, &out[0]);
+    if (kind == SLACK_EXTREME) slack_extreme(r, g, node, in, &out[0]);
     if (kind == SLACK_FUNCTION) slack_function(r, n, in, &out[0]);
     if (kind == SLACK_SUM) slack_sum(r, g, node, in, &out[0]);
     if (kind == SLACK_PRODUCT) slack_product(r, g, node, in, &out[0]);

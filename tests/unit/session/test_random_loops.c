@@ -6,13 +6,18 @@
 
 enum { DRAWN = 64, TURNS = 5 };
 
-/* A node that gives RandomUniform "draw": 64 numbers from 0 to 1. */
-static void add_draw(wire *g) {
-    wire node = wire_node("RandomUniform > draw"), shape = {.len = 0};
+/* 64 numbers from 0 to 1: "RandomUniform > name". */
+static wire draw_node(const char *text) {
+    wire node = wire_node(text), shape = {.len = 0};
     wire_text(&shape, 1, "shape");
     wire_int(&shape, 8, DRAWN);
     wire_int(&shape, 20, 7);
     wire_put(&node, 5, &shape);
+    return node;
+}
+
+static void add_draw(wire *g) {
+    wire node = draw_node("RandomUniform > draw");
     wire_put(g, 1, &node);
 }
 
@@ -58,18 +63,28 @@ static void add_body(wire *g, const char *node_text, const wire *body, int64_t s
     wire_put(g, 1, &node);
 }
 
+/* The function f of the domain "own": "r" of 64 numbers. */
+static wire drawing_function(void) {
+    wire f = {.len = 0}, node = draw_node("RandomUniform > r");
+    wire_put(&f, 7, &node);
+    wire_text(&f, 1, "f"), wire_text(&f, 5, "r"), wire_text(&f, 10, "own");
+    return f;
+}
+
 static void run(const wire *g, float *rows, int64_t row_count) {
     static float x[TURNS];
-    int64_t limit = TURNS;
+    int64_t limit = TURNS, count = 1;
     tn_buffer out[MOST_OUTPUTS],
         in[] = {vector(TN_f32, TURNS, x), {.dtype = TN_i64, .data = &limit}};
-    int64_t count = 1;
+    wire model = wire_model(g, OPSET), f = drawing_function();
     lab l;
-    lab_open(&l, g);
+    wire_put(&model, 25, &f);
+    import_bytes(&l.i, model.at, model.len, NULL);
+    lab_compile(&l);
     lab_run(&l, in, out);
     for (int a = 0; a < out[0].rank; a++) count *= out[0].dim[a];
     assert_int_equal(count, row_count * DRAWN);
-    memcpy(rows, out[0].data, sizeof(float) * (size_t)row_count * DRAWN);
+    memcpy(rows, out[0].data, sizeof(float) * (size_t)count);
     lab_close(&l);
 }
 
@@ -191,13 +206,73 @@ static void test_sequence_map__draws_for_each_element(void **state) {
     expect_rows(&g);
 }
 
+/* ---- draws further in ------------------------------------------------------------------------- */
+
+/* A body of a loop that gives "y" by way of a branch that data choose, of a function, or of a scan of one step. */
+typedef enum way { BY_BRANCH, BY_CALL, BY_SCAN, WAYS } way;
+
+static void add_branch(wire *b) {
+    static const float zeros[DRAWN];
+    wire then = {.len = 0}, other = {.len = 0}, node = wire_node("If go > y");
+    wire none = wire_tensor("none", W_FLOAT, 1, (int64_t[]){DRAWN}, zeros, sizeof zeros);
+    wire limit = wire_tensor("hundred", W_INT64, 0, NULL, &(int64_t){100}, 8);
+    wire_put(b, 5, &limit);
+    wire_add_node(b, "Less i hundred > go");
+    add_draw(&then);
+    wire_output(&then, "draw", W_FLOAT, "64");
+    wire_put(&other, 5, &none);
+    wire_add_node(&other, "Identity none > nothing");
+    wire_output(&other, "nothing", W_FLOAT, "64");
+    wire_attr_graph(&node, "then_branch", &then);
+    wire_attr_graph(&node, "else_branch", &other);
+    wire_put(b, 1, &node);
+}
+
+static void add_scan(wire *b) {
+    wire step = {.len = 0};
+    wire one = wire_tensor("slices", W_FLOAT, 1, (int64_t[]){1}, &(float){1}, 4);
+    wire_put(b, 5, &one);
+    wire_input(&step, "element", W_FLOAT, "");
+    add_draw(&step);
+    wire_output(&step, "draw", W_FLOAT, "64");
+    add_body(b, "Scan slices > y", &step, 1);
+}
+
+static wire drawing_by(way w) {
+    wire b = {.len = 0}, call = wire_node("f > y");
+    wire_input(&b, "i", W_INT64, "");
+    wire_input(&b, "c", W_BOOL, "");
+    wire_text(&call, 7, "own");
+    if (w == BY_BRANCH) add_branch(&b);
+    if (w == BY_CALL) wire_put(&b, 1, &call);
+    if (w == BY_SCAN) add_scan(&b);
+    wire_add_node(&b, "Identity c > on");
+    wire_output(&b, "on", W_BOOL, "");
+    wire_output(&b, "y", W_FLOAT, "*");
+    return b;
+}
+
+static void test_bodies__draw_in_each_turn(void **state) {
+    (void)state;
+    for (way w = BY_BRANCH; w < WAYS; w++) {
+        float want[TURNS * DRAWN], have[TURNS * DRAWN];
+        for (int open = 0; open < 2; open++) {
+            wire g = surroundings(), body = drawing_by(w);
+            add_body(&g, open ? "Loop m yes > y" : "Loop five yes > y", &body, 0);
+            wire_output(&g, "y", W_FLOAT, "*");
+            run(&g, open ? have : want, TURNS);
+        }
+        expect_different(want, TURNS);
+        assert_memory_equal(have, want, sizeof want);
+    }
+}
+
 /* Each call draws, also from a function called twice. */
 static void test_function__draws_in_each_call(void **state) {
     (void)state;
     static const char *const calls[] = {"f > a", "f > b", "g > c", "g > d"};
-    wire g = {.len = 0}, f = {.len = 0}, outer = {.len = 0};
+    wire g = {.len = 0}, outer = {.len = 0}, f = drawing_function();
     wire joined = wire_node("Concat a b c d > y"), inner = wire_node("f > r");
-    wire node = wire_node("RandomUniform > r"), shape = {.len = 0};
     tn_buffer out[MOST_OUTPUTS];
     lab l;
     for (size_t i = 0; i < TN_COUNT(calls); i++) {
@@ -208,15 +283,8 @@ static void test_function__draws_in_each_call(void **state) {
     wire_attr_int(&joined, "axis", 0);
     wire_put(&g, 1, &joined);
     wire_output(&g, "y", W_FLOAT, "*");
-    wire_text(&shape, 1, "shape");
-    wire_int(&shape, 8, 1);
-    wire_int(&shape, 8, DRAWN);
-    wire_int(&shape, 20, 7);
-    wire_put(&node, 5, &shape);
     wire_text(&inner, 7, "own");
-    wire_text(&f, 1, "f"), wire_text(&f, 5, "r"), wire_text(&f, 10, "own");
     wire_text(&outer, 1, "g"), wire_text(&outer, 5, "r"), wire_text(&outer, 10, "own");
-    wire_put(&f, 7, &node);
     wire_put(&outer, 7, &inner);
     wire model = wire_model(&g, OPSET);
     wire_put(&model, 25, &f);
@@ -235,6 +303,7 @@ int main(void) {
         cmocka_unit_test(test_scan__draws_in_each_turn),
         cmocka_unit_test(test_nested_loops__draw_in_each_turn),
         cmocka_unit_test(test_sequence_map__draws_for_each_element),
+        cmocka_unit_test(test_bodies__draw_in_each_turn),
         cmocka_unit_test(test_function__draws_in_each_call),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
