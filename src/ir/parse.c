@@ -339,8 +339,8 @@ tn_status tn_graph_parse(tn_arena *arena, const char *text, size_t len, tn_graph
     TN_CHECK(parse_graph(&p));
     tn__lex_space(&p.x);
     if (p.x.at != len) return tn__lex_fail(&p.x, "something follows the graph");
-    TN_CHECK(
-        tn_graph_verify(p.g, NULL, err)); /* names twice, sizes bound twice: what no line shows */
+    /* What no line shows by itself: names given twice, sizes bound twice. */
+    TN_CHECK(tn_graph_verify(p.g, NULL, err));
     *out = p.g;
     return TN_OK;
 }

@@ -138,12 +138,13 @@ def ulp_text(results: list[Result]) -> str:
 # Why other values than the folder's are right, by the beginning of its name; one that passes must leave
 # this table.
 ONE_DRAW = "one draw of another generator; tests/unit/session/test_random_operators.c tests distributions"
+AS_ONNX_RUNTIME = "text and data disagree; ONNX Runtime gives the same as Tenon"
 DISPUTED = {
     "test_bernoulli": ONE_DRAW,
     "test_training_dropout": ONE_DRAW,
     "test_dft_inverse": "the exact value is 0; expected is the rounding of a transform in single precision",
-    "test_resize_downsample_scales_cubic_align_corners": "text and data disagree; ONNX Runtime gives the same as Tenon",
-    "test_resize_downsample_scales_linear_align_corners": "text and data disagree; ONNX Runtime gives the same as Tenon",
+    "test_resize_downsample_scales_cubic_align_corners": AS_ONNX_RUNTIME,
+    "test_resize_downsample_scales_linear_align_corners": AS_ONNX_RUNTIME,
 }
 
 

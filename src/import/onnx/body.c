@@ -26,33 +26,6 @@ void tn_onnx_body_define(tn_o *o, tn_onnx_body *b, uint32_t i, tn_onnx_item *ite
     if (i < b->source->inputs.len) tn_onnx_define(&b->scope, b->source->inputs.data[i].name, item);
 }
 
-/* `calls`: what is said of calls of functions. */
-static bool nodes_draw(const tn_onnx_node *nodes, uint32_t count, bool calls) {
-    static const char *const drawing[] = {"Bernoulli",        "Dropout",          "Multinomial",
-                                          "RandomNormal",     "RandomNormalLike", "RandomUniform",
-                                          "RandomUniformLike"};
-    for (uint32_t i = 0; i < count; i++) {
-        const tn_onnx_node *n = &nodes[i];
-        if (calls && n->domain[0]) return true;
-        for (size_t k = 0; k < TN_COUNT(drawing); k++)
-            if (!strcmp(n->op, drawing[k])) return true;
-        for (uint32_t k = 0; k < n->attrs.len; k++) {
-            const tn_onnx_graph *g = n->attrs.data[k].g;
-            if (g && nodes_draw(g->nodes.data, g->nodes.len, calls)) return true;
-        }
-    }
-    return false;
-}
-
-bool tn_onnx_draws(const tn_onnx_model *model, const tn_onnx_graph *g) {
-    bool calls = false;
-    for (uint32_t i = 0; i < model->functions.len && !calls; i++) {
-        const tn_onnx_function *f = &model->functions.data[i];
-        calls = nodes_draw(f->nodes.data, f->nodes.len, false);
-    }
-    return nodes_draw(g->nodes.data, g->nodes.len, calls);
-}
-
 void tn_onnx_body_repeat(tn_onnx_body *b, tn_onnx_item *turn) {
     b->scope.repeated = true;
     b->scope.turn = turn;

@@ -16,7 +16,7 @@ typedef struct tn_onnx_body {
 bool tn_onnx_body_enter(tn_o *o, tn_onnx_body *b, const tn_onnx_graph *source, bool inlined);
 /* Its input i is the item. */
 void tn_onnx_body_define(tn_o *o, tn_onnx_body *b, uint32_t i, tn_onnx_item *item);
-/* Whether nodes of the graph may draw random numbers; a call does where any function does. */
+/* Whether nodes of the graph may draw random numbers (ops_random.c); a call does where any function does. */
 bool tn_onnx_draws(const tn_onnx_model *model, const tn_onnx_graph *g);
 /* The body is repeated, its turns are numbered by the item. */
 void tn_onnx_body_repeat(tn_onnx_body *b, tn_onnx_item *turn);

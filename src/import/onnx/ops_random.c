@@ -177,3 +177,29 @@ static const tn_onnx_op rows[] = {
     {"RandomUniformLike", 1, TN_ONNX_LATEST, import_uniform_like},
 };
 TN_ONNX_TABLE(random, "")
+
+/* ---- who draws ---------------------------------------------------------------------------------- */
+
+/* `calls`: what is said of calls of functions. */
+static bool nodes_draw(const tn_onnx_node *nodes, uint32_t count, bool calls) {
+    for (uint32_t i = 0; i < count; i++) {
+        const tn_onnx_node *n = &nodes[i];
+        if (calls && n->domain[0]) return true;
+        for (size_t k = 0; k < TN_COUNT(rows); k++)
+            if (!strcmp(n->op, rows[k].name)) return true;
+        for (uint32_t k = 0; k < n->attrs.len; k++) {
+            const tn_onnx_graph *g = n->attrs.data[k].g;
+            if (g && nodes_draw(g->nodes.data, g->nodes.len, calls)) return true;
+        }
+    }
+    return false;
+}
+
+bool tn_onnx_draws(const tn_onnx_model *model, const tn_onnx_graph *g) {
+    bool calls = false;
+    for (uint32_t i = 0; i < model->functions.len && !calls; i++) {
+        const tn_onnx_function *f = &model->functions.data[i];
+        calls = nodes_draw(f->nodes.data, f->nodes.len, false);
+    }
+    return nodes_draw(g->nodes.data, g->nodes.len, calls);
+}

@@ -94,9 +94,8 @@ struct tn_onnx_scope {
     const tn_onnx_opsets *opsets, *more_opsets; /* more: the model's, for a function */
     const tn_o *caller;                         /* of the function; NULL: not one */
     const tn_onnx_function *function;
-    bool repeated; /* the body of a loop */
-    tn_onnx_item
-        *turn; /* then: its number, an i64 scalar; NULL: the body draws no random numbers */
+    bool repeated;      /* the body of a loop; then: */
+    tn_onnx_item *turn; /* its number, an i64 scalar; NULL: nothing there draws random numbers */
     TN_VEC(tn_onnx_capture) captures; /* outer values that became inputs of this graph */
     tn_map seen;                      /* outer item → index of `inner` */
     TN_VEC(tn_onnx_item *) inner;
